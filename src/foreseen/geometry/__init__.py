@@ -1,0 +1,1 @@
+"""Cameras, rays, rigid motion, camera paths, NDC."""

@@ -1,0 +1,33 @@
+"""The methods, by name. Nothing heavy is imported until a method is loaded."""
+
+from foreseen.errors import UserError, suggest
+from foreseen.methods.base import MethodEntry
+
+METHODS: dict[str, MethodEntry] = {
+    "node-rf": MethodEntry(
+        target="foreseen.methods.node_rf.model:build",
+        presets="foreseen.methods.node_rf.config:PRESETS",
+        paper="Node-RF (arXiv 2603.12078, CVPR 2026)",
+        code_licence="none of their code is used",
+        needs="posed images with times; one sequence",
+        reproduced="one sequence: codes, ODE-RNN VAE, neural ODE, conditioned field",
+    ),
+    "d-nerf": MethodEntry(
+        target="foreseen.methods.d_nerf.model:build",
+        presets="foreseen.methods.d_nerf.config:PRESETS",
+        paper="D-NeRF (arXiv 2011.13961, CVPR 2021)",
+        code_licence="none of their code is used",
+        needs="posed images with times; one sequence",
+        reproduced="deformation network and canonical field",
+    ),
+}
+
+
+def find_method(name: str) -> MethodEntry:
+    """The entry of a method. Raises `UserError` for an unknown name."""
+    if name not in METHODS:
+        raise UserError(f"unknown method '{name}': {suggest(name, METHODS)}")
+    return METHODS[name]
+
+
+__all__ = ["METHODS", "MethodEntry", "find_method"]

@@ -1,0 +1,181 @@
+"""The four verbs, and how a method learns. Trainer, evaluator and renderer know these and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.geometry.rays import Rays
+from foreseen.scenes import Scene
+
+
+@dataclass(frozen=True)
+class SceneInfo:
+    """What a method may know about the data before it sees a pixel. Stored in the run's config, so that a run loads
+    without its data set.
+
+    Attributes:
+        bounds: lowest and highest corner of the scene, in the space of the rays.
+        near, far: bounds of every ray.
+        times: for each sequence, the distinct times of its training frames, ascending, in the data set's unit.
+        background: the stated background colour.
+        has_alpha: training images carry opacity.
+        ndc: rays are in normalised device coordinates.
+        static_cameras: no camera moves, so each pixel's own history is meaningful.
+    """
+
+    bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
+    near: float
+    far: float
+    times: tuple[tuple[float, ...], ...]
+    background: tuple[float, float, float]
+    has_alpha: bool
+    ndc: bool
+    static_cameras: bool
+
+    @property
+    def time_range(self) -> tuple[float, float]:
+        """First and last time of any training frame."""
+        return min(t[0] for t in self.times), max(t[-1] for t in self.times)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen, to observe a state from. Later methods add fields: initial conditions, context frames.
+
+    Attributes:
+        sequence: index of the observed sequence.
+    """
+
+    sequence: int = 0
+
+
+@dataclass(frozen=True)
+class BatchSpec:
+    """What a method learns from, and how the sampler is to cut it.
+
+    Attributes:
+        kind: "rays" is what exists now; images, clips and trajectories come with the methods that need them.
+        rays: rays in a batch.
+        frames: how many frames a batch draws them from (1: one image a step, as the original NeRF); 0 means all.
+        foreground: share of the rays drawn where something is seen or moves (alpha, or difference from the camera's
+            median picture); the rest is uniform.
+        centre_crop_steps: for that many first steps rays come from the central half of the image.
+    """
+
+    kind: Literal["rays"] = "rays"
+    rays: int = 1024
+    frames: int = 0
+    foreground: float = 0.0
+    centre_crop_steps: int = 0
+
+
+@dataclass(frozen=True)
+class RayBatch:
+    """N rays with the colours that were seen along them.
+
+    Attributes:
+        colors: `[N, 3]`, alpha composited on the stated background.
+        alpha: `[N]`, or None where the images have no opacity.
+        times: `[N]`, in the data set's unit.
+        sequences: `[N]` int64, index of the sequence.
+        time_indices: `[N]` int64, index into `SceneInfo.times[sequence]`.
+    """
+
+    rays: Rays
+    colors: Tensor
+    alpha: Tensor | None
+    times: Tensor
+    sequences: Tensor
+    time_indices: Tensor
+
+
+class Method(nn.Module, ABC):
+    """A way to learn a scene's motion: observe, evolve, scene, and losses. `render` belongs to the scene's type.
+
+    A subclass is built as `cls(config, info)`, draws no random number outside torch's global generator, and keeps
+    everything that it learns or needs to resume in parameters and buffers of fixed shape.
+    """
+
+    batch: BatchSpec
+
+    @abstractmethod
+    def observe(self, observation: Observation) -> Any:
+        """What was seen -> a state (a dataclass of tensors)."""
+
+    @abstractmethod
+    def evolve(self, state: Any, times: Tensor) -> Any:
+        """A state -> the state at `times` `[T]` (the data set's unit, any order, before or after what was observed);
+        every tensor of the result has a leading axis T."""
+
+    @abstractmethod
+    def scene(self, state: Any) -> Scene:
+        """A state at one time (no leading axis) -> something that `foreseen.render.render` renders."""
+
+    @abstractmethod
+    def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
+        """Named scalar loss terms, already weighted; the trainer minimises their sum. A name that starts with "_" is
+        only logged."""
+
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
+        """Optimiser groups `{"params": [...], "lr": float, "name": str}` at `progress` in 0..1 of the training budget.
+
+        Called before each step: the learning rates are read, the parameters are taken from the first call only.
+        """
+        raise NotImplementedError
+
+    def before_step(self, step: int, progress: float) -> str | None:
+        """Called before each step: schedules, occupancy updates, changes of stage (in place). `progress` is in 0..1.
+        Returns a line for the user when something notable begins."""
+        del step, progress
+        return None
+
+    def at_time(self, time: float, observation: Observation | None = None) -> Scene:
+        """The scene at one time: observe, evolve and scene in a row."""
+        state = self.evolve(self.observe(observation or Observation()), torch.tensor([time], dtype=torch.float32))
+        return self.scene(take(state, 0))
+
+
+def take(state: Any, index: int) -> Any:
+    """One time of an evolved state: every tensor of the dataclass indexed along its leading axis."""
+    if isinstance(state, Tensor):
+        return state[index]
+    if is_dataclass(state) and not isinstance(state, type):
+        return type(state)(**{f.name: take(getattr(state, f.name), index) for f in fields(state)})
+    return state
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A line of the table that `foreseen methods` prints.
+
+    Attributes:
+        target: "module:build", called as `build(config, info) -> Method`; nothing is imported until `load`.
+        presets: "module:PRESETS", preset name -> config.
+    """
+
+    target: str
+    presets: str
+    paper: str
+    code_licence: str
+    needs: str
+    reproduced: str
+
+    @staticmethod
+    def _load(path: str) -> Any:
+        module, _, name = path.partition(":")
+        return getattr(import_module(module), name)
+
+    def load(self) -> Callable[[Any, SceneInfo], Method]:
+        """The function that builds the method from a config and what is known of the scene."""
+        return self._load(self.target)
+
+    def load_presets(self) -> dict[str, Any]:
+        """Preset name -> config (a frozen dataclass; presets may differ in type). "fast" is there and is the default."""
+        return self._load(self.presets)

@@ -1,0 +1,37 @@
+"""A radiance field at one time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+FieldQuery = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(positions [M, 3], view directions [M, 3], ray indices [M] int64) -> density [M] and colour [M, 3] in 0..1.
+
+Positions are in the space of the rays. The ray index lets a training batch give each ray its own time."""
+
+
+@dataclass(frozen=True)
+class RadianceField:
+    """Density and colour as a function of position and direction, and how to find where they are not empty.
+
+    Attributes:
+        query: the field, or the fine network of a pair.
+        near, far: bounds of every ray.
+        background: colour behind everything.
+        coarse: the coarse network of a pair (hierarchical sampling), else None.
+        sampler: what the packed renderer asks for samples (see `foreseen.render.marching`), else None: then samples
+            are stratified between near and far.
+        options: settings of the quadrature by name, such as {"samples": 64, "importance_samples": 128}.
+    """
+
+    query: FieldQuery
+    near: float
+    far: float
+    background: tuple[float, float, float]
+    coarse: FieldQuery | None = None
+    sampler: Any | None = None
+    options: dict[str, Any] = field(default_factory=dict)
