@@ -67,6 +67,7 @@ class BatchSpec:
         foreground: share of the rays drawn where something is seen or moves (alpha, or difference from the camera's
             median picture); the rest is uniform.
         centre_crop_steps: for that many first steps rays come from the central half of the image.
+        time_indices: draw only from frames whose index into `SceneInfo.times[sequence]` is one of these; None means all.
     """
 
     kind: Literal["rays"] = "rays"
@@ -74,6 +75,7 @@ class BatchSpec:
     frames: int = 0
     foreground: float = 0.0
     centre_crop_steps: int = 0
+    time_indices: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,11 @@ class Method(nn.Module, ABC):
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Named scalar loss terms, already weighted; the trainer minimises their sum. A name that starts with "_" is
         only logged."""
+
+    def batch_spec(self, step: int) -> BatchSpec:
+        """What the batch of this step is to be; a function of the step alone, so that a resumed run draws the same."""
+        del step
+        return self.batch
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """Optimiser groups `{"params": [...], "lr": float, "name": str}` at `progress` in 0..1 of the training budget.
