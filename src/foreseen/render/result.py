@@ -1,0 +1,34 @@
+"""What rendering gives: rays in training, images afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RayResult:
+    """What N rays see.
+
+    Attributes:
+        rgb: `[N, 3]`, composited on the scene's background.
+        depth: `[N]` expected distance along the ray, the background standing at `far`: in scene units, or in 0..1
+            for rays in normalised device coordinates, where distance s means depth near / (1 - s) along z.
+        opacity: `[N]` in 0..1: the share of the light that does not come from the background.
+        coarse_rgb: `[N, 3]` of the coarse network of a pair, else None.
+    """
+
+    rgb: Tensor
+    depth: Tensor
+    opacity: Tensor
+    coarse_rgb: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What a camera sees, on the CPU: `rgb` `[H, W, 3]`, `depth` and `opacity` `[H, W]` as in `RayResult`."""
+
+    rgb: Tensor
+    depth: Tensor
+    opacity: Tensor

@@ -1,0 +1,147 @@
+"""Volume rendering by quadrature, in plain torch: the definition that faster renderers are tested against.
+
+Source: Mildenhall et al. 2020 (NeRF), sections 4 and 5.2, equations 3 to 5. `docs/rendering.md` has the
+equations, and where and why we differ: every ray is cut into intervals that cover [near, far] without a gap, and
+the field is asked at one point of each.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from foreseen.geometry.rays import Rays
+from foreseen.render.result import RayResult
+from foreseen.scenes import RadianceField
+from foreseen.scenes.radiance_field import FieldQuery
+
+SAMPLES = 64
+"""Intervals of a ray where `RadianceField.options` names none."""
+
+WEIGHT_FLOOR = 1e-5
+"""Added to every coarse weight before importance sampling, so that no part of a ray is ever given up."""
+
+
+class Composite(NamedTuple):
+    """Colour `[N, 3]`, expected distance `[N]`, opacity `[N]` and each interval's weight `[N, S]`."""
+
+    rgb: Tensor
+    depth: Tensor
+    opacity: Tensor
+    weights: Tensor
+
+
+def even_edges(rays: Rays, near: float, far: float, samples: int) -> Tensor:
+    """Edges `[N, samples + 1]` of equally long intervals from `near` to `far`."""
+    edges = torch.linspace(near, far, samples + 1, dtype=rays.origins.dtype, device=rays.origins.device)
+    return edges.expand(rays.origins.shape[0], samples + 1)
+
+
+def place_samples(edges: Tensor, stratified: bool) -> Tensor:
+    """One distance `[N, S]` in each interval of `edges` `[N, S + 1]`: drawn if `stratified`, else its middle."""
+    lower, upper = edges[:, :-1], edges[:, 1:]
+    place: Tensor | float = torch.rand_like(lower) if stratified else 0.5
+    return lower + (upper - lower) * place
+
+
+def importance_edges(edges: Tensor, weights: Tensor, samples: int, stratified: bool) -> Tensor:
+    """Sorted edges `[N, S + samples + 1]`: those given, and `samples` more where `weights` are large.
+
+    `weights` `[N, S]` are read as a density that is constant on each interval of `edges` `[N, S + 1]`; the new
+    edges are its inverse cumulative distribution at evenly spread numbers, each drawn within its share if
+    `stratified`. No gradient flows through the places.
+    """
+    weights = weights.detach() + WEIGHT_FLOOR
+    cumulative = torch.cumsum(weights, dim=-1) / weights.sum(-1, keepdim=True)
+    cumulative = torch.cat([torch.zeros_like(cumulative[:, :1]), cumulative], dim=-1)
+    steps = torch.arange(samples, dtype=edges.dtype, device=edges.device).expand(edges.shape[0], samples)
+    place: Tensor | float = torch.rand_like(steps) if stratified else 0.5
+    levels = ((steps + place) / samples).contiguous()
+    index = (torch.searchsorted(cumulative, levels, right=True) - 1).clamp(0, weights.shape[-1] - 1)
+    start, end = cumulative.gather(-1, index), cumulative.gather(-1, index + 1)
+    share = ((levels - start) / (end - start)).clamp(0, 1)
+    lower, upper = edges.gather(-1, index), edges.gather(-1, index + 1)
+    return torch.sort(torch.cat([edges, lower + share * (upper - lower)], dim=-1), dim=-1).values
+
+
+def composite(
+    density: Tensor, color: Tensor, lengths: Tensor, distances: Tensor, far: float, background: Tensor
+) -> Composite:
+    """The quadrature.
+
+    Args:
+        density: `[N, S]`, per unit of length.
+        color: `[N, S, 3]`.
+        lengths: `[N, S]` of the intervals.
+        distances: `[N, S]` of the samples along the rays.
+        far: distance at which the background counts in the expected distance.
+        background: `[3]`.
+    """
+    thickness = density * lengths
+    # Summed without the interval itself: subtracting it again would lose what stands before a very dense one.
+    before = torch.cumsum(torch.cat([torch.zeros_like(thickness[:, :1]), thickness[:, :-1]], dim=-1), dim=-1)
+    weights = torch.exp(-before) * -torch.expm1(-thickness)
+    # The same number as the sum of the weights, but never above one.
+    opacity = -torch.expm1(-thickness.sum(-1))
+    rest = 1 - opacity
+    rgb = (weights[..., None] * color).sum(-2) + rest[:, None] * background
+    depth = (weights * distances).sum(-1) + rest * far
+    return Composite(rgb, depth, opacity, weights)
+
+
+def integrate(
+    query: FieldQuery, scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool
+) -> Composite:
+    """Ask `query` once in each interval of `edges` `[N, S + 1]` along `rays` `[N]`, and composite."""
+    distances = place_samples(edges, stratified)
+    count, samples = distances.shape
+    directions = rays.view_directions[:, None].expand(count, samples, 3).reshape(-1, 3)
+    index = torch.arange(count, device=edges.device).repeat_interleave(samples)
+    density, color = query(rays.at(distances).reshape(-1, 3), directions, index)
+    # Directions in NDC are not of unit length: distance 0..1 runs over the whole scene.
+    lengths = (edges[:, 1:] - edges[:, :-1]) * rays.directions.norm(dim=-1, keepdim=True)
+    background = edges.new_tensor(scene.background)
+    density, color = density.reshape(count, samples), color.reshape(count, samples, 3)
+    return composite(density, color, lengths, distances, scene.far, background)
+
+
+def render_dense(scene: RadianceField, rays: Rays, *, stratified: bool = False) -> RayResult:
+    """What `rays` `[N]` see of `scene`, asking the field everywhere between near and far.
+
+    `scene.options` may set "samples" (intervals of the first pass) and "importance_samples" (edges added for the
+    second pass, 0: none are). The first pass asks `scene.coarse` where there is one and its picture is then
+    `coarse_rgb`; a field alone proposes its own importance samples, without gradient.
+    """
+    importance = int(scene.options.get("importance_samples", 0))
+    edges = even_edges(rays, scene.near, scene.far, int(scene.options.get("samples", SAMPLES)))
+    coarse: Composite | None = None
+    if scene.coarse is not None:
+        coarse = integrate(scene.coarse, scene, rays, edges, stratified)
+    if importance > 0:
+        proposal = coarse if coarse is not None else propose(scene, rays, edges, stratified)
+        edges = importance_edges(edges, proposal.weights, importance, stratified)
+    fine = integrate(scene.query, scene, rays, edges, stratified)
+    return RayResult(fine.rgb, fine.depth, fine.opacity, None if coarse is None else coarse.rgb)
+
+
+def propose(scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool) -> Composite:
+    """A first pass of the field itself, for its weights alone."""
+    with torch.no_grad():
+        return integrate(scene.query, scene, rays, edges, stratified)
+
+
+def render_rays(scene: RadianceField, rays: Rays, *, stratified: bool = False) -> RayResult:
+    """What `rays` `[N]` see of `scene`, differentiably.
+
+    Args:
+        scene: rendered by `foreseen.render.marching` if it has a sampler, else by `render_dense`.
+        rays: in the space that the scene's near and far are given in.
+        stratified: draw samples from torch's global generator (training) instead of evenly (evaluation).
+    """
+    if scene.sampler is not None:
+        from foreseen.render.marching import march_rays
+
+        return march_rays(scene, rays, stratified)
+    return render_dense(scene, rays, stratified=stratified)
