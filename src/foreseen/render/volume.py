@@ -1,8 +1,8 @@
 """Volume rendering by quadrature, in plain torch: the definition that faster renderers are tested against.
 
-Source: Mildenhall et al. 2020 (NeRF), sections 4 and 5.2, equations 3 to 5. `docs/rendering.md` has the
-equations, and where and why we differ: every ray is cut into intervals that cover [near, far] without a gap, and
-the field is asked at one point of each.
+Source: Mildenhall et al. 2020 (NeRF), sections 4 and 5.2, equations 3 to 5. `docs/rendering.md` has them, and
+says where and why we differ: every ray is cut into intervals that cover [near, far] without a gap, and the
+field is asked at one point of each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WEIGHT_FLOOR = 1e-5
 
 
 class Composite(NamedTuple):
-    """Colour `[N, 3]`, expected distance `[N]`, opacity `[N]` and each interval's weight `[N, S]`."""
+    """Colour `[N, 3]`, weighted distance `[N]`, opacity `[N]` and each interval's weight `[N, S]`."""
 
     rgb: Tensor
     depth: Tensor
@@ -40,7 +40,7 @@ def even_edges(rays: Rays, near: float, far: float, samples: int) -> Tensor:
 
 
 def place_samples(edges: Tensor, stratified: bool) -> Tensor:
-    """One distance `[N, S]` in each interval of `edges` `[N, S + 1]`: drawn if `stratified`, else its middle."""
+    """A distance in each interval, `edges` `[N, S + 1]` -> `[N, S]`: drawn if `stratified`, else the middle."""
     lower, upper = edges[:, :-1], edges[:, 1:]
     place: Tensor | float = torch.rand_like(lower) if stratified else 0.5
     return lower + (upper - lower) * place
@@ -49,7 +49,7 @@ def place_samples(edges: Tensor, stratified: bool) -> Tensor:
 def importance_edges(edges: Tensor, weights: Tensor, samples: int, stratified: bool) -> Tensor:
     """Sorted edges `[N, S + samples + 1]`: those given, and `samples` more where `weights` are large.
 
-    `weights` `[N, S]` are read as a density that is constant on each interval of `edges` `[N, S + 1]`; the new
+    `weights` `[N, S]` are read as a density that is constant on each interval of `edges` `[N, S + 1]`. The new
     edges are its inverse cumulative distribution at evenly spread numbers, each drawn within its share if
     `stratified`. No gradient flows through the places.
     """
@@ -67,7 +67,7 @@ def importance_edges(edges: Tensor, weights: Tensor, samples: int, stratified: b
 
 
 def composite(
-    density: Tensor, color: Tensor, lengths: Tensor, distances: Tensor, far: float, background: Tensor
+    density: Tensor, color: Tensor, lengths: Tensor, distances: Tensor, background: Tensor
 ) -> Composite:
     """The quadrature.
 
@@ -76,7 +76,6 @@ def composite(
         color: `[N, S, 3]`.
         lengths: `[N, S]` of the intervals.
         distances: `[N, S]` of the samples along the rays.
-        far: distance at which the background counts in the expected distance.
         background: `[3]`.
     """
     thickness = density * lengths
@@ -85,10 +84,8 @@ def composite(
     weights = torch.exp(-before) * -torch.expm1(-thickness)
     # The same number as the sum of the weights, but never above one.
     opacity = -torch.expm1(-thickness.sum(-1))
-    rest = 1 - opacity
-    rgb = (weights[..., None] * color).sum(-2) + rest[:, None] * background
-    depth = (weights * distances).sum(-1) + rest * far
-    return Composite(rgb, depth, opacity, weights)
+    rgb = (weights[..., None] * color).sum(-2) + (1 - opacity)[:, None] * background
+    return Composite(rgb, (weights * distances).sum(-1), opacity, weights)
 
 
 def integrate(
@@ -104,15 +101,15 @@ def integrate(
     lengths = (edges[:, 1:] - edges[:, :-1]) * rays.directions.norm(dim=-1, keepdim=True)
     background = edges.new_tensor(scene.background)
     density, color = density.reshape(count, samples), color.reshape(count, samples, 3)
-    return composite(density, color, lengths, distances, scene.far, background)
+    return composite(density, color, lengths, distances, background)
 
 
 def render_dense(scene: RadianceField, rays: Rays, *, stratified: bool = False) -> RayResult:
     """What `rays` `[N]` see of `scene`, asking the field everywhere between near and far.
 
-    `scene.options` may set "samples" (intervals of the first pass) and "importance_samples" (edges added for the
-    second pass, 0: none are). The first pass asks `scene.coarse` where there is one and its picture is then
-    `coarse_rgb`; a field alone proposes its own importance samples, without gradient.
+    `scene.options` may set "samples" (intervals of the first pass) and "importance_samples" (edges added for
+    the second pass, none by default). The first pass asks `scene.coarse` where there is one, and its picture is
+    then `coarse_rgb`; a field alone proposes its own importance samples, without gradient.
     """
     importance = int(scene.options.get("importance_samples", 0))
     edges = even_edges(rays, scene.near, scene.far, int(scene.options.get("samples", SAMPLES)))
@@ -130,18 +127,3 @@ def propose(scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool) -
     """A first pass of the field itself, for its weights alone."""
     with torch.no_grad():
         return integrate(scene.query, scene, rays, edges, stratified)
-
-
-def render_rays(scene: RadianceField, rays: Rays, *, stratified: bool = False) -> RayResult:
-    """What `rays` `[N]` see of `scene`, differentiably.
-
-    Args:
-        scene: rendered by `foreseen.render.marching` if it has a sampler, else by `render_dense`.
-        rays: in the space that the scene's near and far are given in.
-        stratified: draw samples from torch's global generator (training) instead of evenly (evaluation).
-    """
-    if scene.sampler is not None:
-        from foreseen.render.marching import march_rays
-
-        return march_rays(scene, rays, stratified)
-    return render_dense(scene, rays, stratified=stratified)

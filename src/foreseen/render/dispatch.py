@@ -1,0 +1,115 @@
+"""The renderer is found by the scene's type; whole pictures are rendered under a stated memory bound."""
+
+from __future__ import annotations
+
+import math
+from functools import singledispatch
+
+import torch
+
+from foreseen.errors import UserError
+from foreseen.geometry.cameras import Camera
+from foreseen.geometry.rays import Rays
+from foreseen.render.result import ImageResult, RayResult
+from foreseen.render.volume import SAMPLES, render_dense
+from foreseen.scenes import ComposedField, RadianceField, Scene
+
+BYTES_PER_SAMPLE = 8192
+"""Working memory of a sample where `RadianceField.options` states none: a network 8 layers deep and 256 wide,
+its encodings, a 512-wide code and torch's temporaries, without gradients."""
+
+QUADRATURE_BYTES = 256
+"""What the quadrature needs for a sample: position, direction, ray index, weight and their temporaries."""
+
+PACKED_BYTES_PER_SAMPLE = 2048
+"""The same for a composed field: features of planes and a small network, counted for every step of a ray, since
+in a full scene none is skipped."""
+
+
+@singledispatch
+def render_rays(scene: Scene, rays: Rays, *, stratified: bool = False) -> RayResult:
+    """What `rays` `[N]` see of `scene`, differentiably.
+
+    Args:
+        scene: a radiance field (dense quadrature) or a composed field (packed samples).
+        rays: in the space that the scene's near and far are given in.
+        stratified: draw samples from torch's global generator (training) instead of evenly (evaluation).
+
+    Raises:
+        TypeError: there is no renderer for this type of scene.
+    """
+    del rays, stratified
+    raise _unknown(scene)
+
+
+render_rays.register(RadianceField, render_dense)
+
+
+@render_rays.register
+def _(scene: ComposedField, rays: Rays, *, stratified: bool = False) -> RayResult:
+    from foreseen.render.marching import march_rays  # compiled kernels: imported when they are needed
+
+    return march_rays(scene, rays, stratified=stratified)
+
+
+@singledispatch
+def bytes_per_ray(scene: Scene) -> int:
+    """Working memory of one ray without gradients.
+
+    Raises:
+        TypeError: there is no renderer for this type of scene.
+    """
+    raise _unknown(scene)
+
+
+@bytes_per_ray.register
+def _(scene: RadianceField) -> int:
+    samples = int(scene.options.get("samples", SAMPLES)) + int(scene.options.get("importance_samples", 0))
+    return samples * (int(scene.options.get("bytes_per_sample", BYTES_PER_SAMPLE)) + QUADRATURE_BYTES)
+
+
+@bytes_per_ray.register
+def _(scene: ComposedField) -> int:
+    return math.ceil((scene.far - scene.near) / scene.step) * PACKED_BYTES_PER_SAMPLE
+
+
+def rays_per_chunk(scene: Scene, memory_mb: float) -> int:
+    """How many rays fit into `memory_mb`. Raises `UserError` where not even one does."""
+    need = bytes_per_ray(scene)
+    count = int(memory_mb * 2**20) // need
+    if count < 1:
+        raise UserError(f"memory_mb = {memory_mb:g} does not hold one ray; give at least {need / 2**20:.2f}.")
+    return count
+
+
+def render(
+    scene: Scene, camera: Camera, *, memory_mb: float = 256, device: torch.device | str = "cpu"
+) -> ImageResult:
+    """What `camera` sees of `scene`, without gradients; the same picture whatever the chunks.
+
+    Args:
+        scene: any type of `foreseen.scenes`.
+        camera: pinhole camera of the wanted size.
+        memory_mb: bound on the working memory, in units of 2^20 bytes; the picture itself comes on top.
+        device: where the scene's tensors live. The picture comes back to the CPU.
+
+    Raises:
+        TypeError: there is no renderer for this type of scene.
+        UserError: the bound does not hold a single ray.
+    """
+    count = rays_per_chunk(scene, memory_mb)
+    pixels = camera.pixel_centres().reshape(-1, 2)
+    rgb = torch.empty(len(pixels), 3)
+    depth, opacity = torch.empty(len(pixels)), torch.empty(len(pixels))
+    with torch.inference_mode():
+        for start in range(0, len(pixels), count):
+            part = slice(start, start + count)
+            result = render_rays(scene, camera.rays(pixels[part].to(device)))
+            rgb[part], depth[part], opacity[part] = result.rgb, result.depth, result.opacity
+    size = (camera.height, camera.width)
+    return ImageResult(rgb.reshape(*size, 3), depth.reshape(size), opacity.reshape(size))
+
+
+def _unknown(scene: object) -> TypeError:
+    known = ", ".join(sorted(t.__name__ for t in render_rays.registry if t is not object))
+    return TypeError(f"no renderer for a scene of type {type(scene).__name__}; there is one for {known}")
