@@ -22,8 +22,8 @@ QUADRATURE_BYTES = 256
 """What the quadrature needs for a sample: position, direction, ray index, weight and their temporaries."""
 
 PACKED_BYTES_PER_SAMPLE = 2048
-"""The same for a composed field: features of planes and a small network, counted for every step of a ray, since
-in a full scene none is skipped."""
+"""The same for a composed field: features of planes and a small network, counted for every step of a ray: in
+a full scene none is skipped."""
 
 
 @singledispatch

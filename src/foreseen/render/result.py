@@ -13,7 +13,7 @@ class RayResult:
 
     Attributes:
         rgb: `[N, 3]`, composited on the scene's background.
-        depth: `[N]` distance along the ray, weighted by what each sample contributes: 0 where nothing is seen;
+        depth: `[N]` distance along the ray weighted by each sample's contribution: 0 where nothing is seen;
             divided by `opacity`, the expected distance of what is. In scene units, or in 0..1 for rays in
             normalised device coordinates, where a distance s stands for near / (1 - s) along z.
         opacity: `[N]` in 0..1: the share of the light that does not come from the background.

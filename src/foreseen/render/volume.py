@@ -40,7 +40,7 @@ def even_edges(rays: Rays, near: float, far: float, samples: int) -> Tensor:
 
 
 def place_samples(edges: Tensor, stratified: bool) -> Tensor:
-    """A distance in each interval, `edges` `[N, S + 1]` -> `[N, S]`: drawn if `stratified`, else the middle."""
+    """Distances `[N, S]`, one in each interval of `edges` `[N, S + 1]`: drawn if `stratified`, else middles."""
     lower, upper = edges[:, :-1], edges[:, 1:]
     place: Tensor | float = torch.rand_like(lower) if stratified else 0.5
     return lower + (upper - lower) * place
@@ -49,11 +49,11 @@ def place_samples(edges: Tensor, stratified: bool) -> Tensor:
 def importance_edges(edges: Tensor, weights: Tensor, samples: int, stratified: bool) -> Tensor:
     """Sorted edges `[N, S + samples + 1]`: those given, and `samples` more where `weights` are large.
 
-    `weights` `[N, S]` are read as a density that is constant on each interval of `edges` `[N, S + 1]`. The new
-    edges are its inverse cumulative distribution at evenly spread numbers, each drawn within its share if
+    `weights` `[N, S]` are read as a density, constant on each interval of `edges` `[N, S + 1]`. The new edges
+    are its inverse cumulative distribution at evenly spread numbers, each drawn within its share if
     `stratified`. No gradient flows through the places.
     """
-    weights = weights.detach() + WEIGHT_FLOOR
+    weights = widen(weights.detach()) + WEIGHT_FLOOR
     cumulative = torch.cumsum(weights, dim=-1) / weights.sum(-1, keepdim=True)
     cumulative = torch.cat([torch.zeros_like(cumulative[:, :1]), cumulative], dim=-1)
     steps = torch.arange(samples, dtype=edges.dtype, device=edges.device).expand(edges.shape[0], samples)
@@ -64,6 +64,17 @@ def importance_edges(edges: Tensor, weights: Tensor, samples: int, stratified: b
     share = ((levels - start) / (end - start)).clamp(0, 1)
     lower, upper = edges.gather(-1, index), edges.gather(-1, index + 1)
     return torch.sort(torch.cat([edges, lower + share * (upper - lower)], dim=-1), dim=-1).values
+
+
+def widen(weights: Tensor) -> Tensor:
+    """Weights `[N, S]` spread over their neighbours, never below half of the larger one.
+
+    A surface that an interval holds but its sample misses is seen by the neighbour's sample at best. Source:
+    Barron et al. 2021 (mip-NeRF), equation 18; `docs/rendering.md` has the errors with and without.
+    """
+    padded = torch.cat([weights[:, :1], weights, weights[:, -1:]], dim=-1)
+    larger = torch.maximum(padded[:, 1:], padded[:, :-1])
+    return (larger[:, 1:] + larger[:, :-1]) / 2
 
 
 def composite(
@@ -108,8 +119,8 @@ def render_dense(scene: RadianceField, rays: Rays, *, stratified: bool = False) 
     """What `rays` `[N]` see of `scene`, asking the field everywhere between near and far.
 
     `scene.options` may set "samples" (intervals of the first pass) and "importance_samples" (edges added for
-    the second pass, none by default). The first pass asks `scene.coarse` where there is one, and its picture is
-    then `coarse_rgb`; a field alone proposes its own importance samples, without gradient.
+    the second pass, none by default). The first pass asks `scene.coarse` where there is one: then its picture
+    is `coarse_rgb`; a field alone proposes its own importance samples, without gradient.
     """
     importance = int(scene.options.get("importance_samples", 0))
     edges = even_edges(rays, scene.near, scene.far, int(scene.options.get("samples", SAMPLES)))

@@ -1,0 +1,106 @@
+"""Whole pictures: chunks, the memory bound, and scenes that nothing renders."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from foreseen.errors import UserError
+from foreseen.geometry.cameras import Camera
+from foreseen.render import render, render_rays
+from foreseen.render.dispatch import QUADRATURE_BYTES, rays_per_chunk
+from foreseen.scenes import RadianceField
+
+
+def camera(width: int = 7, height: int = 5) -> Camera:
+    return Camera(torch.eye(4), 10.0, 10.0, width / 2, height / 2, width, height, near=1.0, far=3.0)
+
+
+def ball(x: Tensor, directions: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
+    inside = (x - torch.tensor([0.0, 0.0, 2.0])).norm(dim=-1) < 0.4
+    return 20.0 * inside, (x * 0.2 + 0.5).clamp(0, 1)
+
+
+def scene(**options: int) -> RadianceField:
+    return RadianceField(ball, 1.0, 3.0, (1.0, 1.0, 1.0), ball, options)
+
+
+def test_chunks_change_nothing() -> None:
+    options = {"samples": 16, "importance_samples": 8, "bytes_per_sample": 1024}
+    whole = render(scene(**options), camera())
+    one_ray = 24 * (1024 + QUADRATURE_BYTES) / 2**20
+    for rays in (1, 4, 34):
+        assert rays_per_chunk(scene(**options), rays * one_ray) == rays
+        parts = render(scene(**options), camera(), memory_mb=rays * one_ray)
+        assert torch.equal(parts.rgb, whole.rgb)
+        assert torch.equal(parts.depth, whole.depth) and torch.equal(parts.opacity, whole.opacity)
+
+
+def test_picture_has_the_cameras_size_and_rows_run_down() -> None:
+    image = render(scene(samples=64), camera())
+    assert image.rgb.shape == (5, 7, 3) and image.depth.shape == image.opacity.shape == (5, 7)
+    assert image.opacity[2, 3] > 0.99 and image.opacity[0, 0] == 0
+    assert image.rgb[3, 3, 1] > image.rgb[1, 3, 1], "y points down, and green grows with y"
+    assert 1.5 < image.depth[2, 3] < 1.8
+    assert not image.rgb.requires_grad
+
+
+def test_chunk_size_is_the_bound_divided_by_a_rays_bytes() -> None:
+    small = scene(samples=10, importance_samples=6, bytes_per_sample=744)
+    assert rays_per_chunk(small, 1) == 2**20 // (16 * 1000)
+    assert rays_per_chunk(scene(samples=64, importance_samples=128), 256) == 165
+
+
+def test_a_bound_that_holds_no_ray_is_refused() -> None:
+    with pytest.raises(UserError, match=r"memory_mb = 0.1 does not hold one ray; give at least 0\.52"):
+        render(scene(samples=64), camera(), memory_mb=0.1)
+
+
+def test_an_unknown_scene_is_named() -> None:
+    @dataclass
+    class Fog:
+        density: float
+
+    message = "no renderer for a scene of type Fog; there is one for ComposedField, RadianceField"
+    with pytest.raises(TypeError, match=message):
+        render(Fog(1.0), camera())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=message):
+        render_rays(Fog(1.0), camera().rays(torch.zeros(1, 2)))  # type: ignore[arg-type]
+
+
+MEASURE = """
+import resource, sys, torch
+from torch import nn
+from foreseen.geometry.cameras import Camera
+from foreseen.render import render
+from foreseen.scenes import RadianceField
+torch.set_num_threads(1)
+layer = lambda n: [nn.Linear(n, 256), nn.ReLU()]
+net = nn.Sequential(*layer(90), *layer(256), *layer(256), *layer(256))
+def query(x, directions, ray):
+    h = net(torch.cat([x] * 30, dim=-1))
+    return h[:, 0].relu(), h[:, 1:4].sigmoid()
+scene = RadianceField(query, 1.0, 3.0, (1.0, 1.0, 1.0), query, {"samples": 64, "importance_samples": 64})
+camera = lambda n: Camera(torch.eye(4), 10.0, 10.0, n / 2, n / 2, n, n, near=1.0, far=3.0)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+render(scene, camera(2))
+before = peak()
+render(scene, camera(24), memory_mb=float(sys.argv[1]))
+print(peak() - before)
+"""
+
+
+def grown(memory_mb: int) -> float:
+    """MB that a fresh process grows by while it renders under a bound."""
+    command = [sys.executable, "-c", MEASURE, str(memory_mb)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+def test_the_bound_holds_for_a_real_network() -> None:
+    """Peak memory grows by no more than the bound, and by far more where the bound is loose."""
+    assert grown(48) < 48
+    assert grown(4096) > 100, "the measurement does not see the renderer's memory"
