@@ -40,7 +40,7 @@ def even_edges(rays: Rays, near: float, far: float, samples: int) -> Tensor:
 
 
 def place_samples(edges: Tensor, stratified: bool) -> Tensor:
-    """Distances `[N, S]`, one in each interval of `edges` `[N, S + 1]`: drawn if `stratified`, else middles."""
+    """Distances `[N, S]` in the intervals of `edges` `[N, S + 1]`: drawn if `stratified`, else middles."""
     lower, upper = edges[:, :-1], edges[:, 1:]
     place: Tensor | float = torch.rand_like(lower) if stratified else 0.5
     return lower + (upper - lower) * place
