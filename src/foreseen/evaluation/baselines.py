@@ -1,0 +1,167 @@
+"""Forecasts that learn nothing. A method that does not beat them has not understood the motion.
+
+Each baseline is built from the observed frames and gives an image for a frame, or None where it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from foreseen.data.types import Dataset, Frame, Sequence, Truth
+from foreseen.evaluation.moving import background_picture
+
+if TYPE_CHECKING:
+    from foreseen.geometry.cameras import Camera
+
+Baseline = Callable[[Frame], "Tensor | None"]
+
+
+class Observed:
+    """The frames that training saw, found by sequence and camera.
+
+    Args:
+        dataset: where the sequences' truth and background pictures come from.
+        frames: the observed frames (the split "train").
+        observed_until: last observed time, in the data set's unit.
+    """
+
+    def __init__(self, dataset: Dataset, frames: Iterable[Frame], observed_until: float) -> None:
+        self.sequences: Mapping[str, Sequence] = {s.name: s for s in dataset.sequences}
+        self.observed_until = observed_until
+        self._frames: dict[str, dict[str, list[Frame]]] = {}
+        for frame in sorted(frames, key=lambda f: f.time):
+            self._frames.setdefault(frame.sequence, {}).setdefault(frame.camera_id, []).append(frame)
+
+    def same_camera(self, frame: Frame) -> list[Frame]:
+        """Observed frames of the frame's own camera, by time; empty where it was never observed."""
+        return self._frames.get(frame.sequence, {}).get(frame.camera_id, [])
+
+    def nearest_camera(self, frame: Frame) -> list[Frame]:
+        """Observed frames of the frame's own camera, else of the camera with the nearest pose, by time."""
+        cameras = self._frames.get(frame.sequence, {})
+        if frame.camera_id in cameras or not cameras:
+            return cameras.get(frame.camera_id, [])
+        unit = _spread([frames[0].camera for frames in cameras.values()])
+        return min(cameras.values(), key=lambda frames: _pose_distance(frames[0].camera, frame.camera, unit))
+
+
+def _spread(cameras: list[Camera]) -> float:
+    """Mean distance of the cameras from their middle, in scene units: what one radian of turning is worth."""
+    positions = torch.stack([c.position for c in cameras])
+    spread = float((positions - positions.mean(0)).norm(dim=-1).mean())
+    return spread if spread > 1e-6 else 1.0
+
+
+def _pose_distance(a: Camera, b: Camera, unit: float) -> float:
+    """How far apart two cameras stand and look: distance of positions, and of the x and z axes times `unit`."""
+    axes = (a.camera_to_world[:3, [0, 2]] - b.camera_to_world[:3, [0, 2]]).norm() * unit
+    return float(torch.hypot((a.position - b.position).norm(), axes))
+
+
+def _sized(image: Tensor, camera: Camera) -> Tensor:
+    """An image `[h, w, 3]` at the camera's size; cameras of one set may differ in it."""
+    if image.shape[:2] == (camera.height, camera.width):
+        return image
+    size = (camera.height, camera.width)
+    planes = F.interpolate(image.permute(2, 0, 1)[None], size=size, mode="bilinear", antialias=True)
+    return planes[0].permute(1, 2, 0)
+
+
+def last_frame(observed: Observed) -> Baseline:
+    """The last frame that the camera (or the nearest observed one) saw: nothing moves any more."""
+
+    def predict(frame: Frame) -> Tensor | None:
+        seen = observed.nearest_camera(frame)
+        return _sized(seen[-1].image(), frame.camera) if seen else None
+
+    return predict
+
+
+def nearest_frame(observed: Observed) -> Baseline:
+    """The frame nearest in time that the camera (or the nearest observed one) saw."""
+
+    def predict(frame: Frame) -> Tensor | None:
+        seen = observed.nearest_camera(frame)
+        if not seen:
+            return None
+        return _sized(min(seen, key=lambda f: abs(f.time - frame.time)).image(), frame.camera)
+
+    return predict
+
+
+def constant_velocity(observed: Observed) -> Baseline:
+    """The bodies as last seen fly on at their last velocity, pasted over the camera's background picture.
+
+    Positions and velocities are the exact ones of the simulation, so this is what a perfect tracker without a
+    law of motion gives. Only after the observed window, for cameras that were observed, where masks and truth
+    exist.
+    """
+
+    def predict(frame: Frame) -> Tensor | None:
+        sequence = observed.sequences.get(frame.sequence)
+        seen = observed.same_camera(frame)
+        if sequence is None or sequence.truth is None or not seen or frame.time <= observed.observed_until:
+            return None
+        source = seen[-1]
+        mask, background = source.mask(), background_picture(frame, sequence)
+        if mask is None or background is None:
+            return None
+        start = _positions_at(sequence.truth, source.time)
+        end = _extrapolated(sequence.truth, observed.observed_until, frame.time)
+        canvas = background.expand(frame.camera.height, frame.camera.width, 3).clone()
+        return paste_bodies(canvas, source, mask, frame.camera, start, end)
+
+    return predict
+
+
+def _positions_at(truth: Truth, time: float) -> Tensor:
+    """`[B, 3]` at the stored time nearest to `time`."""
+    return torch.from_numpy(truth.positions[int(np.abs(truth.times - time).argmin())]).float()
+
+
+def _extrapolated(truth: Truth, observed_until: float, time: float) -> Tensor:
+    """`[B, 3]` at `time`, straight on from the last observed state."""
+    last = max(int(np.searchsorted(truth.times, observed_until + 1e-9, side="right")) - 1, 0)
+    step = time - float(truth.times[last])
+    return torch.from_numpy(truth.positions[last] + truth.velocities[last] * step).float()
+
+
+def paste_bodies(
+    canvas: Tensor, source: Frame, mask: Tensor, camera: Camera, start: Tensor, end: Tensor
+) -> Tensor:
+    """Each body cut out of `source` by its instance id and drawn on `canvas` `[H, W, 3]`, far ones first.
+
+    Body b moves by the projection of `end[b] - start[b]` (`[B, 3]`, scene units) and grows as it comes
+    nearer.
+    """
+    (from_pixels, from_depth), (to_pixels, to_depth) = source.camera.project(start), camera.project(end)
+    image = source.image()
+    for body in torch.argsort(to_depth, descending=True).tolist():
+        if float(to_depth[body]) <= 1e-6 or float(from_depth[body]) <= 1e-6:
+            continue  # behind the camera
+        growth = float(from_depth[body] / to_depth[body])
+        where = from_pixels[body] + (camera.pixel_centres() - to_pixels[body]) / growth
+        cut = torch.cat([image, (mask == body + 1).float()[..., None]], dim=-1)
+        moved = _sample(cut, where)
+        canvas = canvas + moved[..., 3:] * (moved[..., :3] - canvas)
+    return canvas
+
+
+def _sample(image: Tensor, pixels: Tensor) -> Tensor:
+    """Bilinear values of `image` `[h, w, C]` at `pixels` `[H, W, 2]`; 0 outside."""
+    size = torch.tensor([image.shape[1], image.shape[0]], dtype=pixels.dtype)
+    grid = (2 * pixels / size - 1)[None]
+    return F.grid_sample(image.permute(2, 0, 1)[None], grid, align_corners=False)[0].permute(1, 2, 0)
+
+
+BASELINES: dict[str, Callable[[Observed], Baseline]] = {
+    "last-frame": last_frame,
+    "nearest-frame": nearest_frame,
+    "constant-velocity": constant_velocity,
+}

@@ -1,0 +1,84 @@
+"""Which pixels belong to what moves: in the truth, in any rendering, and between two frames.
+
+A rendering comes without a mask, whatever the method. It gets one by the same rule for every method, every
+baseline and the truth itself: a pixel moves where it differs from the picture without the moving objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foreseen.data.types import Dataset, Frame, Sequence
+
+DIFFERENCE = 0.1
+"""Largest difference of a channel (0..1) that still counts as the background."""
+DARKEST_SHADOW = 0.4
+"""A shadow leaves at least this share of the background's brightness; what is darker is an object."""
+FLOW_PIXELS = 1.0
+"""A pixel moves between two frames when its optical flow is longer than this [pixels]."""
+
+
+def moving_mask(image: Tensor, background: Tensor) -> Tensor:
+    """`[H, W]` bool: where `image` `[H, W, 3]` differs from `background` (`[H, W, 3]` or `[3]`) and from its
+    shadows.
+
+    A cast shadow is the background times a factor k. The factor nearest to the pixel is taken between
+    `DARKEST_SHADOW` and 1, and the pixel is part of an object where some channel is still more than
+    `DIFFERENCE` away. An object whose colour is the background's, only darker, cannot be told from a shadow:
+    the ceiling (the same rule applied to the true image) says what that costs.
+    """
+    background = background.to(image).expand_as(image)
+    power = background.square().sum(-1).clamp(min=1e-6)
+    factor = ((image * background).sum(-1) / power).clamp(DARKEST_SHADOW, 1.0)
+    return (image - factor[..., None] * background).abs().amax(-1) > DIFFERENCE
+
+
+def truth_mask(frame: Frame) -> Tensor | None:
+    """`[H, W]` bool: the instance mask, else where the image is more than half opaque; None where it has
+    neither."""
+    mask = frame.mask()
+    if mask is not None:
+        return mask > 0
+    rgba = frame.rgba()
+    return rgba[..., 3] > 0.5 if rgba.shape[-1] == 4 else None
+
+
+def background_picture(frame: Frame, sequence: Sequence) -> Tensor | None:
+    """What the frame's camera sees without the moving objects: `[H, W, 3]`, or the stated colour `[3]` of
+    images with opacity, or None where nothing says."""
+    path = sequence.background_paths.get(frame.camera_id)
+    if path is not None:
+        image = frame.cache.image(path, frame.camera.width, frame.camera.height)
+        return image[..., :3]
+    return torch.tensor(frame.background) if frame.rgba().shape[-1] == 4 else None
+
+
+def describe_moving_part(dataset: Dataset) -> str:
+    """How `truth_mask` finds the moving part of this data set, for the protocol."""
+    frame = next(iter(dataset.frames))
+    if frame.mask_path is not None:
+        return "instance masks"
+    return "opacity above one half" if frame.rgba().shape[-1] == 4 else "unknown"
+
+
+def _grey(image: Tensor) -> np.ndarray:
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    return (image @ weights * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def flow_mask(before: Tensor, after: Tensor) -> Tensor:
+    """`[H, W]` bool: where the optical flow from `before` to `after` (`[H, W, 3]` each) exceeds
+    `FLOW_PIXELS`.
+
+    Flow is Farneback's (2003). The Node-RF paper scores such masks; it names neither its flow nor its
+    threshold.
+    """
+    import cv2
+
+    farneback: Callable[..., np.ndarray] = cv2.calcOpticalFlowFarneback
+    flow = farneback(_grey(before), _grey(after), None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    return torch.from_numpy(np.hypot(flow[..., 0], flow[..., 1]) > FLOW_PIXELS)

@@ -1,0 +1,139 @@
+"""Every metric of one prediction, and means over many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from foreseen.evaluation.lpips import LPIPS
+from foreseen.evaluation.metrics import centroid_error, mask_iou, ms_ssim, psnr, ssim
+from foreseen.evaluation.moving import flow_mask, moving_mask
+
+Scores = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is named to people.
+
+    Attributes:
+        digits: decimals worth printing.
+        higher_is_better: which way is good.
+    """
+
+    label: str
+    digits: int
+    higher_is_better: bool
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric("PSNR [dB]", 2, True),
+    "ssim": Metric("SSIM", 3, True),
+    "ms_ssim": Metric("MS-SSIM", 3, True),
+    "lpips": Metric("LPIPS", 3, False),
+    "psnr_moving": Metric("PSNR, moving [dB]", 2, True),
+    "ssim_moving": Metric("SSIM, moving", 3, True),
+    "lpips_moving": Metric("LPIPS, moving", 3, False),
+    "mask_iou": Metric("mask IoU", 3, True),
+    "mask_iou_ceiling": Metric("mask IoU, ceiling", 3, True),
+    "flow_iou": Metric("flow-mask IoU", 3, True),
+    "centroid_error_px": Metric("centroid error [px]", 2, False),
+    "centroid_error": Metric("centroid error [width]", 4, False),
+    "render_seconds": Metric("seconds a frame", 2, False),
+}
+"""Every name that `metrics.json` may use, in the order of the tables."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What predictions of one frame are held against.
+
+    Attributes:
+        image: `[H, W, 3]`.
+        mask: `[H, W]` bool, the moving part; None where unknown.
+        background: `[H, W, 3]` or `[3]`, what is seen without the moving objects; None where unknown.
+        previous: the same camera's image one step before; None where it is not evaluated.
+    """
+
+    image: Tensor
+    mask: Tensor | None
+    background: Tensor | None
+    previous: Tensor | None
+
+    def ceiling(self) -> float | None:
+        """Mask IoU of the true image itself: what the rule that finds masks in renderings can reach."""
+        if self.mask is None or self.background is None:
+            return None
+        return mask_iou(moving_mask(self.image, self.background), self.mask)
+
+
+def score(prediction: Tensor, target: Target, before: Tensor | None, lpips: LPIPS | None) -> Scores:
+    """All metrics of one predicted image `[H, W, 3]`; `before` is the prediction one step earlier, for the
+    flow.
+
+    A metric that does not apply is None or left out.
+    """
+    truth, mask = target.image, target.mask
+    scores: Scores = {
+        "psnr": psnr(prediction, truth),
+        "ssim": ssim(prediction, truth),
+        "ms_ssim": ms_ssim(prediction, truth),
+    }
+    if lpips is not None:
+        scores["lpips"] = lpips(prediction, truth)
+    if mask is not None:
+        scores |= _moving_scores(prediction, truth, mask, lpips)
+        if target.background is not None:
+            found = moving_mask(prediction, target.background)
+            error = centroid_error(found, mask)
+            scores["mask_iou"] = mask_iou(found, mask)
+            scores["centroid_error_px"] = error
+            scores["centroid_error"] = None if error is None else error / truth.shape[1]
+    if target.previous is not None and before is not None:
+        scores["flow_iou"] = mask_iou(flow_mask(before, prediction), flow_mask(target.previous, truth))
+    return scores
+
+
+def _moving_scores(prediction: Tensor, truth: Tensor, mask: Tensor, lpips: LPIPS | None) -> Scores:
+    scores: Scores = {
+        "psnr_moving": psnr(prediction, truth, mask),
+        "ssim_moving": ssim(prediction, truth, mask),
+    }
+    if lpips is not None:
+        scores["lpips_moving"] = lpips(prediction, truth, mask)
+    return scores
+
+
+def mean_scores(many: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    """The mean of each metric over the frames where it is defined; metrics defined nowhere are left out."""
+    means = {}
+    for name in METRICS:
+        values = [s[name] for s in many if s.get(name) is not None]
+        if values:
+            means[name] = sum(v for v in values if v is not None) / len(values)
+    return means
+
+
+def partly_defined(many: Sequence[Mapping[str, float | None]]) -> dict[str, int]:
+    """On how many frames a metric is defined, for those that some frames lack."""
+    counts = {name: sum(s.get(name) is not None for s in many) for name in METRICS}
+    return {name: n for name, n in counts.items() if 0 < n < len(many)}
+
+
+def summarise(many: Iterable[tuple[float, Scores]], observed_until: float) -> dict[str, object]:
+    """(time, scores) of the frames of a split -> its entry in `metrics.json`: count, means, and means by
+    time."""
+    pairs = sorted(many, key=lambda pair: pair[0])
+    scores = [s for _, s in pairs]
+    by_time = []
+    for time in sorted({t for t, _ in pairs}):
+        group = [s for t, s in pairs if t == time]
+        by_time.append(
+            {"time": time, "after": time - observed_until, "count": len(group), **mean_scores(group)}
+        )
+    summary: dict[str, object] = {"count": len(pairs), **mean_scores(scores)}
+    if partly := partly_defined(scores):
+        summary["defined_on"] = partly
+    return {**summary, "by_time": by_time}
