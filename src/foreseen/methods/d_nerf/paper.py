@@ -1,0 +1,151 @@
+"""D-NeRF with the paper's shapes: a canonical radiance field, seen through a deformation network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.errors import UserError
+from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.d_nerf.config import PaperConfig
+from foreseen.methods.d_nerf.losses import color_loss
+from foreseen.nn.encodings import PositionalEncoding
+from foreseen.nn.mlp import MLP
+from foreseen.nn.nerf import NeRFNetwork
+from foreseen.render import render_rays
+from foreseen.scenes import RadianceField
+
+
+@dataclass(frozen=True)
+class TimeState:
+    """The state is the time itself: `time` `[...]`, in the data set's unit."""
+
+    time: Tensor
+
+
+class Deformation(nn.Module):
+    """Where a point at a time lies in the canonical configuration, as a displacement.
+
+    Source: D-NeRF, section 4.1 and equation 1.
+    """
+
+    def __init__(self, config: PaperConfig) -> None:
+        super().__init__()
+        self.encode_position = PositionalEncoding(config.position_levels, 3)
+        self.encode_time = PositionalEncoding(config.time_levels, 1)
+        inputs = self.encode_position.outputs + self.encode_time.outputs
+        self.mlp = MLP(inputs, 3, width=config.width, layers=config.layers, skip=config.skip)
+
+    def forward(self, positions: Tensor, times: Tensor) -> Tensor:
+        """`[M, 3]` for `positions` `[M, 3]` at `times` `[M]`: exactly 0 at time 0.
+
+        Times reach the waves multiplied by pi: 0..1, the observed window, is half a period of the lowest one.
+        """
+        encoded = [self.encode_position(positions), self.encode_time(math.pi * times[:, None])]
+        shift = self.mlp(torch.cat(encoded, dim=-1))
+        # The network is asked in any case, so that every parameter takes part in every step on every process.
+        return torch.where(times[:, None] == 0, 0.0, shift)
+
+
+class PaperDNeRF(Method):
+    """The state is the time; a scene is the canonical field asked at displaced points.
+
+    Times are normalised so that the training window is 0..1, and run on freely beyond: what the networks say
+    there is the baseline's extrapolation. Raises `UserError` for several sequences.
+    """
+
+    start: Tensor
+    centre: Tensor
+
+    def __init__(self, config: PaperConfig, info: SceneInfo) -> None:
+        super().__init__()
+        if len(info.times) != 1:
+            raise UserError(
+                f"d-nerf learns one sequence, and the data set has {len(info.times)}: "
+                "give a folder with one of them."
+            )
+        self.config, self.info = config, info
+        self.default_steps = config.default_steps
+        self.batch = BatchSpec(rays=config.rays, frames=1, centre_crop_steps=config.centre_crop_steps)
+        self.deformation = Deformation(config)
+        self.canonical = NeRFNetwork(
+            width=config.width,
+            layers=config.layers,
+            skip=config.skip,
+            position_levels=config.position_levels,
+            direction_levels=config.direction_levels,
+        )
+        self.progress = 0.0
+        first, last = info.time_range
+        # A single training time is a scene at rest: any length will do.
+        self.length = (last - first) or 1.0
+        self.register_buffer("start", torch.tensor(first), persistent=False)
+        low, high = torch.tensor(info.bounds)
+        self.register_buffer("centre", (low + high) / 2, persistent=False)
+        # The longest side of the bounds becomes -pi..pi, one period of the lowest wave, whatever the unit.
+        self.scale = math.pi / max(float((high - low).max()) / 2, 1e-9)
+
+    def observe(self, observation: Observation) -> TimeState:
+        """The first training time, which is the canonical one."""
+        if observation.sequence != 0:
+            raise UserError(f"this run learned one sequence; there is no sequence {observation.sequence}.")
+        return TimeState(self.start)
+
+    def evolve(self, state: TimeState, times: Tensor) -> TimeState:
+        """`times` themselves."""
+        return TimeState(times.to(state.time))
+
+    def scene(self, state: TimeState) -> RadianceField:
+        """The canonical field as it looks at the state's time."""
+        return self._field(lambda rays: state.time.expand(rays.shape[0]))
+
+    def _field(self, time_of: Callable[[Tensor], Tensor]) -> RadianceField:
+        """The field at the times `[M]` that `time_of` gives for ray indices `[M]`."""
+
+        def query(positions: Tensor, directions: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+            times = (time_of(rays) - self.start) / self.length
+            local = (positions - self.centre) * self.scale
+            density, color = self.canonical(local + self.deformation(local, times), directions)
+            # The networks speak of their own, normalised length.
+            return density * self.scale, color
+
+        c, info = self.config, self.info
+        options = {"samples": c.samples, "importance_samples": c.importance_samples}
+        return RadianceField(query, info.near, info.far, info.background, options=options)
+
+    def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
+        """Squared colour error of what the rays see at their own times."""
+        del step
+        result = render_rays(self._field(lambda rays: batch.times[rays]), batch.rays, stratified=True)
+        return color_loss(result.rgb, batch.colors)
+
+    def before_step(self, step: int, progress: float) -> str | None:
+        """Notes how much of the budget is spent, which the opening depends on."""
+        self.progress = progress
+        if step > 0 or self.known_times(step) == len(self.info.times[0]):
+            return None
+        return "the first times come first; later ones join one by one."
+
+    def known_times(self, step: int) -> int:
+        """How many training times, earliest first, take part in a step."""
+        c, total = self.config, len(self.info.times[0])
+        share = max(step / max(c.curriculum_steps, 1), self.progress / max(c.opening_share, 1e-9))
+        return total if share >= 1 else min(max(int(share * total), c.curriculum_start), total)
+
+    def batch_spec(self, step: int) -> BatchSpec:
+        """One picture at one of the known times; its middle in the very beginning."""
+        known = self.known_times(step)
+        crop = self.config.centre_crop_steps if self.progress < self.config.opening_share else 0
+        times = None if known == len(self.info.times[0]) else tuple(range(known))
+        return replace(self.batch, centre_crop_steps=crop, time_indices=times)
+
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
+        """One group; its rate falls exponentially from `lr` to `lr_final` over the budget."""
+        c = self.config
+        lr = c.lr * (c.lr_final / c.lr) ** progress
+        return [{"params": list(self.parameters()), "lr": lr, "name": "all"}]
