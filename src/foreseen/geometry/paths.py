@@ -1,7 +1,7 @@
 """Camera paths to render along: orbit, spiral, fixed view, and the way that the data set's camera went.
 
-A path goes by cameras of the data set. The first of them lends its intrinsics, bounds and NDC to every camera of
-the path.
+A path goes by cameras of the data set. The first of them lends its intrinsics, bounds and NDC to all cameras
+of the path.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""D-NeRF: a canonical radiance field seen through a deformation network. A baseline."""
