@@ -1,0 +1,128 @@
+"""Settings of Node-RF, one dataclass a preset's kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class PaperConfig:
+    """One sequence, with the paper's shapes and schedule. README.md says where each number comes from."""
+
+    steps: int = 800_000
+    """Training steps where no other budget is given."""
+
+    code_width: int = 512
+    """Width of the code that conditions the radiance field."""
+    latent_width: int = 6
+    """Dimensions of the ODE's state."""
+    law_width: int = 100
+    """Width of the two hidden layers of the ODE's right-hand side."""
+    recurrent_width: int = 20
+    """Dimensions of the encoder's recurrent state (its mean; a deviation of the same size goes with it)."""
+    recurrent_hidden: int = 100
+    """Width of the hidden layers of the encoder's gates, law and head."""
+
+    field_width: int = 256
+    """Width of the radiance field's layers."""
+    field_layers: int = 8
+    """Layers of the radiance field's trunk."""
+    field_skip: int = 4
+    """Index of the trunk layer after which the encoded position joins again."""
+    position_levels: int = 10
+    """Octaves of the position's encoding."""
+    direction_levels: int = 4
+    """Octaves of the view direction's encoding."""
+    density: Literal["softplus", "relu"] = "softplus"
+    """What makes the density positive. The paper's relu can empty the whole field in the first steps, for
+    good."""
+    lipschitz: bool = False
+    """Bound every layer of the radiance field (the paper does so for many sequences only)."""
+    lipschitz_weight: float = 1e-22
+    """Weight of the product of all bounds in the loss; tiny because 24 factors multiply."""
+
+    solver: Literal["euler", "midpoint", "rk4", "dopri5"] = "euler"
+    """Solver of the latent ODE (the paper: dopri5 for bouncing balls, euler elsewhere)."""
+    ode_step: float = 0.05
+    """Step of the fixed-step solvers; the observed window has length 1."""
+    rtol: float = 1e-3
+    """Relative tolerance of dopri5."""
+    atol: float = 1e-4
+    """Absolute tolerance of dopri5."""
+    adjoint: bool = False
+    """Gradients of dopri5 by the adjoint equation: less memory, less exact."""
+    sample_at_test: bool = False
+    """Forecast from one fixed draw of the initial state instead of its mean."""
+
+    rays: int = 500
+    """Rays a step, all of one picture."""
+    samples: int = 64
+    """Samples a ray for the coarse network."""
+    importance_samples: int = 128
+    """Samples a ray that are added for the fine network."""
+    centre_crop_steps: int = 500
+    """For so many first steps rays come from the middle of the picture."""
+    warm_up_steps: int = 5000
+    """For so many first steps the field learns the first two times from their own codes, without the ODE."""
+    refresh_period: int = 4000
+    """The warm-up comes back once in so many steps, ..."""
+    refresh_first: int = 2000
+    """... from this step of the period on, ..."""
+    refresh_last: int = 2200
+    """... up to and with this one."""
+    opening_share: float = 0.1
+    """Neither the crop nor the first warm-up outlasts this share of the budget, so that a short run learns to
+    move."""
+
+    lr: float = 5e-4
+    """Learning rate at the start."""
+    lr_decay: float = 0.0251
+    """Learning rate at the end of the budget as a share of the first: 0.1^(800000 / 500000)."""
+
+
+@dataclass(frozen=True)
+class FastConfig:
+    """One sequence on two cores: radiance fields at rest in the frames of moving parts."""
+
+    rays: int = 2048
+    """Rays a step, from all training frames."""
+    foreground: float = 0.7
+    """Share of the rays that is drawn where something is seen or moves."""
+    most_parts: int = 8
+    """At most so many moving parts."""
+    frames_per_control: float = 2.5
+    """Training times for each control point of a part's trajectory."""
+
+    part_resolutions: tuple[int, ...] = (32, 96)
+    """Nodes along each axis of a part's feature planes, one entry a scale."""
+    static_resolutions: tuple[int, ...] = (64, 192)
+    """The same for what does not move."""
+    channels: int = 16
+    """Features of a scale."""
+    width: int = 64
+    """Hidden units of the decoders."""
+    part_samples: int = 40
+    """Samples across a part's box."""
+    static_samples: int = 192
+    """Samples across the scene."""
+    cells: int = 64
+    """Cells along each axis of an occupancy grid."""
+
+    plane_lr: float = 2e-2
+    """Learning rate of the feature planes."""
+    network_lr: float = 2e-3
+    """Learning rate of the decoders."""
+    centre_lr: float = 1e-3
+    """Learning rate of the trajectories, in radii of the part."""
+    turn_lr: float = 1e-3
+    """Learning rate of the rotations [rad]."""
+    lr_decay: float = 0.05
+    """Learning rates at the end of the budget as a share of the first."""
+    empty_weight: float = 1e-2
+    """Weight of the opacity along rays that saw the plain background."""
+    jerk_weight: float = 1e-3
+    """Weight of the trajectories' squared third differences."""
+
+
+PRESETS: dict[str, Any] = {"paper": PaperConfig()}

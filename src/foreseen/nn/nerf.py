@@ -1,0 +1,95 @@
+"""The network of the original NeRF, with an optional code: which scene, or which moment, is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foreseen.nn.encodings import PositionalEncoding
+from foreseen.nn.lipschitz import applied_weight
+from foreseen.nn.mlp import LinearFactory
+
+
+class NeRFNetwork(nn.Module):
+    """Positions, directions and a code -> density and colour.
+
+    Source: Mildenhall et al. 2020 (NeRF), appendix A, figure 7. The code joins the input of the first layer
+        and that of
+    the layer that sees the direction.
+
+    Args:
+        code: width of the code; 0: none.
+        width, layers: of the trunk; the layer that sees the direction is half as wide.
+        skip: index of the trunk layer whose output is joined with the encoded position again.
+        position_levels, direction_levels: octaves of the encodings, identity included.
+        linear: makes the layers.
+        rectify: makes the density positive.
+    """
+
+    def __init__(
+        self,
+        code: int = 0,
+        *,
+        width: int = 256,
+        layers: int = 8,
+        skip: int = 4,
+        position_levels: int = 10,
+        direction_levels: int = 4,
+        linear: LinearFactory = nn.Linear,
+        rectify: Callable[[Tensor], Tensor] = torch.relu,
+    ) -> None:
+        super().__init__()
+        self.skip, self.rectify = skip, rectify
+        self.encode_position = PositionalEncoding(position_levels, 3)
+        self.encode_direction = PositionalEncoding(direction_levels, 3)
+        position, direction = self.encode_position.outputs, self.encode_direction.outputs
+        inputs = [position + code, *(width + (position if i == skip else 0) for i in range(layers - 1))]
+        self.trunk = nn.ModuleList(linear(n, width) for n in inputs)
+        self.density = linear(width + (position if skip == layers - 1 else 0), 1)
+        self.feature = linear(self.density.in_features, width)
+        self.view = linear(width + direction + code, width // 2)
+        self.color = linear(width // 2, 3)
+
+    def forward(
+        self, positions: Tensor, directions: Tensor, codes: Tensor | None = None, which: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Density `[M]` per unit of `positions`, and colour `[M, 3]` in 0..1.
+
+        Args:
+            positions: `[M, 3]`, best within -pi..pi: the lowest wave has that period.
+            directions: `[M, 3]` unit vectors.
+            codes: `[U, code]`, None where the network has none.
+            which: `[M]` int64, the code of each point; not needed where U = 1.
+        """
+        x = self.encode_position(positions)
+        h = joined(self.trunk[0], x, codes, which).relu()
+        for i, layer in enumerate(self.trunk[1:]):
+            h = layer(torch.cat([x, h], dim=-1) if i == self.skip else h).relu()
+        if self.skip == len(self.trunk) - 1:
+            h = torch.cat([x, h], dim=-1)
+        seen = torch.cat([self.feature(h), self.encode_direction(directions)], dim=-1)
+        color = self.color(joined(self.view, seen, codes, which).relu()).sigmoid()
+        return self.rectify(self.density(h)[..., 0]), color
+
+
+def shifted_softplus(x: Tensor) -> Tensor:
+    """softplus(x - 1). A field that has become empty everywhere still gets a gradient, where ReLU has none
+    and training never recovers. Source: Barron et al. 2021 (mip-NeRF), appendix."""
+    return F.softplus(x - 1)
+
+
+def joined(layer: nn.Module, x: Tensor, codes: Tensor | None, which: Tensor | None) -> Tensor:
+    """`layer(cat([x, codes[which]]))` for `x` `[M, n]`, `codes` `[U, m]`, without forming the rows: each code
+    meets its columns of the weights once instead of M times."""
+    assert isinstance(layer, nn.Linear)
+    if codes is None:
+        return layer(x)
+    weight = applied_weight(layer)
+    shift = F.linear(codes, weight[:, x.shape[-1] :])
+    if len(codes) > 1:
+        assert which is not None, "several codes need to know which point has which"
+        shift = shift[which]
+    return F.linear(x, weight[:, : x.shape[-1]], layer.bias) + shift
