@@ -1,0 +1,143 @@
+"""`foreseen doctor`: what this machine offers, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from foreseen.cli.options import call
+
+PACKAGES = (
+    "torch",
+    "torchdiffeq",
+    "numba",
+    "numpy",
+    "scipy",
+    "accelerate",
+    "safetensors",
+    "tyro",
+    "tensorboard",
+    "torchmetrics",
+    "mujoco",
+    "av",
+    "opencv-python-headless",
+    "Pillow",
+    "matplotlib",
+)
+ENOUGH_DISK_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    subject: str
+    found: str
+    verdict: Literal["good", "note", "bad"]
+
+
+def run(args: list[str]) -> None:
+    """Prints the report; leaves with exit code 2 where something needed is missing."""
+    call(print_report, args, prog="foreseen doctor")
+
+
+def print_report() -> None:
+    """Say what this machine offers, and what is missing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from foreseen.errors import UserError
+
+    findings = [finding for check in CHECKS for finding in check()]
+    table = Table(title="foreseen doctor")
+    for heading in ("subject", "found", "verdict"):
+        table.add_column(heading, overflow="fold")
+    colours = {"good": "green", "note": "yellow", "bad": "red"}
+    for f in findings:
+        table.add_row(f.subject, f.found, f"[{colours[f.verdict]}]{f.verdict}[/]")
+    Console().print(table)
+    bad = [f.subject for f in findings if f.verdict == "bad"]
+    if bad:
+        raise UserError(f"needed and missing or unfit: {', '.join(bad)}. `pip install foreseen` mends packages.")
+
+
+def check_versions() -> list[Finding]:
+    """foreseen, Python, and the packages that it needs."""
+    from foreseen import __version__
+
+    missing, versions = [], []
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    findings = [
+        Finding("foreseen", __version__, "good"),
+        Finding("Python", f"{platform.python_version()}, {platform.platform()}", "good"),
+        Finding("packages", ", ".join(versions), "good"),
+    ]
+    return findings + [Finding(name, "not installed", "bad") for name in missing]
+
+
+def check_processor() -> list[Finding]:
+    """The processor, its cores, and how many of them torch and Numba use."""
+    import torch
+
+    from foreseen.training.config import cpu_name
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    return [
+        Finding("processor", f"{cpu_name()}, {cores} cores", "good"),
+        Finding("torch threads", f"{threads} (OMP_NUM_THREADS changes it)", "good" if threads <= cores else "note"),
+    ]
+
+
+def check_numba() -> list[Finding]:
+    """Numba's threads, and whether compiled kernels are kept between runs."""
+    try:
+        import numba
+    except ImportError as error:
+        return [Finding("Numba", f"does not import: {error}", "bad")]
+    threads = Finding("Numba threads", str(numba.get_num_threads()), "good")
+    folder = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else Path(__file__).parents[1] / "render/kernels"
+    if os.access(folder, os.W_OK):
+        return [threads, Finding("Numba cache", f"kernels are kept in {folder}", "good")]
+    advice = f"{folder} is not writable: set NUMBA_CACHE_DIR, or kernels may be compiled anew in every run"
+    return [threads, Finding("Numba cache", advice, "note")]
+
+
+def check_gpu() -> list[Finding]:
+    """CUDA and gsplat: optional."""
+    import torch
+
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs on the processor"
+    gsplat = "installed" if util.find_spec("gsplat") else "not installed: not needed"
+    return [Finding("CUDA", cuda, "good"), Finding("gsplat", gsplat, "good")]
+
+
+def check_disk() -> list[Finding]:
+    """Space where the command was called."""
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return [Finding("free disk here", f"{free:.1f} GB", "good" if free >= ENOUGH_DISK_GB else "note")]
+
+
+def check_weights() -> list[Finding]:
+    """Weights of the learned image metric: optional, and never downloaded."""
+    return [Finding("LPIPS weights", "given by `foreseen evaluate --lpips-weights FILE`; without: no LPIPS", "note")]
+
+
+CHECKS: tuple[Callable[[], list[Finding]], ...] = (
+    check_versions,
+    check_processor,
+    check_numba,
+    check_gpu,
+    check_disk,
+    check_weights,
+)

@@ -1,0 +1,53 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from foreseen.errors import UserError
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Writes a file and waits until the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the disk has the folder's names. Systems that cannot open a folder need no such wait."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside `path`, then renames into place. Raises `UserError` on a full disk."""
+    beside = path.with_name(f".{path.name}.tmp")
+    with full_disk_is_named(path):
+        try:
+            write_through(beside, content)
+            beside.replace(path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def full_disk_is_named(what: Path, kept: str = "") -> Iterator[None]:
+    """Turns "no space left" into a `UserError` that names the file and says what is `kept`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"no space left on the disk to write {what}: {kept}free some and run it again.") from None

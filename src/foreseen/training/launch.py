@@ -1,0 +1,202 @@
+"""From a method's name and a data set to a trained run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+import foreseen
+from foreseen.data import load_dataset
+from foreseen.data.splits import Splits, make_splits
+from foreseen.data.types import Dataset
+from foreseen.errors import UserError
+from foreseen.methods import find_method
+from foreseen.methods.base import SceneInfo
+from foreseen.training.checkpoints import clean_up, newest_checkpoint
+from foreseen.training.config import (
+    FILE,
+    LAYOUT,
+    Precision,
+    RunConfig,
+    check_same_run,
+    current_commit,
+    describe_data,
+    describe_machine,
+    describe_split,
+    preset_config,
+    read_config,
+    write_config,
+)
+from foreseen.training.files import full_disk_is_named
+from foreseen.training.plain import with_overrides
+from foreseen.training.processes import check_precision, find_device, make_accelerator
+from foreseen.training.random_state import seed_everything
+from foreseen.training.rays import RaySampler
+from foreseen.training.report import Reporter, readable_time
+from foreseen.training.run import Run
+from foreseen.training.scene_info import scene_info, sequence_names, training_frames
+from foreseen.training.trainer import Budget, Saving, Trainer
+
+DEFAULT_MINUTES = 10.0
+
+
+def train(
+    method: str,
+    dataset: Dataset | Path | str,
+    out: Path | str,
+    *,
+    preset: str = "fast",
+    overrides: dict[str, Any] | None = None,
+    seed: int = 0,
+    max_steps: int | None = None,
+    max_minutes: float | None = None,
+    observe_until: float | None = None,
+    downscale: int = 1,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    max_grad_norm: float | None = None,
+    memory_mb: int = 1024,
+    save_every_seconds: float | None = 60.0,
+    save_every_steps: int | None = None,
+    log_every: int = 20,
+    progress: bool = True,
+) -> Run:
+    """Trains a method on a data set, or goes on where the run in `out` stopped.
+
+    Args:
+        method: a name of `foreseen methods`.
+        dataset: a folder, or what `load_dataset` returned (full size: `downscale` is applied here and recorded).
+        out: the run's folder.
+        preset: of the method; `overrides` replaces fields of its config, dotted names reach nested ones.
+        max_steps, max_minutes: the budget, whichever comes first; without either the method's `default_steps`, else
+            ten minutes. A finished run goes on when the budget is larger.
+        observe_until: fraction of the time range after which nothing reaches training.
+        device: "cpu", "cuda" or "auto".
+        precision: "fp32", or "bf16" autocast.
+        max_grad_norm: instead of the method's; 0 turns clipping off.
+        memory_mb: for the training pictures; beyond it they are read when drawn.
+        save_every_seconds, save_every_steps: of training, between checkpoints; None for never.
+        log_every: steps between readings of the loss.
+        progress: show progress on standard error.
+
+    Raises:
+        UserError: bad input, another run in `out`, a full disk, or training that diverged.
+        TrainingInterrupted: SIGINT or SIGTERM came; the run is saved.
+    """
+    out, device = Path(out), find_device(device)
+    check_precision(precision, device)
+    _check_budget(max_steps, max_minutes)
+    config = with_overrides(preset_config(method, preset), overrides or {}, f"the config of '{method}'")
+    data = _load(dataset, downscale)
+    splits = make_splits(data, observe_until)
+    asked = RunConfig(
+        layout=LAYOUT,
+        version=foreseen.__version__,
+        commit=current_commit(),
+        method=method,
+        preset=preset,
+        seed=seed,
+        precision=precision,
+        data=describe_data(data, splits, downscale, observe_until),
+        split=describe_split(splits),
+        scene=scene_info(data, splits),
+        machine=describe_machine(),
+        config=config,
+    )
+    _check_folder(out, asked)
+    accelerator = make_accelerator(device, precision)
+    first = accelerator.is_main_process
+    with Reporter(out / "logs" if first else None, log_every, progress and first) as reporter:
+        run_config = _open_folder(out, asked, accelerator)
+        sampler = _sampler(data, splits, asked.scene, seed, memory_mb, accelerator, reporter)
+        seed_everything(seed)
+        built = find_method(method).load()(config, asked.scene)
+        if max_steps is None and max_minutes is None:
+            max_steps, max_minutes = built.default_steps, None if built.default_steps else DEFAULT_MINUTES
+        trainer = Trainer(
+            out,
+            built,
+            sampler,
+            accelerator,
+            Budget(max_steps, max_minutes),
+            Saving(save_every_seconds, save_every_steps),
+            seed,
+            max_grad_norm,
+        )
+        _train(trainer, reporter)
+    return Run(out, run_config, built.eval(), asked.scene, trainer.step, trainer.train_seconds, data, splits)
+
+
+def _train(trainer: Trainer, reporter: Reporter) -> None:
+    checkpoint = newest_checkpoint(trainer.folder, reporter.say)
+    if checkpoint is not None:
+        trainer.restore(checkpoint, reporter.say)
+        if trainer.progress >= 1:
+            reporter.say(
+                f"the run in {trainer.folder} is finished ({trainer.step} steps, "
+                f"{readable_time(trainer.train_seconds)}): a larger --max-steps or --max-minutes goes on."
+            )
+            return
+        reporter.say(f"going on from step {trainer.step}.")
+    reporter.start(trainer.step, trainer.train_seconds)
+    trainer.fit(reporter)
+    reporter.say(
+        f"trained {trainer.step} steps in {readable_time(trainer.train_seconds)}; the run is in {trainer.folder}."
+    )
+
+
+def _check_budget(max_steps: int | None, max_minutes: float | None) -> None:
+    for name, value in (("--max-steps", max_steps), ("--max-minutes", max_minutes)):
+        if value is not None and not value > 0:
+            raise UserError(f"{name} is {value}: give a number above 0.")
+
+
+def _load(dataset: Dataset | Path | str, downscale: int) -> Dataset:
+    if downscale < 1:
+        raise UserError(f"--downscale is {downscale}: give a whole number from 1 up.")
+    loaded = dataset if isinstance(dataset, Dataset) else load_dataset(Path(dataset))
+    smallest = min((min(f.camera.width, f.camera.height) for f in loaded.frames), default=0)
+    if downscale > smallest:
+        raise UserError(f"--downscale is {downscale}, and a picture of {loaded.path} is {smallest} pixels wide or high.")
+    return loaded.downscale(downscale)
+
+
+def _check_folder(out: Path, asked: RunConfig) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: give a folder as --out.")
+    if (out / FILE).is_file():
+        check_same_run(out, read_config(out), asked)
+    elif out.is_dir() and any(path.name != "logs" for path in out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no run ({FILE} is absent): give another --out.")
+
+
+def _open_folder(out: Path, asked: RunConfig, accelerator: Accelerator) -> RunConfig:
+    """Writes config.json where there is none; the first process does, the others wait."""
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        with full_disk_is_named(out):
+            out.mkdir(parents=True, exist_ok=True)
+        if not (out / FILE).is_file():
+            write_config(out, asked)
+        clean_up(out)
+    accelerator.wait_for_everyone()
+    return read_config(out)
+
+
+def _sampler(
+    data: Dataset,
+    splits: Splits,
+    info: SceneInfo,
+    seed: int,
+    memory_mb: int,
+    accelerator: Accelerator,
+    reporter: Reporter,
+) -> RaySampler:
+    frames = training_frames(splits)
+    reporter.say(f"reading {len(frames)} training frames.")
+    rank = accelerator.process_index
+    return RaySampler(frames, sequence_names(data, frames), info, seed * 1009 + rank, memory_mb, reporter.say)

@@ -1,0 +1,104 @@
+"""Adam over the groups that a method names, and a guard against what is not a number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.errors import UserError
+from foreseen.methods.base import Method, RayBatch
+
+EPSILON = 1e-15
+"""Adam divides by the root of the squared gradients' mean plus this. Features of a grid see gradients near 1e-8, which
+the usual 1e-8 would stop; a method whose networks want the usual value says so in its groups ("eps")."""
+
+
+def build_optimizer(method: Method, progress: float) -> torch.optim.Adam:
+    """Adam over `method.parameter_groups`; a group may carry its own betas, eps and weight_decay.
+
+    The fused form: on two cores it took a quarter of the time of the foreach form for six million parameters.
+    """
+    groups = []
+    for group in method.parameter_groups(progress):
+        params = [p for p in group["params"] if p.numel()]
+        if params:
+            groups.append({**group, "params": params})
+    return torch.optim.Adam(groups, lr=1e-3, eps=EPSILON, fused=True)
+
+
+def update_rates(optimizer: torch.optim.Adam, method: Method, progress: float) -> None:
+    """Takes over the learning rates and other settings that the method wants now, group by name."""
+    wanted = {group.get("name", i): group for i, group in enumerate(method.parameter_groups(progress))}
+    for i, group in enumerate(optimizer.param_groups):
+        new = wanted[group.get("name", i)]
+        group.update({key: value for key, value in new.items() if key not in ("params", "name")})
+
+
+def optimizer_tensors(optimizer: torch.optim.Adam, method: Method) -> dict[str, Tensor]:
+    """The optimiser's state by "parameter name/entry"; parameters that never had a gradient have none."""
+    names = {id(p): name for name, p in method.named_parameters()}
+    return {f"{names[id(p)]}/{key}": value for p, own in optimizer.state.items() for key, value in own.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Adam, method: Method, tensors: dict[str, Tensor]) -> None:
+    """Goes on from `optimizer_tensors`."""
+    parameters = dict(method.named_parameters())
+    optimizer.state.clear()
+    for place, value in tensors.items():
+        name, _, key = place.rpartition("/")
+        parameter = parameters[name]
+        device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
+        optimizer.state[parameter][key] = value.to(device, copy=True)
+
+
+def total_loss(terms: dict[str, Tensor]) -> Tensor:
+    """The sum of the terms; names that start with "_" are only logged."""
+    return torch.stack([value for name, value in terms.items() if not name.startswith("_")]).sum()
+
+
+def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
+    """The norm of all gradients together, a scalar tensor."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def scale_gradients(parameters: list[nn.Parameter], factor: float) -> None:
+    """Multiplies all gradients in place."""
+    torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
+
+
+def explain_divergence(method: Method, batch: RayBatch, step: int, random: Tensor) -> UserError:
+    """Repeats a step whose loss or gradient is not finite and finds the term and the parameters that caused it."""
+    torch.set_rng_state(random)
+    named = [(name, p) for name, p in method.named_parameters() if p.requires_grad]
+    terms = {name: v for name, v in method.losses(batch, step).items() if not name.startswith("_")}
+    guilty = {name: bad for name, value in terms.items() if (bad := _bad_gradients(value, named)) is not None}
+    if not guilty:
+        return _diverged(step, "the sum of the loss terms", [], "is not finite in its gradient")
+    name, bad = next(iter(guilty.items()))
+    value = terms[name].item()
+    what = f"is {value}" if not torch.isfinite(terms[name]) else f"is {value:.4g} but its gradient is not finite"
+    return _diverged(step, f"loss term '{name}'", bad, what)
+
+
+def _bad_gradients(value: Tensor, named: list[tuple[str, nn.Parameter]]) -> list[str] | None:
+    """Names of the parameters with a gradient that is not finite; None where value and gradients are all finite."""
+    if not value.requires_grad:
+        return None if torch.isfinite(value) else []
+    gradients = torch.autograd.grad(value, [p for _, p in named], retain_graph=True, allow_unused=True)
+    pairs = zip(named, gradients, strict=True)
+    bad = [name for (name, _), g in pairs if g is not None and not torch.isfinite(g).all()]
+    return bad if bad or not torch.isfinite(value) else None
+
+
+def _diverged(step: int, what: str, names: list[str], how: str) -> UserError:
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    parameters = f" (parameters {shown})" if names else ""
+    return UserError(
+        f"training diverged at step {step}: {what} {how}{parameters}. The last checkpoint is from before it: lower "
+        "the learning rates, or train with another --seed."
+    )
+
+
+def parameters_of(optimizer: torch.optim.Adam) -> list[nn.Parameter]:
+    """All parameters that are trained."""
+    return [p for group in optimizer.param_groups for p in group["params"]]

@@ -1,0 +1,172 @@
+"""Batches of rays, drawn from all training frames at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.geometry.cameras import Camera
+from foreseen.geometry.rays import Rays
+from foreseen.methods.base import BatchSpec, RayBatch, SceneInfo
+from foreseen.training.pixels import Foreground, PixelStore, find_foreground
+
+FRAMES_WHEN_READING = 8
+"""Frames a batch is drawn from where the pictures do not fit into memory: reading one costs as much as many rays."""
+
+
+class CameraTable:
+    """The cameras of F frames, stacked: rays of many frames in one gather."""
+
+    def __init__(self, cameras: Sequence[Camera]) -> None:
+        poses = torch.stack([c.camera_to_world.float() for c in cameras])
+        self.rotations = poses[:, :3, :3].contiguous()
+        self.positions = poses[:, :3, 3].contiguous()
+        self.focals = torch.tensor([(c.fx, c.fy) for c in cameras])
+        self.centres = torch.tensor([(c.cx, c.cy) for c in cameras])
+        self.ndc = cameras[0].ndc
+
+    def rays(self, frames: Tensor, pixels: Tensor) -> Rays:
+        """`Camera.rays` of frame `frames[n]` through `pixels[n]`: `[N]` int64, `[N, 2]` (x, y)."""
+        local = torch.ones(len(frames), 3, 1)
+        local[:, :2, 0] = (pixels - self.centres[frames]) / self.focals[frames]
+        directions = torch.nn.functional.normalize(torch.bmm(self.rotations[frames], local)[..., 0], dim=-1)
+        rays = Rays(self.positions[frames], directions, directions)
+        return self.ndc.rays(rays) if self.ndc is not None else rays
+
+
+class RaySampler:
+    """Draws `RayBatch`es as a `BatchSpec` asks. All randomness comes from its own generator, whose state is saved.
+
+    Args:
+        frames: the training frames.
+        names: the sequences' names; a batch carries indices into them.
+        info: what the method was told of the scene.
+        seed: of the generator; every process has its own.
+        memory_mb: for the pictures, held as 8-bit; beyond it they are read when drawn.
+        say: takes a line for the user.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        names: Sequence[str],
+        info: SceneInfo,
+        seed: int,
+        memory_mb: int = 1024,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.info = info
+        self.say = say
+        self.generator = torch.Generator().manual_seed(seed)
+        self.store = PixelStore(frames, 4 if info.has_alpha else 3, memory_mb)
+        self.cameras = CameraTable([f.camera for f in frames])
+        self.sizes = torch.tensor([(f.camera.width, f.camera.height) for f in frames])
+        self.times = torch.tensor([f.time for f in frames], dtype=torch.float32)
+        self.sequences = torch.tensor([names.index(f.sequence) for f in frames])
+        places = [{t: i for i, t in enumerate(own)} for own in info.times]
+        self.time_indices = torch.tensor([places[names.index(f.sequence)][float(f.time)] for f in frames])
+        self.background = torch.tensor(info.background)
+        self._foreground: Foreground | None = None
+        self._sought_foreground = False
+        self._allowed: dict[tuple[int, ...] | None, Tensor] = {None: torch.arange(len(frames))}
+        if not self.store.resident:
+            say(
+                f"the pictures take more than {memory_mb} MB: they are read when drawn, from "
+                f"{FRAMES_WHEN_READING} frames a batch; --downscale or a larger --memory-mb makes training faster."
+            )
+
+    def prepare(self, spec: BatchSpec) -> None:
+        """Does what the first batch would otherwise wait for."""
+        if spec.kind != "rays":
+            raise UserError(f"the sampler cuts rays only, and the method asks for {spec.kind}.")
+        if spec.foreground > 0 and not self._sought_foreground:
+            self._sought_foreground = True
+            self._foreground = find_foreground(self.store, self.info.static_cameras)
+            if self._foreground is None:
+                self.say("no alpha and no fixed cameras to find the moving part from: rays are drawn uniformly.")
+
+    def state(self) -> Tensor:
+        """The generator's state, uint8."""
+        return self.generator.get_state()
+
+    def set_state(self, state: Tensor) -> None:
+        """Goes on from a saved state."""
+        self.generator.set_state(state)
+
+    def batch(self, spec: BatchSpec, step: int) -> RayBatch:
+        """The next batch: `spec.rays` rays, on the CPU."""
+        self.prepare(spec)
+        frames = self._draw_frames(spec)
+        places = self._draw_places(frames, crop=step < spec.centre_crop_steps)
+        if spec.foreground > 0 and self._foreground is not None and step >= spec.centre_crop_steps:
+            self._move_to_foreground(frames, places, round(spec.rays * spec.foreground))
+        return self.at(frames, places)
+
+    def at(self, frames: Tensor, places: Tensor) -> RayBatch:
+        """The batch at the given frames and row-major places, `[N]` int64 each."""
+        widths = self.sizes[frames, 0]
+        pixels = torch.stack([places % widths, places // widths], dim=-1) + 0.5
+        values = self.store.gather(frames, places).float() / 255
+        colors, alpha = values[:, :3], None
+        if self.info.has_alpha:
+            alpha = values[:, 3]
+            colors = colors * alpha[:, None] + (1 - alpha[:, None]) * self.background
+        return RayBatch(
+            rays=self.cameras.rays(frames, pixels),
+            colors=colors,
+            alpha=alpha,
+            times=self.times[frames],
+            sequences=self.sequences[frames],
+            time_indices=self.time_indices[frames],
+        )
+
+    def _rand(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator)
+
+    def _draw_frames(self, spec: BatchSpec) -> Tensor:
+        allowed = self._frames_of(spec.time_indices)
+        few = spec.frames if self.store.resident else min(spec.frames or FRAMES_WHEN_READING, FRAMES_WHEN_READING)
+        if few:
+            allowed = allowed[torch.randperm(len(allowed), generator=self.generator)[:few]]
+        return allowed[torch.randint(len(allowed), (spec.rays,), generator=self.generator)]
+
+    def _frames_of(self, time_indices: tuple[int, ...] | None) -> Tensor:
+        if time_indices not in self._allowed:
+            chosen = torch.isin(self.time_indices, torch.tensor(time_indices)).nonzero()[:, 0]
+            if len(chosen) == 0:
+                raise UserError(f"no training frame has one of the times of indices {time_indices}.")
+            self._allowed[time_indices] = chosen
+        return self._allowed[time_indices]
+
+    def _draw_places(self, frames: Tensor, crop: bool) -> Tensor:
+        sizes = self.sizes[frames]
+        low, span = (sizes // 4, sizes - 2 * (sizes // 4)) if crop else (torch.zeros_like(sizes), sizes)
+        xy = low + (self._rand(len(frames), 2) * span).long()
+        return xy[:, 1] * sizes[:, 0] + xy[:, 0]
+
+    def _move_to_foreground(self, frames: Tensor, places: Tensor, count: int) -> None:
+        """Redraws the first `count` places from their frames' foreground, in place; frames without any keep theirs."""
+        assert self._foreground is not None
+        available = self._foreground.counts[frames[:count]]
+        offset = (self._rand(count) * available).long()
+        chosen = (self._foreground.starts[frames[:count]] + offset).clamp(max=len(self._foreground.places) - 1)
+        if len(self._foreground.places):
+            places[:count] = torch.where(available > 0, self._foreground.places[chosen].long(), places[:count])
+
+
+def batch_to(batch: RayBatch, device: torch.device) -> RayBatch:
+    """The same batch on another device."""
+    if device.type == "cpu":
+        return batch
+
+    def move(value: Any) -> Any:
+        return value.to(device) if value is not None else None
+
+    return RayBatch(
+        *(move(x) for x in (batch.rays, batch.colors, batch.alpha, batch.times, batch.sequences, batch.time_indices))
+    )

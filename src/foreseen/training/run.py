@@ -1,0 +1,123 @@
+"""A trained (or half-trained) run, loaded from its folder."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foreseen.data import load_dataset
+from foreseen.data.splits import Splits, make_splits
+from foreseen.data.types import Dataset
+from foreseen.errors import UserError, suggest
+from foreseen.geometry.cameras import Camera
+from foreseen.methods import find_method
+from foreseen.methods.base import Method, SceneInfo
+from foreseen.render import ImageResult, render
+from foreseen.training.checkpoints import Checkpoint, list_checkpoints, newest_checkpoint, read_checkpoint
+from foreseen.training.config import RunConfig, read_config
+from foreseen.training.processes import find_device
+
+
+@dataclass
+class Run:
+    """A method with its weights, and where they came from.
+
+    Attributes:
+        path: the run's folder.
+        config: the content of config.json.
+        method: in evaluation mode.
+        info: what the method knows of the scene.
+        step, train_seconds: how long it was trained.
+    """
+
+    path: Path
+    config: RunConfig
+    method: Method = field(repr=False)
+    info: SceneInfo = field(repr=False)
+    step: int
+    train_seconds: float
+    _dataset: Dataset | None = field(default=None, repr=False)
+    _splits: Splits | None = field(default=None, repr=False)
+
+    @torch.no_grad()
+    def render(self, camera: Camera, time: float, *, memory_mb: int = 256) -> ImageResult:
+        """What `camera` sees at `time` (the data set's unit; before, inside or after what was observed)."""
+        with torch.device(next(self.method.parameters()).device):
+            return render(self.method.at_time(time), camera, memory_mb=memory_mb)
+
+    def dataset(self) -> Dataset:
+        """The data that it was trained on, read as it was then. Raises `UserError` where it is gone or has changed."""
+        if self._dataset is None:
+            data = self.config.data
+            if not Path(data.path).exists():
+                raise UserError(
+                    f"the data of the run in {self.path} is no longer at {data.path}: put it back, or correct "
+                    "data.path in its config.json."
+                )
+            loaded = load_dataset(Path(data.path), format=data.format, background=data.background)
+            self._dataset = loaded.downscale(data.downscale)
+        return self._dataset
+
+    def splits(self) -> Splits:
+        """What was trained on and what was hidden. Raises `UserError` where the data gives other splits now."""
+        if self._splits is None:
+            splits = make_splits(self.dataset(), self.config.data.observe_until)
+            if splits.hash != self.config.split.hash:
+                raise UserError(
+                    f"the data at {self.config.data.path} has changed since the run in {self.path} was trained (its "
+                    "splits differ): restore it, or train into a new folder."
+                )
+            self._splits = splits
+        return self._splits
+
+    def evaluate(self, **options: Any) -> dict[str, Any]:
+        """Scores by split and time, beside trivial baselines; writes metrics.json. Options as in
+        `foreseen.evaluation.evaluate_run`."""
+        from foreseen.evaluation import evaluate_run
+
+        return evaluate_run(self, **options)
+
+
+def load_run(path: Path | str, checkpoint: int | None = None, *, device: str = "cpu") -> Run:
+    """The run in a folder, without its data.
+
+    Args:
+        path: the run's folder.
+        checkpoint: a step; None takes the newest checkpoint that can be read.
+        device: "cpu", "cuda" or "auto".
+
+    Raises:
+        UserError: no run there, no checkpoint yet, or a checkpoint that does not fit.
+    """
+    path = Path(path)
+    config = read_config(path)
+    saved = _find_checkpoint(path, checkpoint)
+    method = find_method(config.method).load()(config.config, config.scene)
+    try:
+        method.load_state_dict(saved.model)
+    except RuntimeError as error:
+        raise UserError(
+            f"the checkpoint of step {saved.step} in {path} does not fit the method '{config.method}' ({error})."
+        ) from None
+    method.to(find_device(device)).eval()
+    return Run(path, config, method, config.scene, saved.step, saved.train_seconds)
+
+
+def _find_checkpoint(path: Path, step: int | None) -> Checkpoint:
+    if step is None:
+        found = newest_checkpoint(path, _warn)
+        if found is None:
+            raise UserError(f"the run in {path} has no checkpoint yet: let `foreseen train` reach its first one.")
+        return found
+    known = {str(s): folder for s, folder in list_checkpoints(path)}
+    if str(step) not in known:
+        raise UserError(f"the run in {path} has no checkpoint of step {step}: {suggest(str(step), known)}")
+    return read_checkpoint(known[str(step)])
+
+
+def _warn(line: str) -> None:
+    print(f"foreseen: warning: {line}", file=sys.stderr)

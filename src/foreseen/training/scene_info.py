@@ -1,0 +1,62 @@
+"""What a method may know about the data, gathered from the training frames."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+
+from foreseen.data.splits import Splits
+from foreseen.data.types import Dataset, Frame
+from foreseen.errors import UserError
+from foreseen.methods.base import SceneInfo
+
+FRAMES_A_CAMERA = 3
+"""A fixed camera counts as one from this many frames on: a median of two pictures says nothing."""
+
+
+def training_frames(splits: Splits) -> tuple[Frame, ...]:
+    """The frames to learn from. Raises `UserError` where there are none."""
+    frames = splits.frames.get("train", ())
+    if not frames:
+        raise UserError(
+            "no training frames: every frame is held out or later than --observe-until; give a larger fraction."
+        )
+    return frames
+
+
+def sequence_names(dataset: Dataset, frames: Sequence[Frame]) -> tuple[str, ...]:
+    """Names of the sequences that have training frames, in the data set's order: the index that batches carry."""
+    present = {frame.sequence for frame in frames}
+    return tuple(s.name for s in dataset.sequences if s.name in present)
+
+
+def sequence_times(names: Sequence[str], frames: Sequence[Frame]) -> tuple[tuple[float, ...], ...]:
+    """For each sequence the distinct times of its training frames, ascending."""
+    return tuple(tuple(sorted({float(f.time) for f in frames if f.sequence == name})) for name in names)
+
+
+def cameras_stand_still(frames: Sequence[Frame]) -> bool:
+    """Every camera keeps one pose, and a camera has `FRAMES_A_CAMERA` frames or more on average."""
+    poses = defaultdict(list)
+    for frame in frames:
+        poses[frame.sequence, frame.camera_id].append(frame.camera.camera_to_world)
+    still = all(torch.equal(pose, own[0]) for own in poses.values() for pose in own)
+    return still and len(frames) >= FRAMES_A_CAMERA * len(poses)
+
+
+def scene_info(dataset: Dataset, splits: Splits) -> SceneInfo:
+    """What is stored in the run's config, so that a run loads without its data set. Reads one picture."""
+    frames = training_frames(splits)
+    low, high = (tuple(float(x) for x in corner) for corner in dataset.bounds)
+    return SceneInfo(
+        bounds=(low, high),  # type: ignore[arg-type]
+        near=float(dataset.near),
+        far=float(dataset.far),
+        times=sequence_times(sequence_names(dataset, frames), frames),
+        background=dataset.background,
+        has_alpha=frames[0].rgba().shape[-1] == 4,
+        ndc=dataset.ndc,
+        static_cameras=cameras_stand_still(frames),
+    )

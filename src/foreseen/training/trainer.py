@@ -1,0 +1,224 @@
+"""The training loop. It knows the verbs of a method and nothing else about it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+import accelerate
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+import foreseen
+from foreseen.errors import UserError
+from foreseen.methods.base import Method
+from foreseen.training.checkpoints import Checkpoint, write_checkpoint
+from foreseen.training.optimizer import (
+    build_optimizer,
+    explain_divergence,
+    gradient_norm,
+    optimizer_tensors,
+    parameters_of,
+    restore_optimizer,
+    scale_gradients,
+    update_rates,
+)
+from foreseen.training.processes import share_buffers, wrap_losses
+from foreseen.training.random_state import global_random_state, restore_global_random_state
+from foreseen.training.rays import RaySampler, batch_to
+from foreseen.training.report import Reporter
+from foreseen.training.signals import StopSignals, TrainingInterrupted
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When training ends: at `max_steps` or after `max_minutes` of training, whichever comes first."""
+
+    max_steps: int | None
+    max_minutes: float | None
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the budget that is spent, 0..1."""
+        by_steps = step / self.max_steps if self.max_steps else 0.0
+        by_time = seconds / (60 * self.max_minutes) if self.max_minutes else 0.0
+        return min(max(by_steps, by_time), 1.0)
+
+
+@dataclass(frozen=True)
+class Saving:
+    """When a checkpoint is written: after so many seconds of training, and every so many steps (None: never)."""
+
+    seconds: float | None
+    steps: int | None
+
+
+class Trainer:
+    """Trains one method in one run's folder, in one process or as one of several.
+
+    `train_seconds` is the wall time of the steps: drawing the batch, what the method does between steps, forward,
+    backward, update, and whatever is compiled on the way. Reading the data, writing checkpoints and reporting do not
+    count. It goes on where a checkpoint left it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        method: Method,
+        sampler: RaySampler,
+        accelerator: Accelerator,
+        budget: Budget,
+        saving: Saving,
+        seed: int,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        self.folder, self.sampler, self.accelerator = folder, sampler, accelerator
+        self.budget, self.saving, self.seed = budget, saving, seed
+        self.max_grad_norm = method.max_grad_norm if max_grad_norm is None else max_grad_norm
+        self.method = method.to(accelerator.device).train()
+        self.losses = wrap_losses(self.method, accelerator)
+        self.optimizer = build_optimizer(self.method, 0.0)
+        self.parameters = parameters_of(self.optimizer)
+        self.step, self.train_seconds = 0, 0.0
+        self._rays = 0
+        self._saved: tuple[int | None, float] = (None, 0.0)
+
+    @property
+    def alone(self) -> bool:
+        """One process only."""
+        return self.accelerator.num_processes == 1
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent, 0..1."""
+        return self.budget.progress(self.step, self.train_seconds)
+
+    def restore(self, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
+        """Goes on from a checkpoint. Raises `UserError` where it does not fit the method."""
+        try:
+            self.method.load_state_dict(checkpoint.model)
+            restore_optimizer(self.optimizer, self.method, checkpoint.optimizer)
+        except (RuntimeError, KeyError) as error:
+            raise UserError(
+                f"the checkpoint of step {checkpoint.step} in {self.folder} does not fit the method ({error}): "
+                "train into a new folder."
+            ) from None
+        self.step, self.train_seconds = checkpoint.step, checkpoint.train_seconds
+        self._saved = (self.step, self.train_seconds)
+        restore_global_random_state(checkpoint.random)
+        if len(checkpoint.samplers) == self.accelerator.num_processes:
+            self.sampler.set_state(checkpoint.samplers[self.accelerator.process_index])
+        else:
+            self.sampler.generator.manual_seed(self._mixed_seed(self.accelerator.process_index))
+            say(f"the run had {len(checkpoint.samplers)} processes and now has {self.accelerator.num_processes}: "
+                "its rays are drawn anew.")
+
+    def fit(self, reporter: Reporter) -> None:
+        """Trains until the budget is spent and writes the final checkpoint.
+
+        Raises `TrainingInterrupted` after SIGINT or SIGTERM, with a checkpoint of the last step written, and
+        `UserError` where a loss or gradient is not finite.
+        """
+        self.sampler.prepare(self.method.batch)
+        with StopSignals() as signals:
+            while self.progress < 1:
+                begin = time.perf_counter()
+                values = self._take_step(reporter.say)
+                self.train_seconds, stop = self._agree(
+                    self.train_seconds + time.perf_counter() - begin, signals.received
+                )
+                self.step += 1
+                if reporter.wants(self.step):
+                    rays = self._rays * self.accelerator.num_processes
+                    reporter.read(self.step, self.progress, rays, self.train_seconds, values)
+                if stop:
+                    self._leave(stop)
+                if self._is_time_to_save():
+                    self.save()
+        self.save(final=True)
+
+    def save(self, final: bool = False) -> None:
+        """Writes a checkpoint; only the first process does."""
+        samplers = [self.sampler.state()] if self.alone else self._gather_samplers()
+        self._saved = (self.step, self.train_seconds)
+        if self.accelerator.is_main_process:
+            checkpoint = Checkpoint(
+                step=self.step,
+                train_seconds=self.train_seconds,
+                model=self.method.state_dict(),
+                optimizer=optimizer_tensors(self.optimizer, self.method),
+                samplers=samplers,
+                random=global_random_state(),
+                final=final,
+                versions={
+                    "foreseen": foreseen.__version__,
+                    "torch": torch.__version__,
+                    "accelerate": accelerate.__version__,
+                },
+            )
+            write_checkpoint(self.folder, checkpoint)
+        self.accelerator.wait_for_everyone()
+
+    def _take_step(self, say: Callable[[str], None]) -> dict[str, Tensor]:
+        method, step = self.method, self.step
+        self._prepare_step(say)
+        update_rates(self.optimizer, method, self.progress)
+        batch = batch_to(self.sampler.batch(method.batch_spec(step), step), self.accelerator.device)
+        self._rays = len(batch.colors)
+        random = torch.get_rng_state()
+        self.optimizer.zero_grad(set_to_none=True)
+        total, terms = self.losses(batch, step)
+        self.accelerator.backward(total)
+        norm = gradient_norm(self.parameters)
+        # The one place of a step where the host waits for the device: what is not finite must not reach the weights.
+        loss, size = torch.stack([total.detach(), norm.to(total)]).tolist()
+        if not (isfinite(loss) and isfinite(size)):
+            raise explain_divergence(method, batch, step, random)
+        if 0 < self.max_grad_norm < size:
+            scale_gradients(self.parameters, self.max_grad_norm / size)
+        self.optimizer.step()
+        return {**terms, "_loss": total.detach(), "_gradient_norm": norm}
+
+    def _prepare_step(self, say: Callable[[str], None]) -> None:
+        """What the method does between steps, the same in every process: same buffers in, same random numbers."""
+        if not self.alone:
+            share_buffers(self.method.buffers())
+            torch.manual_seed(self._mixed_seed(0))
+        line = self.method.before_step(self.step, self.progress)
+        if line:
+            say(f"step {self.step}: {line}")
+        if not self.alone:
+            torch.manual_seed(self._mixed_seed(1 + self.accelerator.process_index))
+
+    def _mixed_seed(self, stream: int) -> int:
+        return (self.seed * 1_000_003 + self.step) * 1009 + stream
+
+    def _agree(self, seconds: float, stop: int) -> tuple[float, int]:
+        """All processes go by the first one's clock, and stop when any is told to."""
+        if self.alone:
+            return seconds, stop
+        mine = seconds if self.accelerator.is_main_process else 0.0
+        shared = torch.tensor([mine, float(stop)], dtype=torch.float64, device=self.accelerator.device)
+        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
+        return shared[0].item(), int(shared[1].item())
+
+    def _is_time_to_save(self) -> bool:
+        due = self.saving.seconds is not None and self.train_seconds - self._saved[1] >= self.saving.seconds
+        return self.progress < 1 and (due or bool(self.saving.steps and self.step % self.saving.steps == 0))
+
+    def _gather_samplers(self) -> list[Tensor]:
+        states: list[Tensor] = [torch.empty(0)] * self.accelerator.num_processes
+        torch.distributed.all_gather_object(states, self.sampler.state())
+        return states
+
+    def _leave(self, number: int) -> None:
+        self.save(final=self.progress >= 1)
+        raise TrainingInterrupted(
+            number,
+            f"stopped by {signal.Signals(number).name} after step {self.step}, which is saved in {self.folder}: the "
+            "same command goes on from there.",
+        )
