@@ -107,6 +107,13 @@ class Method(nn.Module, ABC):
 
     batch: BatchSpec
 
+    max_grad_norm: float = 10.0
+    """All gradients together are scaled down to this norm; 0 leaves them as they are. For mean errors of colours the
+    default meets explosions only."""
+
+    default_steps: int | None = None
+    """Steps of a training for which the user names neither steps nor minutes; None leaves it to the trainer."""
+
     @abstractmethod
     def observe(self, observation: Observation) -> Any:
         """What was seen -> a state (a dataclass of tensors)."""
@@ -126,7 +133,8 @@ class Method(nn.Module, ABC):
         only logged."""
 
     def batch_spec(self, step: int) -> BatchSpec:
-        """What the batch of this step is to be; a function of the step alone, so that a resumed run draws the same."""
+        """What the batch of this step is to be. Called after `before_step` of the same step, and depends on nothing
+        but what that was told, so that a resumed run draws the same."""
         del step
         return self.batch
 
