@@ -6,16 +6,17 @@ Small enough that every answer can be worked out by hand. The files are written 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from foreseen.data.splits import Splits
 from PIL import Image
 
 from foreseen.data.types import Dataset, Frame, Sequence, Truth
 from foreseen.geometry.cameras import Camera
-from foreseen.render.result import ImageResult
+from foreseen.render import ImageResult
+from foreseen.training.config import DataSource, RunConfig, SplitRecord, describe_machine
 
 HEIGHT, WIDTH, SIDE = 24, 40, 6
 STEPS, OBSERVED, DT = 12, 8, 0.1
@@ -28,7 +29,7 @@ RED = (0.9, 0.1, 0.1)
 
 
 def camera(name: str) -> Camera:
-    """Looks along z; "right" stands half a scene unit further right, which shifts the picture by four pixels."""
+    """Looks along z; "right" stands half a scene unit to its right: four pixels in the picture."""
     pose = torch.eye(4)
     pose[0, 3] = (START["left"] - START[name]) / FOCAL * DEPTH
     return Camera(pose, FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2, WIDTH, HEIGHT, 0.1, 10.0)
@@ -95,15 +96,41 @@ def make_dataset(
     return Dataset(folder, "slide", "test", (sequence,), (1.0, 1.0, 1.0), 0.1, 10.0, bounds, time_unit="s")
 
 
-@dataclass(frozen=True)
-class Oracle:
-    """Renders the truth, the square `drift` pixels off for every step after the observed window."""
+class PretendRun:
+    """A run whose method knows the truth, save that the square is `drift` pixels a step off after the
+    observed window."""
 
-    drift: float = 0.0
+    def __init__(self, folder: Path, dataset: Dataset, drift: float = 0.0) -> None:
+        self.path = folder
+        self.drift = drift
+        self.step, self.train_seconds = 100, 12.5
+        self._dataset = dataset
+        frames = {"train": [], "novel-view": [], "forecast": []}
+        for frame in dataset.frames:
+            late = frame.time > OBSERVED_UNTIL + 1e-6
+            name = "forecast" if late else "novel-view" if frame.camera_id == "right" else "train"
+            frames[name].append(frame)
+        kept = {name: tuple(found) for name, found in frames.items()}
+        self._splits = Splits(kept, OBSERVED_UNTIL, "abc123", "the first 8 of 12 steps are observed")
+        source = DataSource(str(dataset.path), "test", 1, None, dataset.background, WIDTH, HEIGHT)
+        record = SplitRecord("abc123", OBSERVED_UNTIL, self._splits.protocol)
+        self.config = RunConfig(
+            1, "0.1.0", "c0ffee", "node-rf", "fast", 3, "fp32", source, record, None, describe_machine(), None
+        )  # fmt: skip
+        self.rendered: list[tuple[int, float]] = []
+
+    def dataset(self) -> Dataset:
+        return self._dataset
+
+    def splits(self) -> Splits:
+        return self._splits
 
     def render(self, camera: Camera, time: float) -> ImageResult:
-        """What the camera sees; beyond the data the square slides on."""
+        """What the camera sees; beyond the data the square slides on. Other sizes are cut out of the full
+        picture."""
+        self.rendered.append((camera.width, time))
         name = "left" if abs(float(camera.position[0])) < 1e-6 else "right"
-        late = max(round(time / DT) - (OBSERVED - 1), 0)
-        mask = block(name, time / DT, round(self.drift * late)).float()
-        return ImageResult(picture(name, time / DT, round(self.drift * late)), mask * DEPTH, mask)
+        off = round(self.drift * max(time / DT - (OBSERVED - 1), 0))
+        mask = block(name, time / DT, off)[: camera.height, : camera.width].float()
+        rgb = picture(name, time / DT, off)[: camera.height, : camera.width]
+        return ImageResult(rgb, mask * DEPTH, mask)

@@ -59,12 +59,12 @@ def _spread(cameras: list[Camera]) -> float:
 
 
 def _pose_distance(a: Camera, b: Camera, unit: float) -> float:
-    """How far apart two cameras stand and look: distance of positions, and of the x and z axes times `unit`."""
+    """How far apart two cameras stand and look: distances of positions, and of axes x and z times `unit`."""
     axes = (a.camera_to_world[:3, [0, 2]] - b.camera_to_world[:3, [0, 2]]).norm() * unit
     return float(torch.hypot((a.position - b.position).norm(), axes))
 
 
-def _sized(image: Tensor, camera: Camera) -> Tensor:
+def sized(image: Tensor, camera: Camera) -> Tensor:
     """An image `[h, w, 3]` at the camera's size; cameras of one set may differ in it."""
     if image.shape[:2] == (camera.height, camera.width):
         return image
@@ -78,7 +78,7 @@ def last_frame(observed: Observed) -> Baseline:
 
     def predict(frame: Frame) -> Tensor | None:
         seen = observed.nearest_camera(frame)
-        return _sized(seen[-1].image(), frame.camera) if seen else None
+        return sized(seen[-1].image(), frame.camera) if seen else None
 
     return predict
 
@@ -90,7 +90,7 @@ def nearest_frame(observed: Observed) -> Baseline:
         seen = observed.nearest_camera(frame)
         if not seen:
             return None
-        return _sized(min(seen, key=lambda f: abs(f.time - frame.time)).image(), frame.camera)
+        return sized(min(seen, key=lambda f: abs(f.time - frame.time)).image(), frame.camera)
 
     return predict
 

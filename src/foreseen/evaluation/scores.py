@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -41,7 +42,7 @@ METRICS: dict[str, Metric] = {
     "flow_iou": Metric("flow-mask IoU", 3, True),
     "centroid_error_px": Metric("centroid error [px]", 2, False),
     "centroid_error": Metric("centroid error [width]", 4, False),
-    "render_seconds": Metric("seconds a frame", 2, False),
+    "render_seconds": Metric("seconds a frame", 3, False),
 }
 """Every name that `metrics.json` may use, in the order of the tables."""
 
@@ -122,7 +123,7 @@ def partly_defined(many: Sequence[Mapping[str, float | None]]) -> dict[str, int]
     return {name: n for name, n in counts.items() if 0 < n < len(many)}
 
 
-def summarise(many: Iterable[tuple[float, Scores]], observed_until: float) -> dict[str, object]:
+def summarise(many: Iterable[tuple[float, Scores]], observed_until: float) -> dict[str, Any]:
     """(time, scores) of the frames of a split -> its entry in `metrics.json`: count, means, and means by
     time."""
     pairs = sorted(many, key=lambda pair: pair[0])
@@ -133,7 +134,7 @@ def summarise(many: Iterable[tuple[float, Scores]], observed_until: float) -> di
         by_time.append(
             {"time": time, "after": time - observed_until, "count": len(group), **mean_scores(group)}
         )
-    summary: dict[str, object] = {"count": len(pairs), **mean_scores(scores)}
+    summary: dict[str, Any] = {"count": len(pairs), **mean_scores(scores)}
     if partly := partly_defined(scores):
         summary["defined_on"] = partly
     return {**summary, "by_time": by_time}

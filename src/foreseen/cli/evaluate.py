@@ -1,0 +1,63 @@
+"""`foreseen evaluate RUN`: scores by split and time, beside trivial baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from foreseen.cli.options import call
+from foreseen.cli.progress import progress_bar
+
+
+def run(args: list[str]) -> None:
+    """Evaluates as `args` say."""
+    call(evaluate, args, prog="foreseen evaluate")
+
+
+def evaluate(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    splits: tuple[str, ...] | None = None,
+    max_frames: int | None = None,
+    max_time: float | None = None,
+    baselines: bool = True,
+    lpips_weights: Path | None = None,
+    checkpoint: int | None = None,
+    device: str = "cpu",
+) -> None:
+    """Score a run on the frames that it never saw, beside trivial baselines.
+
+    Writes metrics.json into the run's folder, and horizon.json and horizon.png where frames after the
+    observed window are scored.
+
+    Args:
+        folder: Folder that `foreseen train` wrote.
+        splits: Which splits: train, novel-view, interpolation, forecast; default: all but train.
+        max_frames: At most so many frames of each split, evenly spread over time.
+        max_time: Leave out frames later than this, in the data set's unit.
+        baselines: Score last frame, nearest frame and constant velocity too.
+        lpips_weights: File with AlexNet or VGG16 and the linear heads of LPIPS; without one, LPIPS is left
+        out. checkpoint: Step of the checkpoint; default: the last one. device: cpu, cuda or auto.
+    """
+    from rich.console import Console
+
+    from foreseen.evaluation import evaluate_run, metrics_tables
+    from foreseen.training import load_run
+
+    run = load_run(folder, checkpoint, device=device)
+    with progress_bar("evaluate") as progress:
+        metrics = evaluate_run(
+            run,
+            splits=splits or None,
+            max_frames=max_frames,
+            max_time=max_time,
+            baselines=baselines,
+            lpips_weights=lpips_weights,
+            progress=progress,
+        )
+    console = Console()
+    console.print(f"{metrics['method']} ({metrics['preset']}): {metrics['protocol']['sentence']}\n")
+    for table in metrics_tables(metrics):
+        console.print(table, "")
+    console.print(f"wrote {folder / 'metrics.json'}", soft_wrap=True)

@@ -1,0 +1,79 @@
+"""`foreseen render RUN`: a clip along a camera path, at any time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from foreseen.cli.options import call
+from foreseen.cli.progress import progress_bar
+from foreseen.errors import UserError
+
+
+def run(args: list[str]) -> None:
+    """Renders as `args` say."""
+    call(render, args, prog="foreseen render")
+
+
+def render(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    out: Path | None = None,
+    path: str = "fixed",
+    times: str | None = None,
+    channel: Literal["rgb", "depth", "side-by-side"] = "rgb",
+    size: str | None = None,
+    downscale: int = 1,
+    degrees: float = 360.0,
+    fps: float = 24.0,
+    crf: int = 18,
+    checkpoint: int | None = None,
+    device: str = "cpu",
+) -> None:
+    """Render a run along a camera path, at any time: before, inside or after what was observed.
+
+    Args:
+        folder: Folder that `foreseen train` wrote.
+        out: An .mp4, else a folder of PNGs; default: in the run's folder, renders/PATH-CHANNEL.mp4.
+        path: train:CAMERA_ID (where that camera stood), fixed (the first training camera), follow (from the
+        first
+            training pose to the last), orbit, or spiral.
+        times: START:END:COUNT in the data set's unit, such as 0:4:120; START = END is bullet time along a
+        moving path;
+            default: the times that were filmed.
+        channel: Colours, depth, or truth beside the rendering and their difference (train:CAMERA_ID and
+        fixed). size: WIDTHxHEIGHT of the pictures; default: as the data that it was trained on. downscale:
+        Shrink the pictures by this whole factor instead. degrees: How far an orbit goes; less than 360 swings
+        there and back. fps: Frames a second of an mp4. crf: Quality of an mp4: 0 (lossless) to 51; lower is
+        better and larger. checkpoint: Step of the checkpoint; default: the last one. device: cpu, cuda or
+        auto.
+    """
+    from rich.console import Console
+
+    from foreseen.export import parse_size, parse_times, plan_shots, write_clip
+    from foreseen.training import load_run
+
+    when = None if times is None else parse_times(times)
+    pixels = None if size is None else parse_size(size)
+    _check(size, downscale, fps, crf)
+    loaded = load_run(folder, checkpoint, device=device)
+    beside = channel == "side-by-side"
+    shots = plan_shots(
+        loaded, path, when, size=pixels, downscale=downscale, degrees=degrees, with_truth=beside
+    )
+    target = out or folder / "renders" / f"{path.replace(':', '-')}-{channel}.mp4"
+    with progress_bar("render") as progress:
+        write_clip(loaded, shots, target, channel=channel, fps=fps, crf=crf, progress=progress)
+    Console().print(f"wrote {target}", soft_wrap=True)
+
+
+def _check(size: str | None, downscale: int, fps: float, crf: int) -> None:
+    if size is not None and downscale != 1:
+        raise UserError("--size and --downscale say the same thing: give one of them.")
+    if downscale < 1:
+        raise UserError(f"--downscale {downscale}: give a whole number, 1 or more.")
+    if not 0 < fps <= 240:
+        raise UserError(f"--fps {fps}: give a number above 0, up to 240.")
+    if not 0 <= crf <= 51:
+        raise UserError(f"--crf {crf}: give a whole number from 0 to 51.")

@@ -1,0 +1,173 @@
+"""A run held against the frames that it never saw, beside forecasts that learn nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from foreseen.data.splits import Splits
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.evaluation.baselines import BASELINES, Observed
+from foreseen.evaluation.frames import choose_frames, follows, select_splits
+from foreseen.evaluation.horizon import remove_horizon, write_horizon
+from foreseen.evaluation.lpips import LPIPS, load_lpips
+from foreseen.evaluation.moving import background_picture, truth_mask
+from foreseen.evaluation.protocol import describe_protocol, describe_run
+from foreseen.evaluation.scores import Scores, Target, mean_scores, score, summarise
+from foreseen.training.files import write_atomically
+from foreseen.training.scene_info import sequence_names
+
+if TYPE_CHECKING:
+    from foreseen.training.run import Run
+
+FILE = "metrics.json"
+Progress = Callable[[float, str], None]
+Predictor = Callable[[Frame], "Tensor | None"]
+_Table = dict[str, list[tuple[int, float, Scores]]]
+"""Contestant -> (number of the frame, its time, scores) of the frames that it could do."""
+
+
+def evaluate_run(
+    run: Run,
+    *,
+    splits: Sequence[str] | None = None,
+    max_frames: int | None = None,
+    max_time: float | None = None,
+    baselines: bool = True,
+    lpips_weights: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Renders the held-out frames, scores them, and writes `metrics.json`, `horizon.json` and `horizon.png`.
+
+    Args:
+        run: the run, at the checkpoint that it was loaded with (the last one, unless asked otherwise).
+        splits: names of the splits; None for all but "train".
+        max_frames: at most so many frames of each split, evenly spread over time.
+        max_time: leave out later frames, in the data set's unit.
+        baselines: score the trivial forecasts too.
+        lpips_weights: file of weights (see `load_lpips`); LPIPS is not computed without.
+        progress: called with the share that is done (0..1) and what is being done.
+
+    Returns:
+        The content of `metrics.json` (see docs/evaluation.md).
+
+    Raises:
+        UserError: an unknown split, no frames left, an unusable weights file, or a rendering that is not
+        finite.
+    """
+    lpips = load_lpips(lpips_weights) if lpips_weights is not None else None
+    all_splits = run.splits()
+    sequence = sequence_names(run.dataset(), all_splits.frames["train"])[0]  # the one that `run.render` shows
+    chosen = choose_frames(select_splits(all_splits, splits, sequence), max_frames, max_time)
+    contest = _Contest(run, all_splits, baselines, lpips)
+    results = contest.hold(chosen, progress or _silent)
+    options = {
+        "sequence": sequence,
+        "max_frames": max_frames,
+        "max_time": max_time,
+        "lpips": lpips.network if lpips else None,
+    }
+    metrics = {**describe_run(run), "protocol": describe_protocol(run, all_splits, options), **results}
+    write_atomically(run.path / FILE, json.dumps(metrics, indent=1, allow_nan=False).encode())
+    if "forecast" in chosen:
+        write_horizon(run.path, metrics)
+    else:
+        remove_horizon(run.path)
+    return metrics
+
+
+def _silent(share: float, doing: str) -> None:
+    del share, doing
+
+
+class _Contest:
+    """The method and the baselines, scored on the same frames."""
+
+    def __init__(self, run: Run, splits: Splits, baselines: bool, lpips: LPIPS | None) -> None:
+        self.method = run.config.method
+        self.lpips = lpips
+        self.observed_until = float(splits.observed_until)
+        self.dataset = run.dataset()
+        self.sequences = {s.name: s for s in self.dataset.sequences}
+        observed = Observed(self.dataset, splits.frames["train"], self.observed_until)
+        self.predictors: dict[str, Predictor] = {self.method: _renderer(run)}
+        if baselines:
+            self.predictors |= {name: make(observed) for name, make in BASELINES.items()}
+
+    def hold(self, chosen: dict[str, list[Frame]], progress: Progress) -> dict[str, Any]:
+        """The "splits" and "baselines" of `metrics.json`."""
+        total, done = sum(len(frames) for frames in chosen.values()), 0
+        summaries: dict[str, dict[str, Any]] = {name: {} for name in self.predictors}
+        for split, frames in chosen.items():
+            table: _Table = {name: [] for name in self.predictors}
+            last = _Step()
+            for frame in frames:
+                progress(done / total, f"{split}: {frame.camera_id} at {frame.time:.4g}")
+                last = self._score_frame(frame, last, table)
+                done += 1
+            for name in self.predictors:
+                if table[name]:
+                    summaries[name][split] = self._summarise(table, name)
+        progress(1.0, "scored")
+        trivial = {name: found for name, found in summaries.items() if name != self.method and found}
+        return {"splits": summaries[self.method], "baselines": trivial}
+
+    def _summarise(self, table: _Table, name: str) -> dict[str, Any]:
+        """A contestant's means; for a baseline that cannot do every frame also the method's on those that it
+        can."""
+        summary = summarise([row[1:] for row in table[name]], self.observed_until)
+        done, own = {index for index, _, _ in table[name]}, table[self.method]
+        if len(done) < len(own):
+            same = [scores for index, _, scores in own if index in done]
+            summary["method_on_same_frames"] = {k: v for k, v in mean_scores(same).items() if k in summary}
+        return summary
+
+    def _score_frame(self, frame: Frame, last: _Step, table: _Table) -> _Step:
+        """Scores everyone on one frame; returns what the flow of the next frame needs."""
+        sequence = self.sequences[frame.sequence]
+        consecutive = last.frame is not None and follows(frame, last.frame, sequence)
+        previous = last.image if consecutive else None
+        target = Target(frame.image(), truth_mask(frame), background_picture(frame, sequence), previous)
+        now = _Step(frame, target.image)
+        index = len(table[self.method])
+        for name, predict in self.predictors.items():
+            started = time.perf_counter()
+            prediction = predict(frame)
+            if prediction is None:
+                continue
+            seconds = time.perf_counter() - started
+            scores = score(prediction, target, last.predictions.get(name), self.lpips)
+            if name == self.method:
+                scores |= {"mask_iou_ceiling": target.ceiling(), "render_seconds": seconds}
+            table[name].append((index, frame.time, scores))
+            now.predictions[name] = prediction
+        return now
+
+
+class _Step:
+    """A frame that was just scored, with what everyone predicted for it."""
+
+    def __init__(self, frame: Frame | None = None, image: Tensor | None = None) -> None:
+        self.frame = frame
+        self.image = image
+        self.predictions: dict[str, Tensor] = {}
+
+
+def _renderer(run: Run) -> Predictor:
+    def predict(frame: Frame) -> Tensor:
+        image = run.render(frame.camera, frame.time).rgb.detach().cpu().float()
+        if not bool(torch.isfinite(image).all()):
+            raise UserError(
+                f"{run.path}: the rendering at time {frame.time:.6g} has values that are not finite: "
+                "the run has diverged; train it again with another --seed or a smaller learning rate."
+            )
+        return image.clamp(0, 1)
+
+    return predict

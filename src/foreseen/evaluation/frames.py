@@ -1,0 +1,75 @@
+"""Which frames are evaluated, and in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+
+import numpy as np
+
+from foreseen.data.splits import Splits
+from foreseen.data.types import Frame, Sequence
+from foreseen.errors import UserError, suggest
+
+SLACK = 1.5
+"""Frames of one camera are consecutive when they are at most so many typical steps apart."""
+
+
+def select_splits(splits: Splits, names: Many[str] | None, sequence: str) -> dict[str, tuple[Frame, ...]]:
+    """The frames of the observed `sequence` in the splits `names`; without names, in every split that
+    training did not see. What a method of one sequence did not observe, it cannot foresee: other sequences
+    are left out.
+
+    Raises:
+        UserError: a name that this data set has no split for, or one without a frame of the sequence; nothing
+        held out.
+    """
+    asked = names or [name for name in splits.frames if name != "train"]
+    for name in asked:
+        if name not in splits.frames:
+            raise UserError(f"the run has no split '{name}': {suggest(name, splits.frames)}")
+    found = {name: tuple(f for f in splits.frames[name] if f.sequence == sequence) for name in asked}
+    for name in names or ():
+        if not found[name]:
+            raise UserError(
+                f"split '{name}' has no frame of '{sequence}', the sequence that the run observed:"
+                " leave the split out."
+            )
+    found = {name: frames for name, frames in found.items() if frames}
+    if not found:
+        raise UserError(
+            "nothing is held out from training: give --splits train, or train with --observe-until."
+        )
+    return found
+
+
+def choose_frames(
+    splits: dict[str, tuple[Frame, ...]], max_frames: int | None, max_time: float | None
+) -> dict[str, list[Frame]]:
+    """At most `max_frames` of each split, evenly spread over time, none after `max_time`; ordered by
+    sequence, camera and time. Splits that this leaves empty are dropped.
+
+    Raises:
+        UserError: `max_frames` below one, or no frame left.
+    """
+    if max_frames is not None and max_frames < 1:
+        raise UserError(f"--max-frames {max_frames}: give 1 or more.")
+    chosen = {}
+    for name, frames in splits.items():
+        kept = sorted((f for f in frames if max_time is None or f.time <= max_time), key=lambda f: f.time)
+        if max_frames is not None and len(kept) > max_frames:
+            kept = [kept[i] for i in np.linspace(0, len(kept) - 1, max_frames).round().astype(int)]
+        if kept:
+            chosen[name] = sorted(kept, key=lambda f: (f.sequence, f.camera_id, f.time))
+    if not chosen:
+        raise UserError(
+            f"no frame of {', '.join(splits)} lies at or before --max-time {max_time}: give a later time."
+        )
+    return chosen
+
+
+def follows(frame: Frame, before: Frame, sequence: Sequence) -> bool:
+    """Whether `frame` is the same camera's next one, about one step of the sequence later."""
+    if (frame.sequence, frame.camera_id) != (before.sequence, before.camera_id):
+        return False
+    steps = np.diff(sequence.times)
+    return len(steps) > 0 and 0 < frame.time - before.time <= SLACK * float(np.median(steps))

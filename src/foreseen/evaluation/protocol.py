@@ -1,0 +1,51 @@
+"""What the numbers depend on, written beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from foreseen.data.splits import Splits
+from foreseen.evaluation.moving import DARKEST_SHADOW, DIFFERENCE, FLOW_PIXELS, describe_moving_part
+from foreseen.training.config import describe_machine
+from foreseen.training.machine import current_commit
+from foreseen.training.plain import to_plain
+
+if TYPE_CHECKING:
+    from foreseen.training.run import Run
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """Which run it was: the head of `metrics.json`."""
+    config = run.config
+    return {
+        "method": config.method,
+        "preset": config.preset,
+        "seed": config.seed,
+        "commit": config.commit,
+        "machine": to_plain(config.machine),
+        "train_seconds": run.train_seconds,
+        "step": run.step,
+    }
+
+
+def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict[str, Any]:
+    """How the run was evaluated: data, splits, rules and thresholds, and where."""
+    dataset, data = run.dataset(), run.config.data
+    return {
+        "data": {"name": dataset.name, "path": data.path, "format": data.format},
+        "sequence": options["sequence"],
+        "split_hash": splits.hash,
+        "sentence": splits.protocol,
+        "observed_until": float(splits.observed_until),
+        "time_unit": dataset.time_unit,
+        "background": list(dataset.background),
+        "downscale": data.downscale,
+        "image_size": [data.width, data.height],
+        "moving_part": describe_moving_part(dataset),
+        "mask_rule": {"difference": DIFFERENCE, "darkest_shadow": DARKEST_SHADOW},
+        "flow": {"algorithm": "Farneback", "pixels": FLOW_PIXELS},
+        "max_frames": options["max_frames"],
+        "max_time": options["max_time"],
+        "lpips": options["lpips"] or "not computed: no --lpips-weights given",
+        "evaluated_with": {"commit": current_commit(), "machine": to_plain(describe_machine())},
+    }

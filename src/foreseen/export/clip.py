@@ -1,0 +1,138 @@
+"""A run along a camera path: colours, depth, or beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foreseen.data.types import Frame
+from foreseen.evaluation.baselines import sized
+from foreseen.export.compose import GAIN, Timeline, compose, difference_picture, to_bytes
+from foreseen.export.video import CRF, FPS, VideoWriter
+from foreseen.geometry.cameras import Camera
+
+if TYPE_CHECKING:
+    from foreseen.training.run import Run
+
+Channel = Literal["rgb", "depth", "side-by-side"]
+Progress = Callable[[float, str], None]
+DEPTH_COLOURS = "magma_r"
+"""Near is bright, far is dark."""
+SEEN = 0.5
+"""Depth is read where at least this share of the light comes from the scene."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One frame of a clip: where the camera stands, when, and what was filmed there, if anything was."""
+
+    camera: Camera
+    time: float
+    truth: Frame | None = None
+
+
+def write_clip(
+    run: Run,
+    shots: Sequence[Shot],
+    out: Path,
+    *,
+    channel: Channel = "rgb",
+    timeline: Timeline | None = None,
+    fps: float = FPS,
+    crf: int = CRF,
+    progress: Progress | None = None,
+) -> Path:
+    """Renders `shots` into an mp4 or a folder of PNGs (see `VideoWriter`).
+
+    Args:
+        run: what is rendered.
+        shots: the frames, cameras of one size.
+        out: a name ending in .mp4, else a folder.
+        channel: colours; depth, coloured over the range of the whole clip; or truth, rendering and their
+        difference. timeline: for "side-by-side": where the observed part ends. None takes it from the run.
+        fps, crf: frames a second and quality of an mp4. progress: called with the share that is done (0..1)
+        and what is being done.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: see `VideoWriter`.
+    """
+    tell = progress or _silent
+    with VideoWriter(out, fps=fps, crf=crf) as video:  # refuses a bad target before anything is rendered
+        if channel == "depth":
+            frames = _depth_frames(run, shots, tell)
+        elif channel == "rgb":
+            frames = (to_bytes(run.render(s.camera, s.time).rgb.cpu()) for s in _counted(shots, tell))
+        else:
+            line = timeline or clip_timeline(run, [s.time for s in shots])
+            frames = (_beside_truth(run, s, line) for s in _counted(shots, tell))
+        for frame in frames:
+            video.add(frame)
+    tell(1.0, f"wrote {out}")
+    return out
+
+
+def _silent(share: float, doing: str) -> None:
+    del share, doing
+
+
+def clip_timeline(run: Run, times: Sequence[float]) -> Timeline:
+    """The timeline of a clip of a run at `times`."""
+    unit = run.dataset().time_unit
+    return Timeline(min(times), max(times), run.config.split.observed_until, unit)
+
+
+def _counted(shots: Sequence[Shot], tell: Progress) -> Iterator[Shot]:
+    for index, shot in enumerate(shots):
+        tell(index / len(shots), f"rendering t = {shot.time:.4g}")
+        yield shot
+
+
+def _beside_truth(run: Run, shot: Shot, timeline: Timeline) -> np.ndarray:
+    image = run.render(shot.camera, shot.time).rgb.cpu()
+    truth = None if shot.truth is None else sized(shot.truth.image(), shot.camera)
+    label = "forecast" if timeline.is_forecast(shot.time) else "rendered"
+    panels = [
+        ("truth", None if truth is None else to_bytes(truth)),
+        (label, to_bytes(image)),
+        (f"difference x {GAIN}", None if truth is None else difference_picture(image, truth)),
+    ]
+    return compose(panels, shot.time, timeline)
+
+
+def _depth_frames(run: Run, shots: Sequence[Shot], tell: Progress) -> Iterator[np.ndarray]:
+    """Coloured once the range of the whole clip is known, or the colours would flicker."""
+    depths, opacities = [], []
+    for shot in _counted(shots, tell):
+        result = run.render(shot.camera, shot.time)
+        opacity = result.opacity.cpu()
+        depths.append((result.depth.cpu() / opacity.clamp(min=1e-6)).half())
+        opacities.append((opacity * 255).round().to(torch.uint8))
+    return colour_depth(depths, opacities)
+
+
+def colour_depth(depths: Sequence[Tensor], opacities: Sequence[Tensor]) -> Iterator[np.ndarray]:
+    """Depth maps `[H, W]` with opacities `[H, W]` uint8 -> pictures `[H, W, 3]` uint8, fading to black where
+    nothing is.
+
+    The range of colours runs from the 1st to the 99th percentile of what is seen in all of them.
+    """
+    from matplotlib import colormaps
+
+    colours = colormaps[DEPTH_COLOURS]
+    seen = np.concatenate(
+        [d[o >= SEEN * 255].float().numpy().ravel()[::7] for d, o in zip(depths, opacities)]
+    )
+    low, high = np.percentile(seen, [1, 99]) if seen.size else (0.0, 1.0)
+    for depth, opacity in zip(depths, opacities):
+        level = (depth.float().numpy() - low) / max(high - low, 1e-6)
+        picture = colours(np.clip(level, 0, 1))[..., :3] * (opacity.numpy()[..., None] / 255)
+        yield to_bytes(picture)
