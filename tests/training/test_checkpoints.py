@@ -17,7 +17,12 @@ def checkpoint(step: int = 3) -> Checkpoint:
     return Checkpoint(
         step=step,
         train_seconds=1.25,
-        model={"a.weight": shared, "b.weight": shared, "c": shared.T, "d": torch.tensor(2, dtype=torch.int64)},
+        model={
+            "a.weight": shared,
+            "b.weight": shared,
+            "c": shared.T,
+            "d": torch.tensor(2, dtype=torch.int64),
+        },
         optimizer={"a.weight/step": torch.tensor(3.0), "a.weight/exp_avg": torch.randn(4, 3)},
         samplers=[torch.Generator().manual_seed(s).get_state() for s in (1, 2)],
         random=global_random_state(),
@@ -53,7 +58,9 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"model.safetensors is damaged \(.* check sum is not the one in state.json"):
+    with pytest.raises(
+        UserError, match=r"model.safetensors is damaged \(.* check sum is not the one in state.json"
+    ):
         read_checkpoint(path.parent)
     found = newest_checkpoint(tmp_path, said.append)
     assert found is not None and found.step == 1 and len(said) == 1

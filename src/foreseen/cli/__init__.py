@@ -1,4 +1,4 @@
-"""The command line: one file a command, each with `run(args)`. Nothing heavy is imported before a command runs."""
+"""The command line: one file a command, each with `run(args)`. Nothing heavy is imported before one runs."""
 
 import errno
 import os
@@ -65,8 +65,8 @@ def help_text() -> str:
             "",
             *lines,
             "",
-            "foreseen COMMAND --help explains a command; --version prints the version; --debug, with any command,",
-            "shows the traceback of an error.",
+            "foreseen COMMAND --help explains a command; --version prints the version.",
+            "--debug, with any command, shows the traceback of an error.",
         ]
     )
 

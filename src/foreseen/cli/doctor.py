@@ -54,7 +54,7 @@ def print_report() -> None:
 
     from foreseen.errors import UserError
 
-    findings = [finding for check in CHECKS for finding in check()]
+    findings = [finding for check in CHECKS for finding in _guarded(check)]
     table = Table(title="foreseen doctor")
     for heading in ("subject", "found", "verdict"):
         table.add_column(heading, overflow="fold")
@@ -64,7 +64,17 @@ def print_report() -> None:
     Console().print(table)
     bad = [f.subject for f in findings if f.verdict == "bad"]
     if bad:
-        raise UserError(f"needed and missing or unfit: {', '.join(bad)}. `pip install foreseen` mends packages.")
+        raise UserError(
+            f"needed and missing or unfit: {', '.join(bad)}. `pip install foreseen` mends packages."
+        )
+
+
+def _guarded(check: Callable[[], list[Finding]]) -> list[Finding]:
+    """A package that does not import is what this command is there to find."""
+    try:
+        return check()
+    except ImportError as error:
+        return [Finding(check.__name__.removeprefix("check_"), f"does not import: {error}", "bad")]
 
 
 def check_versions() -> list[Finding]:
@@ -89,24 +99,25 @@ def check_processor() -> list[Finding]:
     """The processor, its cores, and how many of them torch and Numba use."""
     import torch
 
-    from foreseen.training.config import cpu_name
+    from foreseen.training.machine import cpu_name, usable_cores
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     threads = torch.get_num_threads()
     return [
         Finding("processor", f"{cpu_name()}, {cores} cores", "good"),
-        Finding("torch threads", f"{threads} (OMP_NUM_THREADS changes it)", "good" if threads <= cores else "note"),
+        Finding(
+            "torch threads", f"{threads} (OMP_NUM_THREADS changes it)", "good" if threads <= cores else "note"
+        ),
     ]
 
 
 def check_numba() -> list[Finding]:
     """Numba's threads, and whether compiled kernels are kept between runs."""
-    try:
-        import numba
-    except ImportError as error:
-        return [Finding("Numba", f"does not import: {error}", "bad")]
+    import numba
+
     threads = Finding("Numba threads", str(numba.get_num_threads()), "good")
-    folder = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else Path(__file__).parents[1] / "render/kernels"
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    folder = Path(chosen) if chosen else Path(__file__).parents[1] / "render/kernels"
     if os.access(folder, os.W_OK):
         return [threads, Finding("Numba cache", f"kernels are kept in {folder}", "good")]
     advice = f"{folder} is not writable: set NUMBA_CACHE_DIR, or kernels may be compiled anew in every run"
@@ -117,7 +128,11 @@ def check_gpu() -> list[Finding]:
     """CUDA and gsplat: optional."""
     import torch
 
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs on the processor"
+    cuda = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else "none: everything runs on the processor"
+    )
     gsplat = "installed" if util.find_spec("gsplat") else "not installed: not needed"
     return [Finding("CUDA", cuda, "good"), Finding("gsplat", gsplat, "good")]
 
@@ -130,7 +145,11 @@ def check_disk() -> list[Finding]:
 
 def check_weights() -> list[Finding]:
     """Weights of the learned image metric: optional, and never downloaded."""
-    return [Finding("LPIPS weights", "given by `foreseen evaluate --lpips-weights FILE`; without: no LPIPS", "note")]
+    return [
+        Finding(
+            "LPIPS weights", "given by `foreseen evaluate --lpips-weights FILE`; without: no LPIPS", "note"
+        )
+    ]
 
 
 CHECKS: tuple[Callable[[], list[Finding]], ...] = (

@@ -17,8 +17,8 @@ from foreseen.errors import UserError, suggest
 def call(function: Callable[..., Any], args: list[str], prog: str) -> Any:
     """Reads `args` by the function's signature, as `tyro.cli` does, and calls it.
 
-    Raises `UserError` for an unknown option (with the nearest known one), a bad value, or a missing option. `--help`
-    prints and exits with 0.
+    Raises `UserError` for an unknown option (with the nearest known one), a bad value, or a missing option.
+    `--help` prints and exits with 0.
     """
     values, words = parse(function, args, prog)
     return function(*values, **words)
@@ -55,21 +55,22 @@ def _check_names(function: Callable[..., Any], args: list[str], prog: str) -> No
 
 
 def option_names(function: Callable[..., Any]) -> set[str]:
-    """The options, such as "--max-steps", that a function's signature gives."""
-    return set(re.findall(r"--[a-z][\w.-]*", tyro.extras.get_parser(function).format_usage()))
+    """The options, such as "--max-steps", of a function: those that its help begins a line with."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        parse(function, ["--help"], "foreseen")
+    starts = re.findall(r"^[│|\s]*((?:-{1,2}[\w.-]+(?:, )?)+)", said.getvalue(), re.MULTILINE)
+    return {word for start in starts for word in start.split(", ") if word.startswith("--")}
 
 
 def _one_line(box: str) -> str:
-    """What stands in the box that tyro draws, up to the rule above its advice."""
-    lines = []
-    for line in box.splitlines():
-        text = line.strip("│┃| \t")
-        if re.match(r"[─━╭╮╰╯┌┐└┘\-]{3,}", text) or (text and text[0] in "╭╰├┌└"):
-            if lines:
-                break
-            continue
-        lines.append(text)
-    text = " ".join(x for x in lines if x).strip()
+    """What stands in the box that tyro draws: after the title, up to the rule above its advice."""
+    lines = [line.strip("│| \t") for line in box.splitlines()]
+    lines = [line for line in lines if line][1:]
+    rules = [i for i, line in enumerate(lines) if i > 0 and re.fullmatch(r"[─\-╰╯+]{3,}", line)]
+    text = " ".join(
+        line for line in lines[: rules[0] if rules else None] if not re.fullmatch(r"[─\-]+", line)
+    )
     missing = re.match(r"Missing from .*?: (--[\w.-]+)", text)
     if missing:
         return f"{missing.group(1)} is missing."

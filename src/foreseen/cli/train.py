@@ -1,4 +1,4 @@
-"""`foreseen train METHOD`: every field of the method's config is an option beside those of the training itself."""
+"""`foreseen train METHOD`: every field of the method's config is an option, beside those of the training."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class TrainOptions:
     max_steps: int | None = None
     """Stop after this many steps."""
     max_minutes: float | None = None
-    """Stop after so much training time [min], whichever comes first. Without both: the method's own number of steps,
-    else 10 minutes."""
+    """Stop after so much training time [min], whichever comes first. Without both: the method's own number of
+    steps, else 10 minutes."""
     observe_until: float | None = None
     """Fraction of the time range after which nothing reaches training."""
     downscale: int = 1
@@ -69,7 +69,7 @@ def _help() -> str:
     names = ", ".join(METHODS)
     return (
         f"usage: {PROG} METHOD --data DATA --out RUN [OPTIONS]\n\nmethods: {names}\n\n"
-        f"{PROG} METHOD --help lists the options of a method (with --preset NAME: their values in that preset)."
+        f"{PROG} METHOD --help lists a method's options (with --preset NAME: their values in that preset)."
     )
 
 
@@ -110,6 +110,8 @@ def _command(method: str, preset: str) -> Callable[..., None]:
 def _train(method: str, options: TrainOptions, start: Any, config: Any) -> None:
     from foreseen.training import train
 
-    changed = {f.name: new for f in fields(start) if (new := getattr(config, f.name)) != getattr(start, f.name)}
+    changed = {
+        f.name: new for f in fields(start) if (new := getattr(config, f.name)) != getattr(start, f.name)
+    }
     words = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in ("data", "out")}
     train(method, options.data, options.out, overrides=changed, **words)

@@ -1,4 +1,4 @@
-"""Checkpoints: folders `step-000500` that are there whole or not at all, and that are read as tensors and JSON only."""
+"""Checkpoints: folders `step-000500`, there whole or not at all, and read as tensors and JSON only."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Checkpoint:
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
-    """Writes beside, waits for the disk, renames into place, then forgets all but the newest `KEPT` and final ones.
+    """Writes beside, waits for the disk, renames into place, then forgets all but the newest and the final.
 
     Raises `UserError` on a full disk; earlier checkpoints are untouched then.
     """
@@ -145,7 +145,7 @@ def newest_checkpoint(run: Path, say: Callable[[str], None]) -> Checkpoint | Non
                 say(f"{error} Going on from {found[index + 1][1].name}.")
     if found:
         raise UserError(
-            f"no checkpoint in {run / FOLDER} can be read: restore one from a copy, or train into a new folder."
+            f"no checkpoint in {run / FOLDER} can be read: restore one, or train into a new folder."
         )
     return None
 
@@ -183,7 +183,9 @@ def _read_tensors(path: Path, crc32: int) -> dict[str, Tensor]:
     except OSError:
         raise UserError(f"{path} is absent or cannot be read.") from None
     if zlib.crc32(content) != crc32:
-        raise UserError(f"{path} is damaged ({len(content)} bytes whose check sum is not the one in {STATE}).")
+        raise UserError(
+            f"{path} is damaged ({len(content)} bytes whose check sum is not the one in {STATE})."
+        )
     try:
         return load(content)
     except SafetensorError as error:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -19,6 +17,7 @@ from foreseen.errors import UserError, suggest
 from foreseen.methods import find_method
 from foreseen.methods.base import SceneInfo
 from foreseen.training.files import write_atomically
+from foreseen.training.machine import cpu_name, usable_cores
 from foreseen.training.plain import differences, from_plain, to_plain
 from foreseen.training.scene_info import training_frames
 
@@ -94,7 +93,9 @@ def preset_config(method: str, preset: str) -> Any:
     return presets[preset]
 
 
-def describe_data(dataset: Dataset, splits: Splits, downscale: int, observe_until: float | None) -> DataSource:
+def describe_data(
+    dataset: Dataset, splits: Splits, downscale: int, observe_until: float | None
+) -> DataSource:
     """What is recorded of a data set that has been shrunk by `downscale` already."""
     camera = training_frames(splits)[0].camera
     path = str(Path(dataset.path).resolve())
@@ -111,35 +112,8 @@ def describe_split(splits: Splits) -> SplitRecord:
 def describe_machine() -> Machine:
     """This machine."""
     return Machine(
-        cpu_name(), os.cpu_count() or 1, torch.__version__, platform.python_version(), platform.platform()
+        cpu_name(), usable_cores(), torch.__version__, platform.python_version(), platform.platform()
     )
-
-
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def current_commit() -> str | None:
-    """The commit of the checkout that foreseen runs from, with "+" where files differ; None for an installed one."""
-    root = Path(foreseen.__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        commit = _git(root, "rev-parse", "--short=12", "HEAD")
-        return commit + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
 
 
 def write_config(folder: Path, config: RunConfig) -> None:
@@ -151,16 +125,20 @@ def read_config(folder: Path) -> RunConfig:
     """Reads config.json. Raises `UserError` where it is absent, broken, or of another version."""
     path = folder / FILE
     if not path.is_file():
-        raise UserError(f"{folder} holds no run ({FILE} is absent): give a folder that `foreseen train --out` wrote.")
+        raise UserError(
+            f"{folder} holds no run ({FILE} is absent): give a folder that `foreseen train --out` wrote."
+        )
     try:
         plain = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): restore it, or train into a new folder.") from None
+        raise UserError(
+            f"{path} is not valid JSON ({error}): restore it, or train into a new folder."
+        ) from None
     if not isinstance(plain, dict) or plain.get("layout") != LAYOUT:
         found = plain.get("version", "unknown") if isinstance(plain, dict) else "unknown"
         raise UserError(
-            f"{folder} was written by foreseen {found}, whose run folders this version ({foreseen.__version__}) does "
-            f"not read: install foreseen {found}, or train into a new folder."
+            f"{folder} was written by foreseen {found}, whose runs this version "
+            f"({foreseen.__version__}) does not read: install foreseen {found}, or train into a new folder."
         )
     return _typed(plain, str(path))
 
@@ -170,34 +148,35 @@ def _typed(plain: dict[str, Any], where: str) -> RunConfig:
     for name in hints:
         if name not in plain:
             raise UserError(f"{where}: {name} is absent: restore the file, or train into a new folder.")
-    kind = type(preset_config(plain["method"], plain["preset"]))
-    values = {name: from_plain(hints[name], plain[name], f"{where}: {name}") for name in hints if name != "config"}
-    return RunConfig(**values, config=from_plain(kind, plain["config"], f"{where}: config"))
+    hints["config"] = type(preset_config(plain["method"], plain["preset"]))
+    return RunConfig(**{name: from_plain(hints[name], plain[name], f"{where}: {name}") for name in hints})
 
 
 def check_same_run(folder: Path, saved: RunConfig, asked: RunConfig) -> None:
-    """Raises `UserError` where the run in `folder` is not the one asked for; the message names what differs."""
+    """Raises `UserError` where the run in `folder` is not the one asked for; the message names what
+    differs."""
     for name in ("method", "preset"):
         old, new = getattr(saved, name), getattr(asked, name)
         if old != new:
-            raise UserError(
-                f"{folder} holds a run of the {name} '{old}', not '{new}': give another --out, or ask for '{old}'."
-            )
+            mend = f"give another --out, or ask for '{old}'"
+            raise UserError(f"{folder} holds a run of the {name} '{old}', not '{new}': {mend}.")
     if saved.version != asked.version:
         raise UserError(
-            f"{folder} was begun with foreseen {saved.version}; this is {asked.version}: give another --out, or "
-            f"install foreseen {saved.version} to go on."
+            f"{folder} was begun with foreseen {saved.version}; this is {asked.version}: give another --out, "
+            f"or install foreseen {saved.version} to go on."
         )
     moved = not Path(saved.data.path).exists()
     changed = differences(_identity(saved, moved), _identity(asked, moved))
     if changed:
         raise UserError(
-            f"{folder} was trained with other settings ({'; '.join(changed)}): give another --out, or the saved values."
+            f"{folder} was trained with other settings ({'; '.join(changed)}): give another --out, "
+            "or the saved values."
         )
 
 
 def _identity(run: RunConfig, moved: bool) -> dict[str, Any]:
-    """What must not change when a run goes on; the place of data that `moved` may, if its splits are the same."""
+    """What must not change when a run goes on; the place of data that `moved` may, if its splits are the
+    same."""
     data = to_plain(run.data)
     if moved:
         del data["path"]

@@ -50,4 +50,6 @@ def full_disk_is_named(what: Path, kept: str = "") -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"no space left on the disk to write {what}: {kept}free some and run it again.") from None
+        raise UserError(
+            f"no space left on the disk to write {what}: {kept}free some and run it again."
+        ) from None

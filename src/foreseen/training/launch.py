@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 import foreseen
@@ -23,7 +21,6 @@ from foreseen.training.config import (
     Precision,
     RunConfig,
     check_same_run,
-    current_commit,
     describe_data,
     describe_machine,
     describe_split,
@@ -32,6 +29,7 @@ from foreseen.training.config import (
     write_config,
 )
 from foreseen.training.files import full_disk_is_named
+from foreseen.training.machine import current_commit
 from foreseen.training.plain import with_overrides
 from foreseen.training.processes import check_precision, find_device, make_accelerator
 from foreseen.training.random_state import seed_everything
@@ -69,11 +67,12 @@ def train(
 
     Args:
         method: a name of `foreseen methods`.
-        dataset: a folder, or what `load_dataset` returned (full size: `downscale` is applied here and recorded).
+        dataset: a folder, or what `load_dataset` returned (full size: `downscale` is applied here and
+            recorded).
         out: the run's folder.
         preset: of the method; `overrides` replaces fields of its config, dotted names reach nested ones.
-        max_steps, max_minutes: the budget, whichever comes first; without either the method's `default_steps`, else
-            ten minutes. A finished run goes on when the budget is larger.
+        max_steps, max_minutes: the budget, whichever comes first; without either the method's
+            `default_steps`, else ten minutes. A finished run goes on when the budget is larger.
         observe_until: fraction of the time range after which nothing reaches training.
         device: "cpu", "cuda" or "auto".
         precision: "fp32", or "bf16" autocast.
@@ -144,9 +143,8 @@ def _train(trainer: Trainer, reporter: Reporter) -> None:
         reporter.say(f"going on from step {trainer.step}.")
     reporter.start(trainer.step, trainer.train_seconds)
     trainer.fit(reporter)
-    reporter.say(
-        f"trained {trainer.step} steps in {readable_time(trainer.train_seconds)}; the run is in {trainer.folder}."
-    )
+    spent = readable_time(trainer.train_seconds)
+    reporter.say(f"trained {trainer.step} steps in {spent}; the run is in {trainer.folder}.")
 
 
 def _check_budget(max_steps: int | None, max_minutes: float | None) -> None:
@@ -161,7 +159,9 @@ def _load(dataset: Dataset | Path | str, downscale: int) -> Dataset:
     loaded = dataset if isinstance(dataset, Dataset) else load_dataset(Path(dataset))
     smallest = min((min(f.camera.width, f.camera.height) for f in loaded.frames), default=0)
     if downscale > smallest:
-        raise UserError(f"--downscale is {downscale}, and a picture of {loaded.path} is {smallest} pixels wide or high.")
+        raise UserError(
+            f"--downscale is {downscale}, and a picture of {loaded.path} has a side of {smallest} pixels."
+        )
     return loaded.downscale(downscale)
 
 

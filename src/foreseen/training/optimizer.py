@@ -9,8 +9,9 @@ from foreseen.errors import UserError
 from foreseen.methods.base import Method, RayBatch
 
 EPSILON = 1e-15
-"""Adam divides by the root of the squared gradients' mean plus this. Features of a grid see gradients near 1e-8, which
-the usual 1e-8 would stop; a method whose networks want the usual value says so in its groups ("eps")."""
+"""Adam divides by the root of the squared gradients' mean plus this. Features of a grid see gradients near
+1e-8, which the usual 1e-8 would stop; a method whose networks want the usual value says so in its groups
+("eps")."""
 
 
 def build_optimizer(method: Method, progress: float) -> torch.optim.Adam:
@@ -37,7 +38,9 @@ def update_rates(optimizer: torch.optim.Adam, method: Method, progress: float) -
 def optimizer_tensors(optimizer: torch.optim.Adam, method: Method) -> dict[str, Tensor]:
     """The optimiser's state by "parameter name/entry"; parameters that never had a gradient have none."""
     names = {id(p): name for name, p in method.named_parameters()}
-    return {f"{names[id(p)]}/{key}": value for p, own in optimizer.state.items() for key, value in own.items()}
+    return {
+        f"{names[id(p)]}/{key}": value for p, own in optimizer.state.items() for key, value in own.items()
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Adam, method: Method, tensors: dict[str, Tensor]) -> None:
@@ -67,7 +70,8 @@ def scale_gradients(parameters: list[nn.Parameter], factor: float) -> None:
 
 
 def explain_divergence(method: Method, batch: RayBatch, step: int, random: Tensor) -> UserError:
-    """Repeats a step whose loss or gradient is not finite and finds the term and the parameters that caused it."""
+    """Repeats a step whose loss or gradient is not finite and finds the term and the parameters that caused
+    it."""
     torch.set_rng_state(random)
     named = [(name, p) for name, p in method.named_parameters() if p.requires_grad]
     terms = {name: v for name, v in method.losses(batch, step).items() if not name.startswith("_")}
@@ -76,12 +80,15 @@ def explain_divergence(method: Method, batch: RayBatch, step: int, random: Tenso
         return _diverged(step, "the sum of the loss terms", [], "is not finite in its gradient")
     name, bad = next(iter(guilty.items()))
     value = terms[name].item()
-    what = f"is {value}" if not torch.isfinite(terms[name]) else f"is {value:.4g} but its gradient is not finite"
+    what = (
+        f"is {value}" if not torch.isfinite(terms[name]) else f"is {value:.4g} but its gradient is not finite"
+    )
     return _diverged(step, f"loss term '{name}'", bad, what)
 
 
 def _bad_gradients(value: Tensor, named: list[tuple[str, nn.Parameter]]) -> list[str] | None:
-    """Names of the parameters with a gradient that is not finite; None where value and gradients are all finite."""
+    """Names of the parameters with a gradient that is not finite; None where value and gradients are all
+    finite."""
     if not value.requires_grad:
         return None if torch.isfinite(value) else []
     gradients = torch.autograd.grad(value, [p for _, p in named], retain_graph=True, allow_unused=True)
@@ -94,8 +101,8 @@ def _diverged(step: int, what: str, names: list[str], how: str) -> UserError:
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     parameters = f" (parameters {shown})" if names else ""
     return UserError(
-        f"training diverged at step {step}: {what} {how}{parameters}. The last checkpoint is from before it: lower "
-        "the learning rates, or train with another --seed."
+        f"training diverged at step {step}: {what} {how}{parameters}. The last checkpoint is from before it: "
+        "lower the learning rates, or train with another --seed."
     )
 
 

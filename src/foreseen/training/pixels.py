@@ -1,4 +1,5 @@
-"""The pixels of the training frames, in memory or read when drawn, and which of them are worth more attention."""
+"""The pixels of the training frames, in memory or read when drawn, and which of them are worth more
+attention."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,7 +19,8 @@ MEDIAN_FRAMES = 15
 """Frames that a camera's median picture is made of: enough that a passing object leaves no ghost."""
 
 MOTION_THRESHOLD = 16
-"""Difference from the median picture, of 255, that counts as motion: above the noise of an ordinary camera."""
+"""Difference from the median picture, of 255, that counts as motion: above the noise of an ordinary
+camera."""
 
 DILATION = 3
 """Pixels by which the foreground is widened, so that its edge is learnt from both sides."""
@@ -37,8 +40,8 @@ def eight_bit(frame: Frame, channels: int) -> Tensor:
 class PixelStore:
     """Colours of pixels by frame and place.
 
-    Held as uint8 where all frames fit into `memory_mb`; else read through the data set's image cache, and a batch
-    then draws from few frames (see `RaySampler`).
+    Held as uint8 where all frames fit into `memory_mb`; else read through the data set's image cache, and a
+    batch then draws from few frames (see `RaySampler`).
     """
 
     def __init__(self, frames: Sequence[Frame], channels: int, memory_mb: int) -> None:
@@ -52,7 +55,9 @@ class PixelStore:
 
     def _read_all(self, total: int) -> Tensor:
         flat = torch.empty((total, self.channels), dtype=torch.uint8)
-        passing = ImageCache(budget_mb=0)  # nothing is asked for twice: the data set's cache would hold a second copy
+        passing = ImageCache(
+            budget_mb=0
+        )  # nothing is asked for twice: the data set's cache would hold a second copy
         for start, frame in zip(self.starts.tolist(), self.frames, strict=True):
             pixels = eight_bit(replace(frame, cache=passing), self.channels).reshape(-1, self.channels)
             flat[start : start + len(pixels)] = pixels
@@ -95,7 +100,9 @@ class Foreground:
 
 def find_foreground(store: PixelStore, static_cameras: bool) -> Foreground | None:
     """From alpha where a picture has any, else from each fixed camera's median picture, else None."""
-    if store.channels == 4 and any(bool((store.picture(i)[..., 3] < 255).any()) for i in range(len(store.frames))):
+    if store.channels == 4 and any(
+        bool((store.picture(i)[..., 3] < 255).any()) for i in range(len(store.frames))
+    ):
         return _collect([_seen(store.picture(i)) for i in range(len(store.frames))], "alpha")
     if not static_cameras:
         return None
@@ -130,8 +137,8 @@ def _moving(picture: Tensor, median: Tensor) -> Tensor:
 
 
 def _dilate(mask: Tensor) -> Tensor:
-    size = 2 * DILATION + 1
-    return torch.nn.functional.max_pool2d(mask[None, None].float(), size, stride=1, padding=DILATION)[0, 0] > 0
+    square = np.ones((2 * DILATION + 1, 2 * DILATION + 1), np.uint8)
+    return torch.from_numpy(cv2.dilate(mask.numpy().astype(np.uint8), square)) > 0
 
 
 def _collect(masks: list[Tensor], source: str) -> Foreground:

@@ -23,8 +23,8 @@ def to_plain(value: Any) -> Any:
 def from_plain(kind: Any, value: Any, where: str) -> Any:
     """What `to_plain` made, as an instance of `kind` again.
 
-    Raises `UserError` naming the place, such as `config.solver.steps`, for a field that is absent, unknown or of
-    another type. `where` is the name of the root.
+    Raises `UserError` naming the place, such as `config.solver.steps`, for a field that is absent, unknown or
+    of another type. `where` is the name of the root.
     """
     if kind is Any:
         return value
@@ -44,11 +44,14 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         return {k: from_plain(inner, v, f"{where}.{k}") for k, v in _expect(dict, value, where).items()}
     if kind is float and type(value) is int:
         return float(value)
-    return value if type(value) is kind or (kind is type(None) and value is None) else _wrong(where, kind, value)
+    return (
+        value if type(value) is kind or (kind is type(None) and value is None) else _wrong(where, kind, value)
+    )
 
 
 def with_overrides(config: Any, overrides: dict[str, Any], where: str) -> Any:
-    """The config with fields replaced; a dotted name reaches a nested dataclass. Raises `UserError` as `from_plain`."""
+    """The config with fields replaced; a dotted name reaches a nested dataclass. Raises `UserError` as
+    `from_plain`."""
     for name, value in overrides.items():
         first, _, rest = name.partition(".")
         hints = get_type_hints(type(config))
@@ -100,7 +103,9 @@ def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         kinds = (kinds[0],) * len(items)
     if len(kinds) != len(items):
         raise UserError(f"{where} has {len(items)} values; it takes {len(kinds)}.")
-    return tuple(from_plain(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, items, strict=True)))
+    return tuple(
+        from_plain(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, items, strict=True))
+    )
 
 
 def _expect(kind: type, value: Any, where: str) -> Any:

@@ -19,7 +19,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def find_device(name: str) -> str:
-    """"cpu" or "cuda"; "auto" is cuda where there is one. Raises `UserError`."""
+    """ "cpu" or "cuda"; "auto" is cuda where there is one. Raises `UserError`."""
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device '{name}': {suggest(name, ('auto', 'cpu', 'cuda'))}")
     if name == "auto":
@@ -33,20 +33,28 @@ def check_precision(precision: str, device: str) -> None:
     """Raises `UserError` for an unknown precision, and for bf16 on a device without it."""
     if precision not in PRECISIONS:
         raise UserError(f"unknown precision '{precision}': {suggest(precision, PRECISIONS)}")
-    if precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if (
+        precision == "bf16"
+        and device == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
         raise UserError(f"{torch.cuda.get_device_name()} has no bf16: give --precision fp32.")
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
-    """The accelerator of this process: under `torchrun` one of several, which talk by gloo on CPUs, NCCL on GPUs."""
-    # accelerate keeps its state for the life of the process; a second training may want another precision or device.
+    """The accelerator of this process: under `torchrun` one of several, which talk by gloo on CPUs, NCCL on
+    GPUs."""
+    # accelerate keeps its state for the life of the process; a second training may want another precision or
+    # device.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*OMP_NUM_THREADS.*")
         return Accelerator(
             cpu=device == "cpu",
             mixed_precision="bf16" if precision == "bf16" else "no",
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+            ],
         )
 
 
@@ -66,8 +74,8 @@ class Losses(nn.Module):
 def wrap_losses(method: Method, accelerator: Accelerator) -> nn.Module:
     """`Losses` under DDP and autocast where they apply.
 
-    DDP looks after parameters that ask for gradients when it wraps; a method that thaws some later would find them
-    never averaged. So all ask while it wraps.
+    DDP looks after parameters that ask for gradients when it wraps; a method that thaws some later would find
+    them never averaged. So all ask while it wraps.
     """
     frozen = [p for p in method.parameters() if not p.requires_grad]
     for p in frozen:
@@ -79,6 +87,7 @@ def wrap_losses(method: Method, accelerator: Accelerator) -> nn.Module:
 
 
 def share_buffers(buffers: Iterable[Tensor]) -> None:
-    """Every process takes over the first one's buffers, so that what a method does between steps is the same in all."""
+    """Every process takes over the first one's buffers, so that what a method does between steps is the same
+    in all."""
     for buffer in buffers:
         torch.distributed.broadcast(buffer, src=0)

@@ -16,7 +16,8 @@ from foreseen.methods.base import BatchSpec, RayBatch, SceneInfo
 from foreseen.training.pixels import Foreground, PixelStore, find_foreground
 
 FRAMES_WHEN_READING = 8
-"""Frames a batch is drawn from where the pictures do not fit into memory: reading one costs as much as many rays."""
+"""Frames a batch is drawn from where the pictures do not fit into memory: reading one costs as much as many
+rays."""
 
 
 class CameraTable:
@@ -40,7 +41,8 @@ class CameraTable:
 
 
 class RaySampler:
-    """Draws `RayBatch`es as a `BatchSpec` asks. All randomness comes from its own generator, whose state is saved.
+    """Draws `RayBatch`es as a `BatchSpec` asks. All randomness comes from its own generator, whose state is
+    saved.
 
     Args:
         frames: the training frames.
@@ -58,10 +60,10 @@ class RaySampler:
         info: SceneInfo,
         seed: int,
         memory_mb: int = 1024,
-        say: Callable[[str], None] = lambda line: None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.info = info
-        self.say = say
+        self.say = say or (lambda _: None)
         self.generator = torch.Generator().manual_seed(seed)
         self.store = PixelStore(frames, 4 if info.has_alpha else 3, memory_mb)
         self.cameras = CameraTable([f.camera for f in frames])
@@ -75,9 +77,9 @@ class RaySampler:
         self._sought_foreground = False
         self._allowed: dict[tuple[int, ...] | None, Tensor] = {None: torch.arange(len(frames))}
         if not self.store.resident:
-            say(
+            self.say(
                 f"the pictures take more than {memory_mb} MB: they are read when drawn, from "
-                f"{FRAMES_WHEN_READING} frames a batch; --downscale or a larger --memory-mb makes training faster."
+                f"{FRAMES_WHEN_READING} frames a batch; --downscale or a larger --memory-mb speeds it up."
             )
 
     def prepare(self, spec: BatchSpec) -> None:
@@ -88,7 +90,9 @@ class RaySampler:
             self._sought_foreground = True
             self._foreground = find_foreground(self.store, self.info.static_cameras)
             if self._foreground is None:
-                self.say("no alpha and no fixed cameras to find the moving part from: rays are drawn uniformly.")
+                self.say(
+                    "no alpha and no fixed cameras to find the moving part from: rays are drawn uniformly."
+                )
 
     def state(self) -> Tensor:
         """The generator's state, uint8."""
@@ -130,7 +134,11 @@ class RaySampler:
 
     def _draw_frames(self, spec: BatchSpec) -> Tensor:
         allowed = self._frames_of(spec.time_indices)
-        few = spec.frames if self.store.resident else min(spec.frames or FRAMES_WHEN_READING, FRAMES_WHEN_READING)
+        few = (
+            spec.frames
+            if self.store.resident
+            else min(spec.frames or FRAMES_WHEN_READING, FRAMES_WHEN_READING)
+        )
         if few:
             allowed = allowed[torch.randperm(len(allowed), generator=self.generator)[:few]]
         return allowed[torch.randint(len(allowed), (spec.rays,), generator=self.generator)]
@@ -150,13 +158,18 @@ class RaySampler:
         return xy[:, 1] * sizes[:, 0] + xy[:, 0]
 
     def _move_to_foreground(self, frames: Tensor, places: Tensor, count: int) -> None:
-        """Redraws the first `count` places from their frames' foreground, in place; frames without any keep theirs."""
+        """Redraws the first `count` places from their frames' foreground, in place; frames without any keep
+        theirs."""
         assert self._foreground is not None
         available = self._foreground.counts[frames[:count]]
         offset = (self._rand(count) * available).long()
-        chosen = (self._foreground.starts[frames[:count]] + offset).clamp(max=len(self._foreground.places) - 1)
+        chosen = (self._foreground.starts[frames[:count]] + offset).clamp(
+            max=len(self._foreground.places) - 1
+        )
         if len(self._foreground.places):
-            places[:count] = torch.where(available > 0, self._foreground.places[chosen].long(), places[:count])
+            places[:count] = torch.where(
+                available > 0, self._foreground.places[chosen].long(), places[:count]
+            )
 
 
 def batch_to(batch: RayBatch, device: torch.device) -> RayBatch:
@@ -168,5 +181,8 @@ def batch_to(batch: RayBatch, device: torch.device) -> RayBatch:
         return value.to(device) if value is not None else None
 
     return RayBatch(
-        *(move(x) for x in (batch.rays, batch.colors, batch.alpha, batch.times, batch.sequences, batch.time_indices))
+        *(
+            move(x)
+            for x in (batch.rays, batch.colors, batch.alpha, batch.times, batch.sequences, batch.time_indices)
+        )
     )

@@ -29,7 +29,8 @@ def readable_time(seconds: float) -> str:
 
 
 class Reporter:
-    """Progress on standard error: a bar on a terminal, else a line every ten seconds; scalars in `logs` (None: none).
+    """Progress on standard error: a bar on a terminal, else a line every ten seconds; scalars in `logs`
+    (None: none).
 
     Reading a tensor makes the host wait for the device, so values are read every `every` steps only.
     """
@@ -50,18 +51,18 @@ class Reporter:
         return self
 
     def start(self, step: int, seconds: float) -> None:
-        """Training begins at `step`, which `seconds` of training went before; later steps in the logs are void."""
+        """Training begins at `step`, which `seconds` of training went before; later steps in the logs are
+        void."""
         self._since = (step, seconds)
         self._last_line = time.monotonic()
         if self._logs is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._logs), purge_step=step)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self._logs), purge_step=step)
         if self.show and self.console.is_terminal:
             self._bar = Progress(TextColumn("{task.description}"), BarColumn(), console=self.console)
             self._task = self._bar.add_task("training", total=1.0)
             self._bar.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

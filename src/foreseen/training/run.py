@@ -50,26 +50,28 @@ class Run:
             return render(self.method.at_time(time), camera, memory_mb=memory_mb)
 
     def dataset(self) -> Dataset:
-        """The data that it was trained on, read as it was then. Raises `UserError` where it is gone or has changed."""
+        """The data that it was trained on, read as it was then. Raises `UserError` where it is gone or has
+        changed."""
         if self._dataset is None:
             data = self.config.data
             if not Path(data.path).exists():
                 raise UserError(
-                    f"the data of the run in {self.path} is no longer at {data.path}: put it back, or correct "
-                    "data.path in its config.json."
+                    f"the data of the run in {self.path} is no longer at {data.path}: put it back, or "
+                    "correct data.path in its config.json."
                 )
             loaded = load_dataset(Path(data.path), format=data.format, background=data.background)
             self._dataset = loaded.downscale(data.downscale)
         return self._dataset
 
     def splits(self) -> Splits:
-        """What was trained on and what was hidden. Raises `UserError` where the data gives other splits now."""
+        """What was trained on and what was hidden. Raises `UserError` where the data gives other splits
+        now."""
         if self._splits is None:
             splits = make_splits(self.dataset(), self.config.data.observe_until)
             if splits.hash != self.config.split.hash:
                 raise UserError(
-                    f"the data at {self.config.data.path} has changed since the run in {self.path} was trained (its "
-                    "splits differ): restore it, or train into a new folder."
+                    f"the data at {self.config.data.path} has changed since it was trained on (its splits "
+                    "differ): restore it, or train into a new folder."
                 )
             self._splits = splits
         return self._splits
@@ -101,7 +103,7 @@ def load_run(path: Path | str, checkpoint: int | None = None, *, device: str = "
         method.load_state_dict(saved.model)
     except RuntimeError as error:
         raise UserError(
-            f"the checkpoint of step {saved.step} in {path} does not fit the method '{config.method}' ({error})."
+            f"the checkpoint of step {saved.step} in {path} does not fit '{config.method}' ({error})."
         ) from None
     method.to(find_device(device)).eval()
     return Run(path, config, method, config.scene, saved.step, saved.train_seconds)
@@ -111,7 +113,9 @@ def _find_checkpoint(path: Path, step: int | None) -> Checkpoint:
     if step is None:
         found = newest_checkpoint(path, _warn)
         if found is None:
-            raise UserError(f"the run in {path} has no checkpoint yet: let `foreseen train` reach its first one.")
+            raise UserError(
+                f"the run in {path} has no checkpoint yet: let `foreseen train` reach its first one."
+            )
         return found
     known = {str(s): folder for s, folder in list_checkpoints(path)}
     if str(step) not in known:

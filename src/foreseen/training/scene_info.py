@@ -21,13 +21,14 @@ def training_frames(splits: Splits) -> tuple[Frame, ...]:
     frames = splits.frames.get("train", ())
     if not frames:
         raise UserError(
-            "no training frames: every frame is held out or later than --observe-until; give a larger fraction."
+            "no training frames: all are held out or later than --observe-until; give a larger fraction."
         )
     return frames
 
 
 def sequence_names(dataset: Dataset, frames: Sequence[Frame]) -> tuple[str, ...]:
-    """Names of the sequences that have training frames, in the data set's order: the index that batches carry."""
+    """Names of the sequences that have training frames, in the data set's order: the index that batches
+    carry."""
     present = {frame.sequence for frame in frames}
     return tuple(s.name for s in dataset.sequences if s.name in present)
 

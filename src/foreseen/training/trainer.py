@@ -51,7 +51,8 @@ class Budget:
 
 @dataclass(frozen=True)
 class Saving:
-    """When a checkpoint is written: after so many seconds of training, and every so many steps (None: never)."""
+    """When a checkpoint is written: after so many seconds of training, and every so many steps (None:
+    never)."""
 
     seconds: float | None
     steps: int | None
@@ -60,9 +61,9 @@ class Saving:
 class Trainer:
     """Trains one method in one run's folder, in one process or as one of several.
 
-    `train_seconds` is the wall time of the steps: drawing the batch, what the method does between steps, forward,
-    backward, update, and whatever is compiled on the way. Reading the data, writing checkpoints and reporting do not
-    count. It goes on where a checkpoint left it.
+    `train_seconds` is the wall time of the steps: drawing the batch, what the method does between steps,
+    forward, backward, update, and whatever is compiled on the way. Reading the data, writing checkpoints and
+    reporting do not count. It goes on where a checkpoint left it.
     """
 
     def __init__(
@@ -104,8 +105,8 @@ class Trainer:
             restore_optimizer(self.optimizer, self.method, checkpoint.optimizer)
         except (RuntimeError, KeyError) as error:
             raise UserError(
-                f"the checkpoint of step {checkpoint.step} in {self.folder} does not fit the method ({error}): "
-                "train into a new folder."
+                f"the checkpoint of step {checkpoint.step} in {self.folder} does not fit the method "
+                f"({error}): train into a new folder."
             ) from None
         self.step, self.train_seconds = checkpoint.step, checkpoint.train_seconds
         self._saved = (self.step, self.train_seconds)
@@ -114,8 +115,8 @@ class Trainer:
             self.sampler.set_state(checkpoint.samplers[self.accelerator.process_index])
         else:
             self.sampler.generator.manual_seed(self._mixed_seed(self.accelerator.process_index))
-            say(f"the run had {len(checkpoint.samplers)} processes and now has {self.accelerator.num_processes}: "
-                "its rays are drawn anew.")
+            then, now = len(checkpoint.samplers), self.accelerator.num_processes
+            say(f"the run had {then} processes and now has {now}: its rays are drawn anew.")
 
     def fit(self, reporter: Reporter) -> None:
         """Trains until the budget is spent and writes the final checkpoint.
@@ -174,7 +175,8 @@ class Trainer:
         total, terms = self.losses(batch, step)
         self.accelerator.backward(total)
         norm = gradient_norm(self.parameters)
-        # The one place of a step where the host waits for the device: what is not finite must not reach the weights.
+        # The one place of a step where the host waits for the device: what is not finite must not reach the
+        # weights.
         loss, size = torch.stack([total.detach(), norm.to(total)]).tolist()
         if not (isfinite(loss) and isfinite(size)):
             raise explain_divergence(method, batch, step, random)
@@ -184,7 +186,8 @@ class Trainer:
         return {**terms, "_loss": total.detach(), "_gradient_norm": norm}
 
     def _prepare_step(self, say: Callable[[str], None]) -> None:
-        """What the method does between steps, the same in every process: same buffers in, same random numbers."""
+        """What the method does between steps, the same in every process: same buffers in, same random
+        numbers."""
         if not self.alone:
             share_buffers(self.method.buffers())
             torch.manual_seed(self._mixed_seed(0))
@@ -217,8 +220,6 @@ class Trainer:
 
     def _leave(self, number: int) -> None:
         self.save(final=self.progress >= 1)
-        raise TrainingInterrupted(
-            number,
-            f"stopped by {signal.Signals(number).name} after step {self.step}, which is saved in {self.folder}: the "
-            "same command goes on from there.",
-        )
+        where = f"after step {self.step}, which is saved in {self.folder}"
+        name = signal.Signals(number).name
+        raise TrainingInterrupted(number, f"stopped by {name} {where}: the same command goes on from there.")
