@@ -186,3 +186,13 @@ def test_weights_round_trip() -> None:
     second.load_state_dict(first.state_dict())
     camera = Camera(torch.eye(4), 8.0, 8.0, 3.0, 2.0, 6, 4, 2.0, 4.0)
     assert torch.equal(render(first.at_time(3.3), camera).rgb, render(second.at_time(3.3), camera).rgb)
+
+
+@pytest.mark.parametrize("density, alive", [("softplus", True), ("relu", False)])
+def test_an_emptied_field_can_come_back(density: str, alive: bool) -> None:
+    """Why the preset does not take the authors' ReLU."""
+    method = tiny(replace(TINY, density=density))
+    with torch.no_grad():
+        method.canonical.density.bias.fill_(-5.0)
+    method.losses(moving_disc(64, 3, torch.Generator().manual_seed(0)), 0)["color"].backward()
+    assert any(p.grad is not None and p.grad.any() for p in method.parameters()) == alive

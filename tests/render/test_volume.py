@@ -169,6 +169,8 @@ def test_a_pair_gives_both_pictures_and_its_edges_carry_no_gradient() -> None:
     assert result.coarse_rgb is not None and result.coarse_rgb.requires_grad
     alone = RadianceField(coarse, 0, 4, BACKGROUND, options={"samples": 8, "importance_samples": 8})
     assert render_rays(alone, rays_along_z()).coarse_rgb is None
+    assert render_rays(alone, rays_along_z()).samples == 8 + 16
+    assert render_rays(field(smooth, samples=8), rays_along_z()).samples == 8
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -178,6 +180,7 @@ def test_no_rays_and_one_ray(count: int) -> None:
         result = render_rays(scene, rays_along_z(count), stratified=stratified)
         assert result.rgb.shape == (count, 3) and result.depth.shape == result.opacity.shape == (count,)
         assert result.coarse_rgb is not None and result.coarse_rgb.shape == (count, 3)
+        assert result.samples == count * (4 + 7)
 
 
 def test_gradients_agree_with_finite_differences() -> None:

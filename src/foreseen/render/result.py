@@ -18,12 +18,14 @@ class RayResult:
             normalised device coordinates, where a distance s stands for near / (1 - s) along z.
         opacity: `[N]` in 0..1: the share of the light that does not come from the background.
         coarse_rgb: `[N, 3]` of the coarse network of a pair, else None.
+        samples: how many points were looked at for all rays together.
     """
 
     rgb: Tensor
     depth: Tensor
     opacity: Tensor
     coarse_rgb: Tensor | None = None
+    samples: int = 0
 
 
 @dataclass(frozen=True)

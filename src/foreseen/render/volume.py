@@ -122,8 +122,9 @@ def render_dense(scene: RadianceField, rays: Rays, *, stratified: bool = False) 
     the second pass, none by default). The first pass asks `scene.coarse` where there is one: then its picture
     is `coarse_rgb`; a field alone proposes its own importance samples, without gradient.
     """
+    samples = int(scene.options.get("samples", SAMPLES))
     importance = int(scene.options.get("importance_samples", 0))
-    edges = even_edges(rays, scene.near, scene.far, int(scene.options.get("samples", SAMPLES)))
+    edges = even_edges(rays, scene.near, scene.far, samples)
     coarse: Composite | None = None
     if scene.coarse is not None:
         coarse = integrate(scene.coarse, scene, rays, edges, stratified)
@@ -131,7 +132,8 @@ def render_dense(scene: RadianceField, rays: Rays, *, stratified: bool = False) 
         proposal = coarse if coarse is not None else propose(scene, rays, edges, stratified)
         edges = importance_edges(edges, proposal.weights, importance, stratified)
     fine = integrate(scene.query, scene, rays, edges, stratified)
-    return RayResult(fine.rgb, fine.depth, fine.opacity, None if coarse is None else coarse.rgb)
+    asked = fine.weights.numel() + (edges.shape[0] * samples if coarse is not None or importance > 0 else 0)
+    return RayResult(fine.rgb, fine.depth, fine.opacity, None if coarse is None else coarse.rgb, asked)
 
 
 def propose(scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool) -> Composite:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class PaperConfig:
     """Octaves of the time's encoding (the paper's text; the authors' code has 10)."""
     direction_levels: int = 4
     """Octaves of the view direction's encoding."""
+    density: Literal["softplus", "relu"] = "softplus"
+    """What makes the density positive. The authors' relu can empty the whole field in the first steps, and
+    training never comes back from that."""
 
     rays: int = 500
     """Rays a step, all of one picture."""

@@ -16,7 +16,7 @@ from foreseen.methods.d_nerf.config import PaperConfig
 from foreseen.methods.d_nerf.losses import color_loss
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
-from foreseen.nn.nerf import NeRFNetwork
+from foreseen.nn.nerf import NeRFNetwork, shifted_softplus
 from foreseen.render import render_rays
 from foreseen.scenes import RadianceField
 
@@ -79,6 +79,7 @@ class PaperDNeRF(Method):
             skip=config.skip,
             position_levels=config.position_levels,
             direction_levels=config.direction_levels,
+            rectify=shifted_softplus if config.density == "softplus" else torch.relu,
         )
         self.progress = 0.0
         first, last = info.time_range
