@@ -12,7 +12,7 @@ from PIL import Image
 SIZE = 12
 
 TINY_METHOD = '''
-"""A method for tests: a colour for each time, noise, a buffer that changes, a parameter that wakes up late."""
+"""A method for tests: a colour for each time, noise, a changing buffer, a parameter that wakes up late."""
 
 import os
 import signal

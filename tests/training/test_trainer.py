@@ -19,6 +19,7 @@ from foreseen.errors import UserError
 from foreseen.training import Run, TrainingInterrupted, load_run, train
 from foreseen.training import checkpoints as checkpoint_files
 from foreseen.training.checkpoints import list_checkpoints
+from foreseen.training.files import only_one_process
 from foreseen.training.report import Reporter, readable_time
 from foreseen.training.trainer import Budget
 
@@ -41,6 +42,11 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def steps(out: Path) -> list[int]:
     return [step for step, _ in list_checkpoints(out)]
+
+
+def contents(out: Path) -> list[Path]:
+    files = (p.relative_to(out) for p in out.rglob("*"))
+    return sorted(p for p in files if p.parts[0] not in ("logs", ".lock"))
 
 
 def test_it_learns_and_loads_again(blender_data: Path, tmp_path: Path) -> None:
@@ -205,7 +211,7 @@ def test_a_full_disk_leaves_what_was_there(
     out = tmp_path / "run"
     if place == "model":
         fit(blender_data, out, 2)
-    before = sorted(p.relative_to(out) for p in out.rglob("*") if "logs" not in p.parts)
+    before = contents(out)
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -216,7 +222,7 @@ def test_a_full_disk_leaves_what_was_there(
     )
     with pytest.raises(UserError, match=message):
         fit(blender_data, out, 4)
-    assert sorted(p.relative_to(out) for p in out.rglob("*") if "logs" not in p.parts) == before
+    assert contents(out) == before
     monkeypatch.undo()
 
 
@@ -255,6 +261,17 @@ def test_another_run_in_the_folder_is_refused(blender_data: Path, tmp_path: Path
     shutil.rmtree(blender_data)
     assert fit(moved, out, 3).step == 3
     assert (out / "config.json").read_bytes() == before
+
+
+def test_one_process_at_a_time(blender_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fit(blender_data, out, 2)
+    with (
+        only_one_process(out),
+        pytest.raises(UserError, match=r"another process trains in .*run: wait for it"),
+    ):
+        fit(blender_data, out, 4)
+    assert fit(blender_data, out, 4).step == 4
 
 
 def test_another_version_is_refused(blender_data: Path, tmp_path: Path) -> None:

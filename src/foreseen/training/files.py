@@ -10,6 +10,8 @@ from pathlib import Path
 
 from foreseen.errors import UserError
 
+LOCK = ".lock"
+
 
 def write_through(path: Path, content: bytes) -> None:
     """Writes a file and waits until the disk has it."""
@@ -53,3 +55,24 @@ def full_disk_is_named(what: Path, kept: str = "") -> Iterator[None]:
         raise UserError(
             f"no space left on the disk to write {what}: {kept}free some and run it again."
         ) from None
+
+
+@contextmanager
+def only_one_process(folder: Path) -> Iterator[None]:
+    """Keeps a folder for this process while entered; the system lets go when the process dies.
+
+    Raises `UserError` where another process has it. Systems without `flock` (Windows) go unguarded.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process trains in {folder}: wait for it, or give another --out."
+            ) from None
+        yield

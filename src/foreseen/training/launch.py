@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from foreseen.training.config import (
     read_config,
     write_config,
 )
-from foreseen.training.files import full_disk_is_named
+from foreseen.training.files import LOCK, full_disk_is_named, only_one_process
 from foreseen.training.machine import current_commit
 from foreseen.training.plain import with_overrides
 from foreseen.training.processes import check_precision, find_device, make_accelerator
@@ -109,7 +110,9 @@ def train(
     _check_folder(out, asked)
     accelerator = make_accelerator(device, precision)
     first = accelerator.is_main_process
-    with Reporter(out / "logs" if first else None, log_every, progress and first) as reporter:
+    _make_folder(out)
+    reporter = Reporter(out / "logs" if first else None, log_every, progress and first)
+    with only_one_process(out) if first else nullcontext(), reporter:
         run_config = _open_folder(out, asked, accelerator)
         sampler = _sampler(data, splits, asked.scene, seed, memory_mb, accelerator, reporter)
         seed_everything(seed)
@@ -170,16 +173,19 @@ def _check_folder(out: Path, asked: RunConfig) -> None:
         raise UserError(f"{out} is a file: give a folder as --out.")
     if (out / FILE).is_file():
         check_same_run(out, read_config(out), asked)
-    elif out.is_dir() and any(path.name != "logs" for path in out.iterdir()):
+    elif out.is_dir() and any(path.name not in ("logs", LOCK) for path in out.iterdir()):
         raise UserError(f"{out} is not empty and holds no run ({FILE} is absent): give another --out.")
+
+
+def _make_folder(out: Path) -> None:
+    with full_disk_is_named(out):
+        out.mkdir(parents=True, exist_ok=True)
 
 
 def _open_folder(out: Path, asked: RunConfig, accelerator: Accelerator) -> RunConfig:
     """Writes config.json where there is none; the first process does, the others wait."""
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        with full_disk_is_named(out):
-            out.mkdir(parents=True, exist_ok=True)
         if not (out / FILE).is_file():
             write_config(out, asked)
         clean_up(out)
