@@ -1,0 +1,71 @@
+"""A rod and a bob swing about a pivot."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foreseen.errors import UserError
+from foreseen.simulate.laws import swing
+from foreseen.simulate.rig import Rig
+from foreseen.simulate.scenario import UPRIGHT, Draw, Motion, Numbers, Scenario, room
+from foreseen.simulate.scene import Body, Box, Capsule, Paint, Solid, Sphere, Stage
+
+PIVOT = np.array([0.0, 0.0, 0.9])
+BOB, ROD, WALL = 0.09, 0.014, 0.6
+
+
+def draw(rng: np.random.Generator, constants: Numbers, which: Draw) -> Numbers:
+    """35 to 45 degrees to either side, and a gentle push."""
+    del constants, which
+    side = rng.choice([-1.0, 1.0])
+    return {"angle": side * np.radians(rng.uniform(35, 45)), "velocity": rng.uniform(-0.4, 0.4)}
+
+
+def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
+    """See `laws.swing`. The body's origin is the bob's centre, its z axis points to the pivot."""
+    if not 0.2 <= constants["length"] <= 0.75:
+        raise UserError(f"pendulum: length={constants['length']:g} leaves the picture; give 0.2 to 0.75 [m]")
+    angle, velocity = swing(initial["angle"], initial["velocity"], times, **constants)
+    sine, cosine, zero, length = np.sin(angle), np.cos(angle), np.zeros_like(angle), constants["length"]
+    rotations = np.stack(
+        [
+            np.stack([cosine, zero, -sine], -1),
+            np.stack([zero, zero + 1, zero], -1),
+            np.stack([sine, zero, cosine], -1),
+        ],
+        -2,
+    )
+    positions = PIVOT + length * np.stack([sine, zero, -cosine], -1)
+    velocities = (length * velocity)[:, None] * np.stack([cosine, zero, sine], -1)
+    state = {"angle": angle, "angular_velocity": velocity}
+    return Motion(positions[:, None], velocities[:, None], rotations[:, None], state)
+
+
+def stage(constants: Numbers, surroundings: bool) -> Stage:
+    """Rod and bob, one rigid body; a stand behind them."""
+    length = constants["length"]
+    wood, steel = Paint((0.30, 0.17, 0.09)), Paint((0.10, 0.11, 0.13))
+    rod = Capsule(steel, position=(0, 0, length / 2), radius=ROD, half=length / 2)
+    bob = Sphere(Paint((0.76, 0.07, 0.04)), radius=BOB)
+    stand: tuple[Solid, ...] = (
+        Box(wood, position=(0, 0.3, 0.48), half=(0.035, 0.035, 0.48)),
+        Box(wood, position=(0, 0.25, 0.02), half=(0.24, 0.16, 0.02)),
+        Capsule(steel, position=(0, 0.13, float(PIVOT[2])), rotation=UPRIGHT, radius=0.022, half=0.17),
+    )
+    return Stage(stand + (room(WALL) if surroundings else ()), (Body("pendulum", (bob, rod)),))
+
+
+SCENARIO = Scenario(
+    summary="a rod and a bob swing about a pivot, lightly damped",
+    law="damped-pendulum",
+    constants={"gravity": 9.81, "length": 0.5, "damping": 0.1},
+    initial={"angle": "from hanging straight down [rad]", "velocity": "angular [rad/s]"},
+    draw=draw,
+    solve=solve,
+    stage=stage,
+    rig=Rig(target=(0.0, 0.0, 0.55), distance=2.2, spread=36.0, elevation=(6.0, 20.0), width=1.55),
+    sequences=1,
+    frames=72,
+    fps=20.0,
+    cameras=4,
+)

@@ -1,0 +1,93 @@
+"""Pictures of a stage with exact truth, without OpenGL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from foreseen.geometry.cameras import Camera
+from foreseen.simulate.packing import pack
+from foreseen.simulate.raycast_kernels import draw, fill_backdrop
+from foreseen.simulate.scene import Poses, Stage
+from foreseen.simulate.table import CALM, DEPTHS, DISTANCE, POINT
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a camera sees at one moment.
+
+    Attributes:
+        rgba: `[H, W, 4]` float32 in 0..1, sRGB, straight alpha; alpha is 0 where nothing stands.
+        mask: `[H, W]` uint8 instance at the pixel's centre: 0 what stands still, b + 1 body b.
+        depth: `[H, W]` float32 along z [scene units], 0 where nothing is hit.
+        flow: `[H, W, 2]` float32 [pixels] (x, y) that the seen point moves by until the next pose.
+    """
+
+    rgba: np.ndarray
+    mask: np.ndarray
+    depth: np.ndarray
+    flow: np.ndarray
+
+    def image(self, alpha: bool) -> np.ndarray:
+        """uint8 `[H, W, 4]`, or `[H, W, 3]` without the alpha."""
+        return np.round(self.rgba[..., : 4 if alpha else 3] * 255).astype(np.uint8)
+
+
+def _lens(camera: Camera) -> np.ndarray:
+    """A camera as the kernels take it."""
+    pose = camera.camera_to_world[:3].double().numpy().ravel()
+    return np.concatenate([pose, [camera.fx, camera.fy, camera.cx, camera.cy]])
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """What stands still before one camera, traced once for all the pictures that it takes.
+
+    Attributes:
+        rays: `[H, W, samples^2 + 1, DEPTHS]` float32, see `foreseen.simulate.table`: 16 MB at 160 pixels and
+            3 samples. calm: `[H, W, CALM]` float32.
+    """
+
+    rays: np.ndarray
+    calm: np.ndarray
+
+    @property
+    def points(self) -> np.ndarray:
+        """`[N, 3]` whatever a ray hits [scene units]."""
+        return self.rays[np.isfinite(self.rays[..., DISTANCE])][:, POINT : POINT + 3]
+
+    @property
+    def distances(self) -> np.ndarray:
+        """`[N]` the distances of `points` from the camera."""
+        return self.rays[..., DISTANCE][np.isfinite(self.rays[..., DISTANCE])]
+
+
+def backdrop(stage: Stage, camera: Camera, samples: int = 3) -> Backdrop:
+    """Trace what stands still, with `samples` squared rays a pixel and one through its centre."""
+    rays = np.zeros((camera.height, camera.width, samples * samples + 1, DEPTHS), np.float32)
+    calm = np.zeros((camera.height, camera.width, CALM), np.float32)
+    fill_backdrop(*pack(stage, None), _lens(camera), stage.light.lamp(), samples, rays, calm)
+    return Backdrop(rays, calm)
+
+
+def cast(
+    stage: Stage,
+    camera: Camera,
+    now: Poses | None,
+    after: Poses | None = None,
+    samples: int = 3,
+    still: Backdrop | None = None,
+) -> Picture:
+    """Draw a stage with `samples` squared rays a pixel. Runs on one thread without the interpreter's lock.
+
+    Args:
+        now: poses of the moving bodies; None leaves them out.
+        after: their poses at the next frame, for the flow; without it nothing moves.
+        still: the `backdrop` of the same stage, camera and samples, where it is at hand.
+    """
+    rgba, truth = np.zeros((2, camera.height, camera.width, 4), np.float32)
+    traced = still or backdrop(stage, camera, samples)
+    first, lamp = len(stage.static), stage.light.lamp()
+    draw(*pack(stage, now, after), first, _lens(camera), lamp, samples, traced.rays, traced.calm, rgba, truth)
+    return Picture(rgba, truth[..., 0].astype(np.uint8), truth[..., 1].copy(), truth[..., 2:].copy())

@@ -1,0 +1,241 @@
+"""The inner loop of the ray caster: nearest solid, its shade, and the truth of the pixel's centre; compiled
+by Numba.
+
+The kernels run on one thread and release the interpreter's lock, so that several pictures are drawn in
+parallel, a thread each. A pixel depends on nothing but its own rays: the bytes are the same with any number
+of threads.
+
+P solids are one table `[P, WIDTH]`, filled by `foreseen.simulate.packing`: one array to hand from function to
+function, where a tuple of arrays would cost more than the arithmetic.
+
+What stands still is traced once for all pictures of a camera: `rays` `[H, W, S, DEPTHS]` along each of the S
+rays of a pixel, the last of them through its centre, and `calm` `[H, W, CALM]`, the pixel as it looks while
+nothing that moves comes near. Then only pixels near what moves, and near its shadow, are traced again.
+"""
+
+from __future__ import annotations
+
+import math
+
+from foreseen.simulate.hits import from_centre, nearest, normal_and_albedo, turn, turn_back
+from foreseen.simulate.intersections import EPSILON, MISS, along, compiled, dot, unit
+from foreseen.simulate.shading import free_sky, glow_on, lit, shadow, sun_on
+from foreseen.simulate.table import (
+    ALBEDO,
+    BOUND,
+    CASTS,
+    CENTRE,
+    COVERED,
+    CX,
+    CY,
+    DISTANCE,
+    FX,
+    FY,
+    GLOW,
+    INSTANCE,
+    KIND,
+    NORMAL,
+    POINT,
+    POSITION_AFTER,
+    REACH,
+    ROTATION,
+    ROTATION_AFTER,
+    SHOWN,
+    SIZE,
+    SPHERE,
+    SUN,
+)
+
+
+@compiled
+def _pixel_ray(lens, column, row, k, samples):
+    """Origin, unit direction, and depth along z of a unit of distance, of ray k of the `samples` squared ones
+    of a pixel; the one after the last runs through the pixel's centre."""
+    x, y = column + 0.5, row + 0.5
+    if k < samples * samples:
+        x, y = column + (k % samples + 0.5) / samples, row + (k // samples + 0.5) / samples
+    a, b = (x - lens[CX]) / lens[FX], (y - lens[CY]) / lens[FY]
+    d = unit((
+        lens[0] * a + lens[1] * b + lens[2],
+        lens[4] * a + lens[5] * b + lens[6],
+        lens[8] * a + lens[9] * b + lens[10],
+    ))  # fmt: skip
+    return (lens[3], lens[7], lens[11]), d, 1.0 / math.sqrt(a * a + b * b + 1.0)
+
+
+@compiled
+def _flow(solids, p, lens, point, x, y):
+    """Where the body's point that is seen at (x, y) will be seen at the next pose, minus (x, y)."""
+    local = turn_back(solids, p, ROTATION, from_centre(solids, p, point))
+    moved = turn(solids, p, ROTATION_AFTER, local)
+    u = moved[0] + solids[p, POSITION_AFTER] - lens[3]
+    v = moved[1] + solids[p, POSITION_AFTER + 1] - lens[7]
+    w = moved[2] + solids[p, POSITION_AFTER + 2] - lens[11]
+    depth = max(lens[2] * u + lens[6] * v + lens[10] * w, EPSILON)
+    right, down = lens[0] * u + lens[4] * v + lens[8] * w, lens[1] * u + lens[5] * v + lens[9] * w
+    return lens[FX] * right / depth + lens[CX] - x, lens[FY] * down / depth + lens[CY] - y
+
+
+@compiled
+def _triple(a, row, column, k, c):
+    return (a[row, column, k, c], a[row, column, k, c + 1], a[row, column, k, c + 2])
+
+
+@compiled
+def _trace_still(solids, heights, lens, lamp, samples, row, column, k, rays):
+    """Fill one ray of `rays`."""
+    o, d, _ = _pixel_ray(lens, column, row, k, samples)
+    t, p = nearest(solids, heights, 0, o, d)
+    rays[row, column, k, DISTANCE] = t
+    if p < 0:
+        return
+    point = along(o, d, t)
+    normal, albedo = normal_and_albedo(solids, heights, p, point, d, t / (lens[FX] * samples))
+    sun = sun_on(normal, lamp)
+    covered = shadow(solids, heights, 0, p, point, normal, lamp) if sun > 0.0 else 1.0
+    glow = glow_on(normal, lamp) * free_sky(solids, 0, p, point, normal)
+    shown = lit(albedo, sun * (1.0 - covered) + glow)
+    for c in range(3):
+        rays[row, column, k, POINT + c], rays[row, column, k, NORMAL + c] = point[c], normal[c]
+        rays[row, column, k, ALBEDO + c], rays[row, column, k, SHOWN + c] = albedo[c], shown[c]
+    rays[row, column, k, SUN], rays[row, column, k, GLOW], rays[row, column, k, COVERED] = sun, glow, covered
+
+
+@compiled
+def _summarise(rays, row, column, calm):
+    """Fill one pixel of `calm` from its rays."""
+    hits = 0
+    for k in range(rays.shape[2] - 1):
+        if rays[row, column, k, DISTANCE] < MISS:
+            hits += 1
+            for c in range(3):
+                calm[row, column, c] += rays[row, column, k, SHOWN + c]
+                calm[row, column, CENTRE + c] += rays[row, column, k, POINT + c]
+    calm[row, column, 3], calm[row, column, REACH] = hits / (rays.shape[2] - 1), -1.0
+    if hits == 0:
+        return
+    for c in range(3):
+        calm[row, column, c] /= hits
+        calm[row, column, CENTRE + c] /= hits
+    for k in range(rays.shape[2] - 1):
+        if rays[row, column, k, DISTANCE] < MISS:
+            square = 0.0
+            for c in range(3):
+                square += (rays[row, column, k, POINT + c] - calm[row, column, CENTRE + c]) ** 2
+            calm[row, column, REACH] = max(calm[row, column, REACH], math.sqrt(square) * 1.001)
+
+
+@compiled
+def fill_backdrop(solids, heights, lens, lamp, samples, rays, calm):
+    """Trace what stands still into `rays` and `calm`, both zero before."""
+    for row in range(rays.shape[0]):
+        for column in range(rays.shape[1]):
+            for k in range(rays.shape[2]):
+                _trace_still(solids, heights, lens, lamp, samples, row, column, k, rays)
+            _summarise(rays, row, column, calm)
+
+
+@compiled
+def _is_calm(solids, first, lens, lamp, o, d, calm, row, column):
+    """True where nothing that moves is seen in the pixel of this central ray, nor shades what is seen there.
+    Cautious: it asks for the balls that hold the moving solids."""
+    point = (calm[row, column, CENTRE], calm[row, column, CENTRE + 1], calm[row, column, CENTRE + 2])
+    extent = calm[row, column, REACH]
+    for p in range(first, solids.shape[0]):
+        reach, centre = solids[p, BOUND], from_centre(solids, p, o)
+        ahead = -dot(centre, d)
+        wide = reach + max(ahead + reach, 0.0) / lens[FX]
+        if ahead > -reach and dot(centre, centre) - ahead * ahead <= wide * wide:
+            return False
+        if extent < 0.0 or solids[p, CASTS] == 0.0:
+            continue
+        centre, reach = from_centre(solids, p, point), reach + extent
+        ahead, square = -dot(centre, (lamp.x, lamp.y, lamp.z)), dot(centre, centre)
+        wide = reach + max(ahead + reach, 0.0) * 1.01 * lamp.radius
+        in_shadow = ahead > -reach and square - ahead * ahead <= wide * wide
+        if in_shadow or (solids[p, KIND] == SPHERE and square < (5.0 * solids[p, SIZE] + extent) ** 2):
+            return False
+    return True
+
+
+@compiled
+def _still_color(solids, heights, first, rays, row, column, k, lamp):
+    """sRGB of what stands still, in the shade of the solids that move (from index `first` on)."""
+    point, normal = _triple(rays, row, column, k, POINT), _triple(rays, row, column, k, NORMAL)
+    before = rays[row, column, k, COVERED]
+    covered = before
+    if before < 1.0:
+        covered = max(before, shadow(solids, heights, first, -1, point, normal, lamp))
+    free = free_sky(solids, first, -1, point, normal)
+    if covered == before and free == 1.0:
+        return _triple(rays, row, column, k, SHOWN)
+    light = rays[row, column, k, SUN] * (1.0 - covered) + rays[row, column, k, GLOW] * free
+    return lit(_triple(rays, row, column, k, ALBEDO), light)
+
+
+@compiled
+def _moving_color(solids, heights, p, o, d, t, footprint, lamp):
+    """sRGB of the point at distance t on a solid that moves, in the shade of everything."""
+    point = along(o, d, t)
+    normal, albedo = normal_and_albedo(solids, heights, p, point, d, footprint)
+    sun = sun_on(normal, lamp)
+    if sun > 0.0:
+        sun *= 1.0 - shadow(solids, heights, 0, p, point, normal, lamp)
+    return lit(albedo, sun + glow_on(normal, lamp) * free_sky(solids, 0, p, point, normal))
+
+
+@compiled
+def _color(solids, heights, first, lens, lamp, samples, rays, row, column, k):
+    """sRGB along one ray of a pixel, and whether it hits anything."""
+    o, d, _ = _pixel_ray(lens, column, row, k, samples)
+    t, p = nearest(solids, heights, first, o, d)
+    if t < rays[row, column, k, DISTANCE]:
+        return _moving_color(solids, heights, p, o, d, t, t / (lens[FX] * samples), lamp), 1
+    if rays[row, column, k, DISTANCE] < MISS:
+        shown = _still_color(solids, heights, first, rays, row, column, k, lamp)
+        return (float(shown[0]), float(shown[1]), float(shown[2])), 1
+    return (0.0, 0.0, 0.0), 0
+
+
+@compiled
+def _blend(solids, heights, first, lens, lamp, samples, rays, row, column, rgba):
+    """Fill one pixel from all its rays."""
+    red, green, blue, hits = 0.0, 0.0, 0.0, 0
+    count = rays.shape[2] - 1
+    for k in range(count):
+        color, hit = _color(solids, heights, first, lens, lamp, samples, rays, row, column, k)
+        # sRGB is averaged, not light: it is how renderers that learn from these pictures blend.
+        red, green, blue, hits = red + color[0], green + color[1], blue + color[2], hits + hit
+    if hits > 0:
+        rgba[row, column, 0], rgba[row, column, 1] = red / hits, green / hits
+        rgba[row, column, 2], rgba[row, column, 3] = blue / hits, hits / count
+
+
+@compiled
+def draw(solids, heights, first, lens, lamp, samples, rays, calm, rgba, truth):
+    """Fill a picture and its truth.
+
+    Args:
+        solids: all of them; those from index `first` on move, the others are in `rays` and `calm`.
+        samples: rays a pixel and axis.
+        rgba: `[H, W, 4]`, zero before: sRGB averaged over the rays that hit, and the share that did.
+        truth: `[H, W, 4]`, zero before: instance, depth along z (0: nothing is hit) and flow (0: stands
+            still) at the pixel's centre.
+    """
+    height, width, count, _ = rays.shape
+    for row in range(height):
+        for column in range(width):
+            o, d, cosine = _pixel_ray(lens, column, row, count - 1, samples)
+            still = rays[row, column, count - 1, DISTANCE]
+            if still < MISS:
+                truth[row, column, 1] = still * cosine
+            if _is_calm(solids, first, lens, lamp, o, d, calm, row, column):
+                for c in range(4):
+                    rgba[row, column, c] = calm[row, column, c]
+                continue
+            _blend(solids, heights, first, lens, lamp, samples, rays, row, column, rgba)
+            t, p = nearest(solids, heights, first, o, d)
+            if t < still:
+                x, y = _flow(solids, p, lens, along(o, d, t), column + 0.5, row + 0.5)
+                truth[row, column, 0], truth[row, column, 1] = solids[p, INSTANCE], t * cosine
+                truth[row, column, 2], truth[row, column, 3] = x, y

@@ -1,0 +1,98 @@
+"""What a scenario is: a law, what is drawn, where the cameras stand, and what is usual."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from foreseen.simulate.rig import Rig
+from foreseen.simulate.scene import Box, Paint, Plane, Poses, Solid, Sphere, Stage
+
+Numbers = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """B bodies at T times.
+
+    Attributes:
+        positions, velocities: `[T, B, 3]` of the centres of mass [m], [m/s].
+        rotations: `[T, B, 3, 3]`, body to world.
+        state: other state by name, `[T, ...]` each.
+    """
+
+    positions: np.ndarray
+    velocities: np.ndarray
+    rotations: np.ndarray
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def poses(self, index: int) -> Poses:
+        """Where the bodies are at one time."""
+        return Poses(self.rotations[index], self.positions[index])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which sequence's initial conditions are asked for: its number among its kind, and whether it is of the
+    unseen."""
+
+    index: int
+    unseen: bool
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A simulated world.
+
+    Attributes:
+        summary: one line for the user.
+        law: name of the law, stored with the truth.
+        constants: the law's constants and their usual values; lengths in metres, times in seconds.
+        initial: names of the initial conditions and what they mean.
+        draw: seeded initial conditions of one sequence, one number for each name.
+        solve: constants, initial conditions and T times (from 0) -> the motion. Raises UserError where these
+            make no sense.
+        stage: constants, and whether the room around is drawn -> everything that is drawn.
+        rig: where the cameras stand.
+        sequences, frames, fps, cameras: what is usual.
+    """
+
+    summary: str
+    law: str
+    constants: Numbers
+    initial: dict[str, str]
+    draw: Callable[[np.random.Generator, Numbers, Draw], Numbers]
+    solve: Callable[[Numbers, Numbers, np.ndarray], Motion]
+    stage: Callable[[Numbers, bool], Stage]
+    rig: Rig
+    sequences: int
+    frames: int
+    fps: float
+    cameras: int
+
+
+UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+"""Turns a plane's normal from z to -y: a wall seen from the front."""
+
+
+def room(wall: float) -> tuple[Solid, ...]:
+    """A floor at z = 0 and a wall at y = `wall`, checked, with two things at its foot that give the eye some
+    hold."""
+    return (
+        Plane(Paint((0.62, 0.57, 0.50), (0.40, 0.37, 0.34), 0.25)),
+        Plane(Paint((0.46, 0.55, 0.64), (0.53, 0.61, 0.68), 0.4), position=(0, wall, 0), rotation=UPRIGHT),
+        Box(
+            Paint((0.16, 0.36, 0.24)),
+            position=(0.78, wall - 0.22, 0.11),
+            rotation=_about_z(0.5),
+            half=(0.11, 0.11, 0.11),
+        ),
+        Sphere(Paint((0.70, 0.52, 0.14)), position=(-0.82, wall - 0.2, 0.12), radius=0.12),
+    )
+
+
+def _about_z(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -1,0 +1,124 @@
+"""What the ray caster draws: solids of one colour or checked, fixed to the world or to a moving body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from foreseen.simulate.table import Lamp
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Paint:
+    """A colour in linear light, 0..1, and perhaps a second one in a checker of tiles of edge `check` [scene
+    units]."""
+
+    color: Triple
+    second: Triple | None = None
+    check: float = 0.0
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A shape with paint, in the frame of its body (or of the world, where it does not move).
+
+    Attributes:
+        position: of the shape's origin, in the body's frame.
+        rotation: `[3, 3]` from the shape's frame to the body's.
+        casts: whether it throws a shadow.
+    """
+
+    paint: Paint
+    position: Triple = (0.0, 0.0, 0.0)
+    rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
+    casts: bool = True
+
+
+@dataclass(frozen=True)
+class Sphere(Solid):
+    """All points within `radius` of the origin."""
+
+    radius: float = 1.0
+
+
+@dataclass(frozen=True)
+class Box(Solid):
+    """A box of half extents `half` about the origin."""
+
+    half: Triple = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Capsule(Solid):
+    """All points within `radius` of the segment from z = -half to z = half."""
+
+    radius: float = 0.1
+    half: float = 1.0
+
+
+@dataclass(frozen=True)
+class Plane(Solid):
+    """The whole plane z = 0. A floor or a wall of a room: it throws no shadow."""
+
+    casts: bool = False
+
+
+@dataclass(frozen=True)
+class HeightField(Solid):
+    """A block from z = `base` up to the bilinear surface through `heights` `[nx, ny]`, which spans
+    [-half[0], half[0]] x [-half[1], half[1]]."""
+
+    heights: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
+    half: tuple[float, float] = (1.0, 1.0)
+    base: float = -1.0
+
+
+@dataclass(frozen=True)
+class Light:
+    """One distant light and the glow of sky and ground.
+
+    Attributes:
+        towards: direction to the light, of any length.
+        sun: strength on a surface that faces it.
+        radius: angular radius of its disc [rad]: the softness of shadows.
+        sky, ground: glow from straight above and straight below.
+    """
+
+    towards: Triple = (-0.45, -0.6, 1.0)
+    sun: float = 0.85
+    radius: float = 0.06
+    sky: float = 0.38
+    ground: float = 0.16
+
+    def lamp(self) -> Lamp:
+        """The same as the kernels take it."""
+        x, y, z = np.array(self.towards) / np.linalg.norm(self.towards)
+        return Lamp(float(x), float(y), float(z), self.sun, self.radius, self.sky, self.ground)
+
+
+@dataclass(frozen=True)
+class Body:
+    """A rigid thing that moves: its solids in its own frame, whose origin is its centre of mass."""
+
+    name: str
+    solids: tuple[Solid, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything that is drawn: what stands still, and the moving bodies; body b has instance id b + 1."""
+
+    static: tuple[Solid, ...]
+    bodies: tuple[Body, ...]
+    light: Light = field(default_factory=Light)
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Where B bodies are: rotations `[B, 3, 3]` and positions `[B, 3]`, body to world."""
+
+    rotations: np.ndarray
+    positions: np.ndarray
