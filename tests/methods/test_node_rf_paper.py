@@ -219,6 +219,36 @@ def test_coarse_and_fine_learn_from_their_own_picture() -> None:
         assert gradients[0].any() and gradients[1] is None
 
 
+@pytest.mark.parametrize("place", [0, 3])
+def test_recomputing_changes_no_gradient(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foreseen.methods.node_rf.paper.RECOMPUTED", 100)
+    step = 0 if place < 2 else TINY.warm_up_steps
+    found = []
+    for recompute in (False, True):
+        method = tiny(recompute=recompute)
+        total(method.losses(batch_at(place), step)).backward()
+        found.append({name: p.grad for name, p in method.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.allclose(g, found[1][name], atol=1e-6, rtol=1e-4) for name, g in found[0].items())
+
+
+def test_a_batch_of_several_times_gives_each_ray_its_own() -> None:
+    """Two frames in one batch: the loss is the mean of the two frames' own."""
+    method = tiny(recompute=True)
+    with torch.no_grad():
+        method.law.net.output.bias.copy_(torch.linspace(-3, 3, 6))
+        method.decoder.weight.mul_(30)
+    one, other = batch_at(1), batch_at(4)
+    codes = method._evolved_codes(torch.tensor([1, 4]))
+    which = torch.arange(2).repeat_interleave(64)
+    both = render_rays(method._field(codes, which), Rays.concatenate([one.rays, other.rays])).rgb
+    for i, batch in enumerate((one, other)):
+        alone = render_rays(method._field(codes[i : i + 1], None), batch.rays).rgb
+        assert torch.allclose(both[64 * i : 64 * (i + 1)], alone, atol=1e-5)
+    swapped = render_rays(method._field(codes[:1], None), other.rays).rgb
+    assert not torch.allclose(both[64:], swapped, atol=1e-3)
+
+
 def test_lipschitz_bounds_every_layer_of_the_field() -> None:
     method = tiny(lipschitz=True, lipschitz_weight=0.5)
     layers = [m for m in method.networks.modules() if isinstance(m, nn.Linear)]
@@ -327,15 +357,21 @@ class TestEncoder:
 
 
 class TestNetwork:
-    def test_codes_join_as_if_concatenated(self) -> None:
-        x, codes, which = torch.randn(7, 5), torch.randn(3, 4), torch.tensor([0, 2, 1, 1, 0, 2, 2])
-        for layer in (nn.Linear(9, 6), LipschitzLinear(9, 6)):
-            if isinstance(layer, LipschitzLinear):
-                nn.init.constant_(layer.c, -1.0)
-            expected = layer(torch.cat([x, codes[which]], dim=-1))
-            assert torch.allclose(joined(layer, x, codes, which), expected, atol=1e-6)
-            one = layer(torch.cat([x, codes[:1].expand(7, 4)], dim=-1))
-            assert torch.allclose(joined(layer, x, codes[:1], None), one, atol=1e-6)
+    @pytest.mark.parametrize("kind", [nn.Linear, LipschitzLinear])
+    def test_parts_and_codes_join_as_if_concatenated(self, kind: type[nn.Linear]) -> None:
+        x, y, codes = torch.randn(7, 5), torch.randn(7, 2), torch.randn(3, 4)
+        which = torch.tensor([0, 2, 1, 1, 0, 2, 2])
+        layer = kind(11, 6)
+        if isinstance(layer, LipschitzLinear):
+            nn.init.constant_(layer.c, -1.0)
+        for several, place in ((codes, which), (codes[:1], None)):
+            rows = several[which] if place is not None else several.expand(7, 4)
+            expected = layer(torch.cat([x, y, rows], dim=-1))
+            result = joined(layer, [x, y], several, place)
+            assert torch.allclose(result, expected, atol=1e-6)
+            learned = [layer.weight, layer.bias]
+            gradients = [torch.autograd.grad(r.square().sum(), learned) for r in (result, expected)]
+            assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*gradients))
 
     def test_ranges_and_no_code(self) -> None:
         net = NeRFNetwork(width=16, layers=3, skip=2)

@@ -28,7 +28,7 @@ def test_operator_norm_is_bounded(seed: int) -> None:
 def test_rows_below_the_bound_are_left_alone() -> None:
     layer = LipschitzLinear(6, 4)
     assert torch.equal(layer.normalised_weight(), layer.weight), "at the start no row is above the bound"
-    assert float(layer.c) == pytest.approx(float(layer.weight.abs().sum(1).max()))
+    assert layer.c.item() == pytest.approx(layer.weight.abs().sum(1).max().item())
     with torch.no_grad():
         layer.weight[2] *= 100
     changed = (layer.normalised_weight() != layer.weight).any(dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -65,14 +65,13 @@ class NeRFNetwork(nn.Module):
             which: `[M]` int64, the code of each point; not needed where U = 1.
         """
         x = self.encode_position(positions)
-        h = joined(self.trunk[0], x, codes, which).relu()
+        h = joined(self.trunk[0], [x], codes, which).relu_()
         for i, layer in enumerate(self.trunk[1:]):
-            h = layer(torch.cat([x, h], dim=-1) if i == self.skip else h).relu()
-        if self.skip == len(self.trunk) - 1:
-            h = torch.cat([x, h], dim=-1)
-        seen = torch.cat([self.feature(h), self.encode_direction(directions)], dim=-1)
-        color = self.color(joined(self.view, seen, codes, which).relu()).sigmoid()
-        return self.rectify(self.density(h)[..., 0]), color
+            h = joined(layer, [x, h] if i == self.skip else [h]).relu_()
+        parts = [x, h] if self.skip == len(self.trunk) - 1 else [h]
+        seen = [joined(self.feature, parts), self.encode_direction(directions)]
+        color = self.color(joined(self.view, seen, codes, which).relu_()).sigmoid()
+        return self.rectify(joined(self.density, parts)[..., 0]), color
 
 
 def shifted_softplus(x: Tensor) -> Tensor:
@@ -81,15 +80,25 @@ def shifted_softplus(x: Tensor) -> Tensor:
     return F.softplus(x - 1)
 
 
-def joined(layer: nn.Module, x: Tensor, codes: Tensor | None, which: Tensor | None) -> Tensor:
-    """`layer(cat([x, codes[which]]))` for `x` `[M, n]`, `codes` `[U, m]`, without forming the rows: each code
-    meets its columns of the weights once instead of M times."""
+def joined(
+    layer: nn.Module, parts: Sequence[Tensor], codes: Tensor | None = None, which: Tensor | None = None
+) -> Tensor:
+    """`layer(cat([*parts, codes[which]]))` for `parts` `[M, n_i]` and `codes` `[U, m]`.
+
+    The rows are not formed: each code meets its columns of the weights once instead of M times, and no copy
+    is kept for the backward pass.
+    """
     assert isinstance(layer, nn.Linear)
-    if codes is None:
-        return layer(x)
     weight = applied_weight(layer)
-    shift = F.linear(codes, weight[:, x.shape[-1] :])
+    widths = [part.shape[-1] for part in parts]
+    first, *others = weight[:, : sum(widths)].split(widths, dim=1)
+    result = F.linear(parts[0], first, layer.bias)
+    for part, columns in zip(parts[1:], others, strict=True):
+        result = result.add_(F.linear(part, columns))
+    if codes is None:
+        return result
+    shift = F.linear(codes, weight[:, -codes.shape[-1] :])
     if len(codes) > 1:
         assert which is not None, "several codes need to know which point has which"
         shift = shift[which]
-    return F.linear(x, weight[:, : x.shape[-1]], layer.bias) + shift
+    return result.add_(shift)
