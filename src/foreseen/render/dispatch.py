@@ -70,7 +70,11 @@ def _(scene: RadianceField) -> int:
 
 @bytes_per_ray.register
 def _(scene: ComposedField) -> int:
-    return math.ceil((scene.far - scene.near) / scene.step) * PACKED_BYTES_PER_SAMPLE
+    # No ray has more samples than the boxes' diagonals hold.
+    most = (2 * scene.halves.norm(dim=-1) / (scene.step * scene.strides)).clamp(
+        max=(scene.far - scene.near) / scene.step
+    )
+    return (math.ceil(float(most.sum())) + 1) * PACKED_BYTES_PER_SAMPLE
 
 
 def rays_per_chunk(scene: Scene, memory_mb: float) -> int:
@@ -85,7 +89,7 @@ def rays_per_chunk(scene: Scene, memory_mb: float) -> int:
 def render(
     scene: Scene, camera: Camera, *, memory_mb: float = 256, device: torch.device | str = "cpu"
 ) -> ImageResult:
-    """What `camera` sees of `scene`, without gradients; the same picture whatever the chunks.
+    """What `camera` sees of `scene`, without gradients; chunks do not show in it.
 
     Args:
         scene: any type of `foreseen.scenes`.

@@ -23,8 +23,6 @@ class RadianceField:
         near, far: bounds of every ray.
         background: colour behind everything.
         coarse: the coarse network of a pair (hierarchical sampling), else None.
-        sampler: what the packed renderer asks for samples (see `foreseen.render.marching`), else None: then samples
-            are stratified between near and far.
         options: settings of the quadrature by name, such as {"samples": 64, "importance_samples": 128}.
     """
 
@@ -33,5 +31,4 @@ class RadianceField:
     far: float
     background: tuple[float, float, float]
     coarse: FieldQuery | None = None
-    sampler: Any | None = None
     options: dict[str, Any] = field(default_factory=dict)

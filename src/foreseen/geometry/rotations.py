@@ -1,0 +1,17 @@
+"""Rotations as vectors: axis times angle."""
+
+import torch
+from torch import Tensor
+
+
+def rotation_matrix(vector: Tensor) -> Tensor:
+    """Rotation matrices `[..., 3, 3]` of rotation vectors `[..., 3]` [rad] (Rodrigues' formula); smooth at zero."""
+    square = vector.square().sum(-1)
+    small = square < 1e-8
+    angle = torch.where(small, torch.ones_like(square), square).sqrt()
+    a = torch.where(small, 1 - square / 6, angle.sin() / angle)[..., None, None]
+    b = torch.where(small, 0.5 - square / 24, (1 - angle.cos()) / angle.square())[..., None, None]
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    return torch.eye(3, dtype=vector.dtype, device=vector.device) + a * cross + b * (cross @ cross)

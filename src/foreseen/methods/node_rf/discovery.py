@@ -1,0 +1,388 @@
+"""Finding the moving parts before training: silhouettes, visual hull, tracks, smooth trajectories.
+
+The classical warm start of the `fast` preset. Nothing here needs truth: silhouettes are the difference from each
+camera's median picture, or from the stated background colour. Where neither is to be had no part is found, and the
+preset goes on without parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+
+from foreseen.geometry.cameras import Camera
+from foreseen.nn.splines import UniformBSpline
+
+MIN_HISTORY = 5
+"""A camera's median picture counts as its background from this many frames on."""
+HULL_CELLS = 72
+MIN_VIEWS = 3
+MIN_CELLS = 12
+"""A smaller piece of the hull is noise."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One training frame at low resolution. `image [h, w, 3]`; `camera` has the same size; `time` in 0..1."""
+
+    camera: Camera
+    time: float
+    image: np.ndarray
+
+
+@dataclass(frozen=True)
+class Part:
+    """A moving part. `controls [n, 3]`: B-spline control points of its centre over 0..1; `radius`: of its sphere;
+    `rotations [n, 3]`: rotation vectors of its frame."""
+
+    controls: np.ndarray
+    rotations: np.ndarray
+    radius: float
+
+
+@dataclass(frozen=True)
+class Hull:
+    """The moving matter of one window of time: `points [P, 3]`, and the connected piece of each, `labels [P]` (0, 1, ...;
+    pieces of fewer than `MIN_CELLS` cells are left out)."""
+
+    time: float
+    points: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces there are."""
+        return int(self.labels.max(initial=-1)) + 1
+
+    def centres(self) -> np.ndarray:
+        """`[pieces, 3]` their centres."""
+        return np.array([self.points[self.labels == i].mean(0) for i in range(self.pieces)]).reshape(-1, 3)
+
+
+@dataclass(frozen=True)
+class Silhouettes:
+    """For each view, `moving [h, w]`: pixels where something moves; `screen [h, w]`: pixels where something at rest may
+    hide what moves behind it (known only before a plain background, `plain`)."""
+
+    moving: list[np.ndarray]
+    screen: list[np.ndarray]
+    plain: bool
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The moving parts, and where something at rest may be: `still [G, G, G]` bool over the bounds, indexed x, y, z."""
+
+    parts: list[Part]
+    still: np.ndarray
+
+
+def explore(
+    views: list[View], bounds: np.ndarray, background: tuple[float, float, float], controls: int, cells: int, most: int = 8
+) -> Findings:
+    """What can be told before training; without silhouettes there are no parts, and anything may be anywhere.
+
+    Args:
+        bounds: `[2, 3]` corners of the scene.
+        controls: control points of each trajectory over times 0..1.
+        cells: G of `Findings.still`.
+    """
+    masks = silhouettes(views, background)
+    if masks is None:
+        return Findings([], np.ones((cells,) * 3, bool))
+    return Findings(find_parts(views, masks, bounds, controls, most), still_hull(views, masks, bounds, cells))
+
+
+def still_hull(views: list[View], masks: Silhouettes, bounds: np.ndarray, cells: int) -> np.ndarray:
+    """Cells that no view sees as plain background where nothing moves."""
+    points = torch.from_numpy(_grid(bounds, cells).astype(np.float32))
+    alive = np.arange(len(points)) if masks.plain else np.empty(0, int)
+    done = set()
+    for view, screen in zip(views, masks.screen):
+        key = view.camera.camera_to_world.numpy().tobytes()
+        if key in done or len(alive) == 0:
+            continue
+        done.add(key)
+        inside, hit = _look(points[alive], view.camera, ndimage.binary_dilation(screen, iterations=2))
+        alive = alive[hit | ~inside]
+    still = np.full(len(points), not masks.plain)
+    still[alive] = True
+    return still.reshape((cells,) * 3)
+
+
+def _grid(bounds: np.ndarray, cells: int) -> np.ndarray:
+    """`[cells^3, 3]` centres of equal cells."""
+    size = (bounds[1] - bounds[0]) / cells
+    lines = [bounds[0, a] + (np.arange(cells) + 0.5) * size[a] for a in range(3)]
+    return np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
+
+
+def find_parts(views: list[View], masks: Silhouettes, bounds: np.ndarray, controls: int, most: int) -> list[Part]:
+    """The moving parts."""
+    hulls = [carve(window, views, masks, bounds) for window in windows(views)]
+    tracks = track([h for h in hulls if h.pieces], np.ptp(bounds, axis=0).max(), most)
+    return refine(views, masks, tracks, controls, bounds)
+
+
+def silhouettes(views: list[View], background: tuple[float, float, float], threshold: float = 0.04) -> Silhouettes | None:
+    """What moves in each view, or None where it cannot be told."""
+    groups: dict[bytes, list[int]] = {}
+    for i, v in enumerate(views):
+        key = v.camera.camera_to_world.numpy().tobytes() + np.array([v.camera.fx, v.camera.cx]).tobytes()
+        groups.setdefault(key, []).append(i)
+    plain = np.mean([np.mean(np.abs(v.image - background).max(-1) < 0.01) for v in views]) > 0.3
+    moving = [np.empty(0)] * len(views)
+    screen = [np.empty(0)] * len(views)
+    for members in groups.values():
+        images = np.stack([views[i].image for i in members])
+        if len(members) >= MIN_HISTORY:
+            still = np.median(images, axis=0)
+        elif plain:
+            still = np.broadcast_to(np.array(background, np.float32), images.shape[1:])
+        else:
+            return None
+        hides = (np.abs(still - background).max(-1) > threshold) & plain
+        for i, image in zip(members, images):
+            moving[i] = np.abs(image - still).max(-1) > threshold
+            screen[i] = hides
+    return Silhouettes(moving, screen, bool(plain))
+
+
+def windows(views: list[View]) -> list[list[int]]:
+    """Indices of views close in time, enough in each for a hull: one instant where cameras are synchronised, else
+    `MIN_VIEWS + 2` consecutive frames that do not straddle a gap."""
+    order = sorted(range(len(views)), key=lambda i: views[i].time)
+    times = np.unique([v.time for v in views])
+    if len(views) >= MIN_VIEWS * len(times):
+        return [[i for i in order if views[i].time == t] for t in times]
+    length = MIN_VIEWS + 2
+    usual = float(np.median(np.diff(times))) * length if len(times) > 1 else 1.0
+    starts = range(0, len(order) - length + 1, 2)
+    found = [order[s : s + length] for s in starts]
+    return [w for w in found if views[w[-1]].time - views[w[0]].time <= 1.5 * usual]
+
+
+def carve(window: list[int], views: list[View], masks: Silhouettes, bounds: np.ndarray) -> Hull:
+    """The cells that every view of the window sees move (silhouettes grown by a pixel), save where something at rest may
+    stand before them; at least `MIN_VIEWS` views, or all where there are fewer."""
+    grid = _grid(bounds, HULL_CELLS)
+    points = torch.from_numpy(grid.astype(np.float32))
+    alive = np.arange(len(points))
+    seen = np.zeros(len(points), np.int32)
+    for i in window:
+        grown = ndimage.binary_dilation(masks.moving[i])
+        inside, hit = _look(points[alive], views[i].camera, grown)
+        _, hidden = _look(points[alive], views[i].camera, masks.screen[i] & ~grown)
+        seen[alive] += hit
+        alive = alive[hit | hidden | ~inside]
+    positions = len({views[i].camera.camera_to_world.numpy().tobytes() for i in window})
+    solid = np.zeros(len(points), bool)
+    solid[alive[seen[alive] >= max(2, min(MIN_VIEWS, positions))]] = True
+    labels, count = ndimage.label(solid.reshape(HULL_CELLS, HULL_CELLS, HULL_CELLS))
+    labels = labels.reshape(-1)
+    sizes = np.bincount(labels, minlength=count + 1)
+    kept = [i for i in range(1, count + 1) if sizes[i] >= MIN_CELLS]
+    rename = np.full(count + 1, -1)
+    rename[kept] = np.arange(len(kept))
+    here = rename[labels] >= 0
+    time = float(np.mean([views[i].time for i in window]))
+    return Hull(time, grid[here], rename[labels[here]])
+
+
+def _look(points: torch.Tensor, camera: Camera, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which points lie inside a camera's picture, and which of them on its mask."""
+    pixels, depth = camera.project(points)
+    x, y = (pixels[:, 0].floor().long().numpy(), pixels[:, 1].floor().long().numpy())
+    inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height) & (depth.numpy() > 0)
+    hit = np.zeros(len(points), bool)
+    hit[inside] = mask[y[inside], x[inside]]
+    return inside, hit
+
+
+@dataclass
+class Track:
+    """One part through the hulls: per hull its time, centre, long axis, how long, and size (root mean square)."""
+
+    times: list[float]
+    centres: list[np.ndarray]
+    axes: list[np.ndarray]
+    elongations: list[float]
+    sizes: list[float]
+
+    def predict(self, time: float) -> np.ndarray:
+        """Where straight motion would have it."""
+        if len(self.times) < 2:
+            return self.centres[-1]
+        back = max(0, len(self.times) - 3)
+        velocity = (self.centres[-1] - self.centres[back]) / (self.times[-1] - self.times[back])
+        return self.centres[-1] + velocity * (time - self.times[-1])
+
+
+def track(hulls: list[Hull], extent: float, most: int) -> list[Track]:
+    """Follows the parts out from the stretch of time where they are best told apart. Where parts touch, the matter of a
+    merged piece goes to the nearest predicted centre. Parts held by under a third of the hulls are dropped."""
+    if not hulls:
+        return []
+    counts = np.array([h.pieces for h in hulls])
+    wanted = max(c for c in np.unique(counts) if np.mean(counts >= c) >= 0.3)
+    run = _longest_run(counts == wanted)
+    start = (run[0] + run[1]) // 2
+    seeds = sorted(range(hulls[start].pieces), key=lambda i: -int((hulls[start].labels == i).sum()))[:most]
+    found = []
+    for order in (range(start, len(hulls)), range(start, -1, -1)):
+        tracks = [Track([], [], [], [], []) for _ in seeds]
+        for i in order:
+            _follow(tracks, hulls[i], seeds if i == start else None, extent)
+        found.append(tracks)
+    joined = []
+    for ahead, behind in zip(*found):
+        whole = Track(*([*getattr(behind, f)[:0:-1], *getattr(ahead, f)] for f in ("times", "centres", "axes", "elongations", "sizes")))
+        if len(whole.times) >= len(hulls) / 3:
+            joined.append(whole)
+    return joined
+
+
+def _longest_run(flags: np.ndarray) -> tuple[int, int]:
+    labels, count = ndimage.label(flags)
+    best = max(range(1, count + 1), key=lambda i: int((labels == i).sum()))
+    where = np.nonzero(labels == best)[0]
+    return int(where[0]), int(where[-1])
+
+
+def _follow(tracks: list[Track], hull: Hull, seeds: list[int] | None, extent: float) -> None:
+    """Adds one hull to every track that finds matter in it."""
+    if seeds is not None:
+        owner = np.full(len(hull.points), -1)
+        for k, piece in enumerate(seeds):
+            owner[hull.labels == piece] = k
+    else:
+        owner = _owners(tracks, hull, extent)
+    for k, t in enumerate(tracks):
+        mine = hull.points[owner == k]
+        if len(mine) < MIN_CELLS:
+            continue
+        values, vectors = np.linalg.eigh(np.cov(mine.T) + 1e-9 * np.eye(3))
+        t.times.append(hull.time)
+        t.centres.append(mine.mean(0))
+        t.axes.append(vectors[:, 2])
+        t.elongations.append(float(np.sqrt(values[2] / values[1])))
+        t.sizes.append(float(np.sqrt(values.sum())))
+
+
+def _owners(tracks: list[Track], hull: Hull, extent: float) -> np.ndarray:
+    """`[P]` which track each cell belongs to, -1 for none. Pieces are matched to predictions one to one (Hungarian);
+    predictions left over share the piece that they fall into, cell by cell."""
+    guesses = np.array([t.predict(hull.time) for t in tracks])
+    pieces = hull.centres()
+    cost = np.linalg.norm(guesses[:, None] - pieces[None], axis=-1)
+    owner = np.full(len(hull.points), -1)
+    placed = guesses.copy()
+    for k, j in zip(*linear_sum_assignment(cost)):
+        if cost[k, j] < 0.12 * extent:
+            placed[k] = pieces[j] if len(pieces) >= len(tracks) else guesses[k]
+    for _ in range(3):
+        distance = np.linalg.norm(hull.points[:, None] - placed[None], axis=-1)
+        nearest = distance.argmin(1)
+        owner = np.where(distance.min(1) < 0.15 * extent, nearest, -1)
+        for k in range(len(tracks)):
+            if (owner == k).any():
+                placed[k] = hull.points[owner == k].mean(0)
+    return owner
+
+
+def fit_spline(times: np.ndarray, values: np.ndarray, controls: int, smooth: float = 1e-3) -> np.ndarray:
+    """Control points `[n, D]` of the least-squares B-spline through `values` `[T, D]`; gaps are bridged with little jerk."""
+    basis = UniformBSpline(controls).basis(torch.from_numpy(times)).numpy()
+    jerk = np.diff(np.eye(controls), 3, axis=0) * smooth**0.5 * 10
+    still = np.diff(np.eye(controls), 2, axis=0) * 1e-3
+    left = np.concatenate([basis, jerk, still])
+    right = np.concatenate([values, np.zeros((len(jerk) + len(still), values.shape[1]))])
+    return np.linalg.lstsq(left, right, rcond=None)[0]
+
+
+def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls: int, bounds: np.ndarray) -> list[Part]:
+    """Trajectories through the silhouettes themselves: every view's moving pixels go to the nearest part's projection,
+    and each part's spline meets the rays through the centroids of its pixels."""
+    if not tracks:
+        return []
+    times = torch.tensor([v.time for v in views], dtype=torch.float64)
+    basis = UniformBSpline(controls).basis(times).numpy()
+    centres = [fit_spline(np.array(t.times), np.array(t.centres), controls) for t in tracks]
+    radii = np.array([1.5 * float(np.median(t.sizes)) for t in tracks])
+    for _ in range(4):
+        sightings = [_assign(v, m, np.stack([b @ c for c in centres]), radii) for v, m, b in zip(views, masks.moving, basis)]
+        for k in range(len(tracks)):
+            rows = [(b, s[k]) for b, s in zip(basis, sightings) if k in s]
+            centres[k] = np.clip(_meet_rays(rows, centres[k]), 1.5 * bounds[0], 1.5 * bounds[1])
+            seen = [s[k].radius for s in sightings if k in s]
+            radii[k] = float(1.1 * np.quantile(seen, 0.6)) if seen else radii[k]
+    return [Part(centres[k], _rotations(t, controls), float(radii[k])) for k, t in enumerate(tracks)]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What one view saw of one part: the ray through its pixels' centroid, and its radius in scene units."""
+
+    origin: np.ndarray
+    direction: np.ndarray
+    radius: float
+    depth: float
+
+
+def _assign(view: View, mask: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> dict[int, Sighting]:
+    """part -> what this view saw of it. Parts that overlap another in the picture, or touch its border, are left out."""
+    camera = view.camera
+    pixels, depth = (x.numpy() for x in camera.project(torch.from_numpy(centres).float()))
+    rows, cols = np.nonzero(mask)
+    points = np.stack([cols + 0.5, rows + 0.5], -1)
+    distance = np.linalg.norm(points[:, None] - pixels[None], axis=-1)
+    reach = 1.5 * radii * camera.fx / np.maximum(depth, 1e-6)
+    nearest = (distance / reach).argmin(1) if len(rows) else np.empty(0, int)
+    found: dict[int, Sighting] = {}
+    for k in range(len(centres)):
+        others = np.delete(np.arange(len(centres)), k)
+        apart = np.linalg.norm(pixels[others] - pixels[k], axis=-1)
+        mine = points[(nearest == k) & (distance[:, k] < reach[k])]
+        if len(mine) < 4 or (apart < 0.66 * (reach[others] + reach[k])).any():
+            continue
+        if mine.min() < 1 or mine[:, 0].max() > camera.width - 1 or mine[:, 1].max() > camera.height - 1:
+            continue
+        ray = camera.rays(torch.from_numpy(mine.mean(0)).float())
+        extent = np.linalg.norm(mine - mine.mean(0), axis=-1).max() + 0.5
+        found[k] = Sighting(ray.origins.numpy(), ray.directions.numpy(), float(extent * depth[k] / camera.fx), float(depth[k]))
+    return found
+
+
+def _meet_rays(rows: list[tuple[np.ndarray, Sighting]], old: np.ndarray) -> np.ndarray:
+    """Control points of the smooth trajectory nearest to all rays (distances weighed by 1 / depth)."""
+    n = old.shape[0]
+    left, right = [], []
+    for b, s in rows:
+        across = (np.eye(3) - np.outer(s.direction, s.direction)) / s.depth
+        left.append(np.kron(b[None], across))
+        right.append(across @ s.origin)
+    jerk = np.kron(np.diff(np.eye(n), 3, axis=0), np.eye(3)) * 1e-2
+    # Where no ray reaches, the old trajectory's shape holds.
+    hold = np.eye(3 * n) * 5e-3
+    a = np.concatenate([*left, jerk, hold])
+    y = np.concatenate([*right, np.zeros(len(jerk)), old.reshape(-1) * 5e-3])
+    return np.linalg.lstsq(a, y, rcond=None)[0].reshape(n, 3)
+
+
+def _rotations(t: Track, controls: int) -> np.ndarray:
+    """Rotation vectors that carry a long part's axis along; zero for a round one."""
+    if np.median(t.elongations) < 1.8:
+        return np.zeros((controls, 3))
+    reference = t.axes[len(t.axes) // 2]
+    vectors = []
+    last = reference
+    for axis in t.axes:
+        last = axis if axis @ last >= 0 else -axis
+        cross = np.cross(reference, last)
+        sine = float(np.linalg.norm(cross))
+        vectors.append(cross / max(sine, 1e-9) * np.arctan2(sine, reference @ last))
+    return fit_spline(np.array(t.times), np.array(vectors), controls, smooth=1e-2)

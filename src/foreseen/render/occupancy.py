@@ -1,0 +1,60 @@
+"""Which cells of which boxes are worth sampling: cached densities, refreshed as the field learns.
+
+Source: the occupancy grids of Instant-NGP (Müller et al. 2022). Ours has B boxes: one a rigid part (it rides with the
+part, so it needs no time), or one a stretch of time for a field that changes; that is how it knows time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+BoxDensity = Callable[[Tensor, Tensor], Tensor]
+"""(coords [M, 3] in [-1, 1], boxes [M] int64) -> density [M] per unit length of the rays' space."""
+
+
+class OccupancyGrid(nn.Module):
+    """B boxes of G^3 cells.
+
+    Args:
+        threshold: a density up to this counts as empty.
+        initial: cached density of a cell that was never looked at; above the threshold, so that all is sampled at first.
+    """
+
+    density: Tensor
+
+    def __init__(self, boxes: int, cells: int, threshold: float, initial: float | None = None) -> None:
+        super().__init__()
+        self.cells, self.threshold = cells, threshold
+        start = 1.01 * threshold if initial is None else initial
+        self.register_buffer("density", torch.full((boxes, cells, cells, cells), start))
+
+    @torch.no_grad()
+    def refresh(self, density: BoxDensity, share: float = 1.0, decay: float = 0.8, boxes: Tensor | None = None) -> None:
+        """Looks at a random `share` of the cells, at a random point in each, and keeps the larger of what it finds and
+        `decay` times what was cached."""
+        total = self.density.numel()
+        index = torch.arange(total) if share >= 1 else torch.randint(total, (max(1, int(share * total)),))
+        g = self.cells
+        if boxes is not None:
+            index = index[torch.isin(index // g**3, boxes)]
+        cached = self.density.view(-1)
+        for part in index.split(1 << 16):
+            box, rest = part // g**3, part % g**3
+            cell = torch.stack([rest // g**2, rest // g % g, rest % g], dim=-1)
+            coords = (cell + torch.rand(len(part), 3)) / g * 2 - 1
+            cached[part] = torch.maximum(cached[part] * decay, density(coords, box))
+
+    @torch.no_grad()
+    def clear_outside_spheres(self, boxes: int) -> None:
+        """Marks the corners of the first `boxes` boxes as empty: all that lies outside the sphere in the box."""
+        line = (torch.arange(self.cells) + 0.5) / self.cells * 2 - 1
+        radius = torch.stack(torch.meshgrid(line, line, line, indexing="ij")).norm(dim=0)
+        self.density[:boxes, radius > 1] = 0
+
+    @property
+    def occupied(self) -> Tensor:
+        """`[B]` share of each box's cells that would be sampled."""
+        return (self.density > self.threshold).float().mean((1, 2, 3))

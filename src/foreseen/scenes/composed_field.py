@@ -1,0 +1,46 @@
+"""Radiance fields at rest in the frames of rigid parts, composed in one space at one time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+ComponentQuery = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(local positions [M, 3] in [-1, 1], components [M] int64, ray indices [M] int64, view directions [M, 3]) ->
+density [M] per unit length of the rays' space, and colour [M, 3] in 0..1."""
+
+
+@dataclass(frozen=True)
+class ComposedField:
+    """K parts, each a box with a field inside that moves with it. Where boxes overlap densities add up.
+
+    R is 1, or the number of rays where every ray has its own time (a training batch).
+
+    Attributes:
+        query: the fields.
+        rotations: `[R, K, 3, 3]`, from a part's frame to the space of the rays.
+        centres: `[R, K, 3]`.
+        halves: `[K, 3]` half sizes of the boxes.
+        cells: `[R, K]` int64, which grid a part's cached density is read from; -1: the part is not there.
+        grid: `[B, G, G, G]` cached density of each grid's box: what is empty is skipped, and a ray ends where it is opaque.
+        threshold: cached densities up to this count as empty.
+        step: distance between two points of a ray's ladder.
+        strides: `[K]` int64; a part is sampled at every so many points of the ladder.
+        near, far: bounds of every ray.
+        background: colour behind everything.
+    """
+
+    query: ComponentQuery
+    rotations: Tensor
+    centres: Tensor
+    halves: Tensor
+    cells: Tensor
+    grid: Tensor
+    threshold: float
+    step: float
+    strides: Tensor
+    near: float
+    far: float
+    background: tuple[float, float, float]
