@@ -232,6 +232,19 @@ def test_recomputing_changes_no_gradient(place: int, monkeypatch: pytest.MonkeyP
     assert all(torch.allclose(g, found[1][name], atol=1e-6, rtol=1e-4) for name, g in found[0].items())
 
 
+def test_bf16_stays_close() -> None:
+    method = tiny()
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            terms = method.losses(batch_at(3), TINY.warm_up_steps)
+        total(terms).backward()
+        found.append(float(total(terms).detach()))
+    assert found[1] == pytest.approx(found[0], rel=0.05)
+    assert all(torch.isfinite(p.grad).all() for p in method.parameters())
+
+
 def test_a_batch_of_several_times_gives_each_ray_its_own() -> None:
     """Two frames in one batch: the loss is the mean of the two frames' own."""
     method = tiny(recompute=True)

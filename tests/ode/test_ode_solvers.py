@@ -186,6 +186,17 @@ def test_single_time_returns_the_start(solver: str) -> None:
     assert torch.equal(integrate(harmonic, y0, torch.tensor([4.2]), solver=solver, steps=7), y0[None])
 
 
+def test_half_precision_states_are_integrated_in_float32() -> None:
+    """A thousand steps of 0.001 from 1: in bfloat16 none would move the state."""
+    y0, times = torch.ones(1, dtype=torch.bfloat16), torch.tensor([0.0, 1.0])
+    for y in (
+        integrate(lambda t, y: -y, y0, times, solver="euler", steps=1000)[-1],
+        integrate_from(lambda t, y: -y, y0, 0.0, times, solver="euler", step=0.001)[-1],
+    ):
+        assert y.dtype == torch.float32
+        assert abs(y.item() - 0.3677) < 1e-3
+
+
 class TestIntegrateFrom:
     times = torch.tensor([0.5, -0.3, 2.0, 0.0, 0.5, 1.1], dtype=F64)
     y0 = torch.tensor([[1.0, 0.2]], dtype=F64)

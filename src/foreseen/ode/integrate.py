@@ -55,6 +55,7 @@ def integrate(
             apply, or no step small enough (see `solve_dopri5`).
     """
     _check_solver(solver, adjoint)
+    y0 = _at_least_float32(y0)
     times = times.to(y0)
     _check_times(times)
     if len(times) == 1:
@@ -100,6 +101,7 @@ def integrate_from(
     _check_solver(solver, adjoint)
     if not step > 0:
         raise UserError(f"step must be above 0; got {step:g}.")
+    y0 = _at_least_float32(y0)
     times, anchor = times.to(y0), torch.as_tensor(start).to(y0)
     if not torch.isfinite(times.detach()).all():
         raise UserError("times must be finite numbers.")
@@ -135,6 +137,11 @@ def _adaptive(
     if sign < 0:
         knots, place = knots.flip(0), len(knots) - 1 - place
     return integrate(f, y0, knots, solver="dopri5", rtol=rtol, atol=atol, adjoint=adjoint)[place[1:]]
+
+
+def _at_least_float32(y0: Tensor) -> Tensor:
+    """In half precision (autocast) small steps would vanish, in the state as in the times."""
+    return y0.to(torch.promote_types(y0.dtype, torch.float32))
 
 
 def _check_solver(solver: str, adjoint: bool) -> None:
