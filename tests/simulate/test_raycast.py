@@ -201,7 +201,7 @@ def test_alpha_is_the_share_of_rays_that_hit() -> None:
 
 
 def test_the_shared_backdrop_changes_nothing() -> None:
-    """A stage whose still things are handed in as a body that stays put is traced in full: the same picture."""
+    """A stage whose still things come as a body that stays put is traced in full: the same picture."""
     grid = 0.1 + 0.3 * np.linspace(-1, 1, 9)[:, None] ** 2 * np.ones((1, 9))
     still = (
         HeightField(Paint((0.3, 0.5, 0.2)), position=(-0.6, 0.2, 0), heights=grid, half=(0.4, 0.4), base=0.0),
