@@ -23,6 +23,7 @@ from foreseen.simulate.raycast import Backdrop, Picture, backdrop, cast
 from foreseen.simulate.rig import Rig
 from foreseen.simulate.scenario import Draw, Motion, Numbers, Scenario
 from foreseen.simulate.scene import Capsule, Solid, Sphere, Stage
+from foreseen.simulate.table import DEPTHS
 
 Progress = Callable[[float, str], None]
 T = TypeVar("T")
@@ -34,6 +35,9 @@ SCENARIOS = {
     "bifurcating-hill": "foreseen.simulate.bifurcating_hill",
 }
 """Name -> module with a `SCENARIO`; nothing is imported until it is asked for."""
+
+MEMORY = 1_000_000_000
+"""Bytes for backdrops that are held at once."""
 
 HIDDEN_EVERY, HIDDEN_AT = 8, 4
 """Times i with i % 8 == 4 are marked "test" in every camera."""
@@ -88,36 +92,78 @@ def simulate(
         UserError: unknown names, numbers that make no sense, or `out` is not empty.
     """
     options, out, tell = options or SimulateOptions(), Path(out), progress or _silent
-    found = load_scenario(scenario)
+    load_scenario(scenario)  # an unknown name is told before anything else
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not empty: give another --out or remove it first")
     tell(0.0, "solving the equation of motion")
-    constants = found.constants | parse_numbers(options.constants, found.constants, "--constants")
-    times = np.arange((options.frames or found.frames) + 1) / (options.fps or found.fps)
-    plain = options.background == "plain"
-    stage = found.stage(constants, not plain)
-    runs = _solve(found, constants, times, options)
-    views = _views(found.rig, len(times) - 1, options, options.cameras or found.cameras)
-    workers = options.workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
+    plan = _plan(scenario, options)
+    with ThreadPoolExecutor(plan.workers) as pool:
         try:
-            tell(0.0, "looking around (the first time, the ray caster is compiled)")
-            surveys = list(pool.map(lambda view: _survey(stage, runs, view, options.samples), views))
-            with _writer(out, scenario, found, surveys) as writer:
-                for run in runs:
-                    truth = _truth(stage, found.law, constants, times, run.motion)
-                    pictures = {v.name: s.picture.image(plain) for v, s in zip(views, surveys)}
-                    split = "test" if run.unseen else None
-                    writer.add_sequence(run.name, truth=truth, split=split, backgrounds=pictures)
-                shots = [Shot(run, view, index) for view in views for run in runs for index in view.times]
-                jobs = _jobs(pool, stage, shots, options.samples)
-                for done, (shot, picture) in enumerate(_in_order(pool, jobs, 2 * workers), 1):
-                    writer.add_frame(shot.run.name, _frame(shot, picture, times[shot.index], plain))
-                    tell(done / len(shots), f"frame {done} of {len(shots)}")
+            _film(plan, out, pool, tell)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known before anything is drawn. There is one time more than is filmed, for the flow."""
+
+    name: str
+    scenario: Scenario
+    options: SimulateOptions
+    constants: Numbers
+    times: np.ndarray
+    stage: Stage
+    runs: list[Run]
+    views: list[View]
+
+    @property
+    def alpha(self) -> bool:
+        """Whether pictures are written with their alpha."""
+        return self.options.background == "plain"
+
+    @property
+    def workers(self) -> int:
+        """Threads that draw."""
+        return self.options.workers or os.cpu_count() or 1
+
+    @property
+    def jobs_at_once(self) -> int:
+        """So many that their backdrops, one a job, fit into `MEMORY`."""
+        backdrop_bytes = self.options.size**2 * (self.options.samples**2 + 1) * DEPTHS * 4
+        return max(1, min(2 * self.workers, MEMORY // backdrop_bytes))
+
+
+def _plan(name: str, options: SimulateOptions) -> Plan:
+    found = load_scenario(name)
+    constants = found.constants | parse_numbers(options.constants, found.constants, "--constants")
+    times = np.arange((options.frames or found.frames) + 1) / (options.fps or found.fps)
+    stage = found.stage(constants, options.background != "plain")
+    runs = _solve(found, constants, times, options)
+    views = _views(found.rig, len(times) - 1, options, options.cameras or found.cameras)
+    return Plan(name, found, options, constants, times, stage, runs, views)
+
+
+def _film(plan: Plan, out: Path, pool: ThreadPoolExecutor, tell: Progress) -> None:
+    """Look around with every camera, then draw and write frame by frame."""
+    tell(0.0, "looking around (the first time, the ray caster is compiled)")
+    samples, few = plan.options.samples, plan.jobs_at_once
+    looks = (partial(_survey, plan.stage, plan.runs, view, samples) for view in plan.views)
+    surveys = list(_in_order(pool, looks, few))
+    with _writer(plan, out, surveys) as writer:
+        for run in plan.runs:
+            pictures = {v.name: s.picture.image(plan.alpha) for v, s in zip(plan.views, surveys)}
+            split = "test" if run.unseen else None
+            writer.add_sequence(run.name, truth=_truth(plan, run.motion), split=split, backgrounds=pictures)
+        shots = [Shot(run, view, index) for view in plan.views for run in plan.runs for index in view.times]
+        # The shots of a fixed camera share a backdrop, those of a film from many places have one each.
+        ahead = few if plan.options.monocular else 2 * plan.workers
+        jobs = _jobs(pool, plan.stage, shots, samples)
+        for done, (shot, picture) in enumerate(_in_order(pool, jobs, ahead), 1):
+            writer.add_frame(shot.run.name, _frame(shot, picture, plan.times[shot.index], plan.alpha))
+            tell(done / len(shots), f"frame {done} of {len(shots)}")
 
 
 def _solve(scenario: Scenario, constants: Numbers, times: np.ndarray, options: SimulateOptions) -> list[Run]:
@@ -242,26 +288,26 @@ def _frame(shot: Shot, picture: Picture, time: float, alpha: bool) -> WrittenFra
     )
 
 
-def _truth(stage: Stage, law: str, constants: Numbers, times: np.ndarray, motion: Motion) -> Truth:
-    """The motion at the times that are filmed (the last solved one is there for the flow alone)."""
+def _truth(plan: Plan, motion: Motion) -> Truth:
+    """The motion at the times that are filmed."""
     state = {"rotations": motion.rotations} | motion.state
     return Truth(
-        times=times[:-1],
-        bodies=tuple(body.name for body in stage.bodies),
+        times=plan.times[:-1],
+        bodies=tuple(body.name for body in plan.stage.bodies),
         positions=motion.positions[:-1],
         velocities=motion.velocities[:-1],
-        law=law,
-        constants=constants,
+        law=plan.scenario.law,
+        constants=plan.constants,
         state={name: value[:-1] for name, value in state.items()},
     )
 
 
-def _writer(out: Path, name: str, scenario: Scenario, surveys: list[Survey]) -> DatasetWriter:
+def _writer(plan: Plan, out: Path, surveys: list[Survey]) -> DatasetWriter:
     low, high = np.min([s.low for s in surveys], axis=0), np.max([s.high for s in surveys], axis=0)
     return DatasetWriter(
         out,
         near=max(0.95 * min(s.near for s in surveys), 0.01),
         far=1.05 * max(s.far for s in surveys),
         bounds=np.stack([low, high]),
-        description=f"{name}: {scenario.summary}",
+        description=f"{plan.name}: {plan.scenario.summary}",
     )
