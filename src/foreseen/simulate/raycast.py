@@ -55,7 +55,7 @@ class Backdrop:
     @property
     def points(self) -> np.ndarray:
         """`[N, 3]` whatever a ray hits [scene units]."""
-        return self.rays[np.isfinite(self.rays[..., DISTANCE])][:, POINT : POINT + 3]
+        return self.rays[..., POINT : POINT + 3][np.isfinite(self.rays[..., DISTANCE])]
 
     @property
     def distances(self) -> np.ndarray:
