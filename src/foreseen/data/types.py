@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from foreseen.data.images import ImageCache
+from foreseen.data.lens import Lens
 from foreseen.geometry.cameras import Camera
 
 SPLIT_HINTS = ("train", "val", "test")
@@ -25,8 +26,9 @@ class Frame:
         camera: intrinsics already scaled to the size at which `image` is returned.
         camera_id: the same for frames of one physical camera; frames of a moving camera have one each.
         time: in the data set's time unit.
-        split: what the data set's author meant the frame for: one of `SPLIT_HINTS`, or None where the format is silent.
+        split: what the author meant the frame for: one of `SPLIT_HINTS`, None where the format is silent.
         mask_path, depth_path, flow_path: truth or estimates beside the image, None where absent.
+        lens: distortion that is taken out of the files on loading; None for pinhole pictures.
     """
 
     sequence: str
@@ -38,6 +40,7 @@ class Frame:
     mask_path: Path | None = None
     depth_path: Path | None = None
     flow_path: Path | None = None
+    lens: Lens | None = None
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
     cache: ImageCache = field(default_factory=ImageCache, repr=False, compare=False)
 
@@ -50,19 +53,23 @@ class Frame:
 
     def rgba(self) -> Tensor:
         """`[H, W, 3 or 4]` float32 in 0..1: as stored, alpha straight (not premultiplied)."""
-        return self.cache.image(self.image_path, self.camera.width, self.camera.height)
+        return self.cache.image(self.image_path, *self._size, self.lens)
 
     def mask(self) -> Tensor | None:
         """`[H, W]` int64 instance ids, 0 where nothing moves; None where the data set has no masks."""
-        return None if self.mask_path is None else self.cache.mask(self.mask_path, self.camera.width, self.camera.height)
+        return None if self.mask_path is None else self.cache.mask(self.mask_path, *self._size, self.lens)
 
     def depth(self) -> Tensor | None:
         """`[H, W]` float32 depth along z in scene units, 0 where nothing is hit; None where absent."""
-        return None if self.depth_path is None else self.cache.depth(self.depth_path, self.camera.width, self.camera.height)
+        return None if self.depth_path is None else self.cache.depth(self.depth_path, *self._size, self.lens)
 
     def flow(self) -> Tensor | None:
-        """`[H, W, 2]` float32: pixels (x, y) moved by until the same camera's next frame; None where absent."""
-        return None if self.flow_path is None else self.cache.flow(self.flow_path, self.camera.width, self.camera.height)
+        """`[H, W, 2]` float32: pixels (x, y) moved by until the camera's next frame; None where absent."""
+        return None if self.flow_path is None else self.cache.flow(self.flow_path, *self._size)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.camera.width, self.camera.height
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class Dataset:
 
     Attributes:
         near, far: bounds of every ray (see `Camera`).
-        bounds: `[2, 3]` lowest and highest corner of what the rays see, in the space of the rays (NDC where `ndc`).
+        bounds: `[2, 3]` lowest and highest corner of what the rays see, in the space of the rays.
         warnings: what the reader noticed and went on in spite of; `inspect` prints them.
     """
 
