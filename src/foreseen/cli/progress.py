@@ -1,17 +1,30 @@
-"""A progress bar on standard error for work that reports the share that is done."""
+"""Progress on standard error of work that reports the share that is done: a bar, or lines without a terminal."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Tell = Callable[[float, str], None]
+LINE_SECONDS = 10.0
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """Gives a function (share 0..1, what is being done) that moves the bar."""
+def progress_bar(title: str) -> Iterator[Tell]:
+    """Gives a function (share 0..1, what is being done) that moves the bar; without a terminal it prints a line every
+    ten seconds."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield _lines(title, console)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -21,6 +34,18 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[doing]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=1.0, doing="")
         yield lambda share, doing: bar.update(task, completed=share, doing=doing)
+
+
+def _lines(title: str, console: Console) -> Tell:
+    last = time.monotonic()
+
+    def tell(share: float, doing: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_SECONDS:
+            last = time.monotonic()
+            console.print(f"{title}: {share:.0%} {doing}", markup=False)
+
+    return tell
