@@ -56,7 +56,11 @@ class Camera:
     def rays(self, pixels: Tensor) -> Rays:
         """Rays through `pixels` `[..., 2]` (x, y)."""
         local = torch.stack(
-            [(pixels[..., 0] - self.cx) / self.fx, (pixels[..., 1] - self.cy) / self.fy, torch.ones_like(pixels[..., 0])],
+            [
+                (pixels[..., 0] - self.cx) / self.fx,
+                (pixels[..., 1] - self.cy) / self.fy,
+                torch.ones_like(pixels[..., 0]),
+            ],
             dim=-1,
         )
         c2w = self.camera_to_world.to(pixels)

@@ -55,6 +55,6 @@ class TruncatedExp(torch.autograd.Function):
         return x.clamp(max=TruncatedExp.LIMIT).exp()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return grad * x.clamp(-TruncatedExp.LIMIT, TruncatedExp.LIMIT).exp()

@@ -55,12 +55,18 @@ def forward(data, layout, coords, group, channels, out, chunks):
                     if p == 0:
                         for c in range(channels):
                             out[m, base + c] = (
-                                w00 * data[a + c] + w01 * data[a + channels + c] + w10 * data[b + c] + w11 * data[b + channels + c]
+                                w00 * data[a + c]
+                                + w01 * data[a + channels + c]
+                                + w10 * data[b + c]
+                                + w11 * data[b + channels + c]
                             )
                     else:
                         for c in range(channels):
                             out[m, base + c] *= (
-                                w00 * data[a + c] + w01 * data[a + channels + c] + w10 * data[b + c] + w11 * data[b + channels + c]
+                                w00 * data[a + c]
+                                + w01 * data[a + channels + c]
+                                + w10 * data[b + c]
+                                + w11 * data[b + channels + c]
                             )
 
 
@@ -95,7 +101,10 @@ def backward(data, layout, coords, group, channels, grad_out, grad_data, grad_co
                     w11 = fx * fy
                     for c in range(channels):
                         value[p, c] = (
-                            w00 * data[a + c] + w01 * data[a + channels + c] + w10 * data[b + c] + w11 * data[b + channels + c]
+                            w00 * data[a + c]
+                            + w01 * data[a + channels + c]
+                            + w10 * data[b + c]
+                            + w11 * data[b + channels + c]
                         )
                 for p in range(planes):
                     for c in range(channels):

@@ -88,7 +88,12 @@ class FeaturePlanes(nn.Module):
 
 
 def interpolate_reference(
-    data: Tensor, coords: Tensor, group: Tensor, layout: tuple[tuple[tuple[int, ...], ...], ...], channels: int, groups: int
+    data: Tensor,
+    coords: Tensor,
+    group: Tensor,
+    layout: tuple[tuple[tuple[int, ...], ...], ...],
+    channels: int,
+    groups: int,
 ) -> Tensor:
     """The definition, in plain torch: features `[M, S * C]`. Any device, any float type, differentiable."""
     out = []
@@ -129,7 +134,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         data, coords, group = ctx.saved_tensors
         grad_data = torch.zeros(ctx.chunks, data.numel())
         grad_coords = torch.zeros_like(coords)

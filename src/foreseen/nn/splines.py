@@ -18,7 +18,7 @@ class UniformBSpline:
     controls: int
 
     def basis(self, times: Tensor, derivative: int = 0) -> Tensor:
-        """Weights `[T, controls]` of the control points at `times` `[T]`; `derivative` 0, 1 or 2 with respect to time."""
+        """Weights `[T, controls]` of the control points at `times` `[T]`; `derivative` 0, 1 or 2 by time."""
         pieces = self.controls - 3
         u = times * pieces
         i = u.floor().clamp(0, pieces - 1)

@@ -102,8 +102,8 @@ def query_samples(scene: ComposedField, rays: Rays, samples: PackedSamples) -> t
 def composite(
     density: Tensor, color: Tensor, samples: PackedSamples, lengths: Tensor, background: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """From samples `lengths` `[M]` long: colour `[N, 3]`, depth `[N]` (distance weighted by what each sample contributes; the background adds nothing) and
-    opacity `[N]`."""
+    """From samples `lengths` `[M]` long: colour `[N, 3]`, depth `[N]` (distance weighted by what each sample adds; the
+    background adds nothing) and opacity `[N]`."""
     if density.device.type == "cpu" and density.dtype == torch.float32:
         return _Composite.apply(density, color, samples.distances, lengths, samples.starts, background)
     return composite_reference(density, color, samples, lengths, background)
@@ -150,7 +150,7 @@ class _Composite(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, g_rgb: Tensor, g_depth: Tensor, g_opacity: Tensor
     ) -> tuple[Tensor, Tensor, None, None, None, None]:
         color, distances, lengths, starts, rgb, depth, opacity, weights = ctx.saved_tensors

@@ -24,7 +24,7 @@ class ComposedField:
         centres: `[R, K, 3]`.
         halves: `[K, 3]` half sizes of the boxes.
         cells: `[R, K]` int64, which grid a part's cached density is read from; -1: the part is not there.
-        grid: `[B, G, G, G]` cached density of each grid's box: what is empty is skipped, and a ray ends where it is opaque.
+        grid: `[B, G, G, G]` cached density of each grid's box: what is empty is skipped, a ray ends where it is opaque.
         threshold: cached densities up to this count as empty.
         step: distance between two points of a ray's ladder.
         strides: `[K]` int64; a part is sampled at every so many points of the ladder.

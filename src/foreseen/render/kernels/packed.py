@@ -63,7 +63,7 @@ def march(
     Called twice: with `write` False it counts each ray's samples into `starts[ray + 1]`; with True it fills the arrays.
     A ray ends when the cached density has left less than `stop` of its light.
     Shapes: origins, directions [N, 3]; jitter [N] in 0..1; rotations [N, K, 3, 3]; centres [N, K, 3]; halves [K, 3];
-    strides [K] (a component is looked at every so many steps); cells [N, K] (which grid a component reads, -1 for none);
+    strides [K] (a component is looked at every so many steps); cells [N, K] (a component's grid, -1 for none);
     grid [B, G, G, G].
     """
     count, parts, size = origins.shape[0], centres.shape[1], grid.shape[1]
