@@ -7,10 +7,17 @@ import pytest
 import torch
 
 from foreseen.data.types import Dataset, Frame
-from foreseen.evaluation.baselines import BASELINES, Observed, constant_velocity, last_frame, nearest_frame
+from foreseen.evaluation.baselines import (
+    BASELINES,
+    Observed,
+    Prediction,
+    constant_velocity,
+    last_frame,
+    nearest_frame,
+)
 from foreseen.evaluation.metrics import mask_iou
 from foreseen.evaluation.moving import moving_mask
-from sliding_square import CAMERAS, OBSERVED, OBSERVED_UNTIL, STEPS, block, make_dataset, picture
+from sliding_square import CAMERAS, HEIGHT, OBSERVED, OBSERVED_UNTIL, STEPS, WIDTH, block, make_dataset, picture
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +34,8 @@ def observed(dataset: Dataset, cameras: tuple[str, ...] = CAMERAS) -> Observed:
     return Observed(dataset, seen, OBSERVED_UNTIL)
 
 
-def close(a: torch.Tensor | None, b: torch.Tensor, tolerance: float = 1 / 255) -> bool:
-    return a is not None and float((a - b).abs().max()) <= tolerance
+def close(a: Prediction | None, b: torch.Tensor, tolerance: float = 1 / 255) -> bool:
+    return a is not None and float((a.image - b).abs().max()) <= tolerance
 
 
 def test_last_frame_stands_still(dataset: Dataset) -> None:
@@ -45,7 +52,14 @@ def test_nearest_frame_is_near_in_time(dataset: Dataset) -> None:
 
 def test_an_unseen_camera_borrows_from_the_nearest(dataset: Dataset) -> None:
     predict = last_frame(observed(dataset, ("left",)))
-    assert close(predict(frame(dataset, "right", 3)), picture("left", OBSERVED - 1))
+    borrowed = predict(frame(dataset, "right", 3))
+    assert close(borrowed, picture("left", OBSERVED - 1))
+    # What moves in it is found against the background of the camera that saw it.
+    left = dataset.sequences[0].background_paths["left"]
+    assert borrowed is not None and borrowed.background is not None
+    assert torch.equal(borrowed.background, frame(dataset, "left", 0).cache.image(left, WIDTH, HEIGHT))
+    own = predict(frame(dataset, "left", 3))
+    assert own is not None and own.background is None
 
 
 def test_nearest_camera_looks_at_direction_too(dataset: Dataset) -> None:
@@ -66,7 +80,8 @@ def test_another_size_is_brought_to_the_asked_one(dataset: Dataset) -> None:
     wanted = frame(dataset, "left", 3)
     small = replace(wanted, camera_id="small", camera=wanted.camera.downscale(2))
     image = nearest_frame(observed(dataset))(small)
-    assert image is not None and image.shape == (12, 20, 3)
+    assert image is not None and image.image.shape == (12, 20, 3)
+    assert image.background is not None and image.background.shape == (12, 20, 3)
 
 
 def test_constant_velocity_is_exact_for_a_body_that_moves_so(dataset: Dataset) -> None:
@@ -85,7 +100,7 @@ def test_constant_velocity_grows_what_comes_nearer(dataset: Dataset) -> None:
     near = replace(dataset, sequences=(replace(sequence, truth=truth),))
     image = constant_velocity(observed(near))(frame(near, "left", OBSERVED))
     assert image is not None
-    square = moving_mask(image, picture("left", -100))
+    square = moving_mask(image.image, picture("left", -100))
     # The square's middle keeps its place in space and doubles its distance from the picture's centre at (20,
     # 12).
     middle = 20 + 2 * (9 + OBSERVED - 1 - 20)
@@ -109,9 +124,7 @@ def test_a_body_that_flew_behind_the_camera_is_gone(dataset: Dataset) -> None:
     assert sequence.truth is not None
     velocities = sequence.truth.velocities.copy()
     velocities[:, 0] = (0.0, 0.0, -100.0)
-    gone = replace(
-        dataset, sequences=(replace(sequence, truth=replace(sequence.truth, velocities=velocities)),)
-    )
+    gone = replace(dataset, sequences=(replace(sequence, truth=replace(sequence.truth, velocities=velocities)),))
     image = constant_velocity(observed(gone))(frame(gone, "left", OBSERVED))
     assert close(image, picture("left", -100))
 
@@ -122,6 +135,6 @@ def test_last_frame_overlaps_less_and_less(dataset: Dataset) -> None:
     for step in range(OBSERVED, STEPS):
         image = predict(frame(dataset, "left", step))
         assert image is not None
-        ious.append(mask_iou(moving_mask(image, picture("left", -100)), block("left", step)))
+        ious.append(mask_iou(moving_mask(image.image, picture("left", -100)), block("left", step)))
     expected = [(6 - k) / (6 + k) for k in range(1, STEPS - OBSERVED + 1)]
     assert ious == pytest.approx(expected)

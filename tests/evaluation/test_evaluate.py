@@ -62,9 +62,7 @@ def test_the_protocol_says_what_the_numbers_depend_on(dataset: Dataset, tmp_path
 
 
 def test_drift_and_baselines_by_hand(dataset: Dataset, tmp_path: Path) -> None:
-    metrics = evaluate_run(
-        PretendRun(tmp_path, dataset, drift=-1), splits=["forecast"]
-    )  # falls behind, a pixel a step
+    metrics = evaluate_run(PretendRun(tmp_path, dataset, drift=-1), splits=["forecast"])  # falls behind, a pixel a step
     found = metrics["splits"]["forecast"]
     still = metrics["baselines"]["last-frame"]["forecast"]
     assert [row["after"] for row in found["by_time"]] == pytest.approx([DT * k for k in range(1, LATE + 1)])
@@ -78,12 +76,8 @@ def test_drift_and_baselines_by_hand(dataset: Dataset, tmp_path: Path) -> None:
     # A square that stops is one that falls behind by a pixel a step; the left camera was observed until the
     # end.
     left = [overlap(k) for k in range(1, LATE + 1)]
-    right = [
-        overlap(abs(k - 4)) for k in range(1, LATE + 1)
-    ]  # borrowed from the left camera, four pixels ahead
-    assert [r["mask_iou"] for r in still["by_time"]] == pytest.approx(
-        [(a + b) / 2 for a, b in zip(left, right)]
-    )
+    right = [overlap(abs(k - 4)) for k in range(1, LATE + 1)]  # borrowed from the left camera, four pixels ahead
+    assert [r["mask_iou"] for r in still["by_time"]] == pytest.approx([(a + b) / 2 for a, b in zip(left, right)])
     straight = metrics["baselines"]["constant-velocity"]["forecast"]
     assert straight["count"] == LATE  # only the observed camera has an appearance to paste
     assert straight["method_on_same_frames"]["mask_iou"] == pytest.approx(sum(expected) / LATE)
@@ -127,6 +121,10 @@ def test_a_split_is_thinned_evenly_and_cut(dataset: Dataset, tmp_path: Path) -> 
     found = evaluate_run(run, splits=["train"], max_frames=3, baselines=False)["splits"]["train"]
     assert [round(row["time"] / DT) for row in found["by_time"]] == [0, 4, 7]
     assert len(run.rendered) == 3
+    late = evaluate_run(run, splits=["forecast"], max_frames=5, baselines=False)["splits"]["forecast"]
+    assert [row["count"] for row in late["by_time"]] == [2, 2]  # whole times: both cameras at each
+    one = evaluate_run(run, splits=["forecast"], max_frames=1, baselines=False)["splits"]["forecast"]
+    assert one["count"] == 1
     cut = evaluate_run(run, max_time=0.85, baselines=False)["splits"]
     assert [round(row["time"] / DT) for row in cut["forecast"]["by_time"]] == [8]
 
@@ -138,9 +136,7 @@ def test_horizon_is_written_with_every_contestant(dataset: Dataset, tmp_path: Pa
     curves = horizon["metrics"]["mask_iou"]["curves"]
     assert set(curves) == {"node-rf", "last-frame", "nearest-frame", "constant-velocity", "ceiling"}
     assert [after for after, _ in curves["node-rf"]] == pytest.approx([DT * k for k in range(1, LATE + 1)])
-    assert [value for _, value in curves["node-rf"]] == pytest.approx(
-        [overlap(k) for k in range(1, LATE + 1)]
-    )
+    assert [value for _, value in curves["node-rf"]] == pytest.approx([overlap(k) for k in range(1, LATE + 1)])
     assert horizon["metrics"]["centroid_error_px"]["better"] == "lower"
     with Image.open(tmp_path / "horizon.png") as plot:
         assert min(plot.size) > 300
@@ -162,9 +158,7 @@ def test_what_is_unknown_is_left_out(tmp_path: Path) -> None:
 
 def test_progress_reaches_the_end(dataset: Dataset, tmp_path: Path) -> None:
     told: list[float] = []
-    evaluate_run(
-        PretendRun(tmp_path, dataset), progress=lambda share, text: told.append(share), baselines=False
-    )
+    evaluate_run(PretendRun(tmp_path, dataset), progress=lambda share, text: told.append(share), baselines=False)
     assert told == sorted(told) and told[0] == 0.0 and told[-1] == 1.0
 
 
@@ -184,9 +178,7 @@ def test_tables_fit_a_terminal_and_mark_the_best(dataset: Dataset, tmp_path: Pat
         "1.000",
         "0.437",
     ]  # last: the method where the last but one can
-    best = [line for line in console.export_text(styles=True).splitlines() if "centroid error [px]" in line][
-        1
-    ]
+    best = [line for line in console.export_text(styles=True).splitlines() if "centroid error [px]" in line][1]
     # Constant velocity is scored on half of the frames, so the best on all of them is marked.
     assert "\x1b[1m2.00" in best.replace(" ", "") and "\x1b[1m0.00" not in best.replace(" ", "")
 

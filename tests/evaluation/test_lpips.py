@@ -21,9 +21,7 @@ def random_weights(network: str = "alex", seed: int = 0) -> dict[str, torch.Tens
             state[f"features.{index}.weight"] = torch.randn(shape, generator=generator) * (2 / fan) ** 0.5
             state[f"features.{index}.bias"] = 0.1 * torch.randn(layer[1], generator=generator)
     for head, tap in enumerate(TAPS[network]):
-        state[f"lin{head}.model.1.weight"] = torch.rand(
-            (1, NETWORKS[network][tap][1], 1, 1), generator=generator
-        )
+        state[f"lin{head}.model.1.weight"] = torch.rand((1, NETWORKS[network][tap][1], 1, 1), generator=generator)
     return state
 
 
@@ -50,9 +48,7 @@ def test_matches_a_network_written_out(weights: Path, images: tuple[torch.Tensor
         nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
         nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(), nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(),
     )  # fmt: skip
-    alexnet.load_state_dict(
-        {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
-    )
+    alexnet.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")})
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
     expected, features = 0.0, [((2 * x - 1 - shift) / scale).permute(2, 0, 1)[None] for x in images]
     with torch.no_grad():
@@ -65,9 +61,7 @@ def test_matches_a_network_written_out(weights: Path, images: tuple[torch.Tensor
     assert load_lpips(weights)(*images) == pytest.approx(expected, rel=1e-4)
 
 
-def test_is_zero_for_equal_images_and_symmetric(
-    weights: Path, images: tuple[torch.Tensor, torch.Tensor]
-) -> None:
+def test_is_zero_for_equal_images_and_symmetric(weights: Path, images: tuple[torch.Tensor, torch.Tensor]) -> None:
     lpips, (a, b) = load_lpips(weights), images
     assert lpips(a, a) == 0.0
     distance = lpips(a, b)
@@ -102,9 +96,7 @@ def test_refuses_what_it_cannot_use(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.pt: no such LPIPS weights file; leave --lpips-weights out"):
         load_lpips(tmp_path / "none.pt")
     (tmp_path / "broken.pt").write_bytes(b"not a file of tensors")
-    with pytest.raises(
-        UserError, match=r"broken\.pt: not a readable file of tensors .*; give a \.safetensors"
-    ):
+    with pytest.raises(UserError, match=r"broken\.pt: not a readable file of tensors .*; give a \.safetensors"):
         load_lpips(tmp_path / "broken.pt")
     torch.save([1], tmp_path / "list.pt")
     with pytest.raises(UserError, match=r"list\.pt: holds list, not a state dict"):
@@ -116,9 +108,7 @@ def test_refuses_what_it_cannot_use(tmp_path: Path) -> None:
     ):
         load_lpips(tmp_path / "short.pt")
     torch.save({k: v for k, v in random_weights().items() if not k.startswith("lin4")}, tmp_path / "heads.pt")
-    with pytest.raises(
-        UserError, match=r"linear head lin4\.model\.1\.weight is missing or not \[1, 256, 1, 1\]"
-    ):
+    with pytest.raises(UserError, match=r"linear head lin4\.model\.1\.weight is missing or not \[1, 256, 1, 1\]"):
         load_lpips(tmp_path / "heads.pt")
 
 

@@ -90,13 +90,11 @@ def test_ssim_agrees_with_torchmetrics() -> None:
 
 def test_ms_ssim_agrees_with_torchmetrics() -> None:
     reference = pytest.importorskip("torchmetrics.functional.image")
-    a = torch.nn.functional.interpolate(
-        picture(24, 26).permute(2, 0, 1)[None], size=(180, 190), mode="bicubic"
-    ).clamp(0, 1)
-    b = (a + 0.2 * (picture(180, 190, 1).permute(2, 0, 1)[None] - 0.5)).clamp(0, 1)
-    expected = reference.multiscale_structural_similarity_index_measure(
-        a.double(), b.double(), data_range=1.0
+    a = torch.nn.functional.interpolate(picture(24, 26).permute(2, 0, 1)[None], size=(180, 190), mode="bicubic").clamp(
+        0, 1
     )
+    b = (a + 0.2 * (picture(180, 190, 1).permute(2, 0, 1)[None] - 0.5)).clamp(0, 1)
+    expected = reference.multiscale_structural_similarity_index_measure(a.double(), b.double(), data_range=1.0)
     images = [x[0].permute(1, 2, 0) for x in (a, b)]
     assert ms_ssim(*images) == pytest.approx(float(expected), abs=2e-3)
     assert ms_ssim(images[0], images[0]) == pytest.approx(1.0, abs=1e-9)

@@ -25,12 +25,12 @@ def test_finds_the_square_exactly() -> None:
 def test_a_small_difference_is_background_and_a_large_one_is_not() -> None:
     background = torch.tensor([0.5, 0.5, 0.5])
     image = background.expand(2, 3, 3).clone()
-    image[0, 0, 0] += 0.09
+    image[0, 0, 0] += 0.07
     image[1, 1, 2] += 0.3
     assert moving_mask(image, background).nonzero().tolist() == [[1, 1]]
 
 
-@pytest.mark.parametrize(("factor", "moves"), [(0.95, False), (0.5, False), (0.35, False), (0.1, True)])
+@pytest.mark.parametrize(("factor", "moves"), [(0.95, False), (0.55, False), (0.45, False), (0.3, True)])
 def test_a_shadow_is_not_an_object(factor: float, moves: bool) -> None:
     background = torch.tensor([0.6, 0.7, 0.8])
     found = moving_mask((background * factor).expand(2, 3, 3), background)
@@ -70,8 +70,6 @@ def test_flow_mask_covers_what_moved() -> None:
     after[20:44, 23:47] = patch
     mask = flow_mask(before, after)
     assert mask.shape == (64, 80)
-    assert (
-        float(mask[24:40, 27:40].float().mean()) > 0.95
-    )  # well inside; the window of the flow blurs its border
+    assert float(mask[24:40, 27:40].float().mean()) > 0.95  # well inside; the window of the flow blurs its border
     assert not mask[:, 65:].any() and not mask[:, :2].any()
     assert not flow_mask(before, before).any()

@@ -6,6 +6,7 @@ Each baseline is built from the observed frames and gives an image for a frame, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,22 @@ from foreseen.evaluation.moving import background_picture
 if TYPE_CHECKING:
     from foreseen.geometry.cameras import Camera
 
-Baseline = Callable[[Frame], "Tensor | None"]
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted picture.
+
+    Attributes:
+        image: `[H, W, 3]`.
+        background: what the picture shows without the moving objects, where that is not what the frame's camera
+            sees: the picture came from another camera.
+    """
+
+    image: Tensor
+    background: Tensor | None = None
+
+
+Baseline = Callable[[Frame], Prediction | None]
 
 
 class Observed:
@@ -50,6 +66,16 @@ class Observed:
         unit = _spread([frames[0].camera for frames in cameras.values()])
         return min(cameras.values(), key=lambda frames: _pose_distance(frames[0].camera, frame.camera, unit))
 
+    def show(self, source: Frame, frame: Frame) -> Prediction:
+        """An observed frame in the place of another one."""
+        image = sized(source.image(), frame.camera)
+        if source.camera_id == frame.camera_id:
+            return Prediction(image)
+        background = background_picture(source, self.sequences[source.sequence])
+        if background is not None and background.dim() == 3:
+            background = sized(background, frame.camera)
+        return Prediction(image, background)
+
 
 def _spread(cameras: list[Camera]) -> float:
     """Mean distance of the cameras from their middle, in scene units: what one radian of turning is worth."""
@@ -76,9 +102,9 @@ def sized(image: Tensor, camera: Camera) -> Tensor:
 def last_frame(observed: Observed) -> Baseline:
     """The last frame that the camera (or the nearest observed one) saw: nothing moves any more."""
 
-    def predict(frame: Frame) -> Tensor | None:
+    def predict(frame: Frame) -> Prediction | None:
         seen = observed.nearest_camera(frame)
-        return sized(seen[-1].image(), frame.camera) if seen else None
+        return observed.show(seen[-1], frame) if seen else None
 
     return predict
 
@@ -86,11 +112,11 @@ def last_frame(observed: Observed) -> Baseline:
 def nearest_frame(observed: Observed) -> Baseline:
     """The frame nearest in time that the camera (or the nearest observed one) saw."""
 
-    def predict(frame: Frame) -> Tensor | None:
+    def predict(frame: Frame) -> Prediction | None:
         seen = observed.nearest_camera(frame)
         if not seen:
             return None
-        return sized(min(seen, key=lambda f: abs(f.time - frame.time)).image(), frame.camera)
+        return observed.show(min(seen, key=lambda f: abs(f.time - frame.time)), frame)
 
     return predict
 
@@ -103,7 +129,7 @@ def constant_velocity(observed: Observed) -> Baseline:
     exist.
     """
 
-    def predict(frame: Frame) -> Tensor | None:
+    def predict(frame: Frame) -> Prediction | None:
         sequence = observed.sequences.get(frame.sequence)
         seen = observed.same_camera(frame)
         if sequence is None or sequence.truth is None or not seen or frame.time <= observed.observed_until:
@@ -115,7 +141,7 @@ def constant_velocity(observed: Observed) -> Baseline:
         start = _positions_at(sequence.truth, source.time)
         end = _extrapolated(sequence.truth, observed.observed_until, frame.time)
         canvas = background.expand(frame.camera.height, frame.camera.width, 3).clone()
-        return paste_bodies(canvas, source, mask, frame.camera, start, end)
+        return Prediction(paste_bodies(canvas, source, mask, frame.camera, start, end))
 
     return predict
 
@@ -132,9 +158,7 @@ def _extrapolated(truth: Truth, observed_until: float, time: float) -> Tensor:
     return torch.from_numpy(truth.positions[last] + truth.velocities[last] * step).float()
 
 
-def paste_bodies(
-    canvas: Tensor, source: Frame, mask: Tensor, camera: Camera, start: Tensor, end: Tensor
-) -> Tensor:
+def paste_bodies(canvas: Tensor, source: Frame, mask: Tensor, camera: Camera, start: Tensor, end: Tensor) -> Tensor:
     """Each body cut out of `source` by its instance id and drawn on `canvas` `[H, W, 3]`, far ones first.
 
     Body b moves by the projection of `end[b] - start[b]` (`[B, 3]`, scene units) and grows as it comes

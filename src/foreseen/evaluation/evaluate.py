@@ -14,7 +14,7 @@ from torch import Tensor
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.evaluation.baselines import BASELINES, Observed
+from foreseen.evaluation.baselines import BASELINES, Baseline, Observed, Prediction
 from foreseen.evaluation.frames import choose_frames, follows, select_splits
 from foreseen.evaluation.horizon import remove_horizon, write_horizon
 from foreseen.evaluation.lpips import LPIPS, load_lpips
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 FILE = "metrics.json"
 Progress = Callable[[float, str], None]
-Predictor = Callable[[Frame], "Tensor | None"]
 _Table = dict[str, list[tuple[int, float, Scores]]]
 """Contestant -> (number of the frame, its time, scores) of the frames that it could do."""
 
@@ -97,7 +96,7 @@ class _Contest:
         self.dataset = run.dataset()
         self.sequences = {s.name: s for s in self.dataset.sequences}
         observed = Observed(self.dataset, splits.frames["train"], self.observed_until)
-        self.predictors: dict[str, Predictor] = {self.method: _renderer(run)}
+        self.predictors: dict[str, Baseline] = {self.method: _renderer(run)}
         if baselines:
             self.predictors |= {name: make(observed) for name, make in BASELINES.items()}
 
@@ -147,7 +146,7 @@ class _Contest:
             if name == self.method:
                 scores |= {"mask_iou_ceiling": target.ceiling(), "render_seconds": seconds}
             table[name].append((index, frame.time, scores))
-            now.predictions[name] = prediction
+            now.predictions[name] = prediction.image
         return now
 
 
@@ -160,14 +159,14 @@ class _Step:
         self.predictions: dict[str, Tensor] = {}
 
 
-def _renderer(run: Run) -> Predictor:
-    def predict(frame: Frame) -> Tensor:
+def _renderer(run: Run) -> Baseline:
+    def predict(frame: Frame) -> Prediction:
         image = run.render(frame.camera, frame.time).rgb.detach().cpu().float()
         if not bool(torch.isfinite(image).all()):
             raise UserError(
                 f"{run.path}: the rendering at time {frame.time:.6g} has values that are not finite: "
                 "the run has diverged; train it again with another --seed or a smaller learning rate."
             )
-        return image.clamp(0, 1)
+        return Prediction(image.clamp(0, 1))
 
     return predict

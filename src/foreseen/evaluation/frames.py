@@ -31,14 +31,11 @@ def select_splits(splits: Splits, names: Many[str] | None, sequence: str) -> dic
     for name in names or ():
         if not found[name]:
             raise UserError(
-                f"split '{name}' has no frame of '{sequence}', the sequence that the run observed:"
-                " leave the split out."
+                f"split '{name}' has no frame of '{sequence}', the sequence that the run observed: leave the split out."
             )
     found = {name: frames for name, frames in found.items() if frames}
     if not found:
-        raise UserError(
-            "nothing is held out from training: give --splits train, or train with --observe-until."
-        )
+        raise UserError("nothing is held out from training: give --splits train, or train with --observe-until.")
     return found
 
 
@@ -56,15 +53,28 @@ def choose_frames(
     chosen = {}
     for name, frames in splits.items():
         kept = sorted((f for f in frames if max_time is None or f.time <= max_time), key=lambda f: f.time)
-        if max_frames is not None and len(kept) > max_frames:
-            kept = [kept[i] for i in np.linspace(0, len(kept) - 1, max_frames).round().astype(int)]
+        if max_frames is not None:
+            kept = _thinned(kept, max_frames)
         if kept:
             chosen[name] = sorted(kept, key=lambda f: (f.sequence, f.camera_id, f.time))
     if not chosen:
-        raise UserError(
-            f"no frame of {', '.join(splits)} lies at or before --max-time {max_time}: give a later time."
-        )
+        raise UserError(f"no frame of {', '.join(splits)} lies at or before --max-time {max_time}: give a later time.")
     return chosen
+
+
+def _thinned(frames: list[Frame], most: int) -> list[Frame]:
+    """At most so many of `frames` (sorted by time): whole times, evenly spread, so that every time is seen by
+    the same cameras; where one time is too much already, single frames, evenly spread."""
+    times = sorted({f.time for f in frames})
+    count = max(int(most * len(times) / max(len(frames), 1)), 1)
+    if len(frames) > most:
+        kept = {times[i] for i in _spread(len(times), count)}
+        frames = [f for f in frames if f.time in kept]
+    return [frames[i] for i in _spread(len(frames), most)] if len(frames) > most else frames
+
+
+def _spread(length: int, count: int) -> list[int]:
+    return [int(i) for i in np.linspace(0, length - 1, count).round()]
 
 
 def follows(frame: Frame, before: Frame, sequence: Sequence) -> bool:

@@ -112,8 +112,6 @@ def _draw_panel(panel: Any, metric: dict[str, Any], method: str, unit: str) -> N
             after, values = zip(*metric["curves"][name])
             panel.plot(after, values, label=name, marker="." if len(after) < 3 else None, **style)
     panel.set_ylabel(f"{metric['label']} ({metric['better']} is better)", fontsize=9)
-    panel.set_xlabel(
-        "time after the last observed frame" + ("" if unit == "unknown" else f" [{unit}]"), fontsize=9
-    )
+    panel.set_xlabel("time after the last observed frame" + ("" if unit == "unknown" else f" [{unit}]"), fontsize=9)
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)

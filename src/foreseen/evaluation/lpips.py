@@ -45,9 +45,7 @@ _HEAD = re.compile(r"lins?\.?(\d)\.model\.1\.weight$")
 class LPIPS(nn.Module):
     """The distance as a module. Build it with `load_lpips`."""
 
-    def __init__(
-        self, network: str, backbone: Mapping[tuple[int, str], Tensor], heads: Mapping[int, Tensor]
-    ) -> None:
+    def __init__(self, network: str, backbone: Mapping[tuple[int, str], Tensor], heads: Mapping[int, Tensor]) -> None:
         super().__init__()
         self.network = network
         self.layers = NETWORKS[network]
@@ -117,12 +115,7 @@ def _network_of(path: Path, backbone: Mapping[tuple[int, str], Tensor]) -> str:
             continue
         expected = (layer[1], layer[0], layer[2], layer[2])
         weight, bias = backbone.get((index, "weight")), backbone.get((index, "bias"))
-        if (
-            weight is None
-            or bias is None
-            or tuple(weight.shape) != expected
-            or tuple(bias.shape) != expected[:1]
-        ):
+        if weight is None or bias is None or tuple(weight.shape) != expected or tuple(bias.shape) != expected[:1]:
             raise UserError(
                 f"{path}: layer features.{index} of the {network} network is missing or not {list(expected)};"
                 " give AlexNet or VGG16 with the linear heads lin0 ... lin4."
@@ -144,8 +137,6 @@ def load_lpips(path: Path) -> LPIPS:
     for index, tap in enumerate(TAPS[network]):
         channels = NETWORKS[network][tap][1]
         if index not in heads or tuple(heads[index].shape) != (1, channels, 1, 1):
-            raise UserError(
-                f"{path}: linear head lin{index}.model.1.weight is missing or not [1, {channels}, 1, 1]."
-            )
+            raise UserError(f"{path}: linear head lin{index}.model.1.weight is missing or not [1, {channels}, 1, 1].")
     used = {key: value for key, value in backbone.items() if key[0] in NETWORKS[network]}
     return LPIPS(network, used, heads)

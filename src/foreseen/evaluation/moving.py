@@ -14,9 +14,9 @@ from torch import Tensor
 
 from foreseen.data.types import Dataset, Frame, Sequence
 
-DIFFERENCE = 0.1
+DIFFERENCE = 0.08
 """Largest difference of a channel (0..1) that still counts as the background."""
-DARKEST_SHADOW = 0.4
+DARKEST_SHADOW = 0.5
 """A shadow leaves at least this share of the background's brightness; what is darker is an object."""
 FLOW_PIXELS = 1.0
 """A pixel moves between two frames when its optical flow is longer than this [pixels]."""

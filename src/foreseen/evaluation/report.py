@@ -23,9 +23,7 @@ def _split_table(metrics: dict[str, Any], split: str) -> Table:
         if split in found:
             columns.append((name.replace("-", "\n"), found[split]))
             if same := found[split].get("method_on_same_frames"):
-                columns.append(
-                    (f"{metrics['method']}\nsame frames", {"count": found[split]["count"], **same})
-                )
+                columns.append((f"{metrics['method']}\nsame frames", {"count": found[split]["count"], **same}))
     table = Table(title=f"[bold]{split}[/]", title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     for name, _ in columns:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from foreseen.evaluation.baselines import Prediction
 from foreseen.evaluation.lpips import LPIPS
 from foreseen.evaluation.metrics import centroid_error, mask_iou, ms_ssim, psnr, ssim
 from foreseen.evaluation.moving import flow_mask, moving_mask
@@ -70,13 +71,13 @@ class Target:
         return mask_iou(moving_mask(self.image, self.background), self.mask)
 
 
-def score(prediction: Tensor, target: Target, before: Tensor | None, lpips: LPIPS | None) -> Scores:
-    """All metrics of one predicted image `[H, W, 3]`; `before` is the prediction one step earlier, for the
-    flow.
+def score(made: Prediction, target: Target, before: Tensor | None, lpips: LPIPS | None) -> Scores:
+    """All metrics of one prediction; `before` is the picture `[H, W, 3]` of one step earlier, for the flow.
 
     A metric that does not apply is None or left out.
     """
-    truth, mask = target.image, target.mask
+    truth, mask, prediction = target.image, target.mask, made.image
+    background = target.background if made.background is None else made.background
     scores: Scores = {
         "psnr": psnr(prediction, truth),
         "ssim": ssim(prediction, truth),
@@ -86,8 +87,8 @@ def score(prediction: Tensor, target: Target, before: Tensor | None, lpips: LPIP
         scores["lpips"] = lpips(prediction, truth)
     if mask is not None:
         scores |= _moving_scores(prediction, truth, mask, lpips)
-        if target.background is not None:
-            found = moving_mask(prediction, target.background)
+        if background is not None:
+            found = moving_mask(prediction, background)
             error = centroid_error(found, mask)
             scores["mask_iou"] = mask_iou(found, mask)
             scores["centroid_error_px"] = error
@@ -131,9 +132,7 @@ def summarise(many: Iterable[tuple[float, Scores]], observed_until: float) -> di
     by_time = []
     for time in sorted({t for t, _ in pairs}):
         group = [s for t, s in pairs if t == time]
-        by_time.append(
-            {"time": time, "after": time - observed_until, "count": len(group), **mean_scores(group)}
-        )
+        by_time.append({"time": time, "after": time - observed_until, "count": len(group), **mean_scores(group)})
     summary: dict[str, Any] = {"count": len(pairs), **mean_scores(scores)}
     if partly := partly_defined(scores):
         summary["defined_on"] = partly
