@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from foreseen.data.types import Frame
 from foreseen.geometry.rays import Rays
 from foreseen.scenes import Scene
 
@@ -144,6 +145,17 @@ class Method(nn.Module, ABC):
         Called before each step: the learning rates are read, the parameters are taken from the first call only.
         """
         raise NotImplementedError
+
+    def warm_start(self, frames: Sequence[Frame]) -> str | None:
+        """Called once, before a new run's first step, with the training frames: what can be told without training. May
+        change the shapes of parameters. Returns a line for the user."""
+        del frames
+        return None
+
+    def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes the shapes that a checkpoint's `tensors` (a state dict) have, where `warm_start` may have changed
+        them."""
+        del tensors
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Called before each step: schedules, occupancy updates, changes of stage (in place). `progress` is in 0..1.

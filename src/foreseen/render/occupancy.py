@@ -16,7 +16,7 @@ BoxDensity = Callable[[Tensor, Tensor], Tensor]
 
 
 class OccupancyGrid(nn.Module):
-    """B boxes of G^3 cells.
+    """B boxes of G^3 cells. A cell with a negative value is closed: known to be empty, and never looked at again.
 
     Args:
         threshold: a density up to this counts as empty.
@@ -45,14 +45,18 @@ class OccupancyGrid(nn.Module):
             box, rest = part // g**3, part % g**3
             cell = torch.stack([rest // g**2, rest // g % g, rest % g], dim=-1)
             coords = (cell + torch.rand(len(part), 3)) / g * 2 - 1
-            cached[part] = torch.maximum(cached[part] * decay, density(coords, box))
+            old = cached[part]
+            cached[part] = torch.where(old < 0, old, torch.maximum(old * decay, density(coords, box)))
 
     @torch.no_grad()
-    def clear_outside_spheres(self, boxes: int) -> None:
-        """Marks the corners of the first `boxes` boxes as empty: all that lies outside the sphere in the box."""
+    def close(self, box: int, cells: Tensor) -> None:
+        """Marks `cells` `[G, G, G]` (bool) of a box as empty for good."""
+        self.density[box][cells] = -1.0
+
+    def outside_sphere(self) -> Tensor:
+        """`[G, G, G]` cells whose centre lies outside the sphere in the box."""
         line = (torch.arange(self.cells) + 0.5) / self.cells * 2 - 1
-        radius = torch.stack(torch.meshgrid(line, line, line, indexing="ij")).norm(dim=0)
-        self.density[:boxes, radius > 1] = 0
+        return torch.stack(torch.meshgrid(line, line, line, indexing="ij")).norm(dim=0) > 1
 
     @property
     def occupied(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from foreseen.data.splits import Splits, make_splits
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.methods import find_method
-from foreseen.methods.base import SceneInfo
-from foreseen.training.checkpoints import clean_up, newest_checkpoint
+from foreseen.methods.base import Method, SceneInfo
+from foreseen.training.checkpoints import Checkpoint, clean_up, newest_checkpoint
 from foreseen.training.config import (
     FILE,
     LAYOUT,
@@ -119,6 +120,8 @@ def train(
         built = find_method(method).load()(config, asked.scene)
         if max_steps is None and max_minutes is None:
             max_steps, max_minutes = built.default_steps, None if built.default_steps else DEFAULT_MINUTES
+        checkpoint = newest_checkpoint(out, reporter.say)
+        warm_seconds = _make_ready(built, checkpoint, splits, reporter)
         trainer = Trainer(
             out,
             built,
@@ -129,12 +132,24 @@ def train(
             seed,
             max_grad_norm,
         )
-        _train(trainer, reporter)
+        trainer.train_seconds = warm_seconds
+        _train(trainer, checkpoint, reporter)
     return Run(out, run_config, built.eval(), asked.scene, trainer.step, trainer.train_seconds, data, splits)
 
 
-def _train(trainer: Trainer, reporter: Reporter) -> None:
-    checkpoint = newest_checkpoint(trainer.folder, reporter.say)
+def _make_ready(method: Method, checkpoint: Checkpoint | None, splits: Splits, reporter: Reporter) -> float:
+    """The warm start of a new run, whose seconds count as training, or the shapes of one that goes on."""
+    if checkpoint is not None:
+        method.shape_like(checkpoint.model)
+        return 0.0
+    begin = time.perf_counter()
+    line = method.warm_start(training_frames(splits))
+    if line:
+        reporter.say(line)
+    return time.perf_counter() - begin
+
+
+def _train(trainer: Trainer, checkpoint: Checkpoint | None, reporter: Reporter) -> None:
     if checkpoint is not None:
         trainer.restore(checkpoint, reporter.say)
         if trainer.progress >= 1:

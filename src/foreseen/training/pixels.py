@@ -22,6 +22,9 @@ MOTION_THRESHOLD = 16
 """Difference from the median picture, of 255, that counts as motion: above the noise of an ordinary
 camera."""
 
+SEEN_THRESHOLD = 3
+"""Difference from the stated background, of 255, that counts as something seen: above the rounding of a renderer."""
+
 DILATION = 3
 """Pixels by which the foreground is widened, so that its edge is learnt from both sides."""
 
@@ -98,12 +101,17 @@ class Foreground:
     source: str
 
 
-def find_foreground(store: PixelStore, static_cameras: bool) -> Foreground | None:
-    """From alpha where a picture has any, else from each fixed camera's median picture, else None."""
+def find_foreground(
+    store: PixelStore, static_cameras: bool, background: tuple[float, float, float]
+) -> Foreground | None:
+    """From alpha where a picture has any, else from each fixed camera's median picture, else None.
+
+    Opaque pixels of the background's own colour are not foreground: renderers leave a white floor opaque.
+    """
     if store.channels == 4 and any(
         bool((store.picture(i)[..., 3] < 255).any()) for i in range(len(store.frames))
     ):
-        return _collect([_seen(store.picture(i)) for i in range(len(store.frames))], "alpha")
+        return _collect([_seen(store.picture(i), background) for i in range(len(store.frames))], "alpha")
     if not static_cameras:
         return None
     medians = _median_pictures(store)
@@ -127,8 +135,10 @@ def _median(store: PixelStore, indices: list[int]) -> Tensor:
     return torch.stack([store.picture(indices[i])[..., :3] for i in chosen]).median(dim=0).values
 
 
-def _seen(picture: Tensor) -> Tensor:
-    return _dilate(picture[..., 3] > 0)
+def _seen(picture: Tensor, background: tuple[float, float, float]) -> Tensor:
+    color, alpha = picture[..., :3].float(), picture[..., 3:].float() / 255
+    difference = (color - 255 * torch.tensor(background)).abs() * alpha
+    return _dilate(difference.amax(dim=-1) > SEEN_THRESHOLD)
 
 
 def _moving(picture: Tensor, median: Tensor) -> Tensor:

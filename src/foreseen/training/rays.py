@@ -88,7 +88,7 @@ class RaySampler:
             raise UserError(f"the sampler cuts rays only, and the method asks for {spec.kind}.")
         if spec.foreground > 0 and not self._sought_foreground:
             self._sought_foreground = True
-            self._foreground = find_foreground(self.store, self.info.static_cameras)
+            self._foreground = find_foreground(self.store, self.info.static_cameras, self.info.background)
             if self._foreground is None:
                 self.say(
                     "no alpha and no fixed cameras to find the moving part from: rays are drawn uniformly."

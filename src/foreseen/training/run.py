@@ -99,6 +99,7 @@ def load_run(path: Path | str, checkpoint: int | None = None, *, device: str = "
     config = read_config(path)
     saved = _find_checkpoint(path, checkpoint)
     method = find_method(config.method).load()(config.config, config.scene)
+    method.shape_like(saved.model)
     try:
         method.load_state_dict(saved.model)
     except RuntimeError as error:

@@ -98,6 +98,8 @@ class FastConfig:
     """At most so many moving parts."""
     frames_per_control: float = 2.5
     """Training times for each control point of a part's trajectory."""
+    most_controls: int = 120
+    """Control points of a trajectory at most."""
 
     part_resolutions: tuple[int, ...] = (32, 96)
     """Nodes along each axis of a part's feature planes, one entry a scale."""
@@ -113,6 +115,28 @@ class FastConfig:
     """Samples across the scene."""
     cells: int = 64
     """Cells along each axis of an occupancy grid."""
+    refresh_every: int = 16
+    """Steps between refreshes of the occupancy grids."""
+    refresh_share: float = 0.06
+    """Share of all cells that a refresh looks at; four times as many in the first 256 steps."""
+    nodes_per_latent_node: int = 6
+    """Where no part is told apart, the field's planes have so many nodes along an axis of space for one along the
+    latent number."""
+    latent_boxes: int = 8
+    """Where no part is told apart: occupancy grids along the latent number."""
+
+    most_coordinates: int = 12
+    """Coordinates of the law of motion at most."""
+    law_width: int = 16
+    """Hidden units of the law's network."""
+    law_at: tuple[float, ...] = (0.5, 0.95)
+    """Shares of the budget at which the law is fitted to the trajectories; at the last one they come to rest."""
+    law_iterations: int = 60
+    """L-BFGS iterations of each stage of the fit."""
+    law_steps: int = 48
+    """RK4 steps over the observed window."""
+    law_lengths: tuple[float, ...] = (0.15, 0.4, 1.0)
+    """Shares of the observed window that the stretches span which the law is fitted to, one entry a stage."""
 
     plane_lr: float = 2e-2
     """Learning rate of the feature planes."""
@@ -130,4 +154,4 @@ class FastConfig:
     """Weight of the trajectories' squared third differences."""
 
 
-PRESETS: dict[str, Any] = {"paper": PaperConfig()}
+PRESETS: dict[str, Any] = {"fast": FastConfig(), "paper": PaperConfig()}

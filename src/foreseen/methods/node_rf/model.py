@@ -6,9 +6,12 @@ from importlib import import_module
 from typing import Any
 
 from foreseen.methods.base import Method, SceneInfo
-from foreseen.methods.node_rf.config import PaperConfig
+from foreseen.methods.node_rf.config import FastConfig, PaperConfig
 
-CLASSES: dict[type, str] = {PaperConfig: "foreseen.methods.node_rf.paper:PaperNodeRF"}
+CLASSES: dict[type, str] = {
+    FastConfig: "foreseen.methods.node_rf.fast:FastNodeRF",
+    PaperConfig: "foreseen.methods.node_rf.paper:PaperNodeRF",
+}
 """Config type -> "module:class", imported when it is built."""
 
 

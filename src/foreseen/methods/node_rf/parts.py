@@ -1,0 +1,98 @@
+"""What moves in the `fast` preset: rigid parts with fields at rest in their frames, or one latent number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.methods.node_rf.config import FastConfig
+from foreseen.nn.plane_field import PlaneField
+from foreseen.nn.planes import FeaturePlanes
+from foreseen.nn.splines import UniformBSpline
+
+SPACE = ((0, 1), (0, 2), (1, 2))
+LATENT = ((0, 3), (1, 3), (2, 3))
+CONDITION = 9
+"""What a colour may depend on: the view direction, and two axes of the world, all in the part's frame. The axes let
+light that comes from one side stay there while the part turns."""
+
+
+@dataclass(frozen=True)
+class PartsState:
+    """Where the K parts are. Leading axes are times.
+
+    Attributes:
+        centres: `[..., K, 3]`, in the space of the rays.
+        turns: `[..., K, 3]` rotation vectors [rad].
+        latent: `[..., 1]` in -1..1: what the field outside the parts depends on; constant where there are parts.
+    """
+
+    centres: Tensor
+    turns: Tensor
+    latent: Tensor
+
+
+class Parts(nn.Module):
+    """K rigid parts: trajectories over the observed window (unit time), box sizes, and their fields.
+
+    Without parts (K = 0) the motion is `latent`, a number that runs through the window, evenly at first.
+    """
+
+    halves: Tensor
+
+    def __init__(self, count: int, config: FastConfig, controls: int) -> None:
+        super().__init__()
+        self.count = count
+        self.spline = UniformBSpline(controls)
+        self.centres = nn.Parameter(torch.zeros(controls, count, 3))
+        self.turns = nn.Parameter(torch.zeros(controls, count, 3))
+        # The spline reproduces straight lines: these controls give u = 2 t - 1.
+        line = (torch.arange(controls) - 1.0) / (controls - 3) * 2 - 1
+        self.latent = nn.Parameter((line if count == 0 else torch.zeros(controls))[:, None])
+        self.register_buffer("halves", torch.ones(count, 3))
+        planes = FeaturePlanes(SPACE, tuple((n,) * 3 for n in config.part_resolutions), config.channels, max(count, 1))
+        self.field = PlaneField(planes, CONDITION, config.width)
+
+    def at(self, basis: Tensor) -> PartsState:
+        """The poses under spline weights `basis` `[T, controls]`."""
+        centres = torch.einsum("tc,ckd->tkd", basis, self.centres)
+        return PartsState(centres, torch.einsum("tc,ckd->tkd", basis, self.turns), basis @ self.latent)
+
+    def numbers(self, basis: Tensor) -> Tensor:
+        """What the law of motion is about, `[T, P]` float64: the parts' centres in mean half sizes of their boxes, and
+        rotation vectors; or the latent number."""
+        state = self.at(basis)
+        if self.count == 0:
+            return state.latent.double()
+        scaled = state.centres / self.halves.mean(-1)[None, :, None]
+        return torch.cat([scaled, state.turns], dim=-1).flatten(1).double()
+
+    def from_numbers(self, numbers: Tensor) -> PartsState:
+        """The inverse of `numbers`, without the basis."""
+        if self.count == 0:
+            empty = numbers.new_zeros(len(numbers), 0, 3, dtype=torch.float32)
+            return PartsState(empty, empty, numbers.float().clamp(-1, 1))
+        centres, turns = numbers.float().unflatten(-1, (self.count, 6)).split(3, dim=-1)
+        latent = torch.zeros(len(numbers), 1)
+        return PartsState(centres * self.halves.mean(-1)[:, None], turns, latent)
+
+    def jerk(self) -> Tensor:
+        """Mean squared third difference of the control points, in boxes and in radians."""
+        if self.count == 0:
+            return self.latent.diff(n=3, dim=0).square().mean()
+        scaled = torch.cat([self.centres / self.halves.mean(-1)[None, :, None], self.turns], dim=-1)
+        return scaled.diff(n=3, dim=0).square().mean()
+
+
+def surroundings(config: FastConfig, changes: bool) -> PlaneField:
+    """The field outside the parts: at rest, or a function of the latent number too."""
+    if not changes:
+        planes = FeaturePlanes(SPACE, tuple((n,) * 3 for n in config.static_resolutions), config.channels)
+    else:
+        nodes = tuple(
+            (n, n, n, max(4, n // config.nodes_per_latent_node)) for n in config.static_resolutions
+        )
+        planes = FeaturePlanes(SPACE + LATENT, nodes, config.channels, unit_axes=(3,))
+    return PlaneField(planes, CONDITION, config.width, initial=0.1)
