@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from foreseen.data.splits import Splits
 from PIL import Image
 
+from foreseen.data.splits import Splits
 from foreseen.data.types import Dataset, Frame, Sequence, Truth
 from foreseen.geometry.cameras import Camera
 from foreseen.render import ImageResult
@@ -72,25 +72,15 @@ def truth() -> Truth:
     return Truth(times, ("square",), positions, velocities, "straight on", {})
 
 
-def make_dataset(
-    folder: Path, *, masks: bool = True, backgrounds: bool = True, with_truth: bool = True
-) -> Dataset:
+def make_dataset(folder: Path, *, masks: bool = True, backgrounds: bool = True, with_truth: bool = True) -> Dataset:
     """The data set; frames of both cameras at every step."""
     frames = []
     for step in range(STEPS):
         for name in CAMERAS:
             image = _save(folder / "images" / f"{name}_{step}.png", picture(name, step))
-            mask = (
-                _save(folder / "masks" / f"{name}_{step}.png", block(name, step).to(torch.uint8))
-                if masks
-                else None
-            )
+            mask = _save(folder / "masks" / f"{name}_{step}.png", block(name, step).to(torch.uint8)) if masks else None
             frames.append(Frame("slide", camera(name), name, step * DT, image, mask_path=mask))
-    paths = (
-        {name: _save(folder / "backgrounds" / f"{name}.png", wall()) for name in CAMERAS}
-        if backgrounds
-        else {}
-    )
+    paths = {name: _save(folder / "backgrounds" / f"{name}.png", wall()) for name in CAMERAS} if backgrounds else {}
     sequence = Sequence("slide", tuple(frames), truth() if with_truth else None, background_paths=paths)
     bounds = torch.tensor([[-2.0, -2.0, 0.0], [2.0, 2.0, 5.0]])
     return Dataset(folder, "slide", "test", (sequence,), (1.0, 1.0, 1.0), 0.1, 10.0, bounds, time_unit="s")
@@ -111,9 +101,10 @@ class PretendRun:
             name = "forecast" if late else "novel-view" if frame.camera_id == "right" else "train"
             frames[name].append(frame)
         kept = {name: tuple(found) for name, found in frames.items()}
-        self._splits = Splits(kept, OBSERVED_UNTIL, "abc123", "the first 8 of 12 steps are observed")
+        # The window ends between two frames, as it may.
+        self._splits = Splits(kept, OBSERVED_UNTIL + DT / 2, "abc123", "the first 8 of 12 steps are observed")
         source = DataSource(str(dataset.path), "test", 1, None, dataset.background, WIDTH, HEIGHT)
-        record = SplitRecord("abc123", OBSERVED_UNTIL, self._splits.protocol)
+        record = SplitRecord("abc123", OBSERVED_UNTIL + DT / 2, self._splits.protocol)
         self.config = RunConfig(
             1, "0.1.0", "c0ffee", "node-rf", "fast", 3, "fp32", source, record, None, describe_machine(), None
         )  # fmt: skip

@@ -41,9 +41,7 @@ def test_baselines_can_be_left_out(run: PretendRun) -> None:
         (["--max-frame", "3"], "has no option '--max-frame': did you mean '--max-frames'?"),
     ],
 )
-def test_errors_are_one_line(
-    run: PretendRun, words: list[str], line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_are_one_line(run: PretendRun, words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["evaluate", str(run.path), *words])
     assert end.value.code == 2

@@ -74,9 +74,7 @@ def test_paths_and_sizes(run: PretendRun, tmp_path: Path) -> None:
         (["--out", "clip.gif"], "clip.gif: a clip is an .mp4 or a folder of PNGs"),
     ],
 )
-def test_errors_are_one_line(
-    run: PretendRun, words: list[str], line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_are_one_line(run: PretendRun, words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["render", str(run.path), *words])
     assert end.value.code == 2

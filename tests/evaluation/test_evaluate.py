@@ -55,7 +55,8 @@ def test_the_protocol_says_what_the_numbers_depend_on(dataset: Dataset, tmp_path
     protocol = evaluate_run(PretendRun(tmp_path, dataset), splits=["forecast"], max_frames=2)["protocol"]
     assert protocol["split_hash"] == "abc123"
     assert protocol["sentence"] == "the first 8 of 12 steps are observed"
-    assert protocol["observed_until"] == pytest.approx(OBSERVED_UNTIL)
+    assert protocol["observed_until"] == pytest.approx(OBSERVED_UNTIL + 0.05)
+    assert protocol["last_observed"] == pytest.approx(OBSERVED_UNTIL)
     assert protocol["moving_part"] == "instance masks"
     assert protocol["lpips"] == "not computed: no --lpips-weights given"
     assert (protocol["max_frames"], protocol["downscale"], protocol["time_unit"]) == (2, 1, "s")
@@ -132,7 +133,7 @@ def test_a_split_is_thinned_evenly_and_cut(dataset: Dataset, tmp_path: Path) -> 
 def test_horizon_is_written_with_every_contestant(dataset: Dataset, tmp_path: Path) -> None:
     evaluate_run(PretendRun(tmp_path, dataset, drift=-1))
     horizon = json.loads((tmp_path / "horizon.json").read_text())
-    assert horizon["observed_until"] == pytest.approx(OBSERVED_UNTIL)
+    assert horizon["last_observed"] == pytest.approx(OBSERVED_UNTIL)
     curves = horizon["metrics"]["mask_iou"]["curves"]
     assert set(curves) == {"node-rf", "last-frame", "nearest-frame", "constant-velocity", "ceiling"}
     assert [after for after, _ in curves["node-rf"]] == pytest.approx([DT * k for k in range(1, LATE + 1)])

@@ -98,12 +98,10 @@ def test_side_by_side_shows_truth_forecast_and_difference(run: PretendRun, tmp_p
     times = [0.2, 0.8, 2.0]
     shots = plan_shots(run, "train:left", times, with_truth=True)
     told: list[float] = []
-    out = write_clip(
-        run, shots, tmp_path / "clip", channel="side-by-side", progress=lambda s, _: told.append(s)
-    )
+    out = write_clip(run, shots, tmp_path / "clip", channel="side-by-side", progress=lambda s, _: told.append(s))
     frames = [np.asarray(Image.open(p)) for p in sorted(out.iterdir())]
     assert len(frames) == 3 and told[-1] == 1.0
-    line = Timeline(0.2, 2.0, OBSERVED_UNTIL, "s")
+    line = Timeline(0.2, 2.0, OBSERVED_UNTIL + DT / 2, "s")
     truth, rendered = picture("left", 8), run.render(shots[1].camera, 0.8).rgb
     assert not torch.equal(truth, rendered)  # the run has drifted off by then
     panels = [

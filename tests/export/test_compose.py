@@ -51,9 +51,7 @@ def test_small_pictures_are_enlarged_without_blur() -> None:
     assert frame.shape[1] == 400 + 2 * MARGIN
 
 
-@pytest.mark.parametrize(
-    ("time", "seen", "coming"), [(0.5, True, False), (1.0, True, False), (1.5, True, True)]
-)
+@pytest.mark.parametrize(("time", "seen", "coming"), [(0.5, True, False), (1.0, True, False), (1.5, True, True)])
 def test_the_bar_changes_colour_at_the_border(time: float, seen: bool, coming: bool) -> None:
     frame = compose([("", panel(0))], time, LINE)
     bar = frame[240:]

@@ -59,9 +59,7 @@ def render(
     _check(size, downscale, fps, crf)
     loaded = load_run(folder, checkpoint, device=device)
     beside = channel == "side-by-side"
-    shots = plan_shots(
-        loaded, path, when, size=pixels, downscale=downscale, degrees=degrees, with_truth=beside
-    )
+    shots = plan_shots(loaded, path, when, size=pixels, downscale=downscale, degrees=degrees, with_truth=beside)
     target = out or folder / "renders" / f"{path.replace(':', '-')}-{channel}.mp4"
     with progress_bar("render") as progress:
         write_clip(loaded, shots, target, channel=channel, fps=fps, crf=crf, progress=progress)

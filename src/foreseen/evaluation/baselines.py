@@ -5,7 +5,8 @@ Each baseline is built from the observed frames and gives an image for a frame, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,12 +45,13 @@ class Observed:
     Args:
         dataset: where the sequences' truth and background pictures come from.
         frames: the observed frames (the split "train").
-        observed_until: last observed time, in the data set's unit.
+        observed_until: end of the observed window, in the data set's unit.
     """
 
-    def __init__(self, dataset: Dataset, frames: Iterable[Frame], observed_until: float) -> None:
+    def __init__(self, dataset: Dataset, frames: Many[Frame], observed_until: float) -> None:
         self.sequences: Mapping[str, Sequence] = {s.name: s for s in dataset.sequences}
         self.observed_until = observed_until
+        self.last_time = max(f.time for f in frames)
         self._frames: dict[str, dict[str, list[Frame]]] = {}
         for frame in sorted(frames, key=lambda f: f.time):
             self._frames.setdefault(frame.sequence, {}).setdefault(frame.camera_id, []).append(frame)
@@ -139,7 +141,7 @@ def constant_velocity(observed: Observed) -> Baseline:
         if mask is None or background is None:
             return None
         start = _positions_at(sequence.truth, source.time)
-        end = _extrapolated(sequence.truth, observed.observed_until, frame.time)
+        end = _extrapolated(sequence.truth, observed.last_time, frame.time)
         canvas = background.expand(frame.camera.height, frame.camera.width, 3).clone()
         return Prediction(paste_bodies(canvas, source, mask, frame.camera, start, end))
 
@@ -151,9 +153,9 @@ def _positions_at(truth: Truth, time: float) -> Tensor:
     return torch.from_numpy(truth.positions[int(np.abs(truth.times - time).argmin())]).float()
 
 
-def _extrapolated(truth: Truth, observed_until: float, time: float) -> Tensor:
-    """`[B, 3]` at `time`, straight on from the last observed state."""
-    last = max(int(np.searchsorted(truth.times, observed_until + 1e-9, side="right")) - 1, 0)
+def _extrapolated(truth: Truth, last_time: float, time: float) -> Tensor:
+    """`[B, 3]` at `time`, straight on from the state at the last observed time."""
+    last = int(np.abs(truth.times - last_time).argmin())
     step = time - float(truth.times[last])
     return torch.from_numpy(truth.positions[last] + truth.velocities[last] * step).float()
 

@@ -92,10 +92,9 @@ class _Contest:
     def __init__(self, run: Run, splits: Splits, baselines: bool, lpips: LPIPS | None) -> None:
         self.method = run.config.method
         self.lpips = lpips
-        self.observed_until = float(splits.observed_until)
-        self.dataset = run.dataset()
-        self.sequences = {s.name: s for s in self.dataset.sequences}
-        observed = Observed(self.dataset, splits.frames["train"], self.observed_until)
+        self.sequences = {s.name: s for s in run.dataset().sequences}
+        observed = Observed(run.dataset(), splits.frames["train"], float(splits.observed_until))
+        self.last_observed = observed.last_time
         self.predictors: dict[str, Baseline] = {self.method: _renderer(run)}
         if baselines:
             self.predictors |= {name: make(observed) for name, make in BASELINES.items()}
@@ -121,7 +120,7 @@ class _Contest:
     def _summarise(self, table: _Table, name: str) -> dict[str, Any]:
         """A contestant's means; for a baseline that cannot do every frame also the method's on those that it
         can."""
-        summary = summarise([row[1:] for row in table[name]], self.observed_until)
+        summary = summarise([row[1:] for row in table[name]], self.last_observed)
         done, own = {index for index, _, _ in table[name]}, table[self.method]
         if len(done) < len(own):
             same = [scores for index, _, scores in own if index in done]

@@ -30,7 +30,7 @@ def horizon_curves(metrics: dict[str, Any]) -> dict[str, Any]:
     """The curves in the content of `metrics.json`.
 
     Returns:
-        {"split", "time_unit", "observed_until", "metrics": {METRIC: {"label", "better", "curves": {NAME:
+        {"split", "time_unit", "last_observed", "metrics": {METRIC: {"label", "better", "curves": {NAME:
         [[after, value], ...]}}}}; NAME is the method, a baseline, or "ceiling".
     """
     summaries = {metrics["method"]: metrics["splits"].get(SPLIT, {})}
@@ -50,7 +50,7 @@ def horizon_curves(metrics: dict[str, Any]) -> dict[str, Any]:
     return {
         "split": SPLIT,
         "time_unit": protocol["time_unit"],
-        "observed_until": protocol["observed_until"],
+        "last_observed": protocol["last_observed"],
         "metrics": curves,
     }
 

@@ -37,6 +37,7 @@ def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict
         "split_hash": splits.hash,
         "sentence": splits.protocol,
         "observed_until": float(splits.observed_until),
+        "last_observed": max(f.time for f in splits.frames["train"]),
         "time_unit": dataset.time_unit,
         "background": list(dataset.background),
         "downscale": data.downscale,

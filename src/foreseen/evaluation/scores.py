@@ -124,7 +124,7 @@ def partly_defined(many: Sequence[Mapping[str, float | None]]) -> dict[str, int]
     return {name: n for name, n in counts.items() if 0 < n < len(many)}
 
 
-def summarise(many: Iterable[tuple[float, Scores]], observed_until: float) -> dict[str, Any]:
+def summarise(many: Iterable[tuple[float, Scores]], last_observed: float) -> dict[str, Any]:
     """(time, scores) of the frames of a split -> its entry in `metrics.json`: count, means, and means by
     time."""
     pairs = sorted(many, key=lambda pair: pair[0])
@@ -132,7 +132,7 @@ def summarise(many: Iterable[tuple[float, Scores]], observed_until: float) -> di
     by_time = []
     for time in sorted({t for t, _ in pairs}):
         group = [s for t, s in pairs if t == time]
-        by_time.append({"time": time, "after": time - observed_until, "count": len(group), **mean_scores(group)})
+        by_time.append({"time": time, "after": time - last_observed, "count": len(group), **mean_scores(group)})
     summary: dict[str, Any] = {"count": len(pairs), **mean_scores(scores)}
     if partly := partly_defined(scores):
         summary["defined_on"] = partly

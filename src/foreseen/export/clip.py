@@ -128,9 +128,7 @@ def colour_depth(depths: Sequence[Tensor], opacities: Sequence[Tensor]) -> Itera
     from matplotlib import colormaps
 
     colours = colormaps[DEPTH_COLOURS]
-    seen = np.concatenate(
-        [d[o >= SEEN * 255].float().numpy().ravel()[::7] for d, o in zip(depths, opacities)]
-    )
+    seen = np.concatenate([d[o >= SEEN * 255].float().numpy().ravel()[::7] for d, o in zip(depths, opacities)])
     low, high = np.percentile(seen, [1, 99]) if seen.size else (0.0, 1.0)
     for depth, opacity in zip(depths, opacities):
         level = (depth.float().numpy() - low) / max(high - low, 1e-6)

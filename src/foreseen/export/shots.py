@@ -100,14 +100,10 @@ def plan_shots(
     if kind not in KINDS or bool(colon) != (kind == "train"):
         raise UserError(f"unknown path '{path}': {suggest(path, PATHS)}")
     if with_truth and kind not in ("train", "fixed"):
-        raise UserError(
-            f"--channel side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not {path}."
-        )
+        raise UserError(f"--channel side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not {path}.")
     frames = observed_frames(run)
     times = default_times(frames) if times is None else list(times)
-    seen = sorted(
-        (f for f in run.splits().frames["train"] if f.sequence == frames[0].sequence), key=lambda f: f.time
-    )
+    seen = sorted((f for f in run.splits().frames["train"] if f.sequence == frames[0].sequence), key=lambda f: f.time)
     if kind in ("train", "fixed"):
         camera_id = _known_camera(camera_id, frames) if kind == "train" else seen[0].camera_id
         own = [f for f in frames if f.camera_id == camera_id]
@@ -129,9 +125,7 @@ def _moving(kind: str, seen: Sequence[Frame], count: int, degrees: float) -> lis
 def _known_camera(camera_id: str, frames: Sequence[Frame]) -> str:
     known = {f.camera_id for f in frames}
     if camera_id not in known:
-        raise UserError(
-            f"--path train:{camera_id}: the data has no camera '{camera_id}': {suggest(camera_id, known)}"
-        )
+        raise UserError(f"--path train:{camera_id}: the data has no camera '{camera_id}': {suggest(camera_id, known)}")
     return camera_id
 
 

@@ -50,13 +50,10 @@ class VideoWriter:
                 raise UserError(f"{self.path} is a folder: give another --out.")
         elif self.path.suffix:
             raise UserError(
-                f"{self.path}: a clip is an .mp4 or a folder of PNGs; end the name in .mp4, or in nothing for"
-                " a folder."
+                f"{self.path}: a clip is an .mp4 or a folder of PNGs; end the name in .mp4, or in nothing for a folder."
             )
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(
-                f"{self.path} exists and is not an empty folder: give another --out or remove it first."
-            )
+            raise UserError(f"{self.path} exists and is not an empty folder: give another --out or remove it first.")
 
     def __enter__(self) -> VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,9 +94,7 @@ class VideoWriter:
         if self._stream is None:
             self._open(frame.shape[1], frame.shape[0])
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = picture.reformat(
-            format="yuv420p", dst_colorspace=_BT709, src_color_range=2, dst_color_range=1
-        )
+        picture = picture.reformat(format="yuv420p", dst_colorspace=_BT709, src_color_range=2, dst_color_range=1)
         picture.pts = self.count
         self._container.mux(self._stream.encode(picture))
 
@@ -108,9 +103,7 @@ class VideoWriter:
 
         self._container = av.open(str(self._folder / "clip.mp4"), "w", options={"movflags": "+faststart"})
         rate = Fraction(self.fps).limit_denominator(1001)
-        stream = self._container.add_stream(
-            "libx264", rate=rate, options={"crf": str(self.crf), "preset": "medium"}
-        )
+        stream = self._container.add_stream("libx264", rate=rate, options={"crf": str(self.crf), "preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
