@@ -68,7 +68,8 @@ class BatchSpec:
         foreground: share of the rays drawn where something is seen or moves (alpha, or difference from the camera's
             median picture); the rest is uniform.
         centre_crop_steps: for that many first steps rays come from the central half of the image.
-        time_indices: draw only from frames whose index into `SceneInfo.times[sequence]` is one of these; None means all.
+        time_indices: draw only from frames whose index into `SceneInfo.times[sequence]` is one of these; None means
+        all.
     """
 
     kind: Literal["rays"] = "rays"
@@ -204,5 +205,5 @@ class MethodEntry:
         return self._load(self.target)
 
     def load_presets(self) -> dict[str, Any]:
-        """Preset name -> config (a frozen dataclass; presets may differ in type). "fast" is there and is the default."""
-        return self._load(self.presets)
+        """Preset name -> config (a frozen dataclass; presets may differ in type). "fast" is there and is the
+        default.""" return self._load(self.presets)

@@ -20,7 +20,8 @@ class OccupancyGrid(nn.Module):
 
     Args:
         threshold: a density up to this counts as empty.
-        initial: cached density of a cell that was never looked at; above the threshold, so that all is sampled at first.
+        initial: cached density of a cell that was never looked at; above the threshold, so that all is sampled at
+        first.
     """
 
     density: Tensor

@@ -50,4 +50,48 @@ class PaperConfig:
     """Learning rate at the end of the budget; it falls exponentially."""
 
 
-PRESETS: dict[str, Any] = {"paper": PaperConfig()}
+@dataclass(frozen=True)
+class FastConfig:
+    """The same idea on a compact canonical field, with the parts of the other fast presets."""
+
+    rays: int = 4096
+    """Rays a step at most, from all training frames."""
+    samples: int = 65_536
+    """Samples a step is to have; the number of rays follows from it."""
+    foreground: float = 0.7
+    """Share of the rays that is drawn where something is seen or moves."""
+
+    resolutions: tuple[int, ...] = (64, 192)
+    """Nodes along each axis of the canonical field's planes, one entry a scale."""
+    channels: int = 16
+    """Features of a scale."""
+    width: int = 64
+    """Hidden units of all networks."""
+    deformation_layers: int = 3
+    """Hidden layers of the deformation network."""
+    position_levels: int = 5
+    """Octaves of the position's encoding, for the deformation."""
+    time_levels: int = 4
+    """Octaves of the time's encoding."""
+    ladder: int = 256
+    """Steps of a ray across the scene."""
+    cells: int = 48
+    """Cells along each axis of an occupancy grid."""
+    time_boxes: int = 16
+    """Occupancy grids along the observed window."""
+    refresh_every: int = 16
+    """Steps between refreshes of the occupancy grids."""
+    refresh_share: float = 0.03
+    """Share of all cells that a refresh looks at; four times as many in the first 256 steps."""
+
+    plane_lr: float = 2e-2
+    """Learning rate of the feature planes."""
+    network_lr: float = 1e-3
+    """Learning rate of the networks."""
+    lr_decay: float = 0.05
+    """Learning rates at the end of the budget as a share of the first."""
+    empty_weight: float = 1e-2
+    """Weight of the opacity along rays that saw the plain background."""
+
+
+PRESETS: dict[str, Any] = {"fast": FastConfig(), "paper": PaperConfig()}

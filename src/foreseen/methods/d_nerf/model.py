@@ -6,9 +6,12 @@ from importlib import import_module
 from typing import Any
 
 from foreseen.methods.base import Method, SceneInfo
-from foreseen.methods.d_nerf.config import PaperConfig
+from foreseen.methods.d_nerf.config import FastConfig, PaperConfig
 
-CLASSES: dict[type, str] = {PaperConfig: "foreseen.methods.d_nerf.paper:PaperDNeRF"}
+CLASSES: dict[type, str] = {
+    FastConfig: "foreseen.methods.d_nerf.fast:FastDNeRF",
+    PaperConfig: "foreseen.methods.d_nerf.paper:PaperDNeRF",
+}
 """Config type -> "module:class", imported when it is built."""
 
 

@@ -46,8 +46,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Hull:
-    """The moving matter of one window of time: `points [P, 3]`, and the connected piece of each, `labels [P]` (0, 1, ...;
-    pieces of fewer than `MIN_CELLS` cells are left out)."""
+    """The moving matter of one window of time: `points [P, 3]`, and the connected piece of each, `labels [P]` (0, 1,
+    ...; pieces of fewer than `MIN_CELLS` cells are left out)."""
 
     time: float
     points: np.ndarray
@@ -82,7 +82,12 @@ class Findings:
 
 
 def explore(
-    views: list[View], bounds: np.ndarray, background: tuple[float, float, float], controls: int, cells: int, most: int = 8
+    views: list[View],
+    bounds: np.ndarray,
+    background: tuple[float, float, float],
+    controls: int,
+    cells: int,
+    most: int = 8,
 ) -> Findings:
     """What can be told before training; without silhouettes there are no parts, and anything may be anywhere.
 
@@ -128,7 +133,9 @@ def find_parts(views: list[View], masks: Silhouettes, bounds: np.ndarray, contro
     return refine(views, masks, tracks, controls, bounds)
 
 
-def silhouettes(views: list[View], background: tuple[float, float, float], threshold: float = 0.04) -> Silhouettes | None:
+def silhouettes(
+    views: list[View], background: tuple[float, float, float], threshold: float = 0.04
+) -> Silhouettes | None:
     """What moves in each view, or None where it cannot be told."""
     groups: dict[bytes, list[int]] = {}
     for i, v in enumerate(views):
@@ -167,8 +174,8 @@ def windows(views: list[View]) -> list[list[int]]:
 
 
 def carve(window: list[int], views: list[View], masks: Silhouettes, bounds: np.ndarray) -> Hull:
-    """The cells that every view of the window sees move (silhouettes grown by a pixel), save where something at rest may
-    stand before them; at least `MIN_VIEWS` views, or all where there are fewer."""
+    """The cells that every view of the window sees move (silhouettes grown by a pixel), save where something at rest
+    may stand before them; at least `MIN_VIEWS` views, or all where there are fewer."""
     grid = _grid(bounds, HULL_CELLS)
     points = torch.from_numpy(grid.astype(np.float32))
     alive = np.arange(len(points))
@@ -240,7 +247,12 @@ def track(hulls: list[Hull], extent: float, most: int) -> list[Track]:
         found.append(tracks)
     joined = []
     for ahead, behind in zip(*found):
-        whole = Track(*([*getattr(behind, f)[:0:-1], *getattr(ahead, f)] for f in ("times", "centres", "axes", "elongations", "sizes")))
+        whole = Track(
+            *(
+                [*getattr(behind, f)[:0:-1], *getattr(ahead, f)]
+                for f in ("times", "centres", "axes", "elongations", "sizes")
+            )
+        )
         if len(whole.times) >= len(hulls) / 3:
             joined.append(whole)
     return joined
@@ -295,8 +307,8 @@ def _owners(tracks: list[Track], hull: Hull, extent: float) -> np.ndarray:
 
 
 def fit_spline(times: np.ndarray, values: np.ndarray, controls: int, smooth: float = 1e-3) -> np.ndarray:
-    """Control points `[n, D]` of the least-squares B-spline through `values` `[T, D]`; gaps are bridged with little jerk."""
-    basis = UniformBSpline(controls).basis(torch.from_numpy(times)).numpy()
+    """Control points `[n, D]` of the least-squares B-spline through `values` `[T, D]`; gaps are bridged with little
+    jerk.""" basis = UniformBSpline(controls).basis(torch.from_numpy(times)).numpy()
     jerk = np.diff(np.eye(controls), 3, axis=0) * smooth**0.5 * 10
     still = np.diff(np.eye(controls), 2, axis=0) * 1e-3
     left = np.concatenate([basis, jerk, still])
@@ -314,7 +326,9 @@ def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls:
     centres = [fit_spline(np.array(t.times), np.array(t.centres), controls) for t in tracks]
     radii = np.array([1.5 * float(np.median(t.sizes)) for t in tracks])
     for _ in range(4):
-        sightings = [_assign(v, m, np.stack([b @ c for c in centres]), radii) for v, m, b in zip(views, masks.moving, basis)]
+        sightings = [
+            _assign(v, m, np.stack([b @ c for c in centres]), radii) for v, m, b in zip(views, masks.moving, basis)
+        ]
         for k in range(len(tracks)):
             rows = [(b, s[k]) for b, s in zip(basis, sightings) if k in s]
             centres[k] = np.clip(_meet_rays(rows, centres[k]), 1.5 * bounds[0], 1.5 * bounds[1])
@@ -334,8 +348,8 @@ class Sighting:
 
 
 def _assign(view: View, mask: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> dict[int, Sighting]:
-    """part -> what this view saw of it. Parts that overlap another in the picture, or touch its border, are left out."""
-    camera = view.camera
+    """part -> what this view saw of it. Parts that overlap another in the picture, or touch its border, are left
+    out.""" camera = view.camera
     pixels, depth = (x.numpy() for x in camera.project(torch.from_numpy(centres).float()))
     rows, cols = np.nonzero(mask)
     points = np.stack([cols + 0.5, rows + 0.5], -1)
@@ -353,7 +367,9 @@ def _assign(view: View, mask: np.ndarray, centres: np.ndarray, radii: np.ndarray
             continue
         ray = camera.rays(torch.from_numpy(mine.mean(0)).float())
         extent = np.linalg.norm(mine - mine.mean(0), axis=-1).max() + 0.5
-        found[k] = Sighting(ray.origins.numpy(), ray.directions.numpy(), float(extent * depth[k] / camera.fx), float(depth[k]))
+        found[k] = Sighting(
+            ray.origins.numpy(), ray.directions.numpy(), float(extent * depth[k] / camera.fx), float(depth[k])
+        )
     return found
 
 

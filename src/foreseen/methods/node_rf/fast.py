@@ -16,6 +16,7 @@ from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.discovery import View, explore
 from foreseen.methods.node_rf.law import Motion
 from foreseen.methods.node_rf.parts import Parts, PartsState, surroundings
+from foreseen.methods.packed import SampleBudget, packed_losses
 from foreseen.nn.splines import UniformBSpline
 from foreseen.render import render_rays
 from foreseen.render.occupancy import OccupancyGrid
@@ -33,7 +34,6 @@ class FastNodeRF(Method):
     basis: Tensor
     middle: Tensor
     extent: Tensor
-    samples_per_ray: Tensor
     law_stage: Tensor
 
     def __init__(self, config: FastConfig, info: SceneInfo) -> None:
@@ -48,7 +48,7 @@ class FastNodeRF(Method):
         self.controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
         self.register_buffer("basis", self._basis((times - self.start) / self.window))
         self.register_buffer("law_stage", torch.tensor(0))
-        self.register_buffer("samples_per_ray", torch.tensor(100.0))
+        self.budget = SampleBudget(config.samples, config.rays)
         self.set_parts(torch.zeros(0, 3))
 
     def set_parts(self, halves: Tensor) -> None:
@@ -152,8 +152,8 @@ class FastNodeRF(Method):
         )
 
     def _cells(self, state: PartsState) -> Tensor:
-        """`[R, K + 1]` each part has its own occupancy grid; a changing scene has one for each stretch of the latent."""
-        if self.parts.count:
+        """`[R, K + 1]` each part has its own occupancy grid; a changing scene has one for each stretch of the
+        latent.""" if self.parts.count:
             return torch.arange(self.parts.count + 1).expand(len(state.latent), -1)
         boxes = self.config.latent_boxes
         return ((state.latent.detach() + 1) / 2 * boxes).long().clamp(0, boxes - 1)
@@ -187,22 +187,14 @@ class FastNodeRF(Method):
         del step
         scene = self.compose(self.parts.at(self.basis[batch.time_indices]))
         result = render_rays(scene, batch.rays, stratified=True)
-        self.samples_per_ray.lerp_(torch.tensor(result.samples / len(batch.times)), 0.1)
-        error = (result.rgb - batch.colors).square().mean()
-        plain = ((batch.colors - torch.tensor(self.info.background)).abs().amax(-1) < 0.01).float()
-        return {
-            "color": error,
-            "empty": self.config.empty_weight * (result.opacity * plain).mean(),
-            "jerk": self.config.jerk_weight * self.parts.jerk(),
-            "_mse": error.detach(),
-        }
+        self.budget.note(result)
+        terms = packed_losses(result, batch, self.info.background, self.config.empty_weight)
+        return {**terms, "jerk": self.config.jerk_weight * self.parts.jerk()}
 
     def batch_spec(self, step: int) -> BatchSpec:
         """As many rays as the step's budget of samples allows: many once empty space is known."""
         del step
-        c = self.config
-        rays = int(min(c.rays, max(c.samples / float(self.samples_per_ray), c.rays // 8)))
-        return replace(self.batch, rays=rays)
+        return replace(self.batch, rays=self.budget.rays())
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """Planes, networks, and the trajectories, which rest once the law was fitted to them for the last time."""
@@ -212,7 +204,11 @@ class FastNodeRF(Method):
         fields = (self.surroundings, self.parts.field)
         return [
             {"name": "planes", "params": [f.planes.data for f in fields], "lr": c.plane_lr * decay},
-            {"name": "networks", "params": [p for f in fields for p in f.network_parameters()], "lr": c.network_lr * decay},
+            {
+                "name": "networks",
+                "params": [p for f in fields for p in f.network_parameters()],
+                "lr": c.network_lr * decay,
+            },
             {"name": "centres", "params": [self.parts.centres], "lr": c.centre_lr * radius * moves},
             {"name": "turns", "params": [self.parts.turns, self.parts.latent], "lr": c.turn_lr * moves},
         ]

@@ -1,6 +1,7 @@
 """The law of motion of the `fast` preset: a second-order neural ODE on few coordinates, fitted to trajectories.
 
-The parts' poses over the observed window trace a curve. `Coordinates` finds few numbers q that tell where the parts are; `Law` is a neural ODE q'' = f(q, q'); `fit` finds both the law and the states it starts from by multiple
+The parts' poses over the observed window trace a curve. `Coordinates` finds few numbers q that tell where the parts
+are; `Law` is a neural ODE q'' = f(q, q'); `fit` finds both the law and the states it starts from by multiple
 shooting (Bock and Plitt 1984): short stretches first, longer ones as the law gets better.
 """
 
@@ -24,8 +25,10 @@ class Coordinates(nn.Module):
     """Few numbers q `[..., d]` for poses p `[..., P]`, and back.
 
     Where one number tells the poses (a swing), q is the length of the arc that they trace: in it the law of a body
-    without drag is a force alone, whatever the arc's shape. Else q are principal components. The first has unit variance
-    over the fitted poses, and the others its scale. `used` says how many of the d = `most` are alive; the others are zero.
+    without drag is a force alone, whatever the arc's shape. Else q are principal components. The first has unit
+    variance over the fitted poses, and the others its scale. `used` says how many of the d = `most` are alive; the
+    others are
+    zero.
     """
 
     mean: Tensor

@@ -91,8 +91,6 @@ def surroundings(config: FastConfig, changes: bool) -> PlaneField:
     if not changes:
         planes = FeaturePlanes(SPACE, tuple((n,) * 3 for n in config.static_resolutions), config.channels)
     else:
-        nodes = tuple(
-            (n, n, n, max(4, n // config.nodes_per_latent_node)) for n in config.static_resolutions
-        )
+        nodes = tuple((n, n, n, max(4, n // config.nodes_per_latent_node)) for n in config.static_resolutions)
         planes = FeaturePlanes(SPACE + LATENT, nodes, config.channels, unit_axes=(3,))
     return PlaneField(planes, CONDITION, config.width, initial=0.1)

@@ -1,0 +1,144 @@
+"""D-NeRF, preset `fast`: the deformation network in front of a canonical field on feature planes, packed rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.errors import UserError
+from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.d_nerf.config import FastConfig
+from foreseen.methods.d_nerf.paper import TimeState
+from foreseen.methods.packed import SampleBudget, packed_losses
+from foreseen.nn.encodings import PositionalEncoding
+from foreseen.nn.mlp import MLP
+from foreseen.nn.plane_field import PlaneField
+from foreseen.nn.planes import FeaturePlanes
+from foreseen.render import render_rays
+from foreseen.render.occupancy import OccupancyGrid
+from foreseen.scenes import ComposedField
+
+SPACE = ((0, 1), (0, 2), (1, 2))
+EMPTY_ALPHA = 0.01
+"""A cell counts as empty when one step through it takes less than this share of the light."""
+
+
+class FastDNeRF(Method):
+    """The state is the time; the canonical field is asked at displaced points. What lies outside the training window
+    is the network's own extrapolation, as in the paper's form.
+
+    The occupancy has one grid for each stretch of time; times outside the window read the nearest one. Raises
+    `UserError` for several sequences.
+    """
+
+    middle: Tensor
+    extent: Tensor
+    origin: Tensor
+
+    def __init__(self, config: FastConfig, info: SceneInfo) -> None:
+        super().__init__()
+        if len(info.times) != 1:
+            raise UserError(
+                f"d-nerf learns one sequence, and the data set has {len(info.times)}: give a folder with one of them."
+            )
+        self.config, self.info = config, info
+        self.batch = BatchSpec(rays=config.rays, foreground=config.foreground)
+        low, high = (torch.tensor(b) for b in info.bounds)
+        self.register_buffer("middle", (low + high) / 2)
+        self.register_buffer("extent", (high - low) / 2)
+        first, last = info.time_range
+        self.register_buffer("origin", torch.tensor(first))
+        self.length = (last - first) or 1.0
+        self.encode_position = PositionalEncoding(config.position_levels, 3)
+        self.encode_time = PositionalEncoding(config.time_levels, 1)
+        inputs = self.encode_position.outputs + self.encode_time.outputs
+        self.deformation = MLP(inputs, 3, width=config.width, layers=config.deformation_layers)
+        with torch.no_grad():
+            self.deformation.output.weight.mul_(0.01)
+            nn.init.zeros_(self.deformation.output.bias)
+        planes = FeaturePlanes(SPACE, tuple((n,) * 3 for n in config.resolutions), config.channels)
+        self.canonical = PlaneField(planes, condition=3, width=config.width, initial=0.1)
+        self.step_length = 2 * float(self.extent.max()) / config.ladder
+        self.occupancy = OccupancyGrid(config.time_boxes, config.cells, threshold=EMPTY_ALPHA / self.step_length)
+        self.budget = SampleBudget(config.samples, config.rays)
+
+    def observe(self, observation: Observation) -> TimeState:
+        """The first training time, which is the canonical one."""
+        del observation
+        return TimeState(self.origin)
+
+    def evolve(self, state: TimeState, times: Tensor) -> TimeState:
+        """`times` themselves."""
+        return TimeState(times.to(state.time))
+
+    def scene(self, state: TimeState) -> ComposedField:
+        """The canonical field as it looks at the state's time."""
+        return self._compose(((state.time - self.origin) / self.length)[None], lambda rays: torch.zeros_like(rays))
+
+    def _displaced(self, local: Tensor, times: Tensor) -> Tensor:
+        """Canonical coordinates `[M, 3]` of points `local` at `times` `[M]` (the window is 0..1); themselves at 0."""
+        encoded = [self.encode_position(local), self.encode_time(torch.pi * times[:, None])]
+        shift = self.deformation(torch.cat(encoded, dim=-1))
+        return local + torch.where(times[:, None] == 0, 0.0, shift)
+
+    def _compose(self, times: Tensor, row_of: Callable[[Tensor], Tensor]) -> ComposedField:
+        """The field whose ray r sees time `times[row_of(r)]`."""
+
+        def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+            del part
+            density, color = self.canonical(self._displaced(local, times[row_of(ray)]), None, view)
+            return density / self.extent.mean(), color
+
+        boxes = self.config.time_boxes
+        rows = len(times)
+        return ComposedField(
+            query=query,
+            rotations=torch.eye(3).expand(rows, 1, 3, 3),
+            centres=self.middle.expand(rows, 1, 3),
+            halves=self.extent[None],
+            cells=(times * boxes).long().clamp(0, boxes - 1)[:, None],
+            grid=self.occupancy.density,
+            threshold=self.occupancy.threshold,
+            step=self.step_length,
+            strides=torch.ones(1, dtype=torch.int64),
+            near=self.info.near,
+            far=self.info.far,
+            background=self.info.background,
+        )
+
+    def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
+        """Squared colour error, and opacity where the plain background was seen."""
+        del step
+        times = (batch.times - self.origin) / self.length
+        result = render_rays(self._compose(times, lambda rays: rays), batch.rays, stratified=True)
+        self.budget.note(result)
+        return packed_losses(result, batch, self.info.background, self.config.empty_weight)
+
+    def batch_spec(self, step: int) -> BatchSpec:
+        """As many rays as the step's budget of samples allows."""
+        del step
+        return replace(self.batch, rays=self.budget.rays())
+
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
+        """Planes, and networks; both rates fall exponentially over the budget."""
+        c, decay = self.config, self.config.lr_decay**progress
+        networks = [*self.canonical.network_parameters(), *self.deformation.parameters()]
+        return [
+            {"name": "planes", "params": [self.canonical.planes.data], "lr": c.plane_lr * decay},
+            {"name": "networks", "params": networks, "lr": c.network_lr * decay},
+        ]
+
+    def before_step(self, step: int, progress: float) -> str | None:
+        """Refreshes the occupancy."""
+        del progress
+        if step and step % self.config.refresh_every == 0:
+            self.occupancy.refresh(self._cached_density, self.config.refresh_share * (4 if step <= 256 else 1))
+        return None
+
+    def _cached_density(self, coords: Tensor, box: Tensor) -> Tensor:
+        times = (box + torch.rand(len(box))) / self.config.time_boxes
+        return self.canonical.density(self._displaced(coords, times))[0] / self.extent.mean()
