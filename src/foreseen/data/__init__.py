@@ -1,0 +1,99 @@
+"""Data sets: one reader a format, the same `Dataset` from each; splits; a writer.
+
+data = load_dataset("data/pendulum")
+splits = make_splits(data, observe_until=0.75)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreseen.data.images import ImageCache
+from foreseen.data.splits import Splits, make_splits
+from foreseen.data.types import Dataset, Frame, Sequence, Truth
+from foreseen.errors import UserError, suggest
+
+__all__ = [
+    "FORMATS",
+    "Dataset",
+    "Frame",
+    "ImageCache",
+    "Sequence",
+    "Splits",
+    "Truth",
+    "find_format",
+    "load_dataset",
+    "make_splits",
+]
+
+FORMATS: dict[str, tuple[str, ...]] = {
+    "nerfstudio": ("transforms.json",),
+    "blender": ("transforms_train.json", "transforms_val.json", "transforms_test.json"),
+    "nrnerf": ("precomputed.json",),
+    "llff": ("poses_bounds.npy",),
+}
+"""Format -> the files that tell it. Each names a module in `foreseen.data.readers`; the first that fits wins."""
+
+
+def load_dataset(
+    path: Path | str,
+    *,
+    format: str | None = None,
+    background: tuple[float, float, float] | None = None,
+    memory_budget_mb: int = 2048,
+) -> Dataset:
+    """Reads a data set. Pictures are looked at only as far as their headers; they are decoded when asked for.
+
+    Args:
+        path: the data set's folder, or the file in it that tells its format. Nothing is ever written there.
+        format: a name of `FORMATS`; None finds out.
+        background: red, green and blue in 0..1 behind transparent pictures; None takes what the data set states,
+            else white.
+        memory_budget_mb: for decoded pictures; beyond it those used least recently are forgotten.
+
+    Raises:
+        UserError: nothing there that is known, or something wrong in it; the message names it and the mend.
+    """
+    folder = _folder(Path(path))
+    name = find_format(folder) if format is None else format
+    if name not in FORMATS:
+        raise UserError(f"unknown data format '{name}': {suggest(name, FORMATS)}")
+    if background is not None and not all(0 <= x <= 1 for x in background):
+        raise UserError(f"background {background}: give red, green and blue from 0 to 1")
+    reader: Any = import_module(f"foreseen.data.readers.{name}")
+    data: Dataset = reader.read(folder, background=background, cache=ImageCache(memory_budget_mb))
+    _check_times(data)
+    return data
+
+
+def find_format(folder: Path) -> str:
+    """The format of what lies in a folder. Raises `UserError` where none is known."""
+    for name, files in FORMATS.items():
+        if any((folder / file).is_file() for file in files):
+            return name
+    if not any(folder.iterdir()):
+        raise UserError(f"{folder} is empty: give the folder of a data set")
+    known = ", ".join(file for files in FORMATS.values() for file in files)
+    raise UserError(f"{folder} holds no data set (none of {known}): give its folder, or name the format")
+
+
+def _folder(path: Path) -> Path:
+    if path.is_file() and any(path.name in files for files in FORMATS.values()):
+        return path.parent
+    if path.is_file():
+        raise UserError(f"{path} is a file: give the folder of a data set")
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: give the folder of a data set")
+    return path
+
+
+def _check_times(data: Dataset) -> None:
+    times = np.array([f.time for f in data.frames])
+    if not np.isfinite(times).all():
+        raise UserError(f"{data.path} has a frame whose time is not finite: correct it")
+    if np.unique(times).size < 2:
+        raise UserError(f"{data.path}: all {times.size} frames have the same time: what moves needs two or more times")

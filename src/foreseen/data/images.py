@@ -140,7 +140,7 @@ def _load_image(path: Path, width: int, height: int, lens: Lens | None) -> np.nd
         values = lens.straighten(values)
     values = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
     if values.shape[-1] == 4:
-        values[..., :3] /= np.maximum(values[..., 3:], 1e-6)
+        values[..., :3] = values[..., :3] / np.maximum(values[..., 3:], 1e-6)
     return values
 
 
@@ -152,9 +152,7 @@ def _pixels(path: Path, picture: Image.Image) -> np.ndarray:
     if picture.mode == "P":
         return np.array(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
     if picture.mode not in _EIGHT_BIT:
-        raise UserError(
-            f"{path} has pixels of type '{picture.mode}', not read here: save it as 8 bit RGB or RGBA"
-        )
+        raise UserError(f"{path} has pixels of type '{picture.mode}', not read here: save it as 8 bit RGB or RGBA")
     return np.array(picture.convert(_EIGHT_BIT[picture.mode]))
 
 
@@ -162,9 +160,7 @@ def _load_mask(path: Path, width: int, height: int, lens: Lens | None) -> np.nda
     picture = _decoded(path)
     check_size(path, picture.size, width, height)
     if picture.mode not in ("1", "L", "P", *_SIXTEEN_BIT):
-        raise UserError(
-            f"{path} has pixels of type '{picture.mode}': a mask of ids has one channel of 8 or 16 bits"
-        )
+        raise UserError(f"{path} has pixels of type '{picture.mode}': a mask of ids has one channel of 8 or 16 bits")
     array = np.array(picture)
     array = array.astype(np.uint8 if array.dtype == bool else np.uint16)
     return _nearest(lens.straighten(array, nearest=True) if lens is not None else array, width, height)

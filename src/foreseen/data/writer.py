@@ -167,9 +167,7 @@ class DatasetWriter:
 
     def _picture(self, relative: str, picture: np.ndarray, camera: Camera | None = None) -> str:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (3, 4):
-            raise ValueError(
-                f"{relative}: a picture is uint8 [H, W, 3 or 4], not {picture.dtype} {picture.shape}"
-            )
+            raise ValueError(f"{relative}: a picture is uint8 [H, W, 3 or 4], not {picture.dtype} {picture.shape}")
         if camera is not None and picture.shape[:2] != (camera.height, camera.width):
             raise ValueError(f"{relative}: {picture.shape[:2]} is not the camera's size")
         Image.fromarray(np.ascontiguousarray(picture)).save(self._place(relative), compress_level=4)

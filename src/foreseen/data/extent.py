@@ -1,0 +1,68 @@
+"""Where the rays of a data set end, for formats that do not say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foreseen.data.types import Frame
+from foreseen.geometry.cameras import Camera
+from foreseen.geometry.paths import look_at_point
+
+NEAREST = 0.05
+"""Smallest near, as a share of the distance to what the cameras look at."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """`near` and `far` along every ray, and the box `bounds` `[2, 3]` between them."""
+
+    near: float
+    far: float
+    bounds: Tensor
+
+    def sentence(self) -> str:
+        """What a reader warns of that had to guess."""
+        low, high = (", ".join(f"{x:.3g}" for x in corner.tolist()) for corner in self.bounds)
+        return (
+            "near, far and bounds are not stated; taken from where the cameras look:"
+            f" near {self.near:.3g}, far {self.far:.3g}, bounds ({low}) to ({high})"
+        )
+
+
+def extent_from_cameras(cameras: Sequence[Camera]) -> Extent:
+    """A cube around the point nearest to all optical axes, as large as the pictures are there.
+
+    Of the cameras' fields of view at that point the 90th percentile counts, so that no single far camera decides.
+    Near is the least distance of a camera from the cube, far the largest to a corner of it. The cameras' own near
+    and far are not looked at.
+    """
+    positions = np.stack([c.position.double().numpy() for c in cameras])
+    forward = np.stack([c.camera_to_world[:3, 2].double().numpy() for c in cameras])
+    guess = _distance_of_origin(positions, forward)
+    # With near = far = guess the look-at point lies that far ahead where the axes leave it open.
+    target = look_at_point([replace(c, near=guess, far=guess) for c in cameras])
+    distances = np.linalg.norm(positions - target, axis=-1)
+    views = np.array([max(c.width / c.fx, c.height / c.fy) / 2 for c in cameras])
+    half = float(np.quantile(distances * views, 0.9))
+    outside = np.maximum(np.abs(positions - target) - half, 0)
+    corners = np.abs(positions - target) + half
+    near = max(float(np.linalg.norm(outside, axis=-1).min()), NEAREST * float(np.median(distances)))
+    far = float(np.linalg.norm(corners, axis=-1).max())
+    bounds = torch.from_numpy(np.stack([target - half, target + half])).float()
+    return Extent(near, far, bounds)
+
+
+def _distance_of_origin(positions: np.ndarray, forward: np.ndarray) -> float:
+    """How far ahead of the cameras the world's origin lies, the usual middle of a scene; 1 where it is behind."""
+    ahead = float(np.median(-(positions * forward).sum(axis=-1)))
+    return ahead if ahead > 1e-6 else 1.0
+
+
+def with_extent(frames: Sequence[Frame], extent: Extent) -> list[Frame]:
+    """The frames with the extent's near and far in their cameras."""
+    return [replace(f, camera=replace(f.camera, near=extent.near, far=extent.far)) for f in frames]

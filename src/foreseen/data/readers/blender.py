@@ -1,0 +1,126 @@
+"""D-NeRF's form of Blender's transforms: transforms_{train,val,test}.json, pictures with alpha, times."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from foreseen.data.extent import extent_from_cameras, with_extent
+from foreseen.data.images import ImageCache
+from foreseen.data.readers.transforms import (
+    PICTURE_ENDINGS,
+    Entry,
+    ascending,
+    camera_names,
+    entries,
+    intrinsics,
+    picture_size,
+    read_document,
+    stated_size,
+)
+from foreseen.data.types import SPLIT_HINTS, Dataset, Frame, Sequence
+from foreseen.errors import UserError
+from foreseen.geometry.cameras import Camera
+
+SEQUENCE = "sequence-0"
+ANGLE_TOLERANCE = 0.01
+MASKS = "masks"
+"""Folder beside the pictures with instance masks of the same names."""
+
+
+def read(path: Path, *, background: tuple[float, float, float] | None, cache: ImageCache) -> Dataset:
+    """One sequence, filmed at the times of all splits. Transparent pictures lie on `background`, or on white.
+
+    Frames of one pose and one set of intrinsics share a `camera_id`. Masks are read from `masks/` beside the
+    pictures. Near, far and bounds are no part of the format: see `extent_from_cameras`.
+
+    Raises:
+        UserError: a file that is absent, broken or of another size; a camera or time that is missing or
+            impossible.
+    """
+    found = _entries(path)
+    on = background or (1.0, 1.0, 1.0)
+    frames = _frames(found, on, cache)
+    extent = extent_from_cameras([f.camera for f in frames])
+    frames = with_extent(frames, extent)
+    frames.sort(key=lambda f: (f.time, f.camera_id))
+    return Dataset(
+        path=path,
+        name=path.resolve().name,
+        format="blender",
+        sequences=(Sequence(SEQUENCE, tuple(frames)),),
+        background=on,
+        near=extent.near,
+        far=extent.far,
+        bounds=extent.bounds,
+        warnings=(*_doubts(found), extent.sentence()),
+    )
+
+
+def _entries(path: Path) -> dict[str, list[Entry]]:
+    """The elements of each split's file."""
+    files = {hint: path / f"transforms_{hint}.json" for hint in SPLIT_HINTS}
+    found = {hint: entries(read_document(file), file) for hint, file in files.items() if file.is_file()}
+    if not found:
+        raise UserError(f"{path} has none of {', '.join(f.name for f in files.values())}: restore them")
+    return found
+
+
+def _frames(found: dict[str, list[Entry]], on: tuple[float, float, float], cache: ImageCache) -> list[Frame]:
+    frames: list[Frame] = []
+    common: tuple[int, int] | None = None
+    for hint, own in found.items():
+        for entry in own:
+            picture, stated = _picture(entry), stated_size(entry)
+            width, height = picture_size(picture, stated or common, entry.where if stated else "the first picture")
+            common = common or (width, height)
+            camera = Camera(entry.pose(), *intrinsics(entry, width, height), width, height, 0.0, 1.0)
+            mask = _mask(picture, width, height)
+            frames.append(
+                Frame(SEQUENCE, camera, "", entry.number("time"), picture, hint, mask, background=on, cache=cache)
+            )
+    names = camera_names(f.camera for f in frames)
+    return [replace(f, camera_id=name) for f, name in zip(frames, names)]
+
+
+def _picture(entry: Entry) -> Path:
+    """The picture's file; the form leaves its ending out."""
+    path = entry.path("file_path")
+    if path is None:
+        raise UserError(f"{entry.where} has no 'file_path': add it")
+    if path.is_file():
+        return path
+    candidates = (path.with_name(path.name + ending) for ending in PICTURE_ENDINGS)
+    named = path.suffix in PICTURE_ENDINGS
+    return next((c for c in candidates if c.is_file()), path if named else path.with_name(path.name + ".png"))
+
+
+def _mask(picture: Path, width: int, height: int) -> Path | None:
+    path = picture.parent / MASKS / f"{picture.stem}.png"
+    if not path.is_file():
+        return None
+    picture_size(path, (width, height), f"its picture {picture.name}")
+    return path
+
+
+def _doubts(found: dict[str, list[Entry]]) -> list[str]:
+    return [*_unsorted(found), *_angles(found)]
+
+
+def _unsorted(found: dict[str, list[Entry]]) -> list[str]:
+    mixed = [hint for hint, own in found.items() if not ascending([entry.number("time") for entry in own])]
+    return [f"times are not in order in transforms_{hint}.json; frames are sorted by time" for hint in mixed]
+
+
+def _angles(found: dict[str, list[Entry]]) -> list[str]:
+    """Frames whose own focal length contradicts the file's field of view."""
+    wrong = total = 0
+    for entry in (e for own in found.values() for e in own):
+        angle, focal, width = entry.get("camera_angle_x"), entry.fields.get("fl_x"), entry.get("w")
+        if angle is None or focal is None or width is None:
+            continue
+        total += 1
+        wrong += abs(0.5 * width / math.tan(0.5 * angle) / focal - 1) > ANGLE_TOLERANCE
+    text = f"camera_angle_x contradicts the own fl_x of {wrong} of {total} frames; fl_x is taken"
+    return [text] if wrong else []

@@ -1,0 +1,259 @@
+"""nerfstudio's transforms.json with times; what our own writer wrote is read back exactly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+
+from foreseen.data.extent import Extent, extent_from_cameras, with_extent
+from foreseen.data.images import ImageCache
+from foreseen.data.lens import Lens
+from foreseen.data.readers.transforms import (
+    Entry,
+    ascending,
+    camera_names,
+    entries,
+    inside,
+    intrinsics,
+    picture_size,
+    read_document,
+    stated_size,
+)
+from foreseen.data.types import SPLIT_HINTS, Dataset, Frame, Sequence, Truth
+from foreseen.data.writer import WRITER_VERSION
+from foreseen.errors import UserError, suggest
+from foreseen.geometry.cameras import Camera
+
+FILE = "transforms.json"
+SEQUENCE = "sequence-0"
+"""Where a foreign file names none."""
+
+PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
+DISTORTION = ("k1", "k2", "p1", "p2", "k3")
+ARRAYS = (".npy", ".npz")
+
+
+def read(path: Path, *, background: tuple[float, float, float] | None, cache: ImageCache) -> Dataset:
+    """All sequences of a transforms.json.
+
+    The block "foreseen" that our writer adds holds units, bounds, sequences and truth. Without it there is one
+    sequence on a white background, whose near, far and bounds follow from the cameras (`extent_from_cameras`).
+    Distortion k1, k2, p1, p2, k3 is taken out when pictures are loaded.
+
+    Raises:
+        UserError: a file that is absent, broken or of another size; a camera or time that is missing or
+            impossible; a lens that is not read.
+    """
+    file = path / FILE
+    document = read_document(file)
+    block = _block(document, file)
+    found = entries(document, file)
+    on = background or _background(block, file)
+    frames = [_frame(entry, _hint(entry), on, cache) for entry in found]
+    frames = _with_camera_names(frames)
+    warnings = [*_ignored(found), *_unsorted(frames)]
+    extent = _stated_extent(block, file)
+    if extent is None:
+        extent = extent_from_cameras([f.camera for f in frames])
+        warnings.append(extent.sentence())
+    return Dataset(
+        path=path,
+        name=str(block.get("name") or path.resolve().name),
+        format="nerfstudio",
+        sequences=_sequences(path, block, with_extent(frames, extent), file),
+        background=on,
+        near=extent.near,
+        far=extent.far,
+        bounds=extent.bounds,
+        time_unit=str(block.get("time_unit", "unknown")),
+        length_unit=str(block.get("length_unit", "scene units")),
+        warnings=tuple(warnings),
+    )
+
+
+def _block(document: dict[str, Any], file: Path) -> dict[str, Any]:
+    """What our writer added; empty in foreign files."""
+    block = document.get("foreseen", {})
+    if not isinstance(block, dict):
+        raise UserError(f"{file}: 'foreseen' is no JSON object: remove it")
+    version = block.get("writer_version", WRITER_VERSION)
+    if version != WRITER_VERSION:
+        raise UserError(
+            f"{file} was written in version {version} of the form, this foreseen reads version {WRITER_VERSION}:"
+            " update foreseen, or write the data set again"
+        )
+    return block
+
+
+def _numbers(block: dict[str, Any], name: str, shape: tuple[int, ...], file: Path) -> np.ndarray | None:
+    """Finite numbers of the block, None where it is silent."""
+    if name not in block:
+        return None
+    try:
+        value = np.array(block[name], dtype=np.float64)
+    except (TypeError, ValueError):
+        value = np.empty(0)
+    if value.shape != shape or not np.isfinite(value).all():
+        kind = " x ".join(map(str, shape)) + " finite numbers" if shape else "a finite number"
+        raise UserError(f"{file}: foreseen.{name} is {json.dumps(block[name])}: give {kind}")
+    return value
+
+
+def _background(block: dict[str, Any], file: Path) -> tuple[float, float, float]:
+    value = _numbers(block, "background", (3,), file)
+    return (1.0, 1.0, 1.0) if value is None else (float(value[0]), float(value[1]), float(value[2]))
+
+
+def _stated_extent(block: dict[str, Any], file: Path) -> Extent | None:
+    near, far = (_numbers(block, name, (), file) for name in ("near", "far"))
+    bounds = _numbers(block, "bounds", (2, 3), file)
+    if near is None or far is None or bounds is None:
+        return None
+    if not 0 <= near < far or not (bounds[0] < bounds[1]).all():
+        raise UserError(f"{file}: foreseen.near, far and bounds: give 0 <= near < far and bounds from low to high")
+    return Extent(float(near), float(far), torch.from_numpy(bounds).float())
+
+
+def _frame(entry: Entry, hint: str | None, background: tuple[float, float, float], cache: ImageCache) -> Frame:
+    image = entry.path("file_path")
+    if image is None:
+        raise UserError(f"{entry.where} has no 'file_path': add it")
+    size = picture_size(image, stated_size(entry), entry.where)
+    lens = _lens(entry, intrinsics(entry, *size), size)
+    camera = Camera(entry.pose(), *(lens.pinhole() if lens else intrinsics(entry, *size)), *size, 0.0, 1.0)
+    mask = entry.path("instance_mask_path")
+    if mask is not None:
+        picture_size(mask, size, f"its picture {image.name}")
+    return Frame(
+        sequence=entry.text("sequence") or SEQUENCE,
+        camera=camera,
+        camera_id=entry.text("camera_id") or "",
+        time=entry.number("time"),
+        image_path=image,
+        split=hint,
+        mask_path=mask,
+        depth_path=_array(entry, "depth_file_path"),
+        flow_path=None if lens else _array(entry, "flow_file_path"),
+        lens=lens,
+        background=background,
+        cache=cache,
+    )
+
+
+def _array(entry: Entry, name: str) -> Path | None:
+    """A file of numbers; pictures of depth have no unit that can be relied on."""
+    path = entry.path(name)
+    if path is None or path.suffix not in ARRAYS:
+        return None
+    if not path.is_file():
+        raise UserError(f"{path} is absent: restore the file or remove '{name}' from {entry.where}")
+    return path
+
+
+def _lens(entry: Entry, focal: tuple[float, float, float, float], size: tuple[int, int]) -> Lens | None:
+    model = entry.get("camera_model") or "OPENCV"
+    if model not in PINHOLES:
+        raise UserError(
+            f"{entry.where}: camera_model '{model}' is not read: undistort the pictures to a pinhole camera first"
+        )
+    k1, k2, p1, p2, k3 = (entry.number(name, 0.0) for name in DISTORTION)
+    for name in ("k4", "k5", "k6"):
+        if entry.number(name, 0.0) != 0:
+            raise UserError(
+                f"{entry.where}: distortion '{name}' is not read: undistort the pictures to a pinhole camera first"
+            )
+    if not any((k1, k2, p1, p2, k3)):
+        return None
+    return Lens(*focal, *size, (k1, k2, p1, p2, k3))
+
+
+def _hint(entry: Entry) -> str | None:
+    """The frame's own mark, or the list of nerfstudio's that its file is in."""
+    own = entry.text("split")
+    if own is not None and own not in SPLIT_HINTS:
+        raise UserError(f"{entry.where}: split '{own}' is unknown: {suggest(own, SPLIT_HINTS)}")
+    if own is not None:
+        return own
+    lists = {hint: entry.shared.get(f"{hint}_filenames") for hint in SPLIT_HINTS}
+    name = entry.fields.get("file_path")
+    return next((hint for hint, names in lists.items() if isinstance(names, list) and name in names), None)
+
+
+def _with_camera_names(frames: list[Frame]) -> list[Frame]:
+    """Foreign files name no cameras: then those of one pose and one set of intrinsics are one."""
+    names = camera_names(f.camera for f in frames)
+    return [f if f.camera_id else replace(f, camera_id=name) for f, name in zip(frames, names)]
+
+
+def _ignored(found: list[Entry]) -> list[str]:
+    """What a foreign file says and we do not use."""
+    warnings = []
+    if any(e.get("mask_path") is not None for e in found):
+        warnings.append("mask_path (pixels to leave out) is not used; instance masks are instance_mask_path")
+    for name in ("depth_file_path", "flow_file_path"):
+        paths = [e.text(name) for e in found]
+        if any(p is not None and Path(p).suffix not in ARRAYS for p in paths):
+            warnings.append(f"{name}: only .npz and .npy are read; pictures are left out")
+    if any(e.get("flow_file_path") is not None and any(e.get(k) for k in DISTORTION) for e in found):
+        warnings.append("flow of distorted pictures is left out")
+    return warnings
+
+
+def _unsorted(frames: list[Frame]) -> list[str]:
+    times: dict[tuple[str, str], list[float]] = {}
+    for frame in frames:
+        times.setdefault((frame.sequence, frame.camera_id), []).append(frame.time)
+    # Cameras that have one frame each are one camera that moves: then the order of the file tells.
+    films = list(times.values()) if any(len(t) > 1 for t in times.values()) else [[f.time for f in frames]]
+    sorted_films = sum(ascending(film) for film in films)
+    return [] if sorted_films == len(films) else ["times are not in order in the file; frames are sorted by time"]
+
+
+def _sequences(folder: Path, block: dict[str, Any], frames: list[Frame], file: Path) -> tuple[Sequence, ...]:
+    told = block.get("sequences", {})
+    if not isinstance(told, dict) or not all(isinstance(x, dict) for x in told.values()):
+        raise UserError(f"{file}: foreseen.sequences is no JSON object of objects: write the data set again")
+    names = dict.fromkeys([*told, *(f.sequence for f in frames)])
+    own = {name: [f for f in frames if f.sequence == name] for name in names}
+    return tuple(
+        _sequence(folder, name, told.get(name, {}), own[name], f"{file}: foreseen.sequences.{name}")
+        for name in names
+        if own[name]
+    )
+
+
+def _sequence(folder: Path, name: str, told: dict[str, Any], frames: list[Frame], where: str) -> Sequence:
+    split = told.get("split")
+    if split is not None and split not in SPLIT_HINTS:
+        raise UserError(f"{where}.split '{split}' is unknown: {suggest(str(split), SPLIT_HINTS)}")
+    backgrounds = {}
+    for camera_id, text in (told.get("backgrounds") or {}).items():
+        backgrounds[camera_id] = inside(folder, str(text), f"{where}.backgrounds.{camera_id}")
+        camera = next((f.camera for f in frames if f.camera_id == camera_id), None)
+        picture_size(backgrounds[camera_id], (camera.width, camera.height) if camera else None, where)
+    truth = _truth(folder, told["truth"], f"{where}.truth") if told.get("truth") else None
+    ordered = sorted(frames, key=lambda f: (f.time, f.camera_id))
+    return Sequence(name, tuple(ordered), truth, split, backgrounds)
+
+
+def _truth(folder: Path, told: dict[str, Any], where: str) -> Truth:
+    try:
+        path = inside(folder, told["arrays"], f"{where}.arrays")
+        law, bodies, constants = str(told["law"]), tuple(told["bodies"]), dict(told["constants"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{where} lacks 'arrays', 'law', 'bodies' or 'constants': write the data set again") from None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        state = {name.removeprefix("state."): a for name, a in arrays.items() if name.startswith("state.")}
+        return Truth(arrays["times"], bodies, arrays["positions"], arrays["velocities"], law, constants, state)
+    except FileNotFoundError:
+        raise UserError(f"{path} is absent: restore it, or remove {where}") from None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, AttributeError, TypeError):
+        raise UserError(f"{path} cannot be read as truth: restore it, or remove {where}") from None

@@ -1,0 +1,154 @@
+"""Which frames are learned from, and which are kept back to ask what was learned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from foreseen.data.types import Dataset, Frame
+from foreseen.errors import UserError
+
+SPLITS = ("train", "novel-view", "interpolation", "forecast", "unseen-sequence")
+HIDDEN_EVERY = 8
+HIDDEN_AT = 4
+FIXED_CAMERAS = 3
+"""From so many cameras that stand still on, one is kept back where the data set does not say."""
+SAME_TIME = 1e-6
+"""Times closer than this share of the time range are one time."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The frames of a data set by what they are for.
+
+    Attributes:
+        frames: keyed by names of `SPLITS`, in the data set's order; empty ones are left out.
+        observed_until: end of the observed window, in the data set's time unit.
+        hash: of every frame's split, sequence, camera, time and file; the same wherever the folder lies.
+        protocol: one sentence that says how the frames were divided.
+    """
+
+    frames: dict[str, tuple[Frame, ...]]
+    observed_until: float
+    hash: str
+    protocol: str
+
+
+def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
+    """Divides a data set.
+
+    Args:
+        observe_until: fraction of the time range of all frames. Whatever is later never reaches training and is
+            "forecast"; None observes all of it.
+
+    Sequences marked "test" are "unseen-sequence", at all times. In the others, inside the window, frames marked
+    "test" are kept back: "novel-view" at a time that training sees, else "interpolation". Frames and sequences
+    marked "val" are kept back and reported nowhere, unless nothing is marked "test": then they stand in for it.
+    Without any mark the last of three or more fixed cameras is kept back, else every eighth time.
+
+    Raises:
+        UserError: a fraction outside 0..1, or no frame left to train on.
+    """
+    if observe_until is not None and not 0 < observe_until <= 1:
+        raise UserError(f"--observe-until {observe_until:g}: give a fraction above 0 and at most 1")
+    times = np.array([f.time for f in dataset.frames])
+    first, last = float(times.min()), float(times.max())
+    until = last if observe_until is None else first + observe_until * (last - first)
+    slack = SAME_TIME * (last - first)
+    roles, sentence = _roles(dataset, until + slack)
+    split = _name_all(roles, until + slack, slack)
+    found = {name: tuple(f for f, s in zip(dataset.frames, split) if s == name) for name in SPLITS}
+    if not found["train"]:
+        raise UserError(
+            f"{dataset.path}: no training frames: all are held out or later than --observe-until"
+            f" ({until:g}); give a larger fraction"
+        )
+    if observe_until is not None:
+        sentence += f" Times after {until:g} ({observe_until:g} of the range) are the forecast."
+    return Splits({k: v for k, v in found.items() if v}, until, _hash(dataset, split), sentence)
+
+
+def _roles(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:
+    """Every frame with what it is for ("train", "val", "test", "unseen"), and the sentence that says why."""
+    marks = {s.split for s in dataset.sequences} | {f.split for f in dataset.frames}
+    if not marks - {None}:
+        return _choose(dataset, until)
+    stands_in = "test" not in marks
+    whole = {s.name: s.split for s in dataset.sequences}
+    roles = []
+    for frame in dataset.frames:
+        sequence, own = whole[frame.sequence], frame.split or "train"
+        role = {"test": "unseen", "val": "val"}.get(sequence or "", own)
+        if stands_in and role == "val":
+            role = "unseen" if sequence == "val" else "test"
+        roles.append((frame, role))
+    if marks <= {None, "train"}:
+        return roles, "Nothing is kept back: the data set marks all frames for training."
+    end = (
+        " (val stands in for test)" if stands_in else " (val is kept back, and not reported)" if "val" in marks else ""
+    )
+    return roles, f"Training and test frames are those that the data set marks{end}."
+
+
+def _choose(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:
+    """What is kept back of a data set without marks."""
+    frames = list(dataset.frames)
+    fixed = _fixed_cameras(f for f in frames if f.time <= until)
+    if len(fixed) >= FIXED_CAMERAS:
+        roles = [(f, "test" if f.camera_id == fixed[-1] else "train") for f in frames]
+        return roles, f"The data set marks no test frames: camera '{fixed[-1]}' of {len(fixed)} is kept back."
+    hidden = set()
+    for sequence in dataset.sequences:
+        seen = [t for t in sequence.times.tolist() if t <= until]
+        hidden |= {(sequence.name, t) for t in seen[HIDDEN_AT:-1:HIDDEN_EVERY]}
+    roles = [(f, "test" if (f.sequence, f.time) in hidden else "train") for f in frames]
+    return roles, f"The data set marks no test frames: every {HIDDEN_EVERY}th time is kept back."
+
+
+def _fixed_cameras(frames: Iterable[Frame]) -> list[str]:
+    """Cameras of one pose and several times, by name."""
+    own: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        own[frame.camera_id].append(frame)
+    return sorted(name for name, found in own.items() if len({f.time for f in found}) > 1 and _still(found))
+
+
+def _still(frames: list[Frame]) -> bool:
+    first = frames[0].camera.camera_to_world
+    return all(torch.equal(f.camera.camera_to_world, first) for f in frames)
+
+
+def _name_all(roles: list[tuple[Frame, str]], until: float, slack: float) -> list[str | None]:
+    """The split of every frame, None for those that are reported nowhere."""
+    seen: dict[str, list[float]] = defaultdict(list)
+    for frame, role in roles:
+        if role == "train" and frame.time <= until:
+            seen[frame.sequence].append(frame.time)
+    known = {name: np.unique(times) for name, times in seen.items()}
+    return [_name(frame, role, until, known.get(frame.sequence, np.empty(0)), slack) for frame, role in roles]
+
+
+def _name(frame: Frame, role: str, until: float, known: np.ndarray, slack: float) -> str | None:
+    if role == "unseen":
+        return "unseen-sequence"
+    if frame.time > until:
+        return "forecast"
+    if role != "test":
+        return "train" if role == "train" else None
+    return "novel-view" if known.size and np.abs(known - frame.time).min() <= slack else "interpolation"
+
+
+def _hash(dataset: Dataset, split: list[str | None]) -> str:
+    digest = hashlib.sha256()
+    for frame, name in zip(dataset.frames, split):
+        file = frame.image_path
+        if file.is_relative_to(dataset.path):
+            file = file.relative_to(dataset.path)
+        line = (name, frame.sequence, frame.camera_id, float(frame.time), file.as_posix())
+        digest.update(f"{line!r}\n".encode())
+    return digest.hexdigest()[:16]
