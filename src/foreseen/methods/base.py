@@ -206,4 +206,6 @@ class MethodEntry:
 
     def load_presets(self) -> dict[str, Any]:
         """Preset name -> config (a frozen dataclass; presets may differ in type). "fast" is there and is the
-        default.""" return self._load(self.presets)
+        default.
+        """
+        return self._load(self.presets)

@@ -308,7 +308,8 @@ def _owners(tracks: list[Track], hull: Hull, extent: float) -> np.ndarray:
 
 def fit_spline(times: np.ndarray, values: np.ndarray, controls: int, smooth: float = 1e-3) -> np.ndarray:
     """Control points `[n, D]` of the least-squares B-spline through `values` `[T, D]`; gaps are bridged with little
-    jerk.""" basis = UniformBSpline(controls).basis(torch.from_numpy(times)).numpy()
+    jerk."""
+    basis = UniformBSpline(controls).basis(torch.from_numpy(times)).numpy()
     jerk = np.diff(np.eye(controls), 3, axis=0) * smooth**0.5 * 10
     still = np.diff(np.eye(controls), 2, axis=0) * 1e-3
     left = np.concatenate([basis, jerk, still])
@@ -349,7 +350,8 @@ class Sighting:
 
 def _assign(view: View, mask: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> dict[int, Sighting]:
     """part -> what this view saw of it. Parts that overlap another in the picture, or touch its border, are left
-    out.""" camera = view.camera
+    out."""
+    camera = view.camera
     pixels, depth = (x.numpy() for x in camera.project(torch.from_numpy(centres).float()))
     rows, cols = np.nonzero(mask)
     points = np.stack([cols + 0.5, rows + 0.5], -1)

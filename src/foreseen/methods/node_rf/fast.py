@@ -153,7 +153,8 @@ class FastNodeRF(Method):
 
     def _cells(self, state: PartsState) -> Tensor:
         """`[R, K + 1]` each part has its own occupancy grid; a changing scene has one for each stretch of the
-        latent.""" if self.parts.count:
+        latent."""
+        if self.parts.count:
             return torch.arange(self.parts.count + 1).expand(len(state.latent), -1)
         boxes = self.config.latent_boxes
         return ((state.latent.detach() + 1) / 2 * boxes).long().clamp(0, boxes - 1)
