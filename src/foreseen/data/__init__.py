@@ -10,10 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from foreseen.data.images import ImageCache
-from foreseen.data.splits import Splits, make_splits
+from foreseen.data.splits import Splits, check_times, make_splits
 from foreseen.data.types import Dataset, Frame, Sequence, Truth
 from foreseen.errors import UserError, suggest
 
@@ -37,6 +35,9 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "llff": ("poses_bounds.npy",),
 }
 """Format -> the files that tell it. Each names a module in `foreseen.data.readers`; the first that fits wins."""
+
+TIMELESS = ("llff",)
+"""Formats made for scenes that stand still. They can be looked at with one time; `make_splits` refuses them then."""
 
 
 def load_dataset(
@@ -62,11 +63,12 @@ def load_dataset(
     name = find_format(folder) if format is None else format
     if name not in FORMATS:
         raise UserError(f"unknown data format '{name}': {suggest(name, FORMATS)}")
-    if background is not None and not all(0 <= x <= 1 for x in background):
+    if background is not None and (len(background) != 3 or not all(0 <= x <= 1 for x in background)):
         raise UserError(f"background {background}: give red, green and blue from 0 to 1")
     reader: Any = import_module(f"foreseen.data.readers.{name}")
     data: Dataset = reader.read(folder, background=background, cache=ImageCache(memory_budget_mb))
-    _check_times(data)
+    if name not in TIMELESS:
+        check_times(data)
     return data
 
 
@@ -89,11 +91,3 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise UserError(f"{path} does not exist: give the folder of a data set")
     return path
-
-
-def _check_times(data: Dataset) -> None:
-    times = np.array([f.time for f in data.frames])
-    if not np.isfinite(times).all():
-        raise UserError(f"{data.path} has a frame whose time is not finite: correct it")
-    if np.unique(times).size < 2:
-        raise UserError(f"{data.path}: all {times.size} frames have the same time: what moves needs two or more times")

@@ -37,9 +37,9 @@ class Extent:
 def extent_from_cameras(cameras: Sequence[Camera]) -> Extent:
     """A cube around the point nearest to all optical axes, as large as the pictures are there.
 
-    Of the cameras' fields of view at that point the 90th percentile counts, so that no single far camera decides.
-    Near is the least distance of a camera from the cube, far the largest to a corner of it. The cameras' own near
-    and far are not looked at.
+    The median of the cameras counts, as they are aimed and zoomed to hold the scene: close-ups cut it, and far cameras
+    show empty space around it. Near is the least distance of a camera from the cube, far the largest to a corner of
+    it. The cameras' own near and far are not looked at.
     """
     positions = np.stack([c.position.double().numpy() for c in cameras])
     forward = np.stack([c.camera_to_world[:3, 2].double().numpy() for c in cameras])
@@ -48,7 +48,7 @@ def extent_from_cameras(cameras: Sequence[Camera]) -> Extent:
     target = look_at_point([replace(c, near=guess, far=guess) for c in cameras])
     distances = np.linalg.norm(positions - target, axis=-1)
     views = np.array([max(c.width / c.fx, c.height / c.fy) / 2 for c in cameras])
-    half = float(np.quantile(distances * views, 0.9))
+    half = float(np.median(distances * views))
     outside = np.maximum(np.abs(positions - target) - half, 0)
     corners = np.abs(positions - target) + half
     near = max(float(np.linalg.norm(outside, axis=-1).min()), NEAREST * float(np.median(distances)))

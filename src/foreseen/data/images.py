@@ -141,7 +141,7 @@ def _load_image(path: Path, width: int, height: int, lens: Lens | None) -> np.nd
     values = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
     if values.shape[-1] == 4:
         values[..., :3] = values[..., :3] / np.maximum(values[..., 3:], 1e-6)
-    return values
+    return np.clip(values, 0, 1)
 
 
 def _pixels(path: Path, picture: Image.Image) -> np.ndarray:

@@ -56,8 +56,7 @@ def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
     """
     if observe_until is not None and not 0 < observe_until <= 1:
         raise UserError(f"--observe-until {observe_until:g}: give a fraction above 0 and at most 1")
-    times = np.array([f.time for f in dataset.frames])
-    first, last = float(times.min()), float(times.max())
+    first, last = check_times(dataset)
     until = last if observe_until is None else first + observe_until * (last - first)
     slack = SAME_TIME * (last - first)
     roles, sentence = _roles(dataset, until + slack)
@@ -71,6 +70,18 @@ def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
     if observe_until is not None:
         sentence += f" Times after {until:g} ({observe_until:g} of the range) are the forecast."
     return Splits({k: v for k, v in found.items() if v}, until, _hash(dataset, split), sentence)
+
+
+def check_times(dataset: Dataset) -> tuple[float, float]:
+    """The first and the last time. Raises `UserError` where they are the same or not finite."""
+    times = np.array([f.time for f in dataset.frames])
+    if not np.isfinite(times).all():
+        raise UserError(f"{dataset.path} has a frame whose time is not finite: correct it")
+    if np.unique(times).size < 2:
+        raise UserError(
+            f"{dataset.path}: all {times.size} frames have the same time: what moves needs two or more times"
+        )
+    return float(times.min()), float(times.max())
 
 
 def _roles(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from foreseen.data.extent import extent_from_cameras, with_extent
 from foreseen.data.images import ImageCache
 from foreseen.data.readers.transforms import (
-    PICTURE_ENDINGS,
     Entry,
     ascending,
     camera_names,
@@ -72,7 +71,7 @@ def _frames(found: dict[str, list[Entry]], on: tuple[float, float, float], cache
     common: tuple[int, int] | None = None
     for hint, own in found.items():
         for entry in own:
-            picture, stated = _picture(entry), stated_size(entry)
+            picture, stated = entry.picture(), stated_size(entry)
             width, height = picture_size(picture, stated or common, entry.where if stated else "the first picture")
             common = common or (width, height)
             camera = Camera(entry.pose(), *intrinsics(entry, width, height), width, height, 0.0, 1.0)
@@ -82,18 +81,6 @@ def _frames(found: dict[str, list[Entry]], on: tuple[float, float, float], cache
             )
     names = camera_names(f.camera for f in frames)
     return [replace(f, camera_id=name) for f, name in zip(frames, names)]
-
-
-def _picture(entry: Entry) -> Path:
-    """The picture's file; the form leaves its ending out."""
-    path = entry.path("file_path")
-    if path is None:
-        raise UserError(f"{entry.where} has no 'file_path': add it")
-    if path.is_file():
-        return path
-    candidates = (path.with_name(path.name + ending) for ending in PICTURE_ENDINGS)
-    named = path.suffix in PICTURE_ENDINGS
-    return next((c for c in candidates if c.is_file()), path if named else path.with_name(path.name + ".png"))
 
 
 def _mask(picture: Path, width: int, height: int) -> Path | None:
@@ -115,12 +102,11 @@ def _unsorted(found: dict[str, list[Entry]]) -> list[str]:
 
 def _angles(found: dict[str, list[Entry]]) -> list[str]:
     """Frames whose own focal length contradicts the file's field of view."""
-    wrong = total = 0
-    for entry in (e for own in found.values() for e in own):
-        angle, focal, width = entry.get("camera_angle_x"), entry.fields.get("fl_x"), entry.get("w")
-        if angle is None or focal is None or width is None:
-            continue
-        total += 1
-        wrong += abs(0.5 * width / math.tan(0.5 * angle) / focal - 1) > ANGLE_TOLERANCE
-    text = f"camera_angle_x contradicts the own fl_x of {wrong} of {total} frames; fl_x is taken"
+    own = [e for split in found.values() for e in split if e.fields.get("fl_x") and e.get("camera_angle_x")]
+    wrong = sum(abs(_focal_of_angle(e) / e.number("fl_x") - 1) > ANGLE_TOLERANCE for e in own if e.get("w"))
+    text = f"camera_angle_x contradicts the own fl_x of {wrong} of {len(own)} frames; fl_x is taken"
     return [text] if wrong else []
+
+
+def _focal_of_angle(entry: Entry) -> float:
+    return 0.5 * entry.number("w") / math.tan(0.5 * entry.number("camera_angle_x"))

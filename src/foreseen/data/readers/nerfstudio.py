@@ -121,12 +121,11 @@ def _stated_extent(block: dict[str, Any], file: Path) -> Extent | None:
 
 
 def _frame(entry: Entry, hint: str | None, background: tuple[float, float, float], cache: ImageCache) -> Frame:
-    image = entry.path("file_path")
-    if image is None:
-        raise UserError(f"{entry.where} has no 'file_path': add it")
+    image = entry.picture()
     size = picture_size(image, stated_size(entry), entry.where)
-    lens = _lens(entry, intrinsics(entry, *size), size)
-    camera = Camera(entry.pose(), *(lens.pinhole() if lens else intrinsics(entry, *size)), *size, 0.0, 1.0)
+    focal = intrinsics(entry, *size)
+    lens = _lens(entry, focal, size)
+    camera = Camera(entry.pose(), *(lens.pinhole() if lens else focal), *size, 0.0, 1.0)
     mask = entry.path("instance_mask_path")
     if mask is not None:
         picture_size(mask, size, f"its picture {image.name}")
@@ -252,6 +251,9 @@ def _truth(folder: Path, told: dict[str, Any], where: str) -> Truth:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         state = {name.removeprefix("state."): a for name, a in arrays.items() if name.startswith("state.")}
+        shape = (len(arrays["times"]), len(bodies), 3)
+        if arrays["positions"].shape != shape or arrays["velocities"].shape != shape:
+            raise ValueError("bodies and arrays do not belong together")
         return Truth(arrays["times"], bodies, arrays["positions"], arrays["velocities"], law, constants, state)
     except FileNotFoundError:
         raise UserError(f"{path} is absent: restore it, or remove {where}") from None

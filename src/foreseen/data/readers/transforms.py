@@ -22,6 +22,8 @@ from foreseen.geometry.cameras import Camera
 RIGID_TOLERANCE = 1e-3
 """Largest entry of R^T R - 1 that is put down to rounding."""
 
+LARGEST = float(np.finfo(np.float64).max)
+
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG")
 
 
@@ -37,6 +39,8 @@ def read_document(path: Path) -> dict[str, Any]:
         ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not text ({error.reason} at byte {error.start}): replace it") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no JSON that can be read ({error}): replace it") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it readable") from None
     if not isinstance(document, dict):
@@ -70,21 +74,31 @@ class Entry:
             return otherwise
         if value is None:
             raise UserError(f"{self.where} has no '{name}': add it")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise UserError(f"{self.where}: '{name}' is {json.dumps(value)}: give a finite number")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= LARGEST:
+            raise UserError(f"{self.where}: '{name}' is {_shown(value)}: give a finite number")
         return float(value)
 
     def text(self, name: str) -> str | None:
         """A text of the element's own. Raises `UserError` where it is something else."""
         value = self.fields.get(name)
         if value is not None and not isinstance(value, str):
-            raise UserError(f"{self.where}: '{name}' is {json.dumps(value)}: give a text")
+            raise UserError(f"{self.where}: '{name}' is {_shown(value)}: give a text")
         return value
 
     def path(self, name: str) -> Path | None:
         """A file inside the data set's folder. Raises `UserError` for a path that leaves it."""
         text = self.text(name)
         return None if text is None else inside(self.folder, text, f"{self.where}: '{name}'")
+
+    def picture(self) -> Path:
+        """The picture's file; Blender's form leaves its ending out. It need not exist."""
+        path = self.path("file_path")
+        if path is None:
+            raise UserError(f"{self.where} has no 'file_path': add it")
+        if path.is_file() or path.suffix in PICTURE_ENDINGS:
+            return path
+        candidates = [path.with_name(path.name + ending) for ending in PICTURE_ENDINGS]
+        return next((c for c in candidates if c.is_file()), candidates[0])
 
     def pose(self) -> Tensor:
         """`camera_to_world` `[4, 4]`: OpenGL's axes (y up, z backward) turned into OpenCV's."""
@@ -199,6 +213,12 @@ def camera_names(cameras: Iterable[Camera]) -> list[str]:
 def _key(camera: Camera) -> tuple[float, ...]:
     values = (*camera.camera_to_world.flatten().tolist(), camera.fx, camera.fy, camera.cx, camera.cy)
     return (camera.width, camera.height, *(round(v, 5) for v in values))
+
+
+def _shown(value: Any) -> str:
+    """A JSON value in a message."""
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def ascending(times: Iterable[float]) -> bool:
