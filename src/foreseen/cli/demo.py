@@ -1,0 +1,207 @@
+"""`foreseen demo`: a small scene with known physics is simulated, learned and forecast."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foreseen import __version__
+from foreseen.cli.options import call
+from foreseen.cli.progress import progress_bar
+from foreseen.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from foreseen.simulate import SimulateOptions
+    from foreseen.training import Run
+
+MARK = "demo.json"
+METRICS, HORIZON, CLIP = "metrics.json", "horizon.png", "forecast.mp4"
+SCENARIO = "pendulum"
+SHOWN = {"psnr": "PSNR [dB]", "psnr_moving": "PSNR, moving [dB]", "mask_iou": "mask IoU"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a demo is.
+
+    Attributes:
+        frames, cameras, pixels: of the simulation; one more camera is held out.
+        observe_until: fraction of the time that training sees.
+        scored: frames of each split that are scored at most.
+    """
+
+    frames: int
+    cameras: int
+    pixels: int
+    observe_until: float
+    scored: int
+
+
+FULL = Size(frames=108, cameras=4, pixels=128, observe_until=0.4, scored=150)
+"""5.4 s of a pendulum, of which training sees 2.1 s: one and a half swings; the forecast is longer than that."""
+QUICK = Size(frames=24, cameras=3, pixels=32, observe_until=0.6, scored=6)
+
+
+def run(args: list[str]) -> None:
+    """The demo, as `args` say."""
+    call(demo, args, prog="foreseen demo")
+
+
+def demo(out: Path = Path("demo"), seed: int = 0, minutes: float = 3.0, quick: bool = False) -> None:
+    """Simulate a pendulum, learn it from its first swings, forecast the rest, and say how good that is.
+
+    Writes forecast.mp4 (truth, forecast, difference), horizon.png and metrics.json. The same command goes on where it
+    was stopped.
+
+    Args:
+        out: The demo's folder; must not exist, be empty, or hold a demo of the same seed.
+        seed: Of the pendulum's first push and of the training.
+        minutes: Of training; everything else takes about as long again on two cores.
+        quick: A tiny scene, to see that everything works; nothing is learned well. Give a small --minutes too.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    began = time.monotonic()
+    _claim(out, {"version": __version__, "seed": seed, "quick": quick})
+    size = QUICK if quick else FULL
+    _simulate(out / SCENARIO, size, seed, console)
+    trained = _train(out, size, seed, minutes, console)
+    metrics = _evaluate(trained, out, size, console)
+    _film(trained, out, console)
+    _report(out, metrics, time.monotonic() - began)
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    """Marks `out` as this demo's folder. Raises `UserError` where it is something else's."""
+    from foreseen.training.files import full_disk_is_named, write_atomically
+
+    mark = out / MARK
+    if mark.is_file():
+        try:
+            saved = json.loads(mark.read_text())
+        except ValueError:
+            saved = None
+        if not isinstance(saved, dict) or saved.keys() != settings.keys():
+            raise UserError(f"{mark} is damaged: give another --out, or remove {out} and start again.")
+        differing = [f"{name} {saved[name]}, not {value}" for name, value in settings.items() if saved[name] != value]
+        if differing:
+            raise UserError(f"{out} holds another demo ({'; '.join(differing)}): give another --out.")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not a demo's folder: give another --out.")
+    with full_disk_is_named(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(mark, json.dumps(settings, indent=1).encode())
+
+
+def _simulate(folder: Path, size: Size, seed: int, console: Console) -> None:
+    from foreseen.simulate import simulate
+
+    console.print(f"1/4 simulate: {size.frames} frames of a {SCENARIO} in {size.cameras} + 1 cameras")
+    if folder.exists():
+        console.print(f"    done before: {folder}")
+        return
+    with progress_bar("    simulate") as progress:
+        simulate(SCENARIO, folder, _simulation(size, seed), progress)
+
+
+def _simulation(size: Size, seed: int) -> SimulateOptions:
+    from foreseen.simulate import SimulateOptions
+
+    return SimulateOptions(frames=size.frames, cameras=size.cameras, size=size.pixels, seed=seed)
+
+
+def _train(out: Path, size: Size, seed: int, minutes: float, console: Console) -> Run:
+    from foreseen.training import train
+
+    share = f"the first {size.observe_until:.0%} of the time"
+    console.print(f"2/4 train: node-rf learns from {share}, for {minutes:g} min")
+    return train(
+        "node-rf",
+        out / SCENARIO,
+        out / "run",
+        seed=seed,
+        max_minutes=minutes,
+        observe_until=size.observe_until,
+    )
+
+
+def _evaluate(trained: Run, out: Path, size: Size, console: Console) -> dict[str, Any]:
+    """The metrics of the trained run; copies of them and of the horizon plot lie in `out`."""
+    from foreseen.evaluation import evaluate_run
+    from foreseen.training.files import write_atomically
+
+    console.print("3/4 evaluate: frames that training never saw, beside forecasts that learn nothing")
+    known = _read_metrics(out / METRICS)
+    if known is not None and known.get("step") == trained.step:
+        console.print(f"    done before: {out / METRICS}")
+        return known
+    for name in (METRICS, HORIZON, CLIP):  # of an earlier, shorter training
+        (out / name).unlink(missing_ok=True)
+    with progress_bar("    evaluate") as progress:
+        metrics = evaluate_run(trained, max_frames=size.scored, progress=progress)
+    for name in (HORIZON, METRICS):
+        write_atomically(out / name, (trained.path / name).read_bytes())
+    return metrics
+
+
+def _read_metrics(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _film(trained: Run, out: Path, console: Console) -> None:
+    from foreseen.export import plan_shots, write_clip
+
+    console.print("4/4 film: truth, forecast and their difference")
+    if (out / CLIP).exists():
+        console.print(f"    done before: {out / CLIP}")
+        return
+    shots = plan_shots(trained, "fixed", with_truth=True)
+    fps = (len(shots) - 1) / (shots[-1].time - shots[0].time)
+    with progress_bar("    film") as progress:
+        write_clip(trained, shots, out / CLIP, channel="side-by-side", fps=fps, progress=progress)
+
+
+def _report(out: Path, metrics: dict[str, Any], seconds: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from foreseen.training.report import readable_time
+
+    table = Table(title="the forecast: frames later than all that training saw", title_justify="left", box=None)
+    for heading in ("", "frames", *SHOWN.values()):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, found in _rows(metrics):
+        numbers = (found.get(metric) for metric in SHOWN)
+        cells = ["" if number is None else f"{number:.2f}" for number in numbers]
+        table.add_row(name, str(found["count"]), *cells)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table, "")
+    for name, words in ((CLIP, "watch this"), (HORIZON, "the scores over time"), (METRICS, "all the numbers")):
+        console.print(f"{out / name}  {words}")
+    console.print(f"{readable_time(seconds)} in all. Another view: foreseen render {out / 'run'} --path orbit")
+
+
+def _rows(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The method and the baselines on the split "forecast"; where a baseline could not do all frames, the method on the
+    same ones follows it."""
+    method = metrics["method"]
+    rows = [(method, metrics["splits"]["forecast"])]
+    for name, splits in metrics["baselines"].items():
+        found = splits.get("forecast")
+        if found is None or name == "nearest-frame":  # after the last frame, the nearest one is the last one
+            continue
+        rows.append((name, found))
+        if same := found.get("method_on_same_frames"):
+            rows.append((f"{method}, same frames", {"count": found["count"], **same}))
+    return rows
