@@ -25,6 +25,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def main(args: list[str] | None = None) -> None:
     """Runs a command and leaves with its exit code: 0, 2 for bad input, 130 or 143 when told to stop."""
+    # Threads that wait must sleep, not spin: where other programs want the cores too, spinning made training up to
+    # ten times slower. Read by the threading library when it loads, hence before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
     if debug:

@@ -20,7 +20,12 @@ from foreseen.nn.splines import UniformBSpline
 MIN_HISTORY = 5
 """A camera's median picture counts as its background from this many frames on."""
 HULL_CELLS = 72
+COARSE_CELLS = 48
 MIN_VIEWS = 3
+LONG = 1.15
+"""A part whose first principal axis exceeds the second by this factor may have a direction, ..."""
+STEADY_DEGREES = 8.0
+"""... which it has if the direction changes by less than this from hull to hull."""
 MIN_CELLS = 12
 """A smaller piece of the hull is noise."""
 
@@ -128,9 +133,22 @@ def _grid(bounds: np.ndarray, cells: int) -> np.ndarray:
 
 def find_parts(views: list[View], masks: Silhouettes, bounds: np.ndarray, controls: int, most: int) -> list[Part]:
     """The moving parts."""
-    hulls = [carve(window, views, masks, bounds) for window in windows(views)]
-    tracks = track([h for h in hulls if h.pieces], np.ptp(bounds, axis=0).max(), most)
+    found = windows(views)
+    box = moving_box([found[i] for i in range(0, len(found), max(1, len(found) // 16))], views, masks, bounds)
+    hulls = [carve(window, views, masks, box, HULL_CELLS) for window in found]
+    tracks = track([h for h in hulls if h.pieces], float(np.ptp(box, axis=0).max()), most)
     return refine(views, masks, tracks, controls, bounds)
+
+
+def moving_box(some: list[list[int]], views: list[View], masks: Silhouettes, bounds: np.ndarray) -> np.ndarray:
+    """`[2, 3]` corners of a box around all that moves, from a coarse look at some windows: the hull's cells are then
+    spent where they matter."""
+    points = [carve(window, views, masks, bounds, COARSE_CELLS, grown=3, least=1).points for window in some]
+    matter = np.concatenate([np.zeros((0, 3)), *points])
+    if not len(matter):
+        return bounds
+    margin = 1.5 * (bounds[1] - bounds[0]) / COARSE_CELLS
+    return np.clip(np.stack([matter.min(0) - margin, matter.max(0) + margin]), bounds[0], bounds[1])
 
 
 def silhouettes(
@@ -173,26 +191,36 @@ def windows(views: list[View]) -> list[list[int]]:
     return [w for w in found if views[w[-1]].time - views[w[0]].time <= 1.5 * usual]
 
 
-def carve(window: list[int], views: list[View], masks: Silhouettes, bounds: np.ndarray) -> Hull:
-    """The cells that every view of the window sees move (silhouettes grown by a pixel), save where something at rest
+def carve(
+    window: list[int],
+    views: list[View],
+    masks: Silhouettes,
+    bounds: np.ndarray,
+    cells: int,
+    grown: int = 1,
+    least: int = MIN_CELLS,
+) -> Hull:
+    """The cells that every view of the window sees move (silhouettes grown by some pixels), save where something at rest
     may stand before them; at least `MIN_VIEWS` views, or all where there are fewer."""
-    grid = _grid(bounds, HULL_CELLS)
+    grid = _grid(bounds, cells)
     points = torch.from_numpy(grid.astype(np.float32))
     alive = np.arange(len(points))
     seen = np.zeros(len(points), np.int32)
     for i in window:
-        grown = ndimage.binary_dilation(masks.moving[i])
-        inside, hit = _look(points[alive], views[i].camera, grown)
-        _, hidden = _look(points[alive], views[i].camera, masks.screen[i] & ~grown)
+        mask = ndimage.binary_dilation(masks.moving[i], iterations=grown)
+        inside, hit = _look(points[alive], views[i].camera, mask)
+        hidden = np.zeros_like(hit)
+        if masks.plain:
+            _, hidden = _look(points[alive], views[i].camera, masks.screen[i] & ~mask)
         seen[alive] += hit
         alive = alive[hit | hidden | ~inside]
     positions = len({views[i].camera.camera_to_world.numpy().tobytes() for i in window})
     solid = np.zeros(len(points), bool)
     solid[alive[seen[alive] >= max(2, min(MIN_VIEWS, positions))]] = True
-    labels, count = ndimage.label(solid.reshape(HULL_CELLS, HULL_CELLS, HULL_CELLS))
+    labels, count = ndimage.label(solid.reshape((cells,) * 3))
     labels = labels.reshape(-1)
     sizes = np.bincount(labels, minlength=count + 1)
-    kept = [i for i in range(1, count + 1) if sizes[i] >= MIN_CELLS]
+    kept = [i for i in range(1, count + 1) if sizes[i] >= least]
     rename = np.full(count + 1, -1)
     rename[kept] = np.arange(len(kept))
     here = rename[labels] >= 0
@@ -392,15 +420,28 @@ def _meet_rays(rows: list[tuple[np.ndarray, Sighting]], old: np.ndarray) -> np.n
 
 
 def _rotations(t: Track, controls: int) -> np.ndarray:
-    """Rotation vectors that carry a long part's axis along; zero for a round one."""
-    if np.median(t.elongations) < 1.8:
-        return np.zeros((controls, 3))
-    reference = t.axes[len(t.axes) // 2]
+    """Rotation vectors that carry a long part's axis along; zero for a part whose axis is nothing but noise."""
+    still = np.zeros((controls, 3))
+    middle = len(t.axes) // 2
+    axes = _without_flips(t.axes[middle::-1])[::-1] + _without_flips(t.axes[middle:])[1:]
+    turns = [_angle(a, b) for a, b in zip(axes, axes[1:])]
+    if np.median(t.elongations) < LONG or np.median(turns) > np.radians(STEADY_DEGREES):
+        return still
     vectors = []
-    last = reference
-    for axis in t.axes:
-        last = axis if axis @ last >= 0 else -axis
-        cross = np.cross(reference, last)
-        sine = float(np.linalg.norm(cross))
-        vectors.append(cross / max(sine, 1e-9) * np.arctan2(sine, reference @ last))
+    for axis in axes:
+        cross = np.cross(axes[middle], axis)
+        vectors.append(cross / max(float(np.linalg.norm(cross)), 1e-9) * _angle(axes[middle], axis))
     return fit_spline(np.array(t.times), np.array(vectors), controls, smooth=1e-2)
+
+
+def _without_flips(axes: list[np.ndarray]) -> list[np.ndarray]:
+    """An axis has no sign: each takes that of its predecessor."""
+    out = [axes[0]]
+    for axis in axes[1:]:
+        out.append(axis if axis @ out[-1] >= 0 else -axis)
+    return out
+
+
+def _angle(a: np.ndarray, b: np.ndarray) -> float:
+    """Between unit vectors [rad]."""
+    return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
