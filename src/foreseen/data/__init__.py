@@ -36,9 +36,6 @@ FORMATS: dict[str, tuple[str, ...]] = {
 }
 """Format -> the files that tell it. Each names a module in `foreseen.data.readers`; the first that fits wins."""
 
-TIMELESS = ("llff",)
-"""Formats made for scenes that stand still. They can be looked at with one time; `make_splits` refuses them then."""
-
 
 def load_dataset(
     path: Path | str,
@@ -67,8 +64,7 @@ def load_dataset(
         raise UserError(f"background {background}: give red, green and blue from 0 to 1")
     reader: Any = import_module(f"foreseen.data.readers.{name}")
     data: Dataset = reader.read(folder, background=background, cache=ImageCache(memory_budget_mb))
-    if name not in TIMELESS:
-        check_times(data)
+    check_times(data)
     return data
 
 

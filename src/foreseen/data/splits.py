@@ -63,10 +63,8 @@ def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
     split = _name_all(roles, until + slack, slack)
     found = {name: tuple(f for f, s in zip(dataset.frames, split) if s == name) for name in SPLITS}
     if not found["train"]:
-        raise UserError(
-            f"{dataset.path}: no training frames: all are held out or later than --observe-until"
-            f" ({until:g}); give a larger fraction"
-        )
+        mend = "give a larger --observe-until" if observe_until else "mark some of them as 'train'"
+        raise UserError(f"{dataset.path}: no training frames: all up to time {until:g} are held out; {mend}")
     if observe_until is not None:
         sentence += f" Times after {until:g} ({observe_until:g} of the range) are the forecast."
     return Splits({k: v for k, v in found.items() if v}, until, _hash(dataset, split), sentence)
@@ -87,23 +85,24 @@ def check_times(dataset: Dataset) -> tuple[float, float]:
 def _roles(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:
     """Every frame with what it is for ("train", "val", "test", "unseen"), and the sentence that says why."""
     marks = {s.split for s in dataset.sequences} | {f.split for f in dataset.frames}
-    if not marks - {None}:
+    if marks == {None}:
         return _choose(dataset, until)
-    stands_in = "test" not in marks
     whole = {s.name: s.split for s in dataset.sequences}
-    roles = []
-    for frame in dataset.frames:
-        sequence, own = whole[frame.sequence], frame.split or "train"
-        role = {"test": "unseen", "val": "val"}.get(sequence or "", own)
-        if stands_in and role == "val":
-            role = "unseen" if sequence == "val" else "test"
-        roles.append((frame, role))
-    if marks <= {None, "train"}:
-        return roles, "Nothing is kept back: the data set marks all frames for training."
-    end = (
-        " (val stands in for test)" if stands_in else " (val is kept back, and not reported)" if "val" in marks else ""
-    )
-    return roles, f"Training and test frames are those that the data set marks{end}."
+    roles = [(f, _role(f, whole[f.sequence], "test" not in marks)) for f in dataset.frames]
+    if not marks & {"test", "val"}:
+        return roles, "The data set marks all frames for training."
+    sentence = "Training and test frames are those that the data set marks"
+    if "val" in marks:
+        sentence += " (val is kept back, and not reported)" if "test" in marks else " (val stands in for test)"
+    return roles, f"{sentence}."
+
+
+def _role(frame: Frame, sequence: str | None, val_is_test: bool) -> str:
+    """What a frame is marked for; the mark of its whole sequence comes first."""
+    if sequence == "test" or (sequence == "val" and val_is_test):
+        return "unseen"
+    role = "val" if sequence == "val" else frame.split or "train"
+    return "test" if role == "val" and val_is_test else role
 
 
 def _choose(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:
