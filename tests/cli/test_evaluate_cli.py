@@ -56,3 +56,16 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert end.value.code == 2
     err = capsys.readouterr().err
     assert "nowhere holds no run" in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["evaluate", "render"])
+def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert not end.value.code
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for option in text.split("options")[1].split(" --")[2:]:
+        explained = option.partition("(default")[0].split()
+        if explained[0].endswith(","):
+            continue  # "--baselines, --no-baselines": the other form has the words
+        assert len(explained) > 4, f"--{option} has no explanation"

@@ -1,5 +1,6 @@
 """Shots planned and clips rendered, by a run that knows the truth."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,14 @@ def test_truth_is_what_the_camera_filmed_then(run: PretendRun) -> None:
     assert (shots[1].truth.camera_id, shots[1].truth.time) == ("right", pytest.approx(0.3))
     assert shots[2].truth is None  # nothing was filmed that late
     assert float(shots[0].camera.position[0]) == pytest.approx(0.5)
+
+
+def test_beside_the_truth_the_default_is_when_that_camera_filmed(run: PretendRun) -> None:
+    frames = tuple(f for f in run.dataset().sequences[0].frames if f.camera_id == "left" or f.time < 0.25)
+    sparse = replace(run.dataset(), sequences=(replace(run.dataset().sequences[0], frames=frames),))
+    shots = plan_shots(PretendRun(run.path, sparse), "train:right", with_truth=True)
+    assert [s.time for s in shots] == pytest.approx([0.0, 0.1, 0.2])
+    assert all(s.truth is not None and s.truth.camera_id == "right" for s in shots)
 
 
 def test_moving_paths_keep_the_size_that_is_asked_for(run: PretendRun) -> None:

@@ -37,8 +37,9 @@ def evaluate(
         max_frames: At most so many frames of each split, evenly spread over time.
         max_time: Leave out frames later than this, in the data set's unit.
         baselines: Score last frame, nearest frame and constant velocity too.
-        lpips_weights: File with AlexNet or VGG16 and the linear heads of LPIPS; without one, LPIPS is left
-        out. checkpoint: Step of the checkpoint; default: the last one. device: cpu, cuda or auto.
+        lpips_weights: File with AlexNet or VGG16 and the linear heads of LPIPS; without one, LPIPS is left out.
+        checkpoint: Step of the checkpoint; default: the last one.
+        device: cpu, cuda or auto.
     """
     from rich.console import Console
 

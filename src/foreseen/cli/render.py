@@ -36,18 +36,16 @@ def render(
     Args:
         folder: Folder that `foreseen train` wrote.
         out: An .mp4, else a folder of PNGs; default: in the run's folder, renders/PATH-CHANNEL.mp4.
-        path: train:CAMERA_ID (where that camera stood), fixed (the first training camera), follow (from the
-        first
-            training pose to the last), orbit, or spiral.
-        times: START:END:COUNT in the data set's unit, such as 0:4:120; START = END is bullet time along a
-        moving path;
-            default: the times that were filmed.
-        channel: Colours, depth, or truth beside the rendering and their difference (train:CAMERA_ID and
-        fixed). size: WIDTHxHEIGHT of the pictures; default: as the data that it was trained on. downscale:
-        Shrink the pictures by this whole factor instead. degrees: How far an orbit goes; less than 360 swings
-        there and back. fps: Frames a second of an mp4. crf: Quality of an mp4: 0 (lossless) to 51; lower is
-        better and larger. checkpoint: Step of the checkpoint; default: the last one. device: cpu, cuda or
-        auto.
+        path: train:CAMERA_ID (where it stood), fixed (the first training camera), follow (its poses), orbit or spiral.
+        times: START:END:COUNT in the data set's unit, such as 0:4:120; START = END stops time; default: as filmed.
+        channel: Colours, depth, or truth beside the rendering and their difference (train:CAMERA_ID and fixed).
+        size: WIDTHxHEIGHT of the pictures; default: as the data that it was trained on.
+        downscale: Shrink the pictures by this whole factor instead.
+        degrees: How far an orbit goes; less than 360 swings there and back.
+        fps: Frames a second of an mp4.
+        crf: Quality of an mp4, from 0 (lossless) to 51; lower is better and larger.
+        checkpoint: Step of the checkpoint; default: the last one.
+        device: cpu, cuda or auto.
     """
     from rich.console import Console
 

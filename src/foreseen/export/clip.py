@@ -54,10 +54,10 @@ def write_clip(
         run: what is rendered.
         shots: the frames, cameras of one size.
         out: a name ending in .mp4, else a folder.
-        channel: colours; depth, coloured over the range of the whole clip; or truth, rendering and their
-        difference. timeline: for "side-by-side": where the observed part ends. None takes it from the run.
-        fps, crf: frames a second and quality of an mp4. progress: called with the share that is done (0..1)
-        and what is being done.
+        channel: colours; depth, coloured over the range of the whole clip; or truth, rendering and their difference.
+        timeline: for "side-by-side": where the observed part ends. None takes it from the run.
+        fps, crf: frames a second and quality of an mp4.
+        progress: called with the share that is done (0..1) and what is being done.
 
     Returns:
         `out`.

@@ -66,9 +66,8 @@ def compose(panels: Sequence[tuple[str, np.ndarray | None]], time: float, timeli
     """One frame of a clip: labelled panels in a row over the timeline.
 
     Args:
-        panels: label and picture `[H, W, 3]` uint8 each, of one size; None is drawn as an empty panel. At
-        least one is
-            a picture.
+        panels: label and picture `[H, W, 3]` uint8 each, of one size; None is drawn as an empty panel. At least one
+            is a picture.
         time: the frame's time.
         timeline: range of the clip, and where the observed part ends.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foreseen.data.types import Dataset, Frame
+from foreseen.data.types import Frame
 from foreseen.errors import UserError, suggest
 from foreseen.export.clip import Shot
 from foreseen.geometry.cameras import Camera
@@ -56,11 +56,7 @@ def observed_frames(run: Run) -> list[Frame]:
     """All frames of the sequence that the run observed, by time: what was filmed of what it renders."""
     dataset = run.dataset()
     name = sequence_names(dataset, run.splits().frames["train"])[0]
-    return _frames_of(dataset, name)
-
-
-def _frames_of(dataset: Dataset, sequence: str) -> list[Frame]:
-    return [frame for frame in dataset.frames if frame.sequence == sequence]
+    return [frame for frame in dataset.frames if frame.sequence == name]
 
 
 def default_times(frames: Sequence[Frame]) -> list[float]:
@@ -83,11 +79,11 @@ def plan_shots(
 
     Args:
         run: whose cameras are followed.
-        path: "train:CAMERA_ID" (where that camera stood; it need not have been trained on), "fixed" (the
-        first training
-            camera), "follow" (from the first training pose to the last), "orbit" or "spiral" (around the
+        path: "train:CAMERA_ID" (where that camera stood; it need not have been trained on), "fixed" (the first
+            training camera), "follow" (from the first training pose to the last), "orbit" or "spiral" (around the
             scene).
-        times: of the frames, in the data set's unit; None takes those that were filmed.
+        times: of the frames, in the data set's unit; None takes those that were filmed: by any camera, or by the
+            one beside whose pictures the truth is wanted.
         size: width and height of the pictures; None keeps the data's.
         downscale: shrink the pictures by this whole factor instead.
         degrees: of an orbit.
@@ -102,14 +98,17 @@ def plan_shots(
     if with_truth and kind not in ("train", "fixed"):
         raise UserError(f"--channel side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not {path}.")
     frames = observed_frames(run)
-    times = default_times(frames) if times is None else list(times)
     seen = sorted((f for f in run.splits().frames["train"] if f.sequence == frames[0].sequence), key=lambda f: f.time)
     if kind in ("train", "fixed"):
         camera_id = _known_camera(camera_id, frames) if kind == "train" else seen[0].camera_id
         own = [f for f in frames if f.camera_id == camera_id]
-        cameras, filmed = fixed(own[0].camera, len(times)), own if with_truth else []
+        filmed = own if with_truth else []
+        times = default_times(filmed or frames) if times is None else list(times)
+        cameras = fixed(own[0].camera, len(times))
     else:
-        cameras, filmed = _moving(kind, seen, len(times), degrees), []
+        filmed = []
+        times = default_times(frames) if times is None else list(times)
+        cameras = _moving(kind, seen, len(times), degrees)
     resized = [_resize(camera, size, downscale) for camera in cameras]
     return [Shot(c, t, _filmed_at(filmed, t, frames)) for c, t in zip(resized, times)]
 
