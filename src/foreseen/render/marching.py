@@ -5,6 +5,7 @@ The quadrature is that of `foreseen.render.volume`, on a ladder of equal steps f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,40 @@ def sample(scene: ComposedField, rays: Rays, jitter: Tensor) -> PackedSamples:
     packed.march(*arguments, True, starts, ray_index, component, distances, threads())
     device = rays.origins.device
     return PackedSamples(*(torch.from_numpy(x).to(device) for x in (ray_index, component, distances, starts)))
+
+
+@torch.no_grad()
+def sample_reference(scene: ComposedField, rays: Rays, jitter: Tensor) -> PackedSamples:
+    """The definition of `sample`, point after point: slow."""
+    kept: list[tuple[int, int, float]] = []
+    starts = [0]
+    size = scene.grid.shape[1]
+    for r, (origin, direction) in enumerate(zip(rays.origins, rays.directions)):
+        row = r if scene.centres.shape[0] > 1 else 0
+        light = 1.0
+        for i in range(math.ceil((scene.far - scene.near) / scene.step)):
+            distance = scene.near + (i + float(jitter[r])) * scene.step
+            if distance > scene.far or light < STOP:
+                break
+            for k, stride in enumerate(scene.strides.tolist()):
+                offset = origin + distance * direction - scene.centres[row, k]
+                local = scene.rotations[row, k].T @ offset / scene.halves[k]
+                absent = scene.cells[row, k] < 0 or i % stride != int(jitter[r] * stride)
+                if absent or bool((local.abs() > 1).any()):
+                    continue
+                x, y, z = ((local + 1) / 2 * size).long().clamp(max=size - 1).tolist()
+                density = float(scene.grid[scene.cells[row, k], x, y, z])
+                if density > scene.threshold:
+                    light *= math.exp(-density * scene.step * stride * float(direction.norm()))
+                    kept.append((r, k, distance))
+        starts.append(len(kept))
+    ray_index, component, distances = zip(*kept) if kept else ((), (), ())
+    return PackedSamples(
+        torch.tensor(ray_index, dtype=torch.int64),
+        torch.tensor(component, dtype=torch.int64),
+        torch.tensor(distances, dtype=rays.origins.dtype),
+        torch.tensor(starts),
+    )
 
 
 def query_samples(scene: ComposedField, rays: Rays, samples: PackedSamples) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,8 @@ class OccupancyGrid(nn.Module):
         """Looks at a random `share` of the cells, at a random point in each, and keeps the larger of what it finds and
         `decay` times what was cached."""
         total = self.density.numel()
-        index = torch.arange(total) if share >= 1 else torch.randint(total, (max(1, int(share * total)),))
+        # A cell that is drawn twice is looked at once: threads would race for which of its two points counts.
+        index = torch.arange(total) if share >= 1 else torch.randint(total, (max(1, int(share * total)),)).unique()
         g = self.cells
         if boxes is not None:
             index = index[torch.isin(index // g**3, boxes)]

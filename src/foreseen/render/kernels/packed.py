@@ -88,11 +88,11 @@ def march(
             i = int((first - near) / step)
             while True:
                 t = np.float32(near + (i + jitter[r]) * step)
-                i += 1
                 if t > last or t > far or light < stop:
                     break
                 for k in range(parts):
-                    if t < low[k] or t > high[k] or i % strides[k] != 0:
+                    # Jitter chooses the point of a stride, too: one half is the middle.
+                    if t < low[k] or t > high[k] or i % strides[k] != int(jitter[r] * strides[k]):
                         continue
                     if not _local(origins[r], directions[r], t, rotations[r, k], centres[r, k], halves[k], local):
                         continue
@@ -105,6 +105,7 @@ def march(
                         component[base + kept] = k
                         distances[base + kept] = t
                     kept += 1
+                i += 1
             if not write:
                 starts[r + 1] = kept
 
