@@ -5,11 +5,15 @@ import math
 import pytest
 import torch
 
-from foreseen.evaluation.metrics import centroid, centroid_error, mask_iou, ms_ssim, psnr, ssim, ssim_map
+from foreseen.evaluation.metrics import centroid, centroid_error, mask_iou, mean_ssim, ms_ssim, psnr, ssim_map
 
 
 def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(height, width, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def ssim(image: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor | None = None) -> float | None:
+    return mean_ssim(ssim_map(image, truth), mask)
 
 
 def square(x: int, y: int, size: int = 4, height: int = 20, width: int = 30) -> torch.Tensor:
@@ -44,7 +48,8 @@ def test_psnr_of_equal_images_is_finite() -> None:
 def test_ssim_of_equal_images_is_one() -> None:
     image = picture(16, 20)
     assert ssim(image, image) == pytest.approx(1.0, abs=1e-9)
-    assert torch.allclose(ssim_map(image, image), torch.ones(16, 20, dtype=torch.float64))
+    found = ssim_map(image, image)
+    assert found is not None and torch.allclose(found, torch.ones(16, 20, dtype=torch.float64))
 
 
 def test_ssim_is_symmetric_and_falls_with_noise() -> None:
@@ -84,7 +89,8 @@ def test_ssim_agrees_with_torchmetrics() -> None:
     planes = [x.permute(2, 0, 1)[None].double() for x in (a, b)]
     _, full = reference.structural_similarity_index_measure(*planes, data_range=1.0, return_full_image=True)
     full = full[0].mean(0)  # mirrored at the border, as ours under a mask
-    assert torch.allclose(ssim_map(a, b), full, atol=1e-6)
+    found = ssim_map(a, b)
+    assert found is not None and torch.allclose(found, full, atol=1e-6)
     assert ssim(a, b) == pytest.approx(float(full[5:-5, 5:-5].mean()), abs=1e-6)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
@@ -32,70 +33,77 @@ def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float | No
     return -10 * math.log10(max(float(error.mean()), SMALLEST_MSE))
 
 
-def _blur(planes: Tensor) -> Tensor:
-    """Planes `[C, 1, H, W]` under the Gaussian window, without padding: `[C, 1, H - 10, W - 10]`."""
-    x = torch.arange(WINDOW, dtype=planes.dtype) - WINDOW // 2
-    kernel = torch.exp(-(x**2) / (2 * SIGMA**2))
+def _blur(image: np.ndarray) -> np.ndarray:
+    """`[H, W, C]` under the Gaussian window, mirrored at the border."""
+    x = np.arange(WINDOW) - WINDOW // 2
+    kernel = np.exp(-(x**2) / (2 * SIGMA**2))
     kernel = kernel / kernel.sum()
-    return F.conv2d(F.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
 
 
-def _structure(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM and its contrast-structure factor, of planes `[C, 1, H, W]`; data range 1, no padding."""
+def _structure(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """SSIM and its contrast-structure factor at every pixel `[H, W, C]`; data range 1."""
     c1, c2 = K1**2, K2**2
-    mean_a, mean_b, square_a, square_b, product = _blur(torch.cat([a, b, a * a, b * b, a * b])).chunk(5)
-    variance_a, variance_b = (square_a - mean_a**2).clamp(min=0), (square_b - mean_b**2).clamp(min=0)
-    covariance = product - mean_a * mean_b
+    mean_a, mean_b = _blur(a), _blur(b)
+    variance_a, variance_b = (np.maximum(_blur(x * x) - m * m, 0) for x, m in ((a, mean_a), (b, mean_b)))
+    covariance = _blur(a * b) - mean_a * mean_b
     contrast = (2 * covariance + c2) / (variance_a + variance_b + c2)
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     return luminance * contrast, contrast
 
 
-def _planes(image: Tensor) -> Tensor:
-    """`[H, W, C]` -> `[C, 1, H, W]` float64: variances as differences of squares lose float32's digits on
-    flat areas."""
-    return image.to(torch.float64).permute(2, 0, 1)[:, None]
+def _exact(image: Tensor) -> np.ndarray:
+    """float64: variances as differences of squares lose float32's digits on flat areas."""
+    return image.detach().cpu().double().numpy()
 
 
-def ssim_map(image: Tensor, truth: Tensor) -> Tensor:
-    """SSIM at every pixel `[H, W]`, mean of the channels; the image is mirrored at its border. Needs 6 pixels
-    a side.
+def _inside(values: np.ndarray) -> np.ndarray:
+    """The pixels whose window lies inside the image."""
+    return values[WINDOW // 2 : -(WINDOW // 2), WINDOW // 2 : -(WINDOW // 2)]
 
-    Source: Wang et al. 2004, with the 11 x 11 Gaussian window of sigma 1.5.
+
+def ssim_map(image: Tensor, truth: Tensor) -> Tensor | None:
+    """SSIM at every pixel `[H, W]` float64, mean of the channels; the image is mirrored at its border.
+
+    None where the image is smaller than the window. Source: Wang et al. 2004, with the 11 x 11 Gaussian window of
+    sigma 1.5.
     """
-    pad = (WINDOW // 2,) * 4
-    a, b = (F.pad(_planes(x), pad, mode="reflect") for x in (image, truth))
-    return _structure(a, b)[0].mean(dim=(0, 1))
-
-
-def ssim(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float | None:
-    """Mean SSIM: of the pixels whose window lies inside the image, or of the pixels of `mask`.
-
-    None where the image is smaller than the window, or the mask is empty.
-    """
-    if min(image.shape[:2]) < WINDOW or (mask is not None and not bool(mask.any())):
+    if min(image.shape[:2]) < WINDOW:
         return None
-    if mask is not None:
-        return float(ssim_map(image, truth)[mask].mean())
-    return float(_structure(_planes(image), _planes(truth))[0].mean())
+    return torch.from_numpy(_structure(_exact(image), _exact(truth))[0].mean(-1))
+
+
+def mean_ssim(found: Tensor | None, mask: Tensor | None = None) -> float | None:
+    """Mean of a `ssim_map`: over the pixels whose window lies inside the image, or over those of `mask`.
+
+    None where there is no map, or the mask is empty.
+    """
+    if found is None or (mask is not None and not bool(mask.any())):
+        return None
+    return float(_inside(found.numpy()).mean() if mask is None else found[mask].mean())
 
 
 def ms_ssim(image: Tensor, truth: Tensor) -> float | None:
-    """SSIM over five scales, each half of the one before. None where a side is shorter than 176 pixels (11 *
-    2^4).
+    """SSIM over five scales, each half of the one before. None where a side is shorter than 176 pixels (11 * 2^4).
 
     Source: Wang et al. 2003. A negative factor of a scale counts as 0: it has no real power.
     """
     if min(image.shape[:2]) < WINDOW * 2 ** (len(MS_WEIGHTS) - 1):
         return None
-    a, b = _planes(image), _planes(truth)
-    value = torch.ones(a.shape[0], dtype=a.dtype)
+    a, b = _exact(image), _exact(truth)
+    value = np.ones(a.shape[-1])
     for scale, weight in enumerate(MS_WEIGHTS):
         full, contrast = _structure(a, b)
         last = scale == len(MS_WEIGHTS) - 1
-        value = value * (full if last else contrast).mean(dim=(1, 2, 3)).clamp(min=0) ** weight
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        value = value * _inside(full if last else contrast).mean((0, 1)).clip(min=0) ** weight
+        a, b = _halved(a), _halved(b)
     return float(value.mean())
+
+
+def _halved(image: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels; an odd row or column at the end is left out."""
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    return image[: 2 * height, : 2 * width].reshape(height, 2, width, 2, -1).mean((1, 3))
 
 
 def mask_iou(mask: Tensor, truth: Tensor) -> float | None:

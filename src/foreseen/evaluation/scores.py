@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foreseen.evaluation.baselines import Prediction
 from foreseen.evaluation.lpips import LPIPS
-from foreseen.evaluation.metrics import centroid_error, mask_iou, ms_ssim, psnr, ssim
+from foreseen.evaluation.metrics import centroid_error, mask_iou, mean_ssim, ms_ssim, psnr, ssim_map
 from foreseen.evaluation.moving import flow_mask, moving_mask
 
 Scores = dict[str, float | None]
@@ -78,15 +78,18 @@ def score(made: Prediction, target: Target, before: Tensor | None, lpips: LPIPS 
     """
     truth, mask, prediction = target.image, target.mask, made.image
     background = target.background if made.background is None else made.background
+    similar = ssim_map(prediction, truth)
     scores: Scores = {
         "psnr": psnr(prediction, truth),
-        "ssim": ssim(prediction, truth),
+        "ssim": mean_ssim(similar),
         "ms_ssim": ms_ssim(prediction, truth),
     }
     if lpips is not None:
         scores["lpips"] = lpips(prediction, truth)
     if mask is not None:
-        scores |= _moving_scores(prediction, truth, mask, lpips)
+        scores |= {"psnr_moving": psnr(prediction, truth, mask), "ssim_moving": mean_ssim(similar, mask)}
+        if lpips is not None:
+            scores["lpips_moving"] = lpips(prediction, truth, mask)
         if background is not None:
             found = moving_mask(prediction, background)
             error = centroid_error(found, mask)
@@ -95,16 +98,6 @@ def score(made: Prediction, target: Target, before: Tensor | None, lpips: LPIPS 
             scores["centroid_error"] = None if error is None else error / truth.shape[1]
     if target.previous is not None and before is not None:
         scores["flow_iou"] = mask_iou(flow_mask(before, prediction), flow_mask(target.previous, truth))
-    return scores
-
-
-def _moving_scores(prediction: Tensor, truth: Tensor, mask: Tensor, lpips: LPIPS | None) -> Scores:
-    scores: Scores = {
-        "psnr_moving": psnr(prediction, truth, mask),
-        "ssim_moving": ssim(prediction, truth, mask),
-    }
-    if lpips is not None:
-        scores["lpips_moving"] = lpips(prediction, truth, mask)
     return scores
 
 
