@@ -1,0 +1,82 @@
+"""`foreseen inspect DATA`: what is in a data set, and what looks doubtful."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from foreseen.cli.options import call
+from foreseen.cli.progress import progress_bar
+from foreseen.errors import UserError
+
+if TYPE_CHECKING:
+    from foreseen.data.inspection import Inspection
+
+
+def run(args: list[str]) -> None:
+    """Inspects as `args` say."""
+    call(inspect, args, prog="foreseen inspect")
+
+
+def inspect(
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")],
+    out: Path = Path(),
+    format: str | None = None,
+    observe_until: float | None = None,
+) -> None:
+    """Say what is in a data set, draw its cameras, and tell what looks doubtful.
+
+    Every picture, mask, depth and flow is decoded. Nothing is written into the data set's folder.
+
+    Args:
+        data: The data set's folder.
+        out: Folder for the drawing, inspect-NAME.png; default: here.
+        format: nerfstudio, blender, llff or nrnerf; default: found out.
+        observe_until: Fraction of the time range that training is to see; what is later is the forecast.
+    """
+    from foreseen.data import load_dataset
+    from foreseen.data.inspection import inspect_dataset
+    from foreseen.data.inspection_plot import draw_inspection
+    from foreseen.training.files import write_atomically
+
+    dataset = load_dataset(data, format=format, memory_budget_mb=256)
+    picture = _target(out, dataset.path, dataset.name)
+    with progress_bar("inspect") as progress:
+        inspection = inspect_dataset(dataset, observe_until, progress)
+    print_inspection(inspection)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(picture, draw_inspection(inspection))
+    print(f"wrote {picture}")
+
+
+def _target(out: Path, data: Path, name: str) -> Path:
+    """Where the drawing goes. Raises `UserError` for a place in the data set, or a file."""
+    if out.is_file():
+        raise UserError(f"--out {out} is a file: give a folder for the drawing")
+    if out.resolve().is_relative_to(data.resolve()):
+        raise UserError(f"the drawing would lie in the data set {data}, which is left as it is: give another --out")
+    return out / f"inspect-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.png"  # the name may come from the file
+
+
+def print_inspection(inspection: Inspection) -> None:
+    """Tables of what was found, and the doubts."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{escape(inspection.dataset.name)}", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in inspection.checks:
+        table.add_row(f"[cyan]{check.title}[/]", "")
+        for name, found in check.rows:
+            table.add_row(f"  {escape(name)}", escape(found))
+    console.print(table)
+    doubts = inspection.doubts
+    console.print("\n[bold]Doubts[/]" if doubts else "\nNothing looks doubtful.")
+    for doubt in doubts:
+        console.print(f"  [yellow]-[/] {escape(doubt)}", soft_wrap=True, highlight=False)

@@ -1,0 +1,202 @@
+"""What is in a data set, and what looks doubtful about it: numbers and sentences, nothing printed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from foreseen.data.inspection_cameras import check_cameras, check_focal, check_scale
+from foreseen.data.inspection_files import check_pictures
+from foreseen.data.inspection_matches import check_matches
+from foreseen.data.inspection_report import Check, counted, number
+from foreseen.data.splits import Splits, make_splits
+from foreseen.data.types import Dataset, Frame, Sequence
+from foreseen.errors import UserError
+
+LARGE_GAP = 3.0
+"""A step in time that is so many times the usual one is told."""
+
+SEQUENCES_TOLD = 6
+SAME_TIME = 1e-6
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        splits: None where the data set cannot be divided; a doubt says why.
+        checks: sections of the report, in order.
+    """
+
+    dataset: Dataset
+    splits: Splits | None
+    checks: tuple[Check, ...]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """One sentence each."""
+        return tuple(doubt for check in self.checks for doubt in check.doubts)
+
+
+def inspect_dataset(
+    dataset: Dataset, observe_until: float | None = None, progress: Callable[[float, str], None] | None = None
+) -> Inspection:
+    """Looks at every file of a data set and at the sense of its numbers. Nothing is written.
+
+    Args:
+        observe_until: fraction of the time range that training is to see.
+        progress: told the share (0..1) of the files that are decoded, and what is done.
+    """
+    tell = progress or _silent
+    splits, refused = _divide(dataset, observe_until)
+    checks = (
+        check_contents(dataset),
+        check_splits(dataset, splits, refused),
+        check_times(dataset),
+        check_cameras(dataset),
+        check_focal(dataset),
+        check_scale(dataset),
+        check_pictures(dataset, lambda share, doing: tell(0.9 * share, doing)),
+        check_matches(dataset, lambda share, doing: tell(0.9 + 0.1 * share, doing)),
+    )
+    return Inspection(dataset, splits, checks)
+
+
+def _silent(share: float, doing: str) -> None:
+    del share, doing
+
+
+def _divide(dataset: Dataset, observe_until: float | None) -> tuple[Splits | None, list[str]]:
+    try:
+        return make_splits(dataset, observe_until), []
+    except UserError as error:
+        return None, [f"no splits: {error}"]
+
+
+def check_contents(dataset: Dataset) -> Check:
+    """What there is, and what the reader noticed."""
+    frames = list(dataset.frames)
+    unseen = sum(s.split == "test" for s in dataset.sequences)
+    sequences = counted(len(dataset.sequences), "sequence") + (f" ({unseen} marked test)" if unseen else "")
+    truths = {s.truth.law for s in dataset.sequences if s.truth}
+    rows = [
+        ("folder", str(dataset.path)),
+        ("format", dataset.format),
+        ("frames", f"{counted(len(frames), 'frame')} in {sequences}"),
+        ("units", f"time: {dataset.time_unit}; length: {dataset.length_unit}"),
+        ("background", ", ".join(number(x) for x in dataset.background)),
+        *_beside(frames),
+        ("truth", f"motion by {', '.join(sorted(truths))}" if truths else "none"),
+    ]
+    return Check("What is there", tuple(rows), dataset.warnings)
+
+
+def _beside(frames: list[Frame]) -> Iterable[tuple[str, str]]:
+    kinds = (("masks", "mask_path"), ("depth", "depth_path"), ("flow", "flow_path"))
+    for name, field in kinds:
+        count = sum(getattr(f, field) is not None for f in frames)
+        yield name, "none" if not count else "with every frame" if count == len(frames) else f"with {count} frames"
+
+
+def check_splits(dataset: Dataset, splits: Splits | None, refused: list[str]) -> Check:
+    """Frames of each split, and whether one that is kept back is trained on all the same."""
+    if splits is None:
+        return Check("Splits", (), tuple(refused))
+    rows = [(name, _extent_of(frames)) for name, frames in splits.frames.items()]
+    unused = sum(1 for _ in dataset.frames) - sum(map(len, splits.frames.values()))
+    if unused:
+        rows.append(("not used", counted(unused, "frame")))
+    rows += [("protocol", splits.protocol), ("hash", splits.hash)]
+    return Check("Splits", tuple(rows), tuple(_leaks(splits)))
+
+
+def _extent_of(frames: tuple[Frame, ...]) -> str:
+    times = np.array([f.time for f in frames])
+    cameras = len({(f.sequence, f.camera_id) for f in frames})
+    return (
+        f"{counted(len(frames), 'frame')}, {counted(len(np.unique(times)), 'time')}"
+        f" from {number(times.min())} to {number(times.max())}, {counted(cameras, 'camera')}"
+    )
+
+
+def _leaks(splits: Splits) -> Iterable[str]:
+    trained = {f.image_path for f in splits.frames["train"]}
+    trained_views = {_view(f) for f in splits.frames["train"]}
+    for name, frames in splits.frames.items():
+        if name == "train":
+            continue
+        same = sum(f.image_path in trained or _view(f) in trained_views for f in frames)
+        if same:
+            yield f"{same} of {len(frames)} frames of {name} show what a training frame shows: same pose, same time"
+
+
+def _view(frame: Frame) -> tuple[object, ...]:
+    return frame.sequence, frame.time, *np.round(frame.camera.camera_to_world.flatten().tolist(), 5).tolist()
+
+
+def check_times(dataset: Dataset) -> Check:
+    """Count, spacing, gaps and duplicates of times."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    doubts: list[str] = []
+    for sequence in dataset.sequences:
+        row, own = _times_of(sequence, dataset.time_unit)
+        alike[row].append(sequence.name)
+        doubts += own
+    rows = [(names[0] + (f" to {names[-1]}" if len(names) > 1 else ""), row) for row, names in alike.items()]
+    if len(rows) > SEQUENCES_TOLD:
+        rows = [*rows[:SEQUENCES_TOLD], ("", f"and {len(rows) - SEQUENCES_TOLD} kinds of sequences more")]
+    return Check("Times", tuple(rows), tuple(doubts))
+
+
+def _times_of(sequence: Sequence, unit: str) -> tuple[str, list[str]]:
+    times = _apart(sequence.times)
+    if len(times) < 2:
+        return f"one time, {number(times[0])}", [f"{sequence.name}: all frames have one time; nothing moves"]
+    steps = np.diff(times)
+    usual = float(np.median(steps))
+    suffix = "" if unit == "unknown" else f" {unit}"
+    at_once = len(sequence.frames) / len(times)
+    row = (
+        f"{len(times)} from {number(times[0])} to {number(times[-1])}{suffix}, usually {number(usual)} apart"
+        f" ({number(steps.min())} to {number(steps.max())}), {_pictures(at_once)} at a time"
+    )
+    return row, [*_gaps(sequence, times, usual), *_twice(sequence)]
+
+
+def _pictures(each: float) -> str:
+    return "one picture" if each == 1 else f"{number(each)} pictures"
+
+
+def _apart(times: np.ndarray) -> np.ndarray:
+    """Distinct times; rounding makes no new one."""
+    far = np.diff(times, prepend=-np.inf) > SAME_TIME * max(np.ptp(times), 1e-12)
+    return times[far]
+
+
+def _gaps(sequence: Sequence, times: np.ndarray, usual: float) -> Iterable[str]:
+    gaps = np.flatnonzero(np.diff(times) > LARGE_GAP * usual)
+    if len(gaps):
+        widest = gaps[np.argmax(np.diff(times)[gaps])]
+        yield (
+            f"{sequence.name}: {counted(len(gaps), 'gap')} in time; the widest, from {number(times[widest])} to"
+            f" {number(times[widest + 1])}, is {number((times[widest + 1] - times[widest]) / usual)} usual steps"
+        )
+
+
+def _twice(sequence: Sequence) -> Iterable[str]:
+    seen: dict[tuple[str, float], int] = defaultdict(int)
+    for frame in sequence.frames:
+        seen[frame.camera_id, frame.time] += 1
+    twice = [key for key, count in seen.items() if count > 1]
+    if twice:
+        camera, time = twice[0]
+        what = (
+            "one camera has two frames at one time"
+            if len(twice) == 1
+            else f"{len(twice)} times a camera has two frames"
+        )
+        yield f"{sequence.name}: {what} (camera {camera} at {number(time)})"
