@@ -94,3 +94,12 @@ def test_readers_are_loaded_when_used() -> None:
     code = "import sys, foreseen.data; print([m for m in sys.modules if m.startswith('foreseen.data.readers.')])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_folders_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    write_blender(tmp_path)
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert message(tmp_path) == f"{tmp_path} may not be read: change its permissions"

@@ -60,6 +60,12 @@ def test_frames_of_one_pose_are_one_camera(tmp_path: Path) -> None:
     assert [f.camera_id for f in found] == ["camera-0", "camera-1"] * 2
 
 
+def test_a_camera_that_creeps_has_a_name_for_each_place(tmp_path: Path) -> None:
+    frames = [frame(i, 4, transform_matrix=ring_pose(0.001 * i).tolist()) for i in range(4)]
+    found = load_dataset(write_nerfstudio(tmp_path, frames=frames)).frames
+    assert [f.camera_id for f in found] == ["camera-0", "camera-1", "camera-2", "camera-3"]
+
+
 def test_lists_of_file_names_are_marks(tmp_path: Path) -> None:
     names = {"train_filenames": ["images/000.png", "images/002.png"], "test_filenames": ["images/003.png"]}
     found = load_dataset(write_nerfstudio(tmp_path, **names)).frames

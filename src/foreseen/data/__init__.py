@@ -56,16 +56,22 @@ def load_dataset(
     Raises:
         UserError: nothing there that is known, or something wrong in it; the message names it and the mend.
     """
-    folder = _folder(Path(path))
-    name = find_format(folder) if format is None else format
-    if name not in FORMATS:
-        raise UserError(f"unknown data format '{name}': {suggest(name, FORMATS)}")
     if background is not None and (len(background) != 3 or not all(0 <= x <= 1 for x in background)):
         raise UserError(f"background {background}: give red, green and blue from 0 to 1")
-    reader: Any = import_module(f"foreseen.data.readers.{name}")
-    data: Dataset = reader.read(folder, background=background, cache=ImageCache(memory_budget_mb))
+    try:
+        folder = _folder(Path(path))
+        name = find_format(folder) if format is None else format
+        data = _reader(name).read(folder, background=background, cache=ImageCache(memory_budget_mb))
+    except PermissionError as error:
+        raise UserError(f"{error.filename} may not be read: change its permissions") from None
     check_times(data)
     return data
+
+
+def _reader(name: str) -> Any:
+    if name not in FORMATS:
+        raise UserError(f"unknown data format '{name}': {suggest(name, FORMATS)}")
+    return import_module(f"foreseen.data.readers.{name}")
 
 
 def find_format(folder: Path) -> str:
