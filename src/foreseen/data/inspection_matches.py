@@ -141,7 +141,7 @@ def _features(frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels `[N, 2]` of features, and their descriptors."""
     picture = (frame.image().numpy() * 255).astype(np.uint8)
     grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))  # dark pictures have features too
-    keys, descriptors = cv2.SIFT_create(nfeatures=2000, contrastThreshold=0.02).detectAndCompute(grey, None)
+    keys, descriptors = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02).detectAndCompute(grey, None)
     return np.array([k.pt for k in keys]).reshape(-1, 2) + 0.5, descriptors
 
 

@@ -176,8 +176,8 @@ def _draw_space(axes: Any, stage: _Stage, inspection: Inspection) -> None:
         set_limits(low, high)
     axes.set_box_aspect(stage.high - stage.low, zoom=0.92)
     axes.view_init(elev=22, azim=_side(stage))
-    axes.set(xlabel="x", ylabel="y", zlabel="up")
-    axes.set_title("cameras by what they are for; the roof marks a picture's upper edge", size=11)
+    axes.set(xlabel="x", ylabel="y")
+    axes.set_title("cameras by what they are for; upright; roofs mark the pictures' upper edges", size=11)
     axes.legend(loc="upper left", fontsize=9)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Check:
     doubts: tuple[str, ...] = ()
 
 
-def number(value: float) -> str:
+def number(value: float | np.floating[Any]) -> str:
     """Four significant digits."""
     return f"{float(value):.4g}"
 
