@@ -17,12 +17,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
+
 from common import RESULTS, WORK, Clock, foreseen, provenance, publish, say, table, write_text
 
 WORKER = "--worker"
@@ -92,8 +93,8 @@ def presets(method: str) -> list[str]:
 
 
 def at_rays_and_samples(rays: float, samples: float) -> dict[str, int]:
-    """The paper presets' fields for steps of so many rays and points. The coarse network looks at c points of a ray, the
-    fine one at those and at i = 2 c more, so 4 c in all."""
+    """The paper presets' fields for steps of so many rays and points. The coarse network looks at c points of a ray,
+    the fine one at those and at 2 c more, so 4 c in all."""
     coarse = max(round(samples / rays / 4), 1)
     return {"rays": round(rays), "samples": coarse, "importance_samples": 2 * coarse}
 
@@ -125,7 +126,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "peak memory [MB]",
     ]
     return (
-        "One process each, fp32. Points: places at which a field was asked, coarse and fine together. Peak memory: the most "
+        "One process each, fp32. Points: places at which a field was asked, coarse and fine. Peak memory: the most "
         "that the whole process held (resident set), pictures and libraries included; the twin takes turns with `fast` "
         "in one process, whose peak it sets.\n\n" + table(headings, cells)
     )
@@ -231,7 +232,7 @@ def work_off(job: Job, work: Path, answer: Path) -> None:
     Trainer._take_step = lambda trainer, say_line: watch(trainer, say_line)  # type: ignore[method-assign]
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
-    try:
+    with suppress(Measured):
         package.train(
             job.method,
             job.data,
@@ -242,8 +243,6 @@ def work_off(job: Job, work: Path, answer: Path) -> None:
             save_every_seconds=None,
             device="cpu",
         )
-    except Measured:
-        pass
     shutil.rmtree(folder, ignore_errors=True)
     found: dict[str, Any] = {**watch.result(False), "peak_mb": watch.peak_mb}
     if watch.times[True]:

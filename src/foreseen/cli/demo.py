@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ class Size:
         frames, cameras, pixels: of the simulation; one more camera is held out.
         observe_until: fraction of the time that training sees.
         scored: frames of each split that are scored at most.
+        max_steps: of training, whatever time is left.
+        overrides: of the method's settings.
     """
 
     frames: int
@@ -40,11 +42,21 @@ class Size:
     pixels: int
     observe_until: float
     scored: int
+    max_steps: int | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
 
 
 FULL = Size(frames=108, cameras=4, pixels=128, observe_until=0.4, scored=150)
 """5.4 s of a pendulum, of which training sees 2.1 s: one and a half swings; the forecast is longer than that."""
-QUICK = Size(frames=24, cameras=3, pixels=32, observe_until=0.6, scored=6)
+QUICK = Size(
+    frames=24,
+    cameras=3,
+    pixels=32,
+    observe_until=0.6,
+    scored=4,
+    max_steps=20,
+    overrides={"static_samples": 48, "part_samples": 16, "cells": 16, "width": 16, "law_iterations": 4},
+)
 
 
 def run(args: list[str]) -> None:
@@ -62,10 +74,12 @@ def demo(out: Path = Path("demo"), seed: int = 0, minutes: float = 3.0, quick: b
         out: The demo's folder; must not exist, be empty, or hold a demo of the same seed.
         seed: Of the pendulum's first push and of the training.
         minutes: Of training; everything else takes about as long again on two cores.
-        quick: A tiny scene, to see that everything works; nothing is learned well. Give a small --minutes too.
+        quick: A tiny scene and a few steps of training, to see that everything works; little is learned.
     """
     from rich.console import Console
 
+    if not minutes > 0:
+        raise UserError(f"--minutes {minutes:g}: give a number above 0.")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     began = time.monotonic()
     _claim(out, {"version": __version__, "seed": seed, "quick": quick})
@@ -121,12 +135,14 @@ def _train(out: Path, size: Size, seed: int, minutes: float, console: Console) -
     from foreseen.training import train
 
     share = f"the first {size.observe_until:.0%} of the time"
-    console.print(f"2/4 train: node-rf learns from {share}, for {minutes:g} min")
+    console.print(f"2/4 train: node-rf learns from {share}, {minutes:g} min at most")
     return train(
         "node-rf",
         out / SCENARIO,
         out / "run",
         seed=seed,
+        overrides=size.overrides,
+        max_steps=size.max_steps,
         max_minutes=minutes,
         observe_until=size.observe_until,
     )

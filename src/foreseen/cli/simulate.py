@@ -7,15 +7,22 @@ from typing import Annotated
 
 import tyro
 
+from foreseen.cli.options import call
+from foreseen.cli.progress import progress_bar
 from foreseen.simulate.options import SimulateOptions
 
 _USUAL = SimulateOptions()
 
 
+def run(args: list[str]) -> None:
+    """Simulates as `args` say."""
+    call(simulate, args, prog="foreseen simulate")
+
+
 def simulate(
     scenario: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCENARIO")],
     out: Path,
-    options: SimulateOptions = _USUAL,
+    options: Annotated[SimulateOptions, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff] = _USUAL,
 ) -> None:
     """Simulate a scene with known physics and write it as a data set with exact truth.
 
@@ -24,22 +31,8 @@ def simulate(
         out: The data set's folder; must not exist, or be empty.
         options: What to simulate.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     from foreseen.simulate import simulate as write
 
-    console = Console(stderr=True)
-    share, words = TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.description}")
-    columns = (BarColumn(), share, TimeRemainingColumn(), words)
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with bar:
-        task = bar.add_task("starting", total=1.0)
-        write(scenario, out, options, lambda done, what: bar.update(task, completed=done, description=what))
+    with progress_bar("simulate") as progress:
+        write(scenario, out, options, progress)
     print(f"{out}: written. Look into it with: foreseen inspect {out}")
-
-
-def run(args: list[str]) -> None:
-    """The command, with the words after `foreseen simulate`."""
-    flat = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    tyro.cli(simulate, args=args, prog="foreseen simulate", config=flat)
