@@ -68,7 +68,8 @@ class FastDNeRF(Method):
 
     def observe(self, observation: Observation) -> TimeState:
         """The first training time, which is the canonical one."""
-        del observation
+        if observation.sequence != 0:
+            raise UserError(f"this run learned one sequence; there is no sequence {observation.sequence}.")
         return TimeState(self.origin)
 
     def evolve(self, state: TimeState, times: Tensor) -> TimeState:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from foreseen.data.types import Frame
+from foreseen.errors import UserError
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.discovery import View, explore
 from foreseen.methods.node_rf.law import Motion
+from foreseen.methods.node_rf.paper import check_scene
 from foreseen.methods.node_rf.parts import Parts, PartsState, surroundings
 from foreseen.methods.packed import SampleBudget, packed_losses
 from foreseen.nn.splines import UniformBSpline
@@ -24,6 +26,7 @@ from foreseen.scenes import ComposedField
 
 DISCOVERY_SIZE = 200
 """Silhouettes are looked at in pictures shrunk to about so many pixels."""
+NO_PARTS = "no moving part was told apart: the whole scene changes with one latent number."
 EMPTY_ALPHA = 0.01
 """A cell counts as empty when one step through it takes less than this share of the light."""
 
@@ -38,6 +41,7 @@ class FastNodeRF(Method):
 
     def __init__(self, config: FastConfig, info: SceneInfo) -> None:
         super().__init__()
+        check_scene(info)
         self.config, self.info = config, info
         self.batch = BatchSpec(rays=config.rays, foreground=config.foreground)
         low, high = (torch.tensor(b) for b in info.bounds)
@@ -75,6 +79,8 @@ class FastNodeRF(Method):
 
     def warm_start(self, frames: Sequence[Frame]) -> str:
         """Finds the moving parts and empty space from silhouettes (see `discovery`)."""
+        if self.info.ndc:  # the hull is carved in the space of the cameras, where rays in NDC do not run
+            return NO_PARTS
         bounds = torch.stack([self.middle - self.extent, self.middle + self.extent]).double().numpy()
         views = [self._view(frame) for frame in frames]
         c = self.config
@@ -87,7 +93,7 @@ class FastNodeRF(Method):
                 self.parts.turns[:, k] = torch.from_numpy(part.rotations)
                 self.occupancy.close(k, self.occupancy.outside_sphere())
         if count == 0:
-            return "no moving part was told apart: the whole scene changes with one latent number."
+            return NO_PARTS
         self.occupancy.close(count, ~torch.from_numpy(found.still))
         return f"{count} moving part{'s' if count > 1 else ''} found from silhouettes."
 
@@ -104,7 +110,8 @@ class FastNodeRF(Method):
 
     def observe(self, observation: Observation) -> PartsState:
         """The parts as they are at the end of the observed window."""
-        del observation
+        if observation.sequence != 0:
+            raise UserError(f"this run learned one sequence; there is no sequence {observation.sequence}.")
         return self.parts.at(self.basis[-1:])
 
     def evolve(self, state: PartsState, times: Tensor) -> PartsState:
@@ -112,7 +119,9 @@ class FastNodeRF(Method):
         del state  # one sequence: its trajectories are the method's own parameters
         u = (times.double() - self.start) / self.window
         inside = self.parts.at(self._basis(u.clamp(0, 1)))
-        outside = (u < 0) | (u > 1)
+        # Compared as float32, as which times come: the last observed one must not count as after the window.
+        first, last = torch.tensor([self.start, self.start + self.window])
+        outside = (times.float() < first) | (times.float() > last)
         if not outside.any() or not self.motion.fitted:
             return inside
         beyond = self.parts.from_numbers(self.motion.extrapolate(u[outside], self.config.law_steps))
@@ -190,7 +199,8 @@ class FastNodeRF(Method):
         result = render_rays(scene, batch.rays, stratified=True)
         self.budget.note(result)
         terms = packed_losses(result, batch, self.info.background, self.config.empty_weight)
-        return {**terms, "jerk": self.config.jerk_weight * self.parts.jerk()}
+        c, parts = self.config, self.parts
+        return {**terms, "jerk": c.jerk_weight * parts.jerk(), "turning": c.turning_weight * parts.turning()}
 
     def batch_spec(self, step: int) -> BatchSpec:
         """As many rays as the step's budget of samples allows: many once empty space is known."""
@@ -244,6 +254,8 @@ class FastNodeRF(Method):
             numbers = self.parts.numbers(self._basis(times))
         self.motion.fit(numbers, c.law_iterations, c.law_steps, c.law_lengths)
         m = self.motion
+        if bool(m.misfit.isnan()):
+            return "no law of motion follows the parts: after the observed window they go straight on."
         return (
             f"a law of motion on {int(m.coordinates.used)} coordinates follows {float(m.reach):.0%} of the observed "
             f"window with a misfit of {float(m.misfit):.1%}."

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from foreseen.nn.mlp import MLP
 from foreseen.ode import integrate
 
-TOLERANCE = 0.05
+TOLERANCE = 0.08
 """Poses count as told by q when this share of their motion (root mean square) is left."""
-
-
+STILL = 1e-9
+"""Poses that vary by no more than this share of their size do not move: no coordinate is needed."""
 DEGREE = 5
 """Of the polynomials between a single coordinate and the poses."""
 
@@ -52,7 +52,11 @@ class Coordinates(nn.Module):
         self.mean.copy_(poses.mean(0))
         centred = poses - self.mean
         _, sizes, directions = torch.linalg.svd(centred, full_matrices=False)
-        scale = (sizes / len(poses) ** 0.5).clamp_min(1e-12)
+        scale = sizes / len(poses) ** 0.5
+        if scale[0] <= STILL * (1 + poses.abs().max()):
+            self.used.zero_()
+            self.project.zero_()
+            return
         self._fit_arc(centred, directions[0] / scale[0])
         left = self._misfit(poses)
         for used in range(2, self.most + 1):
@@ -103,7 +107,8 @@ def _powers(x: Tensor) -> Tensor:
 
 
 def _least_squares(x: Tensor, y: Tensor) -> Tensor:
-    return torch.linalg.lstsq(x, y).solution
+    # Not torch's default driver: its last digits differ from call to call, and a resumed run must be the same.
+    return torch.linalg.lstsq(x, y, driver="gelsd").solution
 
 
 class Law(nn.Module):
@@ -150,6 +155,8 @@ class Law(nn.Module):
         self.linear.bias.copy_(weights[-1])
 
 
+FARTHEST = 100.0
+"""A forecast stops where q, of unit variance over the window, is beyond this."""
 EXPLODED = 1e6
 ACCEPTED = 0.15
 """A longer stretch is kept when the law follows it to this misfit (root mean square, of q of unit variance)."""
@@ -203,9 +210,13 @@ class Motion(nn.Module):
             misfit = self._stage(q, v, length, iterations, steps)
             if not misfit <= ACCEPTED:
                 self.load_state_dict(before)
-                return
+                break
             self.reach.fill_(length)
             self.misfit.fill_(misfit)
+        if bool(self.misfit.isnan()):
+            with torch.no_grad():
+                for parameter in self.law.parameters():
+                    parameter.zero_()
 
     def _stage(self, q: Tensor, v: Tensor, length: float, iterations: int, steps: int) -> float:
         law, nodes = self.law, self.nodes.clone().requires_grad_()
@@ -251,8 +262,14 @@ class Motion(nn.Module):
             line = torch.cat([torch.tensor([far], dtype=torch.float64), wanted.double()])
             span = abs(float(line[-1] - line[0]))
             path = integrate(self.law, start, line, steps=max(8, round(steps * span)))
-            out[side] = self.coordinates.decode(path[1:, : self.law.size])[order]
+            out[side] = self.coordinates.decode(_held(path[:, : self.law.size])[1:])[order]
         return out
+
+
+def _held(path: Tensor) -> Tensor:
+    """`path` `[T, d]`, standing still from where it leaves all sense: a law may explode far outside the window."""
+    sane = (path.abs() <= FARTHEST).all(-1).cumprod(0)
+    return path[torch.minimum(torch.arange(len(path)), sane.sum() - 1)]
 
 
 class _Stretches:
