@@ -177,6 +177,12 @@ def test_gaps_repeats_and_leaks_in_time_are_told(tmp_path: Path) -> None:
     assert any("1 of 1 frames of novel-view show what a training frame shows" in d for d in doubts)
 
 
+def test_a_set_that_keeps_nothing_back_is_told(tmp_path: Path) -> None:
+    data = load_dataset(write(tmp_path / "set", frames(4)))
+    (doubt,) = check_splits(data, make_splits(data), []).doubts
+    assert "no frame is kept back" in doubt
+
+
 def test_field_of_view_that_contradicts_the_focal_length_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "set", frames(4))
     assert check_focal(load_dataset(path)).doubts == ()
