@@ -1,7 +1,7 @@
 """The methods, by name. Nothing heavy is imported until a method is loaded."""
 
 from foreseen.errors import UserError, suggest
-from foreseen.methods.base import MethodEntry
+from foreseen.methods.entry import MethodEntry
 
 METHODS: dict[str, MethodEntry] = {
     "node-rf": MethodEntry(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from importlib import import_module
 from typing import Any, Literal
 
 import torch
@@ -177,35 +176,3 @@ def take(state: Any, index: int) -> Any:
     if is_dataclass(state) and not isinstance(state, type):
         return type(state)(**{f.name: take(getattr(state, f.name), index) for f in fields(state)})
     return state
-
-
-@dataclass(frozen=True)
-class MethodEntry:
-    """A line of the table that `foreseen methods` prints.
-
-    Attributes:
-        target: "module:build", called as `build(config, info) -> Method`; nothing is imported until `load`.
-        presets: "module:PRESETS", preset name -> config.
-    """
-
-    target: str
-    presets: str
-    paper: str
-    code_licence: str
-    needs: str
-    reproduced: str
-
-    @staticmethod
-    def _load(path: str) -> Any:
-        module, _, name = path.partition(":")
-        return getattr(import_module(module), name)
-
-    def load(self) -> Callable[[Any, SceneInfo], Method]:
-        """The function that builds the method from a config and what is known of the scene."""
-        return self._load(self.target)
-
-    def load_presets(self) -> dict[str, Any]:
-        """Preset name -> config (a frozen dataclass; presets may differ in type). "fast" is there and is the
-        default.
-        """
-        return self._load(self.presets)
