@@ -45,7 +45,9 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
     """Rod and bob, one rigid body; a stand behind them."""
     length = constants["length"]
     wood, steel = Paint((0.30, 0.17, 0.09)), Paint((0.10, 0.11, 0.13))
-    rod = Capsule(steel, position=(0, 0, length / 2), radius=ROD, half=length / 2)
+    # Brass: a grey rod before a grey wall looks like its own shadow, to a mask as to the eye.
+    brass = Paint((0.62, 0.36, 0.02))
+    rod = Capsule(brass, position=(0, 0, length / 2), radius=ROD, half=length / 2)
     bob = Sphere(Paint((0.76, 0.07, 0.04)), radius=BOB)
     stand: tuple[Solid, ...] = (
         Box(wood, position=(0, 0.3, 0.48), half=(0.035, 0.035, 0.48)),

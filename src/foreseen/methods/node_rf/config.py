@@ -152,6 +152,8 @@ class FastConfig:
     """Weight of the opacity along rays that saw the plain background."""
     jerk_weight: float = 1e-3
     """Weight of the trajectories' squared third differences."""
+    turning_weight: float = 1e-3
+    """Weight of the rotations' squared first differences."""
 
 
 PRESETS: dict[str, Any] = {"fast": FastConfig(), "paper": PaperConfig()}

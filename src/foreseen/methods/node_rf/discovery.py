@@ -22,10 +22,12 @@ MIN_HISTORY = 5
 HULL_CELLS = 72
 COARSE_CELLS = 48
 MIN_VIEWS = 3
+TAIL = 0.05
 LONG = 1.15
-"""A part whose first principal axis exceeds the second by this factor may have a direction, ..."""
+"""A part with a third moment as large as the one, or a first principal axis that exceeds the second by the other, may
+have a direction, ..."""
 STEADY_DEGREES = 8.0
-"""... which it has if the direction changes by less than this from hull to hull."""
+"""... which it has if straight motion foretells the next direction this well."""
 MIN_CELLS = 12
 """A smaller piece of the hull is noise."""
 
@@ -240,11 +242,13 @@ def _look(points: torch.Tensor, camera: Camera, mask: np.ndarray) -> tuple[np.nd
 
 @dataclass
 class Track:
-    """One part through the hulls: per hull its time, centre, long axis, how long, and size (root mean square)."""
+    """One part through the hulls: per hull its time, centre, long axis, how long, size (root mean square), and `tails`:
+    the third moment, which points to where the part reaches out, with a length of 0 (nowhere) to 1."""
 
     times: list[float]
     centres: list[np.ndarray]
     axes: list[np.ndarray]
+    tails: list[np.ndarray]
     elongations: list[float]
     sizes: list[float]
 
@@ -269,7 +273,7 @@ def track(hulls: list[Hull], extent: float, most: int) -> list[Track]:
     seeds = sorted(range(hulls[start].pieces), key=lambda i: -int((hulls[start].labels == i).sum()))[:most]
     found = []
     for order in (range(start, len(hulls)), range(start, -1, -1)):
-        tracks = [Track([], [], [], [], []) for _ in seeds]
+        tracks = [Track([], [], [], [], [], []) for _ in seeds]
         for i in order:
             _follow(tracks, hulls[i], seeds if i == start else None, extent)
         found.append(tracks)
@@ -278,7 +282,7 @@ def track(hulls: list[Hull], extent: float, most: int) -> list[Track]:
         whole = Track(
             *(
                 [*getattr(behind, f)[:0:-1], *getattr(ahead, f)]
-                for f in ("times", "centres", "axes", "elongations", "sizes")
+                for f in ("times", "centres", "axes", "tails", "elongations", "sizes")
             )
         )
         if len(whole.times) >= len(hulls) / 3:
@@ -305,10 +309,14 @@ def _follow(tracks: list[Track], hull: Hull, seeds: list[int] | None, extent: fl
         mine = hull.points[owner == k]
         if len(mine) < MIN_CELLS:
             continue
+        centred = mine - mine.mean(0)
         values, vectors = np.linalg.eigh(np.cov(mine.T) + 1e-9 * np.eye(3))
+        reach = np.linalg.norm(centred, axis=-1, keepdims=True)
+        tail = (reach**2 * centred).sum(0) / (reach**3).sum()
         t.times.append(hull.time)
         t.centres.append(mine.mean(0))
         t.axes.append(vectors[:, 2])
+        t.tails.append(tail)
         t.elongations.append(float(np.sqrt(values[2] / values[1])))
         t.sizes.append(float(np.sqrt(values.sum())))
 
@@ -334,12 +342,12 @@ def _owners(tracks: list[Track], hull: Hull, extent: float) -> np.ndarray:
     return owner
 
 
-def fit_spline(times: np.ndarray, values: np.ndarray, controls: int, smooth: float = 1e-3) -> np.ndarray:
+def fit_spline(times: np.ndarray, values: np.ndarray, controls: int, smooth: float = 2e-2) -> np.ndarray:
     """Control points `[n, D]` of the least-squares B-spline through `values` `[T, D]`; gaps are bridged with little
     jerk."""
     basis = UniformBSpline(controls).basis(torch.from_numpy(times)).numpy()
-    jerk = np.diff(np.eye(controls), 3, axis=0) * smooth**0.5 * 10
-    still = np.diff(np.eye(controls), 2, axis=0) * 1e-3
+    jerk = np.diff(np.eye(controls), 3, axis=0) * smooth
+    still = np.diff(np.eye(controls), 2, axis=0) * 5e-3
     left = np.concatenate([basis, jerk, still])
     right = np.concatenate([values, np.zeros((len(jerk) + len(still), values.shape[1]))])
     return np.linalg.lstsq(left, right, rcond=None)[0]
@@ -420,18 +428,29 @@ def _meet_rays(rows: list[tuple[np.ndarray, Sighting]], old: np.ndarray) -> np.n
 
 
 def _rotations(t: Track, controls: int) -> np.ndarray:
-    """Rotation vectors that carry a long part's axis along; zero for a part whose axis is nothing but noise."""
-    still = np.zeros((controls, 3))
+    """Rotation vectors that carry a part's direction along: that of its tail, or of its long axis; zero for a part whose
+    directions are nothing but noise."""
     middle = len(t.axes) // 2
-    axes = _without_flips(t.axes[middle::-1])[::-1] + _without_flips(t.axes[middle:])[1:]
-    turns = [_angle(a, b) for a, b in zip(axes, axes[1:])]
-    if np.median(t.elongations) < LONG or np.median(turns) > np.radians(STEADY_DEGREES):
-        return still
+    candidates = []
+    if np.median(np.linalg.norm(t.tails, axis=-1)) > TAIL:
+        candidates.append([_unit(x) for x in t.tails])
+    if np.median(t.elongations) > LONG:
+        candidates.append(_without_flips(t.axes[middle::-1])[::-1] + _without_flips(t.axes[middle:])[1:])
+    steady = [d for d in candidates if _surprise(d) < np.radians(STEADY_DEGREES)]
+    if not steady:
+        return np.zeros((controls, 3))
+    directions = steady[0]
     vectors = []
-    for axis in axes:
-        cross = np.cross(axes[middle], axis)
-        vectors.append(cross / max(float(np.linalg.norm(cross)), 1e-9) * _angle(axes[middle], axis))
-    return fit_spline(np.array(t.times), np.array(vectors), controls, smooth=1e-2)
+    for d in directions:
+        cross = np.cross(directions[middle], d)
+        vectors.append(_unit(cross) * _angle(directions[middle], d))
+    return fit_spline(np.array(t.times), np.array(vectors), controls)
+
+
+def _surprise(directions: list[np.ndarray]) -> float:
+    """How far a direction usually is from where straight motion would have it [rad]."""
+    triples = zip(directions, directions[1:], directions[2:])
+    return float(np.median([np.pi, *(_angle(_unit(2 * b - a), c) for a, b, c in triples)]))
 
 
 def _without_flips(axes: list[np.ndarray]) -> list[np.ndarray]:
@@ -440,6 +459,10 @@ def _without_flips(axes: list[np.ndarray]) -> list[np.ndarray]:
     for axis in axes[1:]:
         out.append(axis if axis @ out[-1] >= 0 else -axis)
     return out
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)
 
 
 def _angle(a: np.ndarray, b: np.ndarray) -> float:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from foreseen.nn.mlp import MLP
 from foreseen.ode import integrate
 
-TOLERANCE = 0.08
-"""Poses count as told by q when this share of their motion (root mean square) is left."""
+TOLERANCE = 0.15
+"""Poses count as told by q when this share of their motion (root mean square) is left: more than the noise of learned
+poses, less than a motion of its own."""
 STILL = 1e-9
 """Poses that vary by no more than this share of their size do not move: no coordinate is needed."""
 DEGREE = 5

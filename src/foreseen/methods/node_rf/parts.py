@@ -61,28 +61,39 @@ class Parts(nn.Module):
         return PartsState(centres, torch.einsum("tc,ckd->tkd", basis, self.turns), basis @ self.latent)
 
     def numbers(self, basis: Tensor) -> Tensor:
-        """What the law of motion is about, `[T, P]` float64: the parts' centres in mean half sizes of their boxes, and
-        rotation vectors; or the latent number."""
+        """What the law of motion is about, `[T, P]` float64: the parts' centres, and their rotation vectors as the way that
+        a rim of the part's own size goes, times the part's size, so that large parts, whose places are well known, count
+        for more; or the latent number."""
         state = self.at(basis)
         if self.count == 0:
             return state.latent.double()
-        scaled = state.centres / self.halves.mean(-1)[None, :, None]
-        return torch.cat([scaled, state.turns], dim=-1).flatten(1).double()
+        sizes = self._sizes()[:, None]
+        both = torch.cat([state.centres, state.turns * sizes], dim=-1) * sizes / sizes.max() ** 2
+        return both.flatten(1).double()
 
     def from_numbers(self, numbers: Tensor) -> PartsState:
         """The inverse of `numbers`, without the basis."""
         if self.count == 0:
             empty = numbers.new_zeros(len(numbers), 0, 3, dtype=torch.float32)
             return PartsState(empty, empty, numbers.float().clamp(-1, 1))
-        centres, turns = numbers.float().unflatten(-1, (self.count, 6)).split(3, dim=-1)
-        latent = torch.zeros(len(numbers), 1)
-        return PartsState(centres * self.halves.mean(-1)[:, None], turns, latent)
+        sizes = self._sizes()[:, None]
+        both = numbers.float().unflatten(-1, (self.count, 6)) * sizes.max() ** 2 / sizes
+        centres, turns = both.split(3, dim=-1)
+        return PartsState(centres, turns / sizes, torch.zeros(len(numbers), 1))
+
+    def _sizes(self) -> Tensor:
+        """`[K]` mean half sizes of the boxes."""
+        return self.halves.mean(-1)
+
+    def turning(self) -> Tensor:
+        """Mean squared first difference of the rotation vectors: a part whose turning nobody can see rests."""
+        return self.turns.diff(dim=0).square().mean() if self.count else self.turns.sum()
 
     def jerk(self) -> Tensor:
         """Mean squared third difference of the control points, in boxes and in radians."""
         if self.count == 0:
             return self.latent.diff(n=3, dim=0).square().mean()
-        scaled = torch.cat([self.centres / self.halves.mean(-1)[None, :, None], self.turns], dim=-1)
+        scaled = torch.cat([self.centres / self._sizes()[None, :, None], self.turns], dim=-1)
         return scaled.diff(n=3, dim=0).square().mean()
 
 
