@@ -28,6 +28,8 @@ LONG = 1.15
 have a direction, ..."""
 STEADY_DEGREES = 8.0
 """... which it has if straight motion foretells the next direction this well."""
+HOLD = 1e-2
+"""Weight of a trajectory's old place against the rays' (distances over depth)."""
 MIN_CELLS = 12
 """A smaller piece of the hull is noise."""
 
@@ -138,7 +140,7 @@ def find_parts(views: list[View], masks: Silhouettes, bounds: np.ndarray, contro
     found = windows(views)
     box = moving_box([found[i] for i in range(0, len(found), max(1, len(found) // 16))], views, masks, bounds)
     hulls = [carve(window, views, masks, box, HULL_CELLS) for window in found]
-    tracks = track([h for h in hulls if h.pieces], float(np.ptp(box, axis=0).max()), most)
+    tracks = track([h for h in hulls if h.pieces], float(np.ptp(bounds, axis=0).max()), most)
     return refine(views, masks, tracks, controls, bounds)
 
 
@@ -242,7 +244,7 @@ def _look(points: torch.Tensor, camera: Camera, mask: np.ndarray) -> tuple[np.nd
 
 @dataclass
 class Track:
-    """One part through the hulls: per hull its time, centre, long axis, how long, size (root mean square), and `tails`:
+    """One part through the hulls: per hull its time, centre, long axis, how long, how far it reaches from its centre, and `tails`:
     the third moment, which points to where the part reaches out, with a length of 0 (nowhere) to 1."""
 
     times: list[float]
@@ -318,7 +320,7 @@ def _follow(tracks: list[Track], hull: Hull, seeds: list[int] | None, extent: fl
         t.axes.append(vectors[:, 2])
         t.tails.append(tail)
         t.elongations.append(float(np.sqrt(values[2] / values[1])))
-        t.sizes.append(float(np.sqrt(values.sum())))
+        t.sizes.append(float(np.quantile(reach, 0.97)))
 
 
 def _owners(tracks: list[Track], hull: Hull, extent: float) -> np.ndarray:
@@ -342,12 +344,12 @@ def _owners(tracks: list[Track], hull: Hull, extent: float) -> np.ndarray:
     return owner
 
 
-def fit_spline(times: np.ndarray, values: np.ndarray, controls: int, smooth: float = 2e-2) -> np.ndarray:
+def fit_spline(times: np.ndarray, values: np.ndarray, controls: int, smooth: float = 0.3) -> np.ndarray:
     """Control points `[n, D]` of the least-squares B-spline through `values` `[T, D]`; gaps are bridged with little
     jerk."""
     basis = UniformBSpline(controls).basis(torch.from_numpy(times)).numpy()
     jerk = np.diff(np.eye(controls), 3, axis=0) * smooth
-    still = np.diff(np.eye(controls), 2, axis=0) * 5e-3
+    still = np.diff(np.eye(controls), 2, axis=0) * 1e-3
     left = np.concatenate([basis, jerk, still])
     right = np.concatenate([values, np.zeros((len(jerk) + len(still), values.shape[1]))])
     return np.linalg.lstsq(left, right, rcond=None)[0]
@@ -361,17 +363,25 @@ def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls:
     times = torch.tensor([v.time for v in views], dtype=torch.float64)
     basis = UniformBSpline(controls).basis(times).numpy()
     centres = [fit_spline(np.array(t.times), np.array(t.centres), controls) for t in tracks]
-    radii = np.array([1.5 * float(np.median(t.sizes)) for t in tracks])
+    hull_radii = np.array([1.1 * float(np.median(t.sizes)) for t in tracks])
+    radii = hull_radii.copy()
     for _ in range(4):
         sightings = [
             _assign(v, m, np.stack([b @ c for c in centres]), radii) for v, m, b in zip(views, masks.moving, basis)
         ]
         for k in range(len(tracks)):
             rows = [(b, s[k]) for b, s in zip(basis, sightings) if k in s]
-            centres[k] = np.clip(_meet_rays(rows, centres[k]), 1.5 * bounds[0], 1.5 * bounds[1])
+            met = _meet_rays(rows, centres[k])
+            path = basis @ met
+            if (path >= bounds[0]).all() and (path <= bounds[1]).all():
+                centres[k] = met
             seen = [s[k].radius for s in sightings if k in s]
-            radii[k] = float(1.1 * np.quantile(seen, 0.6)) if seen else radii[k]
-    return [Part(centres[k], _rotations(t, controls), float(radii[k])) for k, t in enumerate(tracks)]
+            # What a neighbour's pixels add to a sighting must not let a part grow from round to round.
+            radii[k] = (
+                np.clip(1.1 * np.quantile(seen, 0.6), 0.8 * hull_radii[k], 1.3 * hull_radii[k]) if seen else radii[k]
+            )
+    inside = [((c >= 1.5 * bounds[0]) & (c <= 1.5 * bounds[1])).all() for c in centres]
+    return [Part(centres[k], _rotations(t, controls), float(radii[k])) for k, t in enumerate(tracks) if inside[k]]
 
 
 @dataclass(frozen=True)
@@ -421,9 +431,9 @@ def _meet_rays(rows: list[tuple[np.ndarray, Sighting]], old: np.ndarray) -> np.n
         right.append(across @ s.origin)
     jerk = np.kron(np.diff(np.eye(n), 3, axis=0), np.eye(3)) * 1e-2
     # Where no ray reaches, the old trajectory's shape holds.
-    hold = np.eye(3 * n) * 5e-3
+    hold = np.eye(3 * n) * HOLD
     a = np.concatenate([*left, jerk, hold])
-    y = np.concatenate([*right, np.zeros(len(jerk)), old.reshape(-1) * 5e-3])
+    y = np.concatenate([*right, np.zeros(len(jerk)), old.reshape(-1) * HOLD])
     return np.linalg.lstsq(a, y, rcond=None)[0].reshape(n, 3)
 
 
@@ -444,7 +454,7 @@ def _rotations(t: Track, controls: int) -> np.ndarray:
     for d in directions:
         cross = np.cross(directions[middle], d)
         vectors.append(_unit(cross) * _angle(directions[middle], d))
-    return fit_spline(np.array(t.times), np.array(vectors), controls)
+    return fit_spline(np.array(t.times), np.array(vectors), controls, smooth=2e-2)
 
 
 def _surprise(directions: list[np.ndarray]) -> float:
