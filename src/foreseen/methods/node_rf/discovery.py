@@ -204,8 +204,8 @@ def carve(
     grown: int = 1,
     least: int = MIN_CELLS,
 ) -> Hull:
-    """The cells that every view of the window sees move (silhouettes grown by some pixels), save where something at rest
-    may stand before them; at least `MIN_VIEWS` views, or all where there are fewer."""
+    """The cells that every view of the window sees move (silhouettes grown by some pixels), save where something at
+    rest may stand before them; at least `MIN_VIEWS` views, or all where there are fewer."""
     grid = _grid(bounds, cells)
     points = torch.from_numpy(grid.astype(np.float32))
     alive = np.arange(len(points))
@@ -244,8 +244,8 @@ def _look(points: torch.Tensor, camera: Camera, mask: np.ndarray) -> tuple[np.nd
 
 @dataclass
 class Track:
-    """One part through the hulls: per hull its time, centre, long axis, how long, how far it reaches from its centre, and `tails`:
-    the third moment, which points to where the part reaches out, with a length of 0 (nowhere) to 1."""
+    """One part through the hulls: per hull its time, centre, long axis, how long, how far it reaches from its centre,
+    and `tails`: the third moment, which points to where the part reaches out, with a length of 0 (nowhere) to 1."""
 
     times: list[float]
     centres: list[np.ndarray]
@@ -438,8 +438,8 @@ def _meet_rays(rows: list[tuple[np.ndarray, Sighting]], old: np.ndarray) -> np.n
 
 
 def _rotations(t: Track, controls: int) -> np.ndarray:
-    """Rotation vectors that carry a part's direction along: that of its tail, or of its long axis; zero for a part whose
-    directions are nothing but noise."""
+    """Rotation vectors that carry a part's direction along: that of its tail, or of its long axis; zero for a part
+    whose directions are nothing but noise."""
     middle = len(t.axes) // 2
     candidates = []
     if np.median(np.linalg.norm(t.tails, axis=-1)) > TAIL:

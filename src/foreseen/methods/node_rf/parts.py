@@ -61,9 +61,9 @@ class Parts(nn.Module):
         return PartsState(centres, torch.einsum("tc,ckd->tkd", basis, self.turns), basis @ self.latent)
 
     def numbers(self, basis: Tensor) -> Tensor:
-        """What the law of motion is about, `[T, P]` float64: the parts' centres, and their rotation vectors as the way that
-        a rim of the part's own size goes, times the part's size, so that large parts, whose places are well known, count
-        for more; or the latent number."""
+        """What the law of motion is about, `[T, P]` float64: the parts' centres, and their rotation vectors as the way
+        that a rim of the part's own size goes, times the part's size, so that large parts, whose places are well known,
+        count for more; or the latent number."""
         state = self.at(basis)
         if self.count == 0:
             return state.latent.double()
