@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,8 @@ def machine_words() -> str:
 
     from foreseen.training.machine import cpu_name, usable_cores
 
-    brand = re.sub(r"\(\w+\)|\b(CPU|Processor)\b|@.*", "", cpu_name())
-    words = re.match(r"\s*((?:[A-Za-z]\S*(?!\d)\s+)*[A-Za-z]+)", brand + " ")
-    name = " ".join((words.group(1) if words else brand).split())
+    words = re.sub(r"\(\w+\)|\b(CPU|Processor)\b", "", cpu_name()).split()
+    name = " ".join(takewhile(lambda word: not re.search(r"\d", word), words)) or "unknown"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{usable_cores()} cores, {name}, {gpu}"
 

@@ -1,0 +1,155 @@
+"""The benchmarks' tables, from made-up numbers; what they run is tested elsewhere."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def load(name: str) -> ModuleType:
+    from importlib import import_module
+
+    module = import_module(name)
+    assert Path(str(module.__file__)).parent == BENCHMARKS
+    sys.modules.pop(name)
+    return module
+
+
+def entry(count: int, psnr: float, **more: Any) -> dict[str, Any]:
+    numbers = {"psnr": psnr, "psnr_moving": psnr - 10, "ssim": 0.9, "ms_ssim": 0.95, "mask_iou": 0.8}
+    return {"count": count, **numbers, "centroid_error_px": 2.0, "render_seconds": 0.5, **more}
+
+
+def metrics(psnr: float, splits: tuple[str, ...] = ("forecast",)) -> dict[str, Any]:
+    same = {"method_on_same_frames": {"psnr": psnr + 1, "psnr_moving": psnr - 9, "mask_iou": 0.85}}
+    return {
+        "method": "node-rf",
+        "step": 300,
+        "train_seconds": 60.0,
+        "commit": "c0ffee",
+        "protocol": {
+            "observed_until": 2.7,
+            "time_unit": "s",
+            "image_size": [160, 160],
+            "sentence": "Some.",
+        },
+        "splits": {split: entry(10, psnr) for split in splits},
+        "baselines": {
+            "last-frame": {split: entry(10, 15.0) for split in splits},
+            "nearest-frame": {split: entry(10, 16.0) for split in splits},
+            "constant-velocity": {split: entry(8, 17.0, **same) for split in splits},
+        },
+    }
+
+
+def test_pooled_counts_only_the_frames_where_a_metric_is_defined() -> None:
+    pooled = load("common").pooled
+    splits = [entry(10, 20.0), entry(30, 40.0), entry(5, 0.0, defined_on={"mask_iou": 1}, mask_iou=0.0)]
+    assert pooled(splits, "psnr") == pytest.approx((200 + 1200) / 45)
+    assert pooled(splits, "mask_iou") == pytest.approx(0.8 * 40 / 41)
+    assert pooled([], "psnr") != pooled([], "psnr")
+
+
+def test_a_table_leaves_out_what_is_not_a_number() -> None:
+    table = load("common").table
+    assert table(["", "a"], [["x", 1.234], ["y", float("nan")]]) == "| --- | ---: |".join(
+        ["|  | a |\n", "\n| x | 1.23 |\n| y |  |"]
+    )
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("AMD EPYC 7763 64-Core Processor", "AMD EPYC"),
+    ("Intel(R) Xeon(R) Platinum 8375C CPU @ 2.90GHz", "Intel Xeon Platinum"),
+    ("Apple M1", "Apple"),
+    ("", ""),
+])  # fmt: skip
+def test_the_machine_in_words(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import foreseen.training.machine as machine
+
+    monkeypatch.setattr(machine, "cpu_name", lambda: name)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
+    assert load("common").machine_words().startswith(f"2 cores, {words or 'unknown'}, ")
+
+
+def test_forecasts_are_averaged_over_the_seeds_that_all_have_finished() -> None:
+    module = load("pendulum_forecast")
+    found = {
+        "node-rf fast": {
+            s: {"soon": metrics(p), "long": metrics(p)} for s, p in (("0", 30.0), ("1", 34.0), ("2", 90.0))
+        },
+        "d-nerf fast": {s: {"soon": metrics(20.0), "long": metrics(18.0)} for s in ("0", "1")},
+    }
+    rows = dict(module.averaged(found, "soon"))
+    assert rows["node-rf fast"]["psnr"] == pytest.approx(32) and rows["node-rf fast"]["count"] == 10
+    assert rows["d-nerf fast"]["psnr_moving"] == pytest.approx(10)
+    assert rows["last frame"]["psnr"] == pytest.approx(15)
+    assert rows["node-rf fast, on the frames of constant velocity"]["psnr"] == pytest.approx(33)
+    page = module.page(found, 5.0, 0.25)
+    assert "2.70 s" in page and "3.60 s" in page and "to 4 times the window" in page
+    assert "| node-rf fast | 10 | 22.00 | 0.80 | 32.00 | 2.00 |" in page and "seed 1: d-nerf fast" in page
+
+
+def test_scenes_that_are_not_finished_stay_empty() -> None:
+    module = load("dnerf_scenes")
+    both = ("interpolation", "novel-view")
+    found = {
+        "node-rf fast": {"a": metrics(30.0, both), "b": metrics(34.0, both)},
+        "d-nerf fast": {"a": metrics(20.0, both)},
+    }
+    page = module.page(found, 10.0)
+    assert "| node-rf fast | 30.00 | 34.00 | 32.00 |" in page
+    assert "| d-nerf fast | 20.00 |  | " in page
+    assert "| nearest frame | 16.00 | 16.00 | 16.00 |" in page
+    assert "interpolation 10, novel-view 10" in page
+
+
+def test_the_hand(tmp_path: Path) -> None:
+    module = load("hand_capture")
+    page = module.page({"d-nerf fast": metrics(20.0)}, 10.0, {"d-nerf fast": tmp_path / "run" / "held-out"}, tmp_path)
+    assert "| d-nerf fast | 10 | 20.00 | 0.90 | 0.95 | 300 |" in page and "`run/held-out`" in page
+
+
+def test_equal_rays_and_samples() -> None:
+    fields = load("train_speed").at_rays_and_samples(1500.0, 60_000.0)
+    assert fields == {"rays": 1500, "samples": 10, "importance_samples": 20}
+    assert fields["rays"] * (2 * fields["samples"] + fields["importance_samples"]) == 60_000
+
+
+def test_the_twin_takes_the_place_of_the_kernels_and_leaves_again() -> None:
+    import torch
+
+    from foreseen.nn.planes import FeaturePlanes
+    from foreseen.render import marching
+
+    torch.manual_seed(0)
+    planes = FeaturePlanes(((0, 1), (0, 2), (1, 2)), ((5, 5, 5),), 4)
+    points = torch.rand(20, 3)
+    kept = FeaturePlanes.forward, marching.composite
+    fused = planes(points)
+    with load("train_speed").plain_torch():
+        assert marching.composite is marching.composite_reference
+        twin = planes(points)
+        assert twin.grad_fn is not None and "Fused" not in twin.grad_fn.name()
+    assert "Fused" in fused.grad_fn.name()
+    assert (FeaturePlanes.forward, marching.composite) == kept
+    torch.testing.assert_close(fused, twin)
+
+
+def test_a_page_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    common = load("common")
+    monkeypatch.setattr(sys, "argv", ["benchmarks/x.py", "--minutes", "5"])
+    origin = common.provenance(600.0, [0, 1])
+    common.publish("x", "Title", "text", origin, {"run": metrics(30.0)}, tmp_path)
+    page = (tmp_path / "x.md").read_text()
+    assert page.startswith("# Title\n\ntext\n\n`python benchmarks/x.py --minutes 5` · commit c0ffee · seeds 0, 1 · ")
+    assert "10 min of wall time" in page
+    assert {p.name for p in tmp_path.iterdir()} == {"x.md", "x.json"}
