@@ -30,6 +30,8 @@ STEADY_DEGREES = 8.0
 """... which it has if straight motion foretells the next direction this well."""
 HOLD = 1e-2
 """Weight of a trajectory's old place against the rays' (distances over depth)."""
+SHADE = 0.1
+"""A difference in colour of 1 (black to one pure colour) counts like being this share of the scene apart."""
 MIN_CELLS = 12
 """A smaller piece of the hull is noise."""
 
@@ -56,20 +58,22 @@ class Part:
 @dataclass(frozen=True)
 class Hull:
     """The moving matter of one window of time: `points [P, 3]`, and the connected piece of each, `labels [P]` (0, 1,
-    ...; pieces of fewer than `MIN_CELLS` cells are left out)."""
+    ...; pieces of fewer than `MIN_CELLS` cells are left out), and the mean colour that the views show there,
+    `shades [P, 3]`."""
 
     time: float
     points: np.ndarray
     labels: np.ndarray
+    shades: np.ndarray
 
     @property
     def pieces(self) -> int:
         """How many pieces there are."""
         return int(self.labels.max(initial=-1)) + 1
 
-    def centres(self) -> np.ndarray:
-        """`[pieces, 3]` their centres."""
-        return np.array([self.points[self.labels == i].mean(0) for i in range(self.pieces)]).reshape(-1, 3)
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """`[pieces, 3]` the means of `values` `[P, 3]` over each piece."""
+        return np.array([values[self.labels == i].mean(0) for i in range(self.pieces)]).reshape(-1, 3)
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def still_hull(views: list[View], masks: Silhouettes, bounds: np.ndarray, cells:
         if key in done or len(alive) == 0:
             continue
         done.add(key)
-        inside, hit = _look(points[alive], view.camera, ndimage.binary_dilation(screen, iterations=2))
+        inside, hit, _ = _look(points[alive], view.camera, ndimage.binary_dilation(screen, iterations=2))
         alive = alive[hit | ~inside]
     still = np.full(len(points), not masks.plain)
     still[alive] = True
@@ -210,12 +214,14 @@ def carve(
     points = torch.from_numpy(grid.astype(np.float32))
     alive = np.arange(len(points))
     seen = np.zeros(len(points), np.int32)
+    shades = np.zeros((len(points), 3), np.float32)
     for i in window:
         mask = ndimage.binary_dilation(masks.moving[i], iterations=grown)
-        inside, hit = _look(points[alive], views[i].camera, mask)
+        inside, hit, shade = _look(points[alive], views[i].camera, mask, views[i].image)
+        shades[alive] += shade
         hidden = np.zeros_like(hit)
         if masks.plain:
-            _, hidden = _look(points[alive], views[i].camera, masks.screen[i] & ~mask)
+            _, hidden, _ = _look(points[alive], views[i].camera, masks.screen[i] & ~mask)
         seen[alive] += hit
         alive = alive[hit | hidden | ~inside]
     positions = len({views[i].camera.camera_to_world.numpy().tobytes() for i in window})
@@ -229,17 +235,23 @@ def carve(
     rename[kept] = np.arange(len(kept))
     here = rename[labels] >= 0
     time = float(np.mean([views[i].time for i in window]))
-    return Hull(time, grid[here], rename[labels[here]])
+    return Hull(time, grid[here], rename[labels[here]], shades[here] / np.maximum(seen[here, None], 1))
 
 
-def _look(points: torch.Tensor, camera: Camera, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which points lie inside a camera's picture, and which of them on its mask."""
+def _look(
+    points: torch.Tensor, camera: Camera, mask: np.ndarray, image: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which points lie inside a camera's picture, which of them on its mask, and the colour `[P, 3]` that those show
+    there (0 elsewhere)."""
     pixels, depth = camera.project(points)
     x, y = (pixels[:, 0].floor().long().numpy(), pixels[:, 1].floor().long().numpy())
     inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height) & (depth.numpy() > 0)
     hit = np.zeros(len(points), bool)
     hit[inside] = mask[y[inside], x[inside]]
-    return inside, hit
+    shade = np.zeros((len(points), 3), np.float32)
+    if image is not None:
+        shade[hit] = image[y[hit], x[hit]]
+    return inside, hit, shade
 
 
 @dataclass
@@ -251,6 +263,7 @@ class Track:
     centres: list[np.ndarray]
     axes: list[np.ndarray]
     tails: list[np.ndarray]
+    shades: list[np.ndarray]
     elongations: list[float]
     sizes: list[float]
 
@@ -275,7 +288,7 @@ def track(hulls: list[Hull], extent: float, most: int) -> list[Track]:
     seeds = sorted(range(hulls[start].pieces), key=lambda i: -int((hulls[start].labels == i).sum()))[:most]
     found = []
     for order in (range(start, len(hulls)), range(start, -1, -1)):
-        tracks = [Track([], [], [], [], [], []) for _ in seeds]
+        tracks = [Track([], [], [], [], [], [], []) for _ in seeds]
         for i in order:
             _follow(tracks, hulls[i], seeds if i == start else None, extent)
         found.append(tracks)
@@ -284,7 +297,7 @@ def track(hulls: list[Hull], extent: float, most: int) -> list[Track]:
         whole = Track(
             *(
                 [*getattr(behind, f)[:0:-1], *getattr(ahead, f)]
-                for f in ("times", "centres", "axes", "tails", "elongations", "sizes")
+                for f in ("times", "centres", "axes", "tails", "shades", "elongations", "sizes")
             )
         )
         if len(whole.times) >= len(hulls) / 3:
@@ -319,6 +332,7 @@ def _follow(tracks: list[Track], hull: Hull, seeds: list[int] | None, extent: fl
         t.centres.append(mine.mean(0))
         t.axes.append(vectors[:, 2])
         t.tails.append(tail)
+        t.shades.append(hull.shades[owner == k].mean(0))
         t.elongations.append(float(np.sqrt(values[2] / values[1])))
         t.sizes.append(float(np.quantile(reach, 0.97)))
 
@@ -327,15 +341,18 @@ def _owners(tracks: list[Track], hull: Hull, extent: float) -> np.ndarray:
     """`[P]` which track each cell belongs to, -1 for none. Pieces are matched to predictions one to one (Hungarian);
     predictions left over share the piece that they fall into, cell by cell."""
     guesses = np.array([t.predict(hull.time) for t in tracks])
-    pieces = hull.centres()
+    looks = np.array([np.median(t.shades, axis=0) for t in tracks])
+    pieces = hull.means(hull.points)
     cost = np.linalg.norm(guesses[:, None] - pieces[None], axis=-1)
+    cost = cost + SHADE * extent * np.linalg.norm(looks[:, None] - hull.means(hull.shades)[None], axis=-1)
+    odd = SHADE * extent * np.linalg.norm(hull.shades[:, None] - looks[None], axis=-1)
     owner = np.full(len(hull.points), -1)
     placed = guesses.copy()
     for k, j in zip(*linear_sum_assignment(cost)):
         if cost[k, j] < 0.12 * extent:
             placed[k] = pieces[j] if len(pieces) >= len(tracks) else guesses[k]
     for _ in range(3):
-        distance = np.linalg.norm(hull.points[:, None] - placed[None], axis=-1)
+        distance = np.linalg.norm(hull.points[:, None] - placed[None], axis=-1) + odd
         nearest = distance.argmin(1)
         owner = np.where(distance.min(1) < 0.15 * extent, nearest, -1)
         for k in range(len(tracks)):
@@ -380,8 +397,10 @@ def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls:
             radii[k] = (
                 np.clip(1.1 * np.quantile(seen, 0.6), 0.8 * hull_radii[k], 1.3 * hull_radii[k]) if seen else radii[k]
             )
-    inside = [((c >= 1.5 * bounds[0]) & (c <= 1.5 * bounds[1])).all() for c in centres]
-    return [Part(centres[k], _rotations(t, controls), float(radii[k])) for k, t in enumerate(tracks) if inside[k]]
+    low, high = 1.5 * bounds  # a control point may lie a little outside of what it draws
+    return [
+        Part(np.clip(centres[k], low, high), _rotations(t, controls), float(radii[k])) for k, t in enumerate(tracks)
+    ]
 
 
 @dataclass(frozen=True)
