@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-# As on the command line: threads that spin while they wait make the compiled kernels crawl beside other tests. It is read
-# when torch is imported.
+# As on the command line: threads that spin while they wait make the compiled kernels crawl beside other tests. It is
+# read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
