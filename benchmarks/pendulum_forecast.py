@@ -46,7 +46,7 @@ def main(
         frames: Of the simulation, 20 a second.
         size: Of the pictures [pixels].
         observe_until: Fraction of the time that training sees.
-        max_frames: Frames that are scored in the long forecast, spread over time and cameras.
+        max_frames: Frames that are scored in each of the two forecasts, spread over time and cameras.
         work: Where data and runs lie; what is finished there is not done again.
         results: Where the tables go.
     """
@@ -60,9 +60,12 @@ def main(
         for who in contestants:
             run = work / f"{who.method}-{who.preset}-{minutes:g}min-{frames}-{size}-{observe_until:g}-{seed}"
             train(who, data, run, seed=seed, minutes=minutes, more=("--observe-until", observe_until))
-            long = evaluate(run, f"long-{max_frames}", "--max-frames", max_frames)
+            long = evaluate(run, f"long-{max_frames}", "--splits", "forecast", "--max-frames", max_frames)
             window = long["protocol"]["observed_until"]
-            soon = evaluate(run, "soon", "--splits", "forecast", "--max-time", f"{window * 4 / 3:.6f}")
+            until = f"{window * 4 / 3:.6f}"
+            soon = evaluate(
+                run, f"soon-{max_frames}", "--splits", "forecast", "--max-frames", max_frames, "--max-time", until
+            )
             found.setdefault(str(who), {})[str(seed)] = {"soon": soon, "long": long}
         seconds = clock.seconds()
         done = seeds[: seeds.index(seed) + 1]

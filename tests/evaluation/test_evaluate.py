@@ -12,6 +12,7 @@ from PIL import Image
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.evaluation import evaluate_run, metrics_tables
+from foreseen.evaluation.evaluate import STILL_TIMES
 from foreseen.evaluation.frames import follows
 from foreseen.geometry.cameras import Camera
 from foreseen.render import ImageResult
@@ -121,7 +122,7 @@ def test_a_split_is_thinned_evenly_and_cut(dataset: Dataset, tmp_path: Path) -> 
     run = PretendRun(tmp_path, dataset)
     found = evaluate_run(run, splits=["train"], max_frames=3, baselines=False)["splits"]["train"]
     assert [round(row["time"] / DT) for row in found["by_time"]] == [0, 4, 7]
-    assert len(run.rendered) == 3
+    assert len(run.rendered) == 3 + STILL_TIMES
     late = evaluate_run(run, splits=["forecast"], max_frames=5, baselines=False)["splits"]["forecast"]
     assert [row["count"] for row in late["by_time"]] == [2, 2]  # whole times: both cameras at each
     one = evaluate_run(run, splits=["forecast"], max_frames=1, baselines=False)["splits"]["forecast"]

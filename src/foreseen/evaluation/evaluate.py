@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from foreseen.training.run import Run
 
 FILE = "metrics.json"
+STILL_TIMES = 7
+"""A method's own background is the median of its pictures at so many times of the observed window, ..."""
+BLEMISH = 0.2
+"""... where that is no farther than this from the data set's picture: what rests is learned roughly, not replaced."""
 Progress = Callable[[float, str], None]
 _Table = dict[str, list[tuple[int, float, Scores]]]
 """Contestant -> (number of the frame, its time, scores) of the frames that it could do."""
@@ -159,13 +163,30 @@ class _Step:
 
 
 def _renderer(run: Run) -> Baseline:
-    def predict(frame: Frame) -> Prediction:
-        image = run.render(frame.camera, frame.time).rgb.detach().cpu().float()
+    """The method as a predictor; its pictures carry the method's own background where the data has one to compare."""
+    sequences = {s.name: s for s in run.dataset().sequences}
+    seen = [frame.time for frame in run.splits().frames["train"]]
+    backgrounds: dict[str, Tensor] = {}
+
+    def picture(frame: Frame, time: float) -> Tensor:
+        image = run.render(frame.camera, time).rgb.detach().cpu().float()
         if not bool(torch.isfinite(image).all()):
             raise UserError(
-                f"{run.path}: the rendering at time {frame.time:.6g} has values that are not finite: "
+                f"{run.path}: the rendering at time {time:.6g} has values that are not finite: "
                 "the run has diverged; train it again with another --seed or a smaller learning rate."
             )
-        return Prediction(image.clamp(0, 1))
+        return image.clamp(0, 1)
+
+    def predict(frame: Frame) -> Prediction:
+        image = picture(frame, frame.time)
+        truth = background_picture(frame, sequences[frame.sequence])
+        if truth is None or truth.dim() == 1:
+            return Prediction(image)
+        if frame.camera_id not in backgrounds:
+            times = torch.linspace(min(seen), max(seen), STILL_TIMES).tolist()
+            still = torch.stack([picture(frame, t) for t in times]).median(dim=0).values
+            blemish = (still - truth).abs().amax(-1, keepdim=True) <= BLEMISH
+            backgrounds[frame.camera_id] = torch.where(blemish, still, truth)
+        return Prediction(image, backgrounds[frame.camera_id])
 
     return predict

@@ -7,6 +7,10 @@ Packed means that the samples of all rays stand in one list, ray after ray, each
 import numpy as np
 from numba import njit, prange
 
+MOST_THICKNESS = np.float32(1.75)
+"""No sample counts as thicker than this when it is asked whether a ray may end: with less than a thousandth of the
+light left it has met four opaque cells."""
+
 
 @njit(inline="always")
 def _local(origin, direction, distance, rotation, centre, half, out):
@@ -99,7 +103,8 @@ def march(
                     density = _cached_density(grid, cells[r, k], local, size)
                     if density <= threshold:
                         continue
-                    light *= np.exp(-density * length * strides[k])
+                    # A cell's density is its largest: the ray may yet pass beside what is opaque in it.
+                    light *= np.exp(-min(density * length * strides[k], MOST_THICKNESS))
                     if write:
                         ray_index[base + kept] = r
                         component[base + kept] = k
