@@ -18,6 +18,9 @@ TOLERANCE = 0.15
 poses, less than a motion of its own."""
 STILL = 1e-9
 """Poses that vary by no more than this share of their size do not move: no coordinate is needed."""
+BEYOND = 0.2
+"""The arc is known where the parts were. From this share of it beyond either end on it goes straight, where its
+polynomial would soon run away."""
 DEGREE = 5
 """Of the polynomials between a single coordinate and the poses."""
 
@@ -36,6 +39,7 @@ class Coordinates(nn.Module):
     project: Tensor
     to_arc: Tensor
     from_arc: Tensor
+    span: Tensor
     used: Tensor
 
     def __init__(self, poses: int, most: int) -> None:
@@ -45,6 +49,7 @@ class Coordinates(nn.Module):
         self.register_buffer("project", torch.zeros(poses, self.most, dtype=torch.float64))
         self.register_buffer("to_arc", torch.zeros(DEGREE + 1, dtype=torch.float64))
         self.register_buffer("from_arc", torch.zeros(DEGREE + 1, poses, dtype=torch.float64))
+        self.register_buffer("span", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("used", torch.tensor(0))
 
     @torch.no_grad()
@@ -81,7 +86,10 @@ class Coordinates(nn.Module):
         length = _powers(first) @ raw
         self.to_arc.copy_(raw / length.std())
         self.to_arc[0] -= length.mean() / length.std()
-        self.from_arc.copy_(_least_squares(_powers(_powers(first) @ self.to_arc), centred))
+        arc = _powers(first) @ self.to_arc
+        self.from_arc.copy_(_least_squares(_powers(arc), centred))
+        margin = BEYOND * (arc.max() - arc.min())
+        self.span.copy_(torch.stack([arc.min() - margin, arc.max() + margin]))
 
     def _misfit(self, poses: Tensor) -> float:
         """Share of the motion that q does not tell."""
@@ -99,12 +107,19 @@ class Coordinates(nn.Module):
     def decode(self, q: Tensor) -> Tensor:
         """Poses `[..., P]`."""
         if self.used == 1:
-            return self.mean + _powers(q[..., 0]) @ self.from_arc
+            arc = q[..., 0].clamp(self.span[0], self.span[1])
+            beyond = (q[..., 0] - arc)[..., None] * (_slopes(arc) @ self.from_arc)
+            return self.mean + _powers(arc) @ self.from_arc + beyond
         return self.mean + q @ torch.linalg.pinv(self.project)
 
 
 def _powers(x: Tensor) -> Tensor:
     return torch.stack([x**k for k in range(DEGREE + 1)], dim=-1)
+
+
+def _slopes(x: Tensor) -> Tensor:
+    """The derivatives of `_powers`."""
+    return torch.stack([k * x ** max(k - 1, 0) for k in range(DEGREE + 1)], dim=-1)
 
 
 def _least_squares(x: Tensor, y: Tensor) -> Tensor:
