@@ -20,6 +20,7 @@ from foreseen.render.marching import (
     sample,
     sample_reference,
 )
+from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField, RadianceField
 
 BACKGROUND = (0.2, 0.4, 0.6)
@@ -134,6 +135,7 @@ def busy_scene(rows: int, seed: int) -> ComposedField:
     """Three turned boxes at random places, half of their cells empty, one of them absent at times."""
     torch.manual_seed(seed)
     grid = torch.where(torch.rand(4, 5, 5, 5) < 0.5, 0.02, 0.3)
+    grid[1] *= 100  # rays end in it
     grid[2, :2] = -1.0
     cells = torch.randint(-1, 4, (rows, 3))
     return scene(
@@ -281,11 +283,35 @@ def test_a_ray_ends_where_it_is_opaque() -> None:
     def wall(x: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         return torch.full((len(x),), 20.0), 0.5 + 0.5 * x
 
-    knows = scene(query=wall, grid=torch.full((1, 4, 4, 4), 20.0))
-    expects_little = scene(query=wall, grid=torch.full((1, 4, 4, 4), 0.6))
+    knows = scene(query=wall, grid=torch.full((1, 32, 32, 32), 20.0))
+    expects_little = scene(query=wall, grid=torch.full((1, 32, 32, 32), 0.6))
     short, whole = render_rays(knows, rays), render_rays(expects_little, rays)
     assert short.samples < 0.3 * whole.samples
     assert (short.rgb - whole.rgb).abs().max() < STOP
+
+
+@pytest.mark.parametrize("step", [0.05, 0.01])
+@pytest.mark.parametrize("solid", [50.0, 1000.0])
+def test_a_ray_goes_on_beside_what_is_opaque_in_a_cell(
+    solid: float, step: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell's cached density is its largest: a ray that ended in the first such cell would miss the surface in it."""
+
+    def ball(x: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+        return solid * (x.norm(dim=-1) < 0.7), 0.5 + 0.5 * x
+
+    torch.manual_seed(0)
+    occupancy = OccupancyGrid(1, 48, threshold=0.2)
+    for _ in range(30):
+        occupancy.refresh(lambda x, box: ball(x, box, box, x)[0])
+    rays = rays_at_the_origin(2000, spread=0.5)
+    field = scene(query=ball, grid=occupancy.density, threshold=0.2, step=step)
+    found = render_rays(field, rays)
+    monkeypatch.setattr("foreseen.render.marching.STOP", 0.0)
+    whole = render_rays(field, rays)
+    assert found.samples < 0.4 * whole.samples
+    assert (whole.opacity - found.opacity).mean() < 3e-3
+    assert (whole.rgb - found.rgb).square().mean() < 1e-3
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -20,7 +20,8 @@ from foreseen.render.result import RayResult
 from foreseen.scenes.composed_field import ComposedField
 
 STOP = 1e-3
-"""A ray ends when the cached density has left less than this share of its light."""
+"""A ray ends when the cached density has left less than this share of its light, where no cell counts as thicker than
+`packed.CELL_THICKNESS`: a cell's cached density is its largest, and a ray may pass beside what is opaque in it."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def sample_reference(scene: ComposedField, rays: Rays, jitter: Tensor) -> Packed
                 x, y, z = ((local + 1) / 2 * size).long().clamp(max=size - 1).tolist()
                 density = float(scene.grid[scene.cells[row, k], x, y, z])
                 if density > scene.threshold:
-                    light *= math.exp(-density * scene.step * stride * float(direction.norm()))
+                    length = scene.step * stride * float(direction.norm())
+                    cells_passed = length / (2 * float(scene.halves[k].max()) / size)
+                    light *= math.exp(-min(density * length, packed.CELL_THICKNESS * min(1, cells_passed)))
                     kept.append((r, k, distance))
         starts.append(len(kept))
     ray_index, component, distances = zip(*kept) if kept else ((), (), ())

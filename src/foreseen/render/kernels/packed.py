@@ -7,9 +7,9 @@ Packed means that the samples of all rays stand in one list, ray after ray, each
 import numpy as np
 from numba import njit, prange
 
-MOST_THICKNESS = np.float32(1.75)
-"""No sample counts as thicker than this when it is asked whether a ray may end: with less than a thousandth of the
-light left it has met four opaque cells."""
+CELL_THICKNESS = 1.75
+"""No cell counts as thicker than this when it is asked whether a ray may end: one of which less than a thousandth of
+the light is left has met four opaque cells."""
 
 
 @njit(inline="always")
@@ -65,7 +65,8 @@ def march(
     """Walks each ray in equal steps and keeps the points where some component's cached density exceeds `threshold`.
 
     Called twice: with `write` False it counts each ray's samples into `starts[ray + 1]`; with True it fills the arrays.
-    A ray ends when the cached density has left less than `stop` of its light.
+    A ray ends when the cached density, no cell of it thicker than `CELL_THICKNESS`, has left less than `stop` of its
+    light.
     Shapes: origins, directions [N, 3]; jitter [N] in 0..1; rotations [N, K, 3, 3]; centres [N, K, 3]; halves [K, 3];
     strides [K] (a component is looked at every so many steps); cells [N, K] (a component's grid, -1 for none);
     grid [B, G, G, G].
@@ -75,9 +76,14 @@ def march(
         local = np.empty(3, np.float32)
         low = np.empty(parts, np.float32)
         high = np.empty(parts, np.float32)
+        most = np.empty(parts, np.float32)
         for r in range(chunk * count // chunks, (chunk + 1) * count // chunks):
             first, last = far, near
+            length = step * np.sqrt(directions[r, 0] ** 2 + directions[r, 1] ** 2 + directions[r, 2] ** 2)
             for k in range(parts):
+                # A cell's density is its largest: the ray may yet pass beside what is opaque in it.
+                cell = 2 * max(halves[k, 0], halves[k, 1], halves[k, 2]) / size
+                most[k] = CELL_THICKNESS * min(1.0, length * strides[k] / cell)
                 if cells[r, k] < 0:
                     low[k], high[k] = np.float32(1.0), np.float32(0.0)
                     continue
@@ -87,7 +93,6 @@ def march(
                     last = max(last, high[k])
             kept = 0
             light = np.float32(1.0)
-            length = step * np.sqrt(directions[r, 0] ** 2 + directions[r, 1] ** 2 + directions[r, 2] ** 2)
             base = starts[r]
             i = int((first - near) / step)
             while True:
@@ -103,8 +108,7 @@ def march(
                     density = _cached_density(grid, cells[r, k], local, size)
                     if density <= threshold:
                         continue
-                    # A cell's density is its largest: the ray may yet pass beside what is opaque in it.
-                    light *= np.exp(-min(density * length * strides[k], MOST_THICKNESS))
+                    light *= np.exp(-min(density * length * strides[k], most[k]))
                     if write:
                         ray_index[base + kept] = r
                         component[base + kept] = k
