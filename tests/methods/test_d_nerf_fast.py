@@ -1,0 +1,154 @@
+"""D-NeRF's `fast` preset: canonical time, learning, and what lies outside the window."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.methods.base import Observation
+from foreseen.methods.d_nerf.config import FastConfig
+from foreseen.methods.d_nerf.fast import FastDNeRF
+from foreseen.methods.d_nerf.model import build
+from foreseen.render import render, render_rays
+from foreseen.training.rays import RaySampler
+from moving_balls import camera, frames, info
+
+TIMES = tuple(round(2.3 + 0.1 * i, 3) for i in range(12))
+SMALL = replace(
+    FastConfig(),
+    rays=256, samples=16384, resolutions=(8, 16), channels=4, width=16, deformation_layers=2, position_levels=2,
+    time_levels=2, ladder=48, cells=12, time_boxes=4, refresh_every=4, refresh_share=0.1, network_lr=0.01,
+)  # fmt: skip
+
+
+SLOW = (lambda t: (0.5 * t - 0.2, 0.4 * t, 0.1), 0.6)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
+    return frames(tmp_path_factory.mktemp("balls"), [SLOW], TIMES)
+
+
+def new(config: FastConfig = SMALL) -> FastDNeRF:
+    torch.manual_seed(0)
+    method = build(config, info(TIMES))
+    assert isinstance(method, FastDNeRF)
+    return method
+
+
+def roused() -> FastDNeRF:
+    """With a deformation that moves points by about a tenth of the scene."""
+    method = new()
+    with torch.no_grad():
+        method.deformation.output.weight.mul_(30)
+    return method
+
+
+def sampler_of(method: FastDNeRF, seen: list[Frame]) -> RaySampler:
+    return RaySampler(seen, ["balls"], method.info, seed=0)
+
+
+def test_no_point_moves_at_the_first_time_and_points_move_at_others() -> None:
+    method = roused()
+    points = torch.rand(50, 3) * 2 - 1
+    assert torch.equal(method._displaced(points, torch.zeros(50)), points)
+    assert ((method._displaced(points, torch.full((50,), 0.4)) - points).norm(dim=-1) > 1e-3).all()
+    mixed = method._displaced(points[:2], torch.tensor([0.0, 0.4]))
+    torch.testing.assert_close(mixed[1:], method._displaced(points[1:2], torch.tensor([0.4])))
+
+
+def test_the_scene_at_the_first_time_is_the_canonical_field() -> None:
+    method = roused()
+    scene = method.scene(method.observe(Observation()))
+    points, view = torch.rand(20, 3) * 2 - 1, torch.nn.functional.normalize(torch.randn(20, 3), dim=-1)
+    zeros = torch.zeros(20, dtype=torch.int64)
+    density, color = scene.query(points, zeros, zeros, view)
+    expected_density, expected_color = method.canonical(points, None, view)
+    torch.testing.assert_close(density * 2, expected_density, msg="the half size of the scene is 2")
+    torch.testing.assert_close(color, expected_color)
+    later = method.at_time(TIMES[-1]).query(points, zeros, zeros, view)[0]
+    assert not torch.allclose(later, density)
+
+
+def test_the_state_is_the_time_and_times_in_any_order() -> None:
+    method = new()
+    times = torch.tensor([3.0, 40.0, -1.0, 2.3])
+    assert torch.equal(method.evolve(method.observe(Observation()), times).time, times)
+    assert method.observe(Observation()).time == torch.tensor(TIMES[0])
+
+
+def test_times_outside_the_window_read_the_nearest_occupancy() -> None:
+    method = roused()
+    cells = [int(method.at_time(t).cells) for t in (-5.0, TIMES[0], 2.9, TIMES[-1], 40.0)]
+    assert cells == [0, 0, 2, 3, 3]
+    assert render(method.at_time(40.0), camera(0.1, size=12)).rgb.isfinite().all()
+
+
+def test_every_ray_has_its_own_time() -> None:
+    method = roused()
+    with torch.no_grad():
+        method.canonical.planes.data.uniform_(0.1, 2.0)
+    at = camera(0.0, size=10)
+    rays = at.rays(at.pixel_centres().reshape(-1, 2))
+    pictures = [render_rays(method.at_time(t), rays).rgb for t in (2.3, 3.2)]
+    which = torch.arange(len(rays.origins)) % 2
+    u = (torch.tensor([2.3, 3.2]) - method.origin) / method.length
+    mixed = render_rays(method._compose(u[which], lambda ray: ray), rays).rgb
+    assert (pictures[0] - pictures[1]).abs().max() > 1e-3
+    torch.testing.assert_close(mixed, torch.where(which[:, None] == 0, *pictures), atol=1e-5, rtol=0)
+
+
+def test_gradients_reach_every_parameter(seen: list[Frame]) -> None:
+    method = roused()
+    terms = method.losses(sampler_of(method, seen).batch(method.batch_spec(0), 0), 0)
+    torch.stack([v for k, v in terms.items() if not k.startswith("_")]).sum().backward()
+    assert [n for n, p in method.named_parameters() if p.grad is None or not p.grad.any()] == []
+    grouped = {id(p) for g in method.parameter_groups(0.0) for p in g["params"]}
+    assert grouped == {id(p) for p in method.parameters()}
+
+
+def test_it_learns_and_empties_the_space(seen: list[Frame]) -> None:
+    method = new()
+    sampler, optimizer = sampler_of(method, seen), torch.optim.Adam(method.parameter_groups(0.0))
+    errors = []
+    for step in range(110):
+        method.before_step(step, step / 110)
+        terms = method.losses(sampler.batch(method.batch_spec(step), step), step)
+        optimizer.zero_grad()
+        torch.stack([v for k, v in terms.items() if not k.startswith("_")]).sum().backward()
+        optimizer.step()
+        errors.append(terms["color"].item())
+        assert math.isfinite(errors[-1])
+    # Densities are high by then: rays that ended too early would have lost the ball again.
+    assert np.mean(errors[-10:]) < 0.2 * np.mean(errors[:5])
+    assert (method.occupancy.occupied < 0.9).all()
+    other = new()
+    other.shape_like(method.state_dict())
+    other.load_state_dict(method.state_dict())
+    at = camera(0.2, size=16)
+    assert torch.equal(render(method.at_time(3.0), at).rgb, render(other.at_time(3.0), at).rgb)
+    assert other.budget.rays() == method.budget.rays()
+
+
+def test_rates_fall_over_the_budget() -> None:
+    method = new()
+    rates = [[g["lr"] for g in method.parameter_groups(p)] for p in (0.0, 0.5, 1.0)]
+    assert rates[0] == [SMALL.plane_lr, SMALL.network_lr]
+    assert rates[2] == pytest.approx([0.05 * r for r in rates[0]])
+    assert rates[1][0] == pytest.approx(math.sqrt(rates[0][0] * rates[2][0]))
+
+
+def test_what_it_cannot_learn_is_refused() -> None:
+    with pytest.raises(UserError, match="d-nerf learns one sequence, and the data set has 2: give a folder with one"):
+        build(SMALL, replace(info(TIMES), times=(TIMES, TIMES)))
+    with pytest.raises(UserError, match="this run learned one sequence; there is no sequence 3"):
+        new().observe(Observation(sequence=3))
+
+
+def test_a_single_time_is_a_scene_at_rest() -> None:
+    method = build(SMALL, info(TIMES[:1]))
+    assert method.length == 1 and render(method.at_time(TIMES[0]), camera(0.1, size=8)).rgb.isfinite().all()
