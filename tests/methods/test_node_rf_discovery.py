@@ -145,7 +145,7 @@ def test_tracks_follow_predictions_where_pieces_swap_their_labels() -> None:
         pieces = [blob(-1 + 0.18 * i, i % 2), blob(1 - 0.18 * i + 0.05, 1 - i % 2)]
         points, labels = (np.concatenate(x) for x in zip(*pieces))
         points[64:, 1] += 0.5
-        hulls.append(Hull(i / 11, points, labels))
+        hulls.append(Hull(i / 11, points, labels, np.zeros_like(points)))
     ys = sorted(np.array(t.centres)[:, 1].round(6).tolist() for t in track(hulls, 4.0, 8))
     assert ys == [[0.0] * 12, [0.5] * 12]
 

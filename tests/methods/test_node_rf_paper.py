@@ -114,9 +114,7 @@ class TestPaperShapes:
     def test_dynamics(self) -> None:
         assert self.sizes(self.method.law) == [(6, 100), (100, 100), (100, 6)]
         assert self.sizes(self.method.decoder) == [(6, 512)]
-        weights = torch.cat(
-            [p.detach().flatten() for n, p in self.method.law.named_parameters() if "weight" in n]
-        )
+        weights = torch.cat([p.detach().flatten() for n, p in self.method.law.named_parameters() if "weight" in n])
         assert float(weights.std()) == pytest.approx(0.1, rel=0.03)
         assert not any(p.any() for n, p in self.method.law.named_parameters() if "bias" in n)
 
@@ -268,9 +266,7 @@ def test_lipschitz_bounds_every_layer_of_the_field() -> None:
     assert all(isinstance(m, LipschitzLinear) for m in layers)
     assert not any(isinstance(m, LipschitzLinear) for m in method.law.modules())
     term = method.losses(batch_at(3), TINY.warm_up_steps)["lipschitz"]
-    assert float(term.detach()) == pytest.approx(
-        0.5 * math.prod(float(m.bound.detach()) for m in layers), rel=1e-4
-    )
+    assert float(term.detach()) == pytest.approx(0.5 * math.prod(float(m.bound.detach()) for m in layers), rel=1e-4)
 
 
 class TestTime:
