@@ -23,6 +23,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
         "static_resolutions": (8,),
         "static_samples": 32,
         "law_iterations": 4,
+        "law_steps": 12,
     },
     ("d-nerf", "fast"): {**PACKED, "resolutions": (8,), "ladder": 32},
 }
