@@ -181,6 +181,7 @@ def test_wrong_options_are_one_line(args: list[str], message: str) -> None:
 def test_a_signal_while_nothing_runs_leaves_quietly() -> None:
     code = (
         "import foreseen.cli.methods as m, os, signal, time; from foreseen.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits deaf ears
         "m.run = lambda args: (os.kill(os.getpid(), signal.SIGINT), time.sleep(5))\n"
         "main(['methods'])"
     )

@@ -14,14 +14,20 @@ import torch
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from foreseen.geometry.cameras import Camera
+from foreseen.methods.node_rf.hulls import (
+    MIN_CELLS,
+    Hull,
+    Silhouettes,
+    View,
+    carve,
+    moving_box,
+    silhouettes,
+    still_hull,
+    windows,
+)
 from foreseen.nn.splines import UniformBSpline
 
-MIN_HISTORY = 5
-"""A camera's median picture counts as its background from this many frames on."""
 HULL_CELLS = 72
-COARSE_CELLS = 48
-MIN_VIEWS = 3
 TAIL = 0.05
 LONG = 1.15
 """A part with a third moment as large as the one, or a first principal axis that exceeds the second by the other, may
@@ -32,17 +38,6 @@ HOLD = 1e-2
 """Weight of a trajectory's old place against the rays' (distances over depth)."""
 SHADE = 0.1
 """A difference in colour of 1 (black to one pure colour) counts like being this share of the scene apart."""
-MIN_CELLS = 12
-"""A smaller piece of the hull is noise."""
-
-
-@dataclass(frozen=True)
-class View:
-    """One training frame at low resolution. `image [h, w, 3]`; `camera` has the same size; `time` in 0..1."""
-
-    camera: Camera
-    time: float
-    image: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -53,37 +48,6 @@ class Part:
     controls: np.ndarray
     rotations: np.ndarray
     radius: float
-
-
-@dataclass(frozen=True)
-class Hull:
-    """The moving matter of one window of time: `points [P, 3]`, and the connected piece of each, `labels [P]` (0, 1,
-    ...; pieces of fewer than `MIN_CELLS` cells are left out), and the mean colour that the views show there,
-    `shades [P, 3]`."""
-
-    time: float
-    points: np.ndarray
-    labels: np.ndarray
-    shades: np.ndarray
-
-    @property
-    def pieces(self) -> int:
-        """How many pieces there are."""
-        return int(self.labels.max(initial=-1)) + 1
-
-    def means(self, values: np.ndarray) -> np.ndarray:
-        """`[pieces, 3]` the means of `values` `[P, 3]` over each piece."""
-        return np.array([values[self.labels == i].mean(0) for i in range(self.pieces)]).reshape(-1, 3)
-
-
-@dataclass(frozen=True)
-class Silhouettes:
-    """For each view, `moving [h, w]`: pixels where something moves; `screen [h, w]`: pixels where something at rest may
-    hide what moves behind it (known only before a plain background, `plain`)."""
-
-    moving: list[np.ndarray]
-    screen: list[np.ndarray]
-    plain: bool
 
 
 @dataclass(frozen=True)
@@ -115,30 +79,6 @@ def explore(
     return Findings(find_parts(views, masks, bounds, controls, most), still_hull(views, masks, bounds, cells))
 
 
-def still_hull(views: list[View], masks: Silhouettes, bounds: np.ndarray, cells: int) -> np.ndarray:
-    """Cells that no view sees as plain background where nothing moves."""
-    points = torch.from_numpy(_grid(bounds, cells).astype(np.float32))
-    alive = np.arange(len(points)) if masks.plain else np.empty(0, int)
-    done = set()
-    for view, screen in zip(views, masks.screen):
-        key = view.camera.camera_to_world.numpy().tobytes()
-        if key in done or len(alive) == 0:
-            continue
-        done.add(key)
-        inside, hit, _ = _look(points[alive], view.camera, ndimage.binary_dilation(screen, iterations=2))
-        alive = alive[hit | ~inside]
-    still = np.full(len(points), not masks.plain)
-    still[alive] = True
-    return still.reshape((cells,) * 3)
-
-
-def _grid(bounds: np.ndarray, cells: int) -> np.ndarray:
-    """`[cells^3, 3]` centres of equal cells."""
-    size = (bounds[1] - bounds[0]) / cells
-    lines = [bounds[0, a] + (np.arange(cells) + 0.5) * size[a] for a in range(3)]
-    return np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
-
-
 def find_parts(views: list[View], masks: Silhouettes, bounds: np.ndarray, controls: int, most: int) -> list[Part]:
     """The moving parts."""
     found = windows(views)
@@ -146,112 +86,6 @@ def find_parts(views: list[View], masks: Silhouettes, bounds: np.ndarray, contro
     hulls = [carve(window, views, masks, box, HULL_CELLS) for window in found]
     tracks = track([h for h in hulls if h.pieces], float(np.ptp(bounds, axis=0).max()), most)
     return refine(views, masks, tracks, controls, bounds)
-
-
-def moving_box(some: list[list[int]], views: list[View], masks: Silhouettes, bounds: np.ndarray) -> np.ndarray:
-    """`[2, 3]` corners of a box around all that moves, from a coarse look at some windows: the hull's cells are then
-    spent where they matter."""
-    points = [carve(window, views, masks, bounds, COARSE_CELLS, grown=3, least=1).points for window in some]
-    matter = np.concatenate([np.zeros((0, 3)), *points])
-    if not len(matter):
-        return bounds
-    margin = 1.5 * (bounds[1] - bounds[0]) / COARSE_CELLS
-    return np.clip(np.stack([matter.min(0) - margin, matter.max(0) + margin]), bounds[0], bounds[1])
-
-
-def silhouettes(
-    views: list[View], background: tuple[float, float, float], threshold: float = 0.04
-) -> Silhouettes | None:
-    """What moves in each view, or None where it cannot be told."""
-    groups: dict[bytes, list[int]] = {}
-    for i, v in enumerate(views):
-        key = v.camera.camera_to_world.numpy().tobytes() + np.array([v.camera.fx, v.camera.cx]).tobytes()
-        groups.setdefault(key, []).append(i)
-    plain = np.mean([np.mean(np.abs(v.image - background).max(-1) < 0.01) for v in views]) > 0.3
-    moving = [np.empty(0)] * len(views)
-    screen = [np.empty(0)] * len(views)
-    for members in groups.values():
-        images = np.stack([views[i].image for i in members])
-        if len(members) >= MIN_HISTORY:
-            still = np.median(images, axis=0)
-        elif plain:
-            still = np.broadcast_to(np.array(background, np.float32), images.shape[1:])
-        else:
-            return None
-        hides = (np.abs(still - background).max(-1) > threshold) & plain
-        for i, image in zip(members, images):
-            moving[i] = np.abs(image - still).max(-1) > threshold
-            screen[i] = hides
-    return Silhouettes(moving, screen, bool(plain))
-
-
-def windows(views: list[View]) -> list[list[int]]:
-    """Indices of views close in time, enough in each for a hull: one instant where cameras are synchronised, else
-    `MIN_VIEWS + 2` consecutive frames that do not straddle a gap."""
-    order = sorted(range(len(views)), key=lambda i: views[i].time)
-    times = np.unique([v.time for v in views])
-    if len(views) >= MIN_VIEWS * len(times):
-        return [[i for i in order if views[i].time == t] for t in times]
-    length = MIN_VIEWS + 2
-    usual = float(np.median(np.diff(times))) * length if len(times) > 1 else 1.0
-    starts = range(0, len(order) - length + 1, 2)
-    found = [order[s : s + length] for s in starts]
-    return [w for w in found if views[w[-1]].time - views[w[0]].time <= 1.5 * usual]
-
-
-def carve(
-    window: list[int],
-    views: list[View],
-    masks: Silhouettes,
-    bounds: np.ndarray,
-    cells: int,
-    grown: int = 1,
-    least: int = MIN_CELLS,
-) -> Hull:
-    """The cells that every view of the window sees move (silhouettes grown by some pixels), save where something at
-    rest may stand before them; at least `MIN_VIEWS` views, or all where there are fewer."""
-    grid = _grid(bounds, cells)
-    points = torch.from_numpy(grid.astype(np.float32))
-    alive = np.arange(len(points))
-    seen = np.zeros(len(points), np.int32)
-    shades = np.zeros((len(points), 3), np.float32)
-    for i in window:
-        mask = ndimage.binary_dilation(masks.moving[i], iterations=grown)
-        inside, hit, shade = _look(points[alive], views[i].camera, mask, views[i].image)
-        shades[alive] += shade
-        hidden = np.zeros_like(hit)
-        if masks.plain:
-            _, hidden, _ = _look(points[alive], views[i].camera, masks.screen[i] & ~mask)
-        seen[alive] += hit
-        alive = alive[hit | hidden | ~inside]
-    positions = len({views[i].camera.camera_to_world.numpy().tobytes() for i in window})
-    solid = np.zeros(len(points), bool)
-    solid[alive[seen[alive] >= max(2, min(MIN_VIEWS, positions))]] = True
-    labels, count = ndimage.label(solid.reshape((cells,) * 3))
-    labels = labels.reshape(-1)
-    sizes = np.bincount(labels, minlength=count + 1)
-    kept = [i for i in range(1, count + 1) if sizes[i] >= least]
-    rename = np.full(count + 1, -1)
-    rename[kept] = np.arange(len(kept))
-    here = rename[labels] >= 0
-    time = float(np.mean([views[i].time for i in window]))
-    return Hull(time, grid[here], rename[labels[here]], shades[here] / np.maximum(seen[here, None], 1))
-
-
-def _look(
-    points: torch.Tensor, camera: Camera, mask: np.ndarray, image: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which points lie inside a camera's picture, which of them on its mask, and the colour `[P, 3]` that those show
-    there (0 elsewhere)."""
-    pixels, depth = camera.project(points)
-    x, y = (pixels[:, 0].floor().long().numpy(), pixels[:, 1].floor().long().numpy())
-    inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height) & (depth.numpy() > 0)
-    hit = np.zeros(len(points), bool)
-    hit[inside] = mask[y[inside], x[inside]]
-    shade = np.zeros((len(points), 3), np.float32)
-    if image is not None:
-        shade[hit] = image[y[hit], x[hit]]
-    return inside, hit, shade
 
 
 @dataclass

@@ -14,7 +14,8 @@ from foreseen.errors import UserError
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
 from foreseen.methods.node_rf.config import FastConfig
-from foreseen.methods.node_rf.discovery import View, explore
+from foreseen.methods.node_rf.discovery import explore
+from foreseen.methods.node_rf.hulls import View
 from foreseen.methods.node_rf.law import Motion
 from foreseen.methods.node_rf.paper import check_scene
 from foreseen.methods.node_rf.parts import Parts, PartsState, surroundings
