@@ -81,6 +81,8 @@ class FastConfig:
     """Occupancy grids along the observed window."""
     refresh_every: int = 16
     """Steps between refreshes of the occupancy grids."""
+    refresh_after: int = 32
+    """Steps before the first refresh: a field that has learned nothing yet looks empty everywhere."""
     refresh_share: float = 0.03
     """Share of all cells that a refresh looks at; four times as many in the first 256 steps."""
 

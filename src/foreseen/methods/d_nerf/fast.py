@@ -23,7 +23,7 @@ from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
 
 SPACE = ((0, 1), (0, 2), (1, 2))
-EMPTY_ALPHA = 0.01
+EMPTY_ALPHA = 0.002
 """A cell counts as empty when one step through it takes less than this share of the light."""
 
 
@@ -61,7 +61,7 @@ class FastDNeRF(Method):
             self.deformation.output.weight.mul_(0.01)
             nn.init.zeros_(self.deformation.output.bias)
         planes = FeaturePlanes(SPACE, tuple((n,) * 3 for n in config.resolutions), config.channels)
-        self.canonical = PlaneField(planes, condition=3, width=config.width, initial=0.1)
+        self.canonical = PlaneField(planes, condition=3, width=config.width, initial=0.4)
         self.step_length = 2 * float(self.extent.max()) / config.ladder
         self.occupancy = OccupancyGrid(config.time_boxes, config.cells, threshold=EMPTY_ALPHA / self.step_length)
         self.budget = SampleBudget(config.samples, config.rays)
@@ -136,7 +136,7 @@ class FastDNeRF(Method):
     def before_step(self, step: int, progress: float) -> str | None:
         """Refreshes the occupancy."""
         del progress
-        if step and step % self.config.refresh_every == 0:
+        if step > self.config.refresh_after and step % self.config.refresh_every == 0:
             self.occupancy.refresh(self._cached_density, self.config.refresh_share * (4 if step <= 256 else 1))
         return None
 
