@@ -21,7 +21,8 @@ TIMES = tuple(round(2.3 + 0.1 * i, 3) for i in range(12))
 SMALL = replace(
     FastConfig(),
     rays=256, samples=16384, resolutions=(8, 16), channels=4, width=16, deformation_layers=2, position_levels=2,
-    time_levels=2, ladder=48, cells=12, time_boxes=4, refresh_every=4, refresh_after=8, refresh_share=0.1, network_lr=0.01,
+    time_levels=2, ladder=48, cells=12, time_boxes=4, refresh_every=4, refresh_after=8, refresh_share=0.1,
+    network_lr=0.01,
 )  # fmt: skip
 
 
