@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from foreseen.nn import plane_kernels
 
+TRI_PLANE = ((0, 1), (0, 2), (1, 2))
+"""The three planes of space."""
+
 
 class FeaturePlanes(nn.Module):
     """G groups of planes over D coordinates, at S scales, with C channels.

@@ -17,12 +17,11 @@ from foreseen.methods.packed import SampleBudget, packed_losses
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.plane_field import PlaneField
-from foreseen.nn.planes import FeaturePlanes
+from foreseen.nn.planes import TRI_PLANE, FeaturePlanes
 from foreseen.render import render_rays
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
 
-SPACE = ((0, 1), (0, 2), (1, 2))
 EMPTY_ALPHA = 0.002
 """A cell counts as empty when one step through it takes less than this share of the light."""
 
@@ -60,7 +59,7 @@ class FastDNeRF(Method):
         with torch.no_grad():
             self.deformation.output.weight.mul_(0.01)
             nn.init.zeros_(self.deformation.output.bias)
-        planes = FeaturePlanes(SPACE, tuple((n,) * 3 for n in config.resolutions), config.channels)
+        planes = FeaturePlanes(TRI_PLANE, tuple((n,) * 3 for n in config.resolutions), config.channels)
         self.canonical = PlaneField(planes, condition=3, width=config.width, initial=0.4)
         self.step_length = 2 * float(self.extent.max()) / config.ladder
         self.occupancy = OccupancyGrid(config.time_boxes, config.cells, threshold=EMPTY_ALPHA / self.step_length)

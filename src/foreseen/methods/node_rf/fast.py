@@ -88,11 +88,12 @@ class FastNodeRF(Method):
         found = explore(views, bounds, self.info.background, self.controls, c.cells, c.most_parts)
         count = len(found.parts)
         self.set_parts(torch.tensor([[1.25 * p.radius] * 3 for p in found.parts]).reshape(count, 3))
+        outside = self.occupancy.outside_sphere()
         with torch.no_grad():
             for k, part in enumerate(found.parts):
                 self.parts.centres[:, k] = torch.from_numpy(part.controls)
                 self.parts.turns[:, k] = torch.from_numpy(part.rotations)
-                self.occupancy.close(k, self.occupancy.outside_sphere())
+                self.occupancy.close(k, outside)
         if count == 0:
             return NO_PARTS
         self.occupancy.close(count, ~torch.from_numpy(found.still))

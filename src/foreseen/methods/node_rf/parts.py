@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.nn.plane_field import PlaneField
-from foreseen.nn.planes import FeaturePlanes
+from foreseen.nn.planes import TRI_PLANE, FeaturePlanes
 from foreseen.nn.splines import UniformBSpline
 
-SPACE = ((0, 1), (0, 2), (1, 2))
 LATENT = ((0, 3), (1, 3), (2, 3))
 CONDITION = 9
 """What a colour may depend on: the view direction, and two axes of the world, all in the part's frame. The axes let
@@ -52,7 +51,9 @@ class Parts(nn.Module):
         line = (torch.arange(controls) - 1.0) / (controls - 3) * 2 - 1
         self.latent = nn.Parameter((line if count == 0 else torch.zeros(controls))[:, None])
         self.register_buffer("halves", torch.ones(count, 3))
-        planes = FeaturePlanes(SPACE, tuple((n,) * 3 for n in config.part_resolutions), config.channels, max(count, 1))
+        planes = FeaturePlanes(
+            TRI_PLANE, tuple((n,) * 3 for n in config.part_resolutions), config.channels, max(count, 1)
+        )
         self.field = PlaneField(planes, CONDITION, config.width)
 
     def at(self, basis: Tensor) -> PartsState:
@@ -100,8 +101,8 @@ class Parts(nn.Module):
 def surroundings(config: FastConfig, changes: bool) -> PlaneField:
     """The field outside the parts: at rest, or a function of the latent number too."""
     if not changes:
-        planes = FeaturePlanes(SPACE, tuple((n,) * 3 for n in config.static_resolutions), config.channels)
+        planes = FeaturePlanes(TRI_PLANE, tuple((n,) * 3 for n in config.static_resolutions), config.channels)
     else:
         nodes = tuple((n, n, n, max(4, n // config.nodes_per_latent_node)) for n in config.static_resolutions)
-        planes = FeaturePlanes(SPACE + LATENT, nodes, config.channels, unit_axes=(3,))
+        planes = FeaturePlanes(TRI_PLANE + LATENT, nodes, config.channels, unit_axes=(3,))
     return PlaneField(planes, CONDITION, config.width, initial=0.1)
