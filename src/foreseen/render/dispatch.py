@@ -12,7 +12,7 @@ from foreseen.geometry.cameras import Camera
 from foreseen.geometry.rays import Rays
 from foreseen.render.result import ImageResult, RayResult
 from foreseen.render.volume import SAMPLES, render_dense
-from foreseen.scenes import ComposedField, RadianceField, Scene
+from foreseen.scenes import ComposedField, RadianceField, Scene, VoxelScene
 
 BYTES_PER_SAMPLE = 8192
 """Working memory of a sample where `RadianceField.options` states none: a network 8 layers deep and 256 wide,
@@ -24,6 +24,9 @@ QUADRATURE_BYTES = 256
 PACKED_BYTES_PER_SAMPLE = 2048
 """The same for a composed field: features of planes and a small network, counted for every step of a ray: in
 a full scene none is skipped."""
+
+VOXEL_BYTES_PER_RAY = 128
+"""What comes and goes for a ray of a voxel scene: the kernel keeps no samples."""
 
 
 @singledispatch
@@ -52,6 +55,13 @@ def _(scene: ComposedField, rays: Rays, *, stratified: bool = False) -> RayResul
     return march_rays(scene, rays, stratified=stratified)
 
 
+@render_rays.register
+def _(scene: VoxelScene, rays: Rays, *, stratified: bool = False) -> RayResult:
+    from foreseen.render.voxel_rays import trace_rays
+
+    return trace_rays(scene, rays, stratified=stratified)
+
+
 @singledispatch
 def bytes_per_ray(scene: Scene) -> int:
     """Working memory of one ray without gradients.
@@ -75,6 +85,12 @@ def _(scene: ComposedField) -> int:
         max=(scene.far - scene.near) / scene.step
     )
     return (math.ceil(float(most.sum())) + 1) * PACKED_BYTES_PER_SAMPLE
+
+
+@bytes_per_ray.register
+def _(scene: VoxelScene) -> int:
+    on_cpu = scene.voxels.values.device.type == "cpu"
+    return VOXEL_BYTES_PER_RAY if on_cpu else bytes_per_ray(scene.composed())
 
 
 def rays_per_chunk(scene: Scene, memory_mb: float) -> int:

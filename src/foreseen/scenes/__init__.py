@@ -2,8 +2,9 @@
 
 from foreseen.scenes.composed_field import ComposedField
 from foreseen.scenes.radiance_field import RadianceField
+from foreseen.scenes.voxel_scene import VoxelScene
 
-Scene = RadianceField | ComposedField
+Scene = RadianceField | ComposedField | VoxelScene
 """Every scene type; Gaussians and meshes join here."""
 
-__all__ = ["ComposedField", "RadianceField", "Scene"]
+__all__ = ["ComposedField", "RadianceField", "Scene", "VoxelScene"]

@@ -88,9 +88,9 @@ class PaperConfig:
 class FastConfig:
     """One sequence on two cores: radiance fields at rest in the frames of moving parts."""
 
-    rays: int = 4096
+    rays: int = 16_384
     """Rays a step at most, from all training frames."""
-    samples: int = 65_536
+    samples: int = 400_000
     """Samples a step is to have; the number of rays follows from it."""
     foreground: float = 0.7
     """Share of the rays that is drawn where something is seen or moves."""
@@ -101,18 +101,26 @@ class FastConfig:
     most_controls: int = 120
     """Control points of a trajectory at most."""
 
-    part_resolutions: tuple[int, ...] = (32, 96)
-    """Nodes along each axis of a part's feature planes, one entry a scale."""
-    static_resolutions: tuple[int, ...] = (64, 192)
+    part_levels: tuple[int, ...] = (24, 72)
+    """Voxels along each axis of a part's box, one entry a level."""
+    static_levels: tuple[int, ...] = (32, 96)
     """The same for what does not move."""
-    channels: int = 16
-    """Features of a scale."""
-    width: int = 64
-    """Hidden units of the decoders."""
-    part_samples: int = 40
-    """Samples across a part's box."""
+    initial: float = 0.02
+    """Thickness of the space between two untrained voxels."""
+    part_samples: int = 64
+    """Samples across the smallest part's box."""
     static_samples: int = 192
     """Samples across the scene."""
+    plane_rays: int = 4096
+    """Where no part is told apart: rays a step at most."""
+    plane_samples: int = 65_536
+    """Where no part is told apart: samples a step is to have."""
+    plane_resolutions: tuple[int, ...] = (64, 192)
+    """Where no part is told apart: nodes along each axis of the feature planes, one entry a scale."""
+    channels: int = 16
+    """Where no part is told apart: features of a scale."""
+    width: int = 64
+    """Where no part is told apart: hidden units of the decoder."""
     cells: int = 64
     """Cells along each axis of an occupancy grid."""
     refresh_every: int = 16
@@ -138,10 +146,14 @@ class FastConfig:
     law_lengths: tuple[float, ...] = (0.15, 0.4, 1.0)
     """Shares of the observed window that the stretches span which the law is fitted to, one entry a stage."""
 
+    voxel_lr: float = 2e-2
+    """Learning rate of the voxels."""
+    light_lr: float = 1e-2
+    """Learning rate of the direction that the light comes from."""
     plane_lr: float = 2e-2
     """Learning rate of the feature planes."""
     network_lr: float = 2e-3
-    """Learning rate of the decoders."""
+    """Learning rate of the decoder."""
     centre_lr: float = 1e-3
     """Learning rate of the trajectories, in radii of the part."""
     turn_lr: float = 1e-3
@@ -150,6 +162,10 @@ class FastConfig:
     """Learning rates at the end of the budget as a share of the first."""
     empty_weight: float = 1e-2
     """Weight of the opacity along rays that saw the plain background."""
+    fog_weight: float = 1e-4
+    """Weight of the fog along all rays."""
+    rough_weights: tuple[float, float, float] = (2e-2, 2e-2, 2e-2)
+    """Weights of neighbouring voxels' squared differences: in density, colour and shade."""
     jerk_weight: float = 1e-3
     """Weight of the trajectories' squared third differences."""
     turning_weight: float = 1e-3

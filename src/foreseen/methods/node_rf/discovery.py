@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
+from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.node_rf.hulls import (
     MIN_CELLS,
     Hull,
@@ -21,13 +22,17 @@ from foreseen.methods.node_rf.hulls import (
     View,
     carve,
     moving_box,
+    own_hull,
     silhouettes,
     still_hull,
+    synchronised,
     windows,
 )
 from foreseen.nn.splines import UniformBSpline
 
 HULL_CELLS = 72
+MARGIN = 1.25
+"""Half size of a part's box over its radius."""
 TAIL = 0.05
 LONG = 1.15
 """A part with a third moment as large as the one, or a first principal axis that exceeds the second by the other, may
@@ -52,9 +57,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Findings:
-    """The moving parts, and where something at rest may be: `still [G, G, G]` bool over the bounds, indexed x, y, z."""
+    """The moving parts, and where matter may be: `own [G, G, G]` bool for each part, over its box of half size
+    `MARGIN * radius` in its own frame, and `still [G, G, G]` over the bounds; indexed x, y, z."""
 
     parts: list[Part]
+    own: list[np.ndarray]
     still: np.ndarray
 
 
@@ -75,8 +82,15 @@ def explore(
     """
     masks = silhouettes(views, background)
     if masks is None:
-        return Findings([], np.ones((cells,) * 3, bool))
-    return Findings(find_parts(views, masks, bounds, controls, most), still_hull(views, masks, bounds, cells))
+        return Findings([], [], np.ones((cells,) * 3, bool))
+    parts = find_parts(views, masks, bounds, controls, most)
+    basis = UniformBSpline(controls).basis(torch.tensor([v.time for v in views], dtype=torch.float64))
+    own = []
+    for part in parts:
+        turns = rotation_matrix(basis @ torch.from_numpy(part.rotations)).numpy()
+        centres = basis.numpy() @ part.controls
+        own.append(own_hull(views, masks, centres, turns, MARGIN * part.radius, cells))
+    return Findings(parts, own, still_hull(views, masks, bounds, cells))
 
 
 def find_parts(views: list[View], masks: Silhouettes, bounds: np.ndarray, controls: int, most: int) -> list[Part]:
@@ -207,8 +221,9 @@ def fit_spline(times: np.ndarray, values: np.ndarray, controls: int, smooth: flo
 
 
 def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls: int, bounds: np.ndarray) -> list[Part]:
-    """Trajectories through the silhouettes themselves: every view's moving pixels go to the nearest part's projection,
-    and each part's spline meets the rays through the centroids of its pixels."""
+    """Smooth trajectories. Where each hull is of one instant they follow the hulls. Where hulls span several, they meet
+    the silhouettes themselves: every view's moving pixels go to the nearest part's projection, and each part's spline
+    meets the rays through the centroids of its pixels, which a shadow beside it may pull away."""
     if not tracks:
         return []
     times = torch.tensor([v.time for v in views], dtype=torch.float64)
@@ -216,7 +231,7 @@ def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls:
     centres = [fit_spline(np.array(t.times), np.array(t.centres), controls) for t in tracks]
     hull_radii = np.array([1.1 * float(np.median(t.sizes)) for t in tracks])
     radii = hull_radii.copy()
-    for _ in range(4):
+    for _ in range(0 if synchronised(views) else 4):
         sightings = [
             _assign(v, m, np.stack([b @ c for c in centres]), radii) for v, m, b in zip(views, masks.moving, basis)
         ]

@@ -6,30 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.node_rf.changing import ChangingLook
 from foreseen.methods.node_rf.config import FastConfig
-from foreseen.methods.node_rf.discovery import explore
+from foreseen.methods.node_rf.discovery import MARGIN, explore
 from foreseen.methods.node_rf.hulls import View
 from foreseen.methods.node_rf.law import Motion
 from foreseen.methods.node_rf.paper import check_scene
-from foreseen.methods.node_rf.parts import Parts, PartsState, surroundings
-from foreseen.methods.packed import SampleBudget, packed_losses
+from foreseen.methods.node_rf.parts import Parts, PartsState
+from foreseen.methods.node_rf.rigid import RigidLook
+from foreseen.methods.packed import packed_losses
 from foreseen.nn.splines import UniformBSpline
 from foreseen.render import render_rays
-from foreseen.render.occupancy import OccupancyGrid
-from foreseen.scenes import ComposedField
+from foreseen.scenes import ComposedField, VoxelScene
 
 DISCOVERY_SIZE = 200
 """Silhouettes are looked at in pictures shrunk to about so many pixels."""
 NO_PARTS = "no moving part was told apart: the whole scene changes with one latent number."
-EMPTY_ALPHA = 0.01
-"""A cell counts as empty when one step through it takes less than this share of the light."""
 
 
 class FastNodeRF(Method):
@@ -53,28 +52,18 @@ class FastNodeRF(Method):
         self.controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
         self.register_buffer("basis", self._basis((times - self.start) / self.window))
         self.register_buffer("law_stage", torch.tensor(0))
-        self.budget = SampleBudget(config.samples, config.rays)
-        self.set_parts(torch.zeros(0, 3))
+        self.set_parts(0, ChangingLook(config, info))
 
-    def set_parts(self, halves: Tensor) -> None:
-        """Makes new, untrained parts with boxes of half sizes `halves` `[K, 3]`."""
-        c, count = self.config, len(halves)
-        self.parts = Parts(count, c, self.controls)
-        self.parts.halves.copy_(halves)
-        self.surroundings = surroundings(c, changes=count == 0)
-        self.motion = Motion(6 * count or 1, c.most_coordinates, c.law_width, 4 * self.controls + 1)
-        boxes = count + 1 if count else c.latent_boxes
-        self.occupancy = OccupancyGrid(boxes, c.cells, threshold=EMPTY_ALPHA / self.step)
+    def set_parts(self, count: int, look: RigidLook | ChangingLook) -> None:
+        """Makes new, untrained trajectories, and takes over how things look."""
+        self.parts = Parts(count, self.controls)
+        if count:
+            self.parts.halves.copy_(look.halves[:-1])
+        self.look = look
+        self.motion = Motion(6 * count or 1, self.config.most_coordinates, self.config.law_width, 4 * self.controls + 1)
 
     def _basis(self, times: Tensor) -> Tensor:
         return UniformBSpline(self.controls).basis(times).float()
-
-    @property
-    def step(self) -> float:
-        """Distance between two points of a ray's ladder: a share of the smallest part's box, or of the scene."""
-        if self.parts.count == 0:
-            return 2 * float(self.extent.max()) / self.config.static_samples
-        return 2 * float(self.parts.halves.min()) / self.config.part_samples
 
     # Before training.
 
@@ -87,16 +76,15 @@ class FastNodeRF(Method):
         c = self.config
         found = explore(views, bounds, self.info.background, self.controls, c.cells, c.most_parts)
         count = len(found.parts)
-        self.set_parts(torch.tensor([[1.25 * p.radius] * 3 for p in found.parts]).reshape(count, 3))
-        outside = self.occupancy.outside_sphere()
+        if count == 0:
+            return NO_PARTS
+        halves = torch.tensor([[MARGIN * p.radius] * 3 for p in found.parts])
+        may_be = torch.from_numpy(np.stack([*found.own, found.still]))
+        self.set_parts(count, RigidLook(c, self.info, halves, may_be))
         with torch.no_grad():
             for k, part in enumerate(found.parts):
                 self.parts.centres[:, k] = torch.from_numpy(part.controls)
                 self.parts.turns[:, k] = torch.from_numpy(part.rotations)
-                self.occupancy.close(k, outside)
-        if count == 0:
-            return NO_PARTS
-        self.occupancy.close(count, ~torch.from_numpy(found.still))
         return f"{count} moving part{'s' if count > 1 else ''} found from silhouettes."
 
     def _view(self, frame: Frame) -> View:
@@ -106,7 +94,8 @@ class FastNodeRF(Method):
 
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes room for as many parts as the checkpoint has."""
-        self.set_parts(tensors["parts.halves"])
+        if count := len(tensors["parts.halves"]):
+            self.set_parts(count, RigidLook.like(self.config, self.info, tensors))
 
     # The four verbs (render belongs to the scene).
 
@@ -130,98 +119,34 @@ class FastNodeRF(Method):
         names = ("centres", "turns", "latent")
         return PartsState(*(getattr(inside, n).index_put((outside,), getattr(beyond, n)) for n in names))
 
-    def scene(self, state: PartsState) -> ComposedField:
+    def scene(self, state: PartsState) -> VoxelScene | ComposedField:
         """The parts and their surroundings at one time."""
-        return self.compose(PartsState(state.centres[None], state.turns[None], state.latent[None]))
-
-    def compose(self, state: PartsState) -> ComposedField:
-        """The scene in which ray r sees the parts as they are in row r of `state` (or all rays its one row)."""
-        rows, count = len(state.latent), self.parts.count
-        rotations = torch.cat([rotation_matrix(state.turns), torch.eye(3).expand(rows, 1, 3, 3)], dim=1)
-
-        def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-            row = ray if rows > 1 else torch.zeros_like(ray)
-            turn = rotations[row, part]
-            seen_from = torch.einsum("mba,mb->ma", turn, view)
-            condition = torch.cat([seen_from, turn[:, 0], turn[:, 2]], dim=-1)
-            return self._query(local, part, state.latent[row], condition)
-
-        stride = max(1, round(2 * float(self.extent.max()) / self.config.static_samples / self.step))
-        return ComposedField(
-            query=query,
-            rotations=rotations,
-            centres=torch.cat([state.centres, self.middle.expand(rows, 1, 3)], dim=1),
-            halves=torch.cat([self.parts.halves, self.extent[None]]),
-            cells=self._cells(state),
-            grid=self.occupancy.density,
-            threshold=self.occupancy.threshold,
-            step=self.step,
-            strides=torch.tensor([1] * count + [stride]),
-            near=self.info.near,
-            far=self.info.far,
-            background=self.info.background,
-        )
-
-    def _cells(self, state: PartsState) -> Tensor:
-        """`[R, K + 1]` each part has its own occupancy grid; a changing scene has one for each stretch of the
-        latent."""
-        if self.parts.count:
-            return torch.arange(self.parts.count + 1).expand(len(state.latent), -1)
-        boxes = self.config.latent_boxes
-        return ((state.latent.detach() + 1) / 2 * boxes).long().clamp(0, boxes - 1)
-
-    def _query(self, local: Tensor, part: Tensor, latent: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples of parts go to the parts' field, the others to the surroundings'."""
-        density, color = torch.empty(len(part)), torch.empty(len(part), 3)
-        moving = part < self.parts.count
-        for is_part in (True, False):
-            i = (moving == is_part).nonzero()[:, 0]
-            if len(i) == 0:
-                continue
-            if is_part:
-                d, c = self.parts.field(local[i], part[i], condition[i])
-            else:
-                d, c = self.surroundings(self._coords(local[i], latent[i]), None, condition[i])
-            density, color = density.index_copy(0, i, d), color.index_copy(0, i, c)
-        return density / self._sizes()[part], color
-
-    def _coords(self, local: Tensor, latent: Tensor) -> Tensor:
-        return local if self.parts.count else torch.cat([local, latent], dim=-1)
-
-    def _sizes(self) -> Tensor:
-        """`[K + 1]` mean half sizes: inside the fields densities are per half size."""
-        return torch.cat([self.parts.halves.mean(-1), self.extent.mean()[None]])
+        return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
 
     # How it learns.
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Squared colour error, opacity where the plain background was seen, and the trajectories' roughness."""
-        del step
-        scene = self.compose(self.parts.at(self.basis[batch.time_indices]))
+        scene = self.look.scene(self.parts.at(self.basis), batch.time_indices)
         result = render_rays(scene, batch.rays, stratified=True)
-        self.budget.note(result)
-        terms = packed_losses(result, batch, self.info.background, self.config.empty_weight)
+        self.look.budget.note(result)
+        terms = packed_losses(result, batch, self.info.background, self.config.empty_weight, self.config.fog_weight)
         c, parts = self.config, self.parts
+        terms |= self.look.penalties(step)
         return {**terms, "jerk": c.jerk_weight * parts.jerk(), "turning": c.turning_weight * parts.turning()}
 
     def batch_spec(self, step: int) -> BatchSpec:
         """As many rays as the step's budget of samples allows: many once empty space is known."""
         del step
-        return replace(self.batch, rays=self.budget.rays())
+        return replace(self.batch, rays=self.look.budget.rays())
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """Planes, networks, and the trajectories, which rest once the law was fitted to them for the last time."""
         c, decay = self.config, self.config.lr_decay**progress
         moves = decay if progress < c.law_at[-1] else 0.0
         radius = float(self.parts.halves.mean()) if self.parts.count else 1.0
-        fields = (self.surroundings, self.parts.field)
         return [
-            {"name": "planes", "params": [f.planes.data for f in fields], "lr": c.plane_lr * decay},
-            {
-                "name": "networks",
-                "params": [p for f in fields for p in f.network_parameters()],
-                "lr": c.network_lr * decay,
-            },
+            *self.look.parameter_groups(decay),
             {"name": "centres", "params": [self.parts.centres], "lr": c.centre_lr * radius * moves},
             {"name": "turns", "params": [self.parts.turns, self.parts.latent], "lr": c.turn_lr * moves},
         ]
@@ -230,23 +155,12 @@ class FastNodeRF(Method):
         """Refreshes the occupancy, and fits the law at its times."""
         c = self.config
         if step and step % c.refresh_every == 0:
-            self.occupancy.refresh(self._cached_density, share=c.refresh_share * (4 if step <= 256 else 1))
+            self.look.refresh(c.refresh_share * (4 if step <= 256 else 1))
         stage = sum(progress >= p for p in c.law_at)
         if stage > int(self.law_stage):
             self.law_stage.fill_(stage)
             return self.fit_law()
         return None
-
-    def _cached_density(self, coords: Tensor, box: Tensor) -> Tensor:
-        if self.parts.count == 0:
-            boxes = self.config.latent_boxes
-            latent = (box + torch.rand(len(box))) / boxes * 2 - 1
-            return self.surroundings.density(self._coords(coords, latent[:, None]))[0] / self._sizes()[-1]
-        out = torch.empty(len(coords))
-        moving = box < self.parts.count
-        out[moving] = self.parts.field.density(coords[moving], box[moving])[0]
-        out[~moving] = self.surroundings.density(coords[~moving])[0]
-        return out / self._sizes()[box]
 
     def fit_law(self) -> str:
         """Learns the law from the trajectories as they are now. Says how far it follows them."""

@@ -17,6 +17,13 @@ MIN_VIEWS = 3
 MIN_CELLS = 12
 """A smaller piece of the hull is noise."""
 
+OWN_VIEWS = 80
+"""A part's own hull is carved by so many views, spread over the window, ..."""
+OWN_GROWN = 2
+"""... whose silhouettes are grown by so many pixels; ..."""
+OWN_SHARE = 0.75
+"""... what this share of them agrees on stays: here and there a part looks like what is behind it."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -84,12 +91,17 @@ def silhouettes(
     return Silhouettes(moving, screen, bool(plain))
 
 
+def synchronised(views: list[View]) -> bool:
+    """Enough cameras for a hull see each instant."""
+    return len(views) >= MIN_VIEWS * len({v.time for v in views})
+
+
 def windows(views: list[View]) -> list[list[int]]:
     """Indices of views close in time, enough in each for a hull: one instant where cameras are synchronised, else
     `MIN_VIEWS + 2` consecutive frames that do not straddle a gap."""
     order = sorted(range(len(views)), key=lambda i: views[i].time)
     times = np.unique([v.time for v in views])
-    if len(views) >= MIN_VIEWS * len(times):
+    if synchronised(views):
         return [[i for i in order if views[i].time == t] for t in times]
     length = MIN_VIEWS + 2
     usual = float(np.median(np.diff(times))) * length if len(times) > 1 else 1.0
@@ -179,6 +191,32 @@ def still_hull(views: list[View], masks: Silhouettes, bounds: np.ndarray, cells:
     still = np.full(len(points), not masks.plain)
     still[alive] = True
     return still.reshape((cells,) * 3)
+
+
+def own_hull(
+    views: list[View], masks: Silhouettes, centres: np.ndarray, rotations: np.ndarray, half: float, cells: int
+) -> np.ndarray:
+    """`[G, G, G]` bool: cells of a part's box, in its own frame, that most views see move wherever the part is.
+
+    Args:
+        centres, rotations: `[V, 3]` and `[V, 3, 3]`, the part's pose in each view.
+        half: half size of the box.
+    """
+    grid = _grid(np.array([[-half] * 3, [half] * 3]), cells)
+    inner = np.linalg.norm(grid, axis=-1) <= half
+    local = grid[inner]
+    seen, moving = np.zeros(len(local), np.int32), np.zeros(len(local), np.int32)
+    for i in range(0, len(views), max(1, len(views) // OWN_VIEWS)):
+        points = torch.from_numpy((local @ rotations[i].T + centres[i]).astype(np.float32))
+        mask = ndimage.binary_dilation(masks.moving[i], iterations=OWN_GROWN)
+        inside, hit, _ = _look(points, views[i].camera, mask)
+        if masks.plain:
+            inside &= ~_look(points, views[i].camera, masks.screen[i] & ~mask)[1]
+        seen += inside
+        moving += hit & inside
+    out = np.zeros(len(grid), bool)
+    out[inner] = moving >= OWN_SHARE * seen
+    return out.reshape((cells,) * 3)
 
 
 def _grid(bounds: np.ndarray, cells: int) -> np.ndarray:

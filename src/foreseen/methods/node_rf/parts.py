@@ -1,4 +1,4 @@
-"""What moves in the `fast` preset: rigid parts with fields at rest in their frames, or one latent number."""
+"""What moves in the `fast` preset: rigid parts, or one latent number."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foreseen.methods.node_rf.config import FastConfig
-from foreseen.nn.plane_field import PlaneField
-from foreseen.nn.planes import TRI_PLANE, FeaturePlanes
 from foreseen.nn.splines import UniformBSpline
-
-LATENT = ((0, 3), (1, 3), (2, 3))
-CONDITION = 9
-"""What a colour may depend on: the view direction, and two axes of the world, all in the part's frame. The axes let
-light that comes from one side stay there while the part turns."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +26,14 @@ class PartsState:
 
 
 class Parts(nn.Module):
-    """K rigid parts: trajectories over the observed window (unit time), box sizes, and their fields.
+    """K rigid parts: trajectories over the observed window (unit time), and box sizes.
 
     Without parts (K = 0) the motion is `latent`, a number that runs through the window, evenly at first.
     """
 
     halves: Tensor
 
-    def __init__(self, count: int, config: FastConfig, controls: int) -> None:
+    def __init__(self, count: int, controls: int) -> None:
         super().__init__()
         self.count = count
         self.spline = UniformBSpline(controls)
@@ -51,10 +43,6 @@ class Parts(nn.Module):
         line = (torch.arange(controls) - 1.0) / (controls - 3) * 2 - 1
         self.latent = nn.Parameter((line if count == 0 else torch.zeros(controls))[:, None])
         self.register_buffer("halves", torch.ones(count, 3))
-        planes = FeaturePlanes(
-            TRI_PLANE, tuple((n,) * 3 for n in config.part_resolutions), config.channels, max(count, 1)
-        )
-        self.field = PlaneField(planes, CONDITION, config.width)
 
     def at(self, basis: Tensor) -> PartsState:
         """The poses under spline weights `basis` `[T, controls]`."""
@@ -97,12 +85,3 @@ class Parts(nn.Module):
         scaled = torch.cat([self.centres / self._sizes()[None, :, None], self.turns], dim=-1)
         return scaled.diff(n=3, dim=0).square().mean()
 
-
-def surroundings(config: FastConfig, changes: bool) -> PlaneField:
-    """The field outside the parts: at rest, or a function of the latent number too."""
-    if not changes:
-        planes = FeaturePlanes(TRI_PLANE, tuple((n,) * 3 for n in config.static_resolutions), config.channels)
-    else:
-        nodes = tuple((n, n, n, max(4, n // config.nodes_per_latent_node)) for n in config.static_resolutions)
-        planes = FeaturePlanes(TRI_PLANE + LATENT, nodes, config.channels, unit_axes=(3,))
-    return PlaneField(planes, CONDITION, config.width, initial=0.1)

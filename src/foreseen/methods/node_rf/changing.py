@@ -1,0 +1,88 @@
+"""How a scene looks in which no parts were told apart: one field on feature planes over space and a latent number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.methods.base import SceneInfo
+from foreseen.methods.node_rf.config import FastConfig
+from foreseen.methods.node_rf.parts import PartsState
+from foreseen.methods.packed import SampleBudget
+from foreseen.nn.plane_field import PlaneField
+from foreseen.nn.planes import TRI_PLANE, FeaturePlanes
+from foreseen.render.occupancy import OccupancyGrid
+from foreseen.scenes import ComposedField
+
+LATENT = ((0, 3), (1, 3), (2, 3))
+EMPTY_ALPHA = 0.01
+"""A cell counts as empty when one step through it takes less than this share of the light."""
+
+
+class ChangingLook(nn.Module):
+    """A field of position and latent number, with one occupancy grid for each stretch of the number."""
+
+    middle: Tensor
+    halves: Tensor
+
+    def __init__(self, config: FastConfig, info: SceneInfo) -> None:
+        super().__init__()
+        self.config, self.info = config, info
+        low, high = (torch.tensor(b) for b in info.bounds)
+        self.register_buffer("middle", (low + high) / 2)
+        self.register_buffer("halves", (high - low)[None] / 2)
+        nodes = tuple((n, n, n, max(4, n // config.nodes_per_latent_node)) for n in config.plane_resolutions)
+        planes = FeaturePlanes(TRI_PLANE + LATENT, nodes, config.channels, unit_axes=(3,))
+        self.field = PlaneField(planes, condition=3, width=config.width, initial=0.1)
+        self.step = 2 * float(self.halves.max()) / config.static_samples
+        self.budget = SampleBudget(config.plane_samples, config.plane_rays)
+        self.occupancy = OccupancyGrid(config.latent_boxes, config.cells, EMPTY_ALPHA / self.step)
+
+    def scene(self, state: PartsState, rows: Tensor | None) -> ComposedField:
+        """The scene in which ray r sees row `rows[r]` of `state`."""
+        latent = state.latent if rows is None else state.latent[rows]
+        count, boxes = len(latent), self.config.latent_boxes
+
+        def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+            del part
+            own = latent[ray if count > 1 else torch.zeros_like(ray)]
+            density, color = self.field(torch.cat([local, own], dim=-1), None, view)
+            return density / self.halves.mean(), color
+
+        return ComposedField(
+            query=query,
+            rotations=torch.eye(3).expand(count, 1, 3, 3),
+            centres=self.middle.expand(count, 1, 3),
+            halves=self.halves,
+            cells=((latent.detach() + 1) / 2 * boxes).long().clamp(0, boxes - 1),
+            grid=self.occupancy.density,
+            threshold=self.occupancy.threshold,
+            step=self.step,
+            strides=torch.ones(1, dtype=torch.int64),
+            near=self.info.near,
+            far=self.info.far,
+            background=self.info.background,
+        )
+
+    def refresh(self, share: float) -> None:
+        """Looks at a share of the occupancy grids' cells."""
+        self.occupancy.refresh(self._density, share)
+
+    def _density(self, coords: Tensor, box: Tensor) -> Tensor:
+        latent = (box + torch.rand(len(box))) / self.config.latent_boxes * 2 - 1
+        return self.field.density(torch.cat([coords, latent[:, None]], dim=-1))[0] / self.halves.mean()
+
+    def penalties(self, step: int) -> dict[str, Tensor]:
+        """Loss terms that need no rays: none."""
+        del step
+        return {}
+
+    def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
+        """Planes and networks."""
+        c, networks = self.config, self.field.network_parameters()
+        return [
+            {"name": "planes", "params": [self.field.planes.data], "lr": c.plane_lr * decay},
+            {"name": "networks", "params": networks, "lr": c.network_lr * decay},
+        ]

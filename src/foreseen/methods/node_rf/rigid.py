@@ -1,0 +1,107 @@
+"""How rigid parts and what surrounds them look: voxels at rest in each part's frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.geometry.rotations import rotation_matrix
+from foreseen.methods.base import SceneInfo
+from foreseen.methods.node_rf.config import FastConfig
+from foreseen.methods.node_rf.parts import PartsState
+from foreseen.methods.packed import SampleBudget
+from foreseen.nn.voxels import VoxelGrids, VoxelTable
+from foreseen.render.occupancy import OccupancyGrid
+from foreseen.scenes.voxel_scene import VoxelScene
+
+EMPTY_ALPHA = 0.005
+"""A cell counts as empty when one step through it takes less than this share of the light."""
+ROUGH_EVERY = 4
+"""Steps between looks at the voxels' roughness, which then counts for as many: it costs as much as thousands of
+rays."""
+
+
+class RigidLook(nn.Module):
+    """K boxes that ride with the parts, and one around everything that is at rest.
+
+    Args:
+        halves: `[K, 3]` half sizes of the parts' boxes.
+        open_cells: `[K + 1, G, G, G]` bool: where something may be, in each box's own frame.
+    """
+
+    middle: Tensor
+    halves: Tensor
+
+    def __init__(self, config: FastConfig, info: SceneInfo, halves: Tensor, open_cells: Tensor) -> None:
+        super().__init__()
+        self._settle(config, info, halves)
+        count = len(halves)
+        levels = [config.part_levels] * count + [config.static_levels]
+        self.voxels = VoxelGrids(VoxelTable.build(levels, open_cells), config.initial)
+        self.occupancy.density[~open_cells] = -1.0
+
+    def _settle(self, config: FastConfig, info: SceneInfo, halves: Tensor) -> None:
+        self.config, self.info = config, info
+        low, high = (torch.tensor(b) for b in info.bounds)
+        self.register_buffer("middle", (low + high) / 2)
+        self.register_buffer("halves", torch.cat([halves, (high - low)[None] / 2]))
+        # Where the light comes from is learned; at first there is a lamp at the viewer only.
+        self.light = nn.Parameter(torch.zeros(3))
+        self.step = 2 * float(halves.min()) / config.part_samples
+        self.stride = max(1, round(2 * float(self.halves[-1].max()) / config.static_samples / self.step))
+        self.budget = SampleBudget(config.samples, config.rays)
+        self.occupancy = OccupancyGrid(len(self.halves), config.cells, EMPTY_ALPHA / self.step)
+
+    @staticmethod
+    def like(config: FastConfig, info: SceneInfo, tensors: Mapping[str, Tensor]) -> RigidLook:
+        """Of the shapes that a state dict has."""
+        look = RigidLook.__new__(RigidLook)
+        nn.Module.__init__(look)
+        look._settle(config, info, tensors["look.halves"][:-1])
+        look.voxels = VoxelGrids.like(tensors, "look.voxels.")
+        return look
+
+    def scene(self, state: PartsState, rows: Tensor | None) -> VoxelScene:
+        """The scene in which ray r sees the parts as they are in row `rows[r]` of `state`."""
+        times, count = len(state.centres), len(self.halves) - 1
+        return VoxelScene(
+            voxels=self.voxels,
+            rotations=torch.cat([rotation_matrix(state.turns), torch.eye(3).expand(times, 1, 3, 3)], dim=1),
+            centres=torch.cat([state.centres, self.middle.expand(times, 1, 3)], dim=1),
+            rows=rows,
+            halves=self.halves,
+            light=self.light,
+            grid=self.occupancy.density,
+            threshold=self.occupancy.threshold,
+            step=self.step,
+            strides=torch.tensor([1] * count + [self.stride]),
+            near=self.info.near,
+            far=self.info.far,
+            background=self.info.background,
+        )
+
+    def refresh(self, share: float) -> None:
+        """Looks at a share of the occupancy grids' cells."""
+        self.occupancy.refresh(self._density, share)
+
+    def _density(self, coords: Tensor, box: Tensor) -> Tensor:
+        scales = (self.voxels.finest - 1) / (2 * self.halves.mean(-1))
+        return self.voxels.density(self.voxels.features(coords, box)) * scales[box]
+
+    def penalties(self, step: int) -> dict[str, Tensor]:
+        """Loss terms that need no rays: the voxels' roughness."""
+        if step % ROUGH_EVERY:
+            return {}
+        density, color, shade = (ROUGH_EVERY * w for w in self.config.rough_weights)
+        return {"rough": self.voxels.roughness(torch.tensor([density, *[color] * 3, *[shade] * 3]))}
+
+    def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
+        """Voxels and light."""
+        c = self.config
+        return [
+            {"name": "voxels", "params": [self.voxels.values], "lr": c.voxel_lr * decay},
+            {"name": "light", "params": [self.light], "lr": c.light_lr * decay},
+        ]

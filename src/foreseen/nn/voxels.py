@@ -1,0 +1,204 @@
+"""Voxel grids in boxes: density, colour and shade at a point, without a network.
+
+A point's features are the sum, over levels from coarse to fine, of the trilinear mean of the eight voxels around it.
+Coarse levels learn fast and keep what is rarely seen smooth, fine ones hold the detail. Voxels exist only where a box
+may hold anything: the others cost nothing.
+
+Sources: interpolated grids in place of networks are DVGO's (Sun et al. 2022) and Plenoxels' (Fridovich-Keil et al.
+2022), activation after interpolation DVGO's. Ours: the sum of levels, and the shade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CHANNELS = 7
+"""Density before the softplus, colour (3), shade (3)."""
+GAIN = 8.0
+"""Densities before the softplus span tens where colours span one: so many times faster they move."""
+GREY = 0.5
+
+
+@dataclass(frozen=True)
+class VoxelTable:
+    """Where the voxels lie. Level l of box b is a grid of n^3 nodes over [-1, 1]^3; `layout[b, l]` is (offset, n), and
+    `index[offset + (i n + j) n + k]` the row of node i, j, k (along x, y, z), or -1 where there is no voxel.
+
+    Attributes:
+        layout: `[B, L, 2]` int64.
+        index: flat, int32.
+        rows: how many voxels there are.
+    """
+
+    layout: Tensor
+    index: Tensor
+    rows: int
+
+    @staticmethod
+    def build(levels: Sequence[Sequence[int]], open_cells: Tensor) -> VoxelTable:
+        """Voxels wherever one of the cells `open_cells` `[B, G, G, G]` (bool) next to it is open.
+
+        Args:
+            levels: for each box, the nodes along an axis of each level.
+        """
+        layout, index, offset, rows = [], [], 0, 0
+        for box, nodes in zip(open_cells, levels, strict=True):
+            pairs = []
+            for n in nodes:
+                used = _near_open(box, n).flatten()
+                own = torch.full((n**3,), -1, dtype=torch.int32)
+                count = int(used.sum())
+                own[used] = torch.arange(rows, rows + count, dtype=torch.int32)
+                index.append(own)
+                pairs.append((offset, n))
+                offset, rows = offset + n**3, rows + count
+            layout.append(pairs)
+        return VoxelTable(torch.tensor(layout), torch.cat(index), rows)
+
+
+def _near_open(cells: Tensor, nodes: int) -> Tensor:
+    """`[n, n, n]`: nodes whose neighbourhood, one spacing each way, touches an open cell."""
+    size = len(cells)
+    reach = -(-size // (nodes - 1)) + 1
+    grown = F.max_pool3d(cells[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0
+    place = (torch.linspace(0, size, nodes).long()).clamp(max=size - 1)
+    return grown[place][:, place][:, :, place]
+
+
+class VoxelGrids(nn.Module):
+    """The voxels of B boxes.
+
+    Args:
+        table: where they are.
+        initial: thickness of the finest spacing of untrained space.
+    """
+
+    layout: Tensor
+    index: Tensor
+
+    def __init__(self, table: VoxelTable, initial: float = 0.02) -> None:
+        super().__init__()
+        self.register_buffer("layout", table.layout)
+        self.register_buffer("index", table.index)
+        self.shift = float(torch.tensor(initial).expm1().log())
+        values = torch.zeros(table.rows, CHANNELS)
+        for box in table.layout:
+            offset, n = box[0].tolist()
+            own = table.index[offset : offset + n**3].long()
+            values[own[own >= 0], 1:4] = GREY  # the coarsest level has the mean, the others what differs from it
+        self.values = nn.Parameter(values)
+
+    @staticmethod
+    def like(tensors: Mapping[str, Tensor], prefix: str) -> VoxelGrids:
+        """Grids of the shapes that a state dict has under `prefix`."""
+        layout, index = tensors[prefix + "layout"], tensors[prefix + "index"]
+        return VoxelGrids(VoxelTable(layout, index, len(tensors[prefix + "values"])))
+
+    @property
+    def finest(self) -> Tensor:
+        """`[B]` nodes of each box's finest level."""
+        return self.layout[:, :, 1].amax(1)
+
+    def features(self, local: Tensor, box: Tensor) -> Tensor:
+        """`[M, 7]` at `local` `[M, 3]` in [-1, 1] of `box` `[M]`: the definition, in plain torch; differentiable."""
+        out = local.new_zeros(len(local), CHANNELS)
+        for level in range(self.layout.shape[1]):
+            offset, n = self.layout[box, level].unbind(-1)
+            u = (local + 1) * 0.5 * (n[:, None] - 1)
+            cell = u.detach().long().clamp(min=0).minimum(n[:, None] - 2)
+            f = u - cell
+            for q in range(8):
+                bits = [(q >> 2) & 1, (q >> 1) & 1, q & 1]
+                i, j, k = (cell[:, a] + bits[a] for a in range(3))
+                row = self.index[offset + (i * n + j) * n + k].long()
+                w = torch.stack([f[:, a] if bits[a] else 1 - f[:, a] for a in range(3)]).prod(0)
+                w = torch.where(row >= 0, w, torch.zeros_like(w))
+                out = out + w[:, None] * self.values.to(w)[row.clamp(min=0)]
+        return out
+
+    def density(self, features: Tensor) -> Tensor:
+        """Thickness of the finest spacing, `[M]`, from features `[M, 7]`."""
+        return F.softplus(GAIN * features[:, 0] + self.shift, threshold=15)
+
+    @staticmethod
+    def color(features: Tensor, toward: Tensor) -> Tensor:
+        """`[M, 3]` in 0..1: colour times (1 + shade . toward), where `toward` `[M, 3]` points to the viewer and to the
+        light (their sum), in the box's frame: the shade of a matte surface is along its normal."""
+        return inward_clamp(features[:, 1:4] * (1 + (features[:, 4:7] * toward).sum(-1, keepdim=True)))
+
+    def roughness(self, weights: Tensor, period: int = 4) -> Tensor:
+        """Mean over neighbouring voxels of a level of the squared difference, weighted by channel (`[7]`).
+
+        Looks at one plane of voxels in `period` (at least 2), drawn from torch's global generator.
+        """
+        first = int(torch.randint(period, ()))
+        if self.values.device.type == "cpu" and self.values.dtype == torch.float32:
+            return _Roughness.apply(self.values, self.index, self.layout, weights, first, period)
+        return self.roughness_reference(weights, first, period)
+
+    def roughness_reference(self, weights: Tensor, first: int, period: int) -> Tensor:
+        """The definition, in plain torch, of planes `first`, `first + period`, ... along x."""
+        total, pairs = self.values.new_zeros(()), 0
+        for offset, n in self.layout.flatten(0, 1).tolist():
+            rows = self.index[offset : offset + n**3].long().view(n, n, n)
+            for axis in range(3):
+                a, b = rows.narrow(axis, 0, n - 1), rows.narrow(axis, 1, n - 1)
+                both = (a >= 0) & (b >= 0)
+                both &= (torch.arange(len(a)) % period == first)[:, None, None]
+                difference = self.values[b[both]] - self.values[a[both]]
+                total = total + (difference.square() * weights).sum()
+                pairs += len(difference)
+        return total / max(pairs, 1)
+
+
+class _Roughness(torch.autograd.Function):
+    """The Numba kernel behind autograd: value and gradient in one pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, index: Tensor, layout: Tensor, weights: Tensor, first: int, period: int
+    ) -> Tensor:
+        from foreseen.nn import voxel_kernels
+
+        grad = torch.zeros_like(values)
+        total, pairs = 0.0, 0
+        for offset, n in layout.flatten(0, 1).tolist():
+            own, count = voxel_kernels.roughness(
+                values.detach().numpy(), index.numpy(), offset, n, first, period, weights.float().numpy(),
+                grad.numpy(),
+            )  # fmt: skip
+            total, pairs = total + own, pairs + count
+        ctx.grad, ctx.pairs = grad, max(pairs, 1)
+        return values.new_tensor(total / max(pairs, 1))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        return ctx.grad.mul_(float(g) / ctx.pairs), None, None, None, None, None
+
+
+class _InwardClamp(torch.autograd.Function):
+    """Clamps to 0..1; beyond it only gradients that lead back count."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        out = ((x > 1) & (grad < 0)) | ((x < 0) & (grad > 0))
+        return grad.masked_fill(out, 0.0)
+
+
+def inward_clamp(x: Tensor) -> Tensor:
+    """`x` clamped to 0..1, from where a gradient that leads back into it passes."""
+    return _InwardClamp.apply(x)

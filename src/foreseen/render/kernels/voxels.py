@@ -1,0 +1,228 @@
+"""One Numba kernel that renders rays through voxel grids in moving boxes, and differentiates what it rendered.
+
+`foreseen.render.voxel_rays` calls it and says what it computes; the twin is the packed renderer with the field's plain
+form (`VoxelScene.composed`).
+
+Backward walks each ray front to back once more: what lies behind a sample is the ray's final colour less what has been
+summed up to it, so nothing is kept of the forward pass but that colour. Every thread has gradient arrays of its own.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from foreseen.render.result import FOG_RATE
+
+CHANNELS = 7
+"""Density, colour (3), shade (3): see `foreseen.nn.voxels`."""
+
+
+@njit(inline="always")
+def _enter(origin, direction, rotation, centre, half, near, far, start, slope):
+    """A ray in a box's own coordinates, `start + t slope`, and where it enters and leaves the box (enters after it
+    leaves where it misses)."""
+    low, high = near, far
+    for a in range(3):
+        o = np.float32(0.0)
+        d = np.float32(0.0)
+        for b in range(3):
+            o += rotation[b, a] * (origin[b] - centre[b])
+            d += rotation[b, a] * direction[b]
+        o /= half[a]
+        d /= half[a]
+        start[a] = o
+        slope[a] = d
+        if abs(d) < 1e-9:
+            if abs(o) > 1:
+                high = low - np.float32(1.0)
+            continue
+        t0 = (np.float32(-1.0) - o) / d
+        t1 = (np.float32(1.0) - o) / d
+        low = max(low, min(t0, t1))
+        high = min(high, max(t0, t1))
+    return low, high
+
+
+@njit(inline="always")
+def _look_up(local, layout, index, values, at, fraction, features):
+    """Features at a point of a box: the sum over levels of what the eight voxels around it hold. Fills `at [L, 8]`
+    (rows, -1 for none) and `fraction [L, 3]`."""
+    for c in range(CHANNELS):
+        features[c] = np.float32(0.0)
+    for level in range(layout.shape[0]):
+        n = layout[level, 1]
+        cell = layout[level, 0]
+        for a in range(3):
+            u = (local[a] + np.float32(1.0)) * np.float32(0.5) * np.float32(n - 1)
+            i = min(max(int(u), 0), n - 2)
+            fraction[level, a] = u - np.float32(i)
+            cell += i * (n * n if a == 0 else (n if a == 1 else 1))
+        for q in range(8):
+            row = index[cell + (q >> 2) * n * n + ((q >> 1) & 1) * n + (q & 1)]
+            at[level, q] = row
+            if row < 0:
+                continue
+            w = fraction[level, 0] if q & 4 else np.float32(1.0) - fraction[level, 0]
+            w *= fraction[level, 1] if q & 2 else np.float32(1.0) - fraction[level, 1]
+            w *= fraction[level, 2] if q & 1 else np.float32(1.0) - fraction[level, 2]
+            for c in range(CHANNELS):
+                features[c] += w * values[row, c]
+
+
+@njit(inline="always")
+def _spread(layout, at, fraction, values, g, grad_values, grad_local):
+    """The transpose of `_look_up`: gradients `g` of the features to the voxels, and to the point."""
+    for a in range(3):
+        grad_local[a] = np.float32(0.0)
+    for level in range(layout.shape[0]):
+        half = np.float32(0.5) * np.float32(layout[level, 1] - 1)
+        for q in range(8):
+            row = at[level, q]
+            if row < 0:
+                continue
+            x = fraction[level, 0] if q & 4 else np.float32(1.0) - fraction[level, 0]
+            y = fraction[level, 1] if q & 2 else np.float32(1.0) - fraction[level, 1]
+            z = fraction[level, 2] if q & 1 else np.float32(1.0) - fraction[level, 2]
+            w = x * y * z
+            pull = np.float32(0.0)
+            for c in range(CHANNELS):
+                pull += g[c] * values[row, c]
+                grad_values[row, c] += w * g[c]
+            pull *= half
+            grad_local[0] += pull * y * z if q & 4 else -pull * y * z
+            grad_local[1] += pull * x * z if q & 2 else -pull * x * z
+            grad_local[2] += pull * x * y if q & 1 else -pull * x * y
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
+def trace(
+    order, origins, directions, views, rows, jitter, near, far, step, background,
+    rotations, centres, halves, strides, grid, threshold,
+    layout, index, values, gain, shift, scales, light, stop,
+    rgb, depth, opacity, fog, samples,
+    differentiate, g_rgb, g_depth, g_opacity, g_fog, grad_values, grad_rotations, grad_centres, grad_light,
+    chunks,
+):  # fmt: skip
+    """Renders rays into `rgb [N, 3]`, `depth`, `opacity`, `fog`, `samples [N]`; with `differentiate` it reads those and adds
+    gradients.
+
+    Shapes: order [N], in which the rays are taken; origins, directions, views (unit, world) [N, 3]; rows [N], which pose; jitter [N] in 0..1; rotations
+    [R, K, 3, 3]; centres [R, K, 3]; halves [K, 3]; strides [K]; grid [K, G, G, G] cached densities; layout [K, L, 2];
+    index flat; values [M, 7]; scales [K] density per unit length for a softplus of 1; light [3]; grad_values
+    [chunks, M, 7]; grad_rotations [chunks, R, K, 3, 3]; grad_centres [chunks, R, K, 3]; grad_light [chunks, 3].
+    """
+    count, parts, size, levels = origins.shape[0], centres.shape[1], grid.shape[1], layout.shape[1]
+    haze_rate = np.float32(FOG_RATE)
+    one, zero, half_cell = np.float32(1.0), np.float32(0.0), np.float32(0.5) * np.float32(size)
+    for chunk in prange(chunks):
+        start, slope = np.empty((parts, 3), np.float32), np.empty((parts, 3), np.float32)
+        low, high = np.empty(parts, np.float32), np.empty(parts, np.float32)
+        local, features = np.empty(3, np.float32), np.empty(CHANNELS, np.float32)
+        at, fraction = np.empty((levels, 8), np.int64), np.empty((levels, 3), np.float32)
+        toward, color = np.empty((parts, 3), np.float32), np.empty(3, np.float32)
+        g, g_color, g_local = np.empty(CHANNELS, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
+        sum_flat, sum_far = np.zeros((parts, 3), np.float32), np.zeros((parts, 3), np.float32)
+        sum_toward, done = np.zeros((parts, 3), np.float32), np.empty(3, np.float32)
+        for place in range(chunk * count // chunks, (chunk + 1) * count // chunks):
+            r = order[place]
+            row = rows[r]
+            first, last = far, near
+            length = step * np.sqrt(directions[r, 0] ** 2 + directions[r, 1] ** 2 + directions[r, 2] ** 2)
+            for k in range(parts):
+                low[k], high[k] = _enter(
+                    origins[r], directions[r], rotations[row, k], centres[row, k], halves[k], near, far,
+                    start[k], slope[k],
+                )  # fmt: skip
+                if high[k] < low[k]:
+                    continue
+                first, last = min(first, low[k]), max(last, high[k])
+                for a in range(3):
+                    toward[k, a] = zero
+                    for b in range(3):
+                        toward[k, a] += rotations[row, k, b, a] * (light[b] - views[r, b])
+                    sum_flat[k, a], sum_far[k, a], sum_toward[k, a] = zero, zero, zero
+            light_left, reached, haze, kept = one, zero, zero, 0
+            for a in range(3):
+                done[a] = zero
+            i = max(int((first - near) / step - one), 0)
+            while light_left >= stop:
+                t = np.float32(near + (np.float32(i) + jitter[r]) * step)
+                if t > last:
+                    break
+                beside, upcoming = True, last
+                for k in range(parts):
+                    if t < low[k]:
+                        if high[k] >= low[k]:
+                            upcoming = min(upcoming, low[k])
+                        continue
+                    if t > high[k]:
+                        continue
+                    beside = False
+                    # Jitter chooses the point of a stride, too: one half is the middle.
+                    if i % strides[k] != int(jitter[r] * strides[k]):
+                        continue
+                    outside = False
+                    for a in range(3):
+                        local[a] = start[k, a] + t * slope[k, a]
+                        outside |= not (-one <= local[a] <= one)
+                    if outside:
+                        continue
+                    x = min(int((local[0] + one) * half_cell), size - 1)
+                    y = min(int((local[1] + one) * half_cell), size - 1)
+                    z = min(int((local[2] + one) * half_cell), size - 1)
+                    if grid[k, x, y, z] <= threshold:
+                        continue
+                    _look_up(local, layout[k], index, values, at, fraction, features)
+                    raw = max(gain * features[0] + shift, np.float32(-30.0))
+                    rise = one / (one + np.exp(-raw))  # slope of the softplus
+                    soft = np.log(one + np.exp(raw)) if raw < 15 else raw
+                    long = length * strides[k] * scales[k]
+                    passed = np.exp(-soft * long)
+                    weight = light_left * (one - passed)
+                    light_left *= passed
+                    kept += 1
+                    reached += weight * t
+                    haze += np.log(one + haze_rate * soft * long)
+                    shade = one
+                    for a in range(3):
+                        shade += features[4 + a] * toward[k, a]
+                    for a in range(3):
+                        color[a] = min(max(features[1 + a] * shade, zero), one)
+                        done[a] += weight * color[a]
+                    if not differentiate:
+                        continue
+                    thick = g_depth[r] * (light_left * t - (depth[r] - reached)) + g_opacity[r] * (one - opacity[r])
+                    thick += g_fog[r] * haze_rate / (one + haze_rate * soft * long)
+                    g_shade = zero
+                    for a in range(3):
+                        thick += g_rgb[r, a] * (light_left * color[a] - (rgb[r, a] - done[a]))
+                        # Beyond 0 or 1 only what leads back counts.
+                        c = features[1 + a] * shade
+                        g_color[a] = weight * g_rgb[r, a]
+                        if (c > one and g_color[a] < zero) or (c < zero and g_color[a] > zero):
+                            g_color[a] = zero
+                        g[1 + a] = g_color[a] * shade
+                        g_shade += g_color[a] * features[1 + a]
+                    g[0] = thick * long * rise * gain
+                    for a in range(3):
+                        g[4 + a] = g_shade * toward[k, a]
+                        sum_toward[k, a] += g_shade * features[4 + a]
+                    _spread(layout[k], at, fraction, values, g, grad_values[chunk], g_local)
+                    for a in range(3):
+                        sum_flat[k, a] += g_local[a] / halves[k, a]
+                        sum_far[k, a] += t * g_local[a] / halves[k, a]
+                i = max(i + 1, int((upcoming - near) / step - one)) if beside else i + 1
+            if not differentiate:
+                for a in range(3):
+                    rgb[r, a] = done[a] + light_left * background[a]
+                depth[r], opacity[r], fog[r], samples[r] = reached, one - light_left, haze, kept
+                continue
+            for k in range(parts):
+                if high[k] < low[k]:
+                    continue
+                for b in range(3):
+                    for a in range(3):
+                        grad_rotations[chunk, row, k, b, a] += (
+                            sum_flat[k, a] * (origins[r, b] - centres[row, k, b]) + sum_far[k, a] * directions[r, b]
+                        )
+                        grad_centres[chunk, row, k, b] -= sum_flat[k, a] * rotations[row, k, b, a]
+                        grad_light[chunk, b] += rotations[row, k, b, a] * sum_toward[k, a]

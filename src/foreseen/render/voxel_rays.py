@@ -1,0 +1,129 @@
+"""Rendering of voxel scenes: one compiled kernel from ray to colour, and back.
+
+What is computed is the packed quadrature of `foreseen.render.marching` over the scene's `composed` form, which is its
+definition; a ray ends where its own samples, not cached ones, have left less than `STOP` of its light.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foreseen.geometry.rays import Rays
+from foreseen.nn.plane_kernels import threads
+from foreseen.nn.voxels import GAIN
+from foreseen.render.kernels import voxels as kernel
+from foreseen.render.marching import march_rays
+from foreseen.render.result import RayResult
+from foreseen.scenes.voxel_scene import VoxelScene
+
+STOP = 1e-3
+"""A ray ends when less than this share of its light is left."""
+
+
+def trace_rays(scene: VoxelScene, rays: Rays, *, stratified: bool = False) -> RayResult:
+    """Renders rays `[N]`. `stratified` shifts each ray's ladder by a random share of a step (torch's global
+    generator), otherwise by half a step. Differentiable in voxels, poses and light."""
+    values = scene.voxels.values
+    if values.device.type != "cpu" or values.dtype != torch.float32:
+        return march_rays(scene.composed(), rays, stratified=stratified)
+    count = len(rays.origins)
+    jitter = torch.rand(count) if stratified else torch.full((count,), 0.5)
+    rgb, depth, opacity, fog, samples = _Trace.apply(
+        values, scene.rotations, scene.centres, scene.light, _Fixed(scene, rays, jitter)
+    )
+    return RayResult(rgb=rgb, depth=depth, opacity=opacity, fog=fog, samples=int(samples.sum()))
+
+
+class _Fixed:
+    """The kernel's arguments that no gradient goes to."""
+
+    def __init__(self, scene: VoxelScene, rays: Rays, jitter: Tensor) -> None:
+        count = len(rays.origins)
+        rows = torch.zeros(count, dtype=torch.int64) if scene.rows is None else scene.rows
+        self.count = count
+        order = _neighbours_together(rays) if torch.is_grad_enabled() else torch.arange(count)
+        self.rays = (
+            order.numpy(),
+            *(_array(x) for x in (rays.origins, rays.directions, rays.view_directions, rows, jitter)),
+            np.float32(scene.near),
+            np.float32(scene.far),
+            np.float32(scene.step),
+            np.array(scene.background, np.float32),
+        )
+        self.boxes = (
+            _array(scene.halves),
+            _array(scene.strides),
+            _array(scene.grid),
+            np.float32(scene.threshold),
+            _array(scene.voxels.layout),
+            _array(scene.voxels.index),
+        )
+        self.gain, self.shift = np.float32(GAIN), np.float32(scene.voxels.shift)
+        self.scales = _array(scene.scales.float())
+
+
+class _Trace(torch.autograd.Function):
+    """The kernel behind autograd. First derivatives only."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, rotations: Tensor, centres: Tensor, light: Tensor, fixed: _Fixed
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        n = fixed.count
+        rgb, depth, opacity, fog = torch.empty(n, 3), torch.empty(n), torch.empty(n), torch.empty(n)
+        samples = torch.empty(n, dtype=torch.int32)
+        none = np.empty((1, 1, 1, 1, 1), np.float32)
+        gradients = (none[0, 0, :, 0], *[none[0, 0, 0, 0]] * 3)
+        _run(
+            fixed, values, rotations, centres, light, rgb, depth, opacity, fog, samples, False,
+            *gradients, none[0, 0], none, none[0], none[0, 0, 0], threads(),
+        )  # fmt: skip
+        ctx.save_for_backward(values, rotations, centres, light, rgb, depth, opacity, fog, samples)
+        ctx.fixed = fixed
+        ctx.mark_non_differentiable(samples)
+        return rgb, depth, opacity, fog, samples
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, g_rgb: Tensor, g_depth: Tensor, g_opacity: Tensor, g_fog: Tensor, _: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        values, rotations, centres, light, rgb, depth, opacity, fog, samples = ctx.saved_tensors
+        chunks = threads()
+        grads = [torch.zeros(chunks, *x.shape) for x in (values, rotations, centres, light)]
+        _run(
+            ctx.fixed, values, rotations, centres, light, rgb, depth, opacity, fog, samples, True,
+            *(_array(g) for g in (g_rgb, g_depth, g_opacity, g_fog)), *(g.numpy() for g in grads), chunks,
+        )  # fmt: skip
+        for g in grads:
+            for other in g[1:]:
+                g[0] += other
+        return *(g[0] for g in grads), None
+
+
+def _run(
+    fixed: _Fixed, values: Tensor, rotations: Tensor, centres: Tensor, light: Tensor,
+    rgb: Tensor, depth: Tensor, opacity: Tensor, fog: Tensor, samples: Tensor, *rest: Any,
+) -> None:  # fmt: skip
+    halves, strides, grid, threshold, layout, index = fixed.boxes
+    kernel.trace(
+        *fixed.rays, _array(rotations), _array(centres), halves, strides, grid, threshold, layout, index,
+        _array(values), fixed.gain, fixed.shift, fixed.scales, _array(light), np.float32(STOP),
+        *(x.detach().numpy() for x in (rgb, depth, opacity, fog, samples)), *rest,
+    )  # fmt: skip
+
+
+def _neighbours_together(rays: Rays) -> Tensor:
+    """An order in which rays of one camera that look the same way follow each other: they share voxels, and the
+    processor's caches notice."""
+    looks = ((rays.view_directions + 1) * 24).long()
+    origin = (rays.origins * 1000).long() @ torch.tensor([73856093, 19349663, 83492791]) % 1009
+    return (((origin * 64 + looks[:, 0]) * 64 + looks[:, 1]) * 64 + looks[:, 2]).argsort(stable=True)
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(x.detach().numpy())

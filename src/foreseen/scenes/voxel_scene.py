@@ -1,0 +1,80 @@
+"""Voxel grids at rest in the frames of rigid parts, composed in one space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from foreseen.nn.voxels import VoxelGrids
+from foreseen.scenes.composed_field import ComposedField
+
+
+@dataclass(frozen=True)
+class VoxelScene:
+    """K parts, each a box with voxels inside that moves with it. Where boxes overlap densities add up.
+
+    There are R poses: 1, or as many as there are times in a training batch.
+
+    Attributes:
+        voxels: K boxes of voxels.
+        rotations: `[R, K, 3, 3]`, from a part's frame to the space of the rays.
+        centres: `[R, K, 3]`.
+        rows: `[N]` int64, the pose that ray n sees; None where there is one.
+        halves: `[K, 3]` half sizes of the boxes.
+        light: `[3]` where the light comes from, times its strength beside that of a lamp at the viewer.
+        grid: `[K, G, G, G]` cached densities: what is empty is skipped.
+        threshold: cached densities up to this count as empty.
+        step: distance between two points of a ray's ladder.
+        strides: `[K]` int64; a part is sampled at every so many points of the ladder.
+        near, far: bounds of every ray.
+        background: colour behind everything.
+    """
+
+    voxels: VoxelGrids
+    rotations: Tensor
+    centres: Tensor
+    rows: Tensor | None
+    halves: Tensor
+    light: Tensor
+    grid: Tensor
+    threshold: float
+    step: float
+    strides: Tensor
+    near: float
+    far: float
+    background: tuple[float, float, float]
+
+    @property
+    def scales(self) -> Tensor:
+        """`[K]` density per unit length of what is one thick over a spacing of the finest level."""
+        return (self.voxels.finest - 1) / (2 * self.halves.mean(-1))
+
+    def composed(self) -> ComposedField:
+        """The same scene for the packed renderer, with the voxels' plain form: any device and float type."""
+        rows, scales = self.rows, self.scales
+        poses = self.rotations if rows is None else self.rotations[rows]
+        centres = self.centres if rows is None else self.centres[rows]
+
+        def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+            # The light does not turn a part: it follows its pose, and does not steer it.
+            turn = poses[ray if rows is not None else torch.zeros_like(ray), part].detach()
+            toward = torch.einsum("mba,mb->ma", turn, self.light.to(view) - view)
+            features = self.voxels.features(local, part)
+            return self.voxels.density(features) * scales[part], self.voxels.color(features, toward)
+
+        return ComposedField(
+            query=query,
+            rotations=poses,
+            centres=centres,
+            halves=self.halves,
+            cells=torch.arange(len(self.halves)).expand(len(poses), -1),
+            grid=self.grid,
+            threshold=self.threshold,
+            step=self.step,
+            strides=self.strides,
+            near=self.near,
+            far=self.far,
+            background=self.background,
+        )

@@ -1,0 +1,116 @@
+"""Voxel scenes: the compiled kernel against its definition, and gradients against finite differences."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from foreseen.geometry.rays import Rays
+from foreseen.geometry.rotations import rotation_matrix
+from foreseen.nn.voxels import CHANNELS, VoxelGrids, VoxelTable
+from foreseen.render import voxel_rays
+from foreseen.render.marching import march_rays
+from foreseen.render.voxel_rays import trace_rays
+from foreseen.scenes.voxel_scene import VoxelScene
+
+
+def scene(poses=3, seed=0, dtype=torch.float32, step=0.05, strides=(1, 1, 2), closed=0.3) -> VoxelScene:
+    """Two turned parts and surroundings, some of whose cells are closed."""
+    g = torch.Generator().manual_seed(seed)
+    grid = torch.rand(3, 8, 8, 8, generator=g)
+    table = VoxelTable.build([(4, 9), (5, 7), (3, 11)], torch.rand(3, 8, 8, 8, generator=g) > 0.9)
+    voxels = VoxelGrids(table, initial=0.15)
+    rows = len(voxels.values)
+    with torch.no_grad():
+        voxels.values[:, 0] = torch.randn(rows, generator=g) * 0.1
+        voxels.values[:, 1:] += torch.randn(rows, CHANNELS - 1, generator=g) * 0.1
+    voxels.to(dtype)
+    turns = torch.randn(poses, 3, 3, generator=g)
+    centres = torch.randn(poses, 3, 3, generator=g) * 0.3
+    turns[:, 2], centres[:, 2] = 0, 0
+    return VoxelScene(
+        voxels=voxels,
+        rotations=rotation_matrix(turns).to(dtype).requires_grad_(),
+        centres=centres.to(dtype).requires_grad_(),
+        rows=None,
+        halves=torch.tensor([[0.5, 0.4, 0.6], [0.3, 0.3, 0.3], [1.0, 1.2, 0.8]], dtype=dtype),
+        light=torch.tensor([0.3, -0.2, 0.5], dtype=dtype).requires_grad_(),
+        grid=grid.to(dtype),
+        threshold=closed,
+        step=step,
+        strides=torch.tensor(strides),
+        near=0.5,
+        far=5.0,
+        background=(0.2, 0.5, 0.9),
+    )
+
+
+def some_rays(count=60, seed=1, dtype=torch.float32) -> Rays:
+    g = torch.Generator().manual_seed(seed)
+    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=g), dim=-1) * 2.5
+    targets = torch.randn(count, 3, generator=g) * 0.3
+    directions = torch.nn.functional.normalize(targets - origins, dim=-1)
+    return Rays(*(x.to(dtype) for x in (origins, directions * 1.1, directions)))
+
+
+def with_rows(s: VoxelScene, count: int) -> VoxelScene:
+    return dataclasses.replace(s, rows=torch.arange(count) % len(s.rotations))
+
+
+def leaves(s: VoxelScene):
+    return s.voxels.values, s.rotations, s.centres, s.light
+
+
+def weighed(result, seed=2):
+    g = torch.Generator().manual_seed(seed)
+    n = len(result.rgb)
+    weights = torch.randn(n, 3, generator=g), *torch.randn(3, n, generator=g)
+    return sum((w.to(x) * x).sum() for w, x in zip(weights, (result.rgb, result.depth, result.opacity, result.fog)))
+
+
+@pytest.fixture
+def no_stop(monkeypatch):
+    """No ray ends early: the definition's rule for that is another."""
+    monkeypatch.setattr(voxel_rays, "STOP", 0.0)
+    monkeypatch.setattr("foreseen.render.marching.STOP", 0.0)
+
+
+@pytest.mark.parametrize("poses", [1, 3])
+def test_the_kernel_renders_what_the_definition_says(no_stop, poses):
+    rays = some_rays()
+    s = scene(poses)
+    s = s if poses == 1 else with_rows(s, 60)
+    fast, slow = trace_rays(s, rays), march_rays(s.composed(), rays)
+    assert fast.samples == slow.samples > 500
+    assert fast.opacity.max() > 0.9 and fast.opacity.min() < 0.8
+    for name in ("rgb", "depth", "opacity", "fog"):
+        torch.testing.assert_close(getattr(fast, name), getattr(slow, name), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("poses", [1, 3])
+def test_the_kernel_differentiates_what_the_definition_says(no_stop, poses):
+    rays = some_rays()
+    found = []
+    for render in (trace_rays, lambda s, r: march_rays(s.composed(), r)):
+        s = scene(poses)
+        s = s if poses == 1 else with_rows(s, 60)
+        weighed(render(s, rays)).backward()
+        found.append([x.grad for x in leaves(s)])
+    for fast, slow in zip(*found):
+        assert slow.abs().max() > 1e-3
+        torch.testing.assert_close(fast, slow, atol=2e-4 * float(slow.abs().max()), rtol=2e-3)
+
+
+def test_roughness_is_what_its_definition_says():
+    s = scene()
+    weights = torch.tensor([1.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5])
+    voxels = s.voxels
+    torch.manual_seed(3)
+    first = int(torch.randint(4, ()))
+    torch.manual_seed(3)
+    fast = voxels.roughness(weights)
+    slow = voxels.roughness_reference(weights, first, 4)
+    torch.testing.assert_close(fast, slow)
+    a, b = (torch.autograd.grad(x * 3, voxels.values)[0] for x in (fast, slow))
+    assert b.abs().max() > 0
+    torch.testing.assert_close(a, b)
