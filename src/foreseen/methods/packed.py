@@ -32,21 +32,14 @@ class SampleBudget(nn.Module):
 
 
 def packed_losses(
-    result: RayResult,
-    batch: RayBatch,
-    background: tuple[float, float, float],
-    empty_weight: float,
-    fog_weight: float = 0.0,
+    result: RayResult, batch: RayBatch, background: tuple[float, float, float], empty_weight: float
 ) -> dict[str, Tensor]:
-    """Mean squared colour error; the opacity along rays that saw the plain background: a renderer's white haze before
-    white costs nothing in colour and everything in speed; and the fog along all rays, for the same reason."""
+    """Mean squared colour error, and the opacity along rays that saw the plain background: a renderer's white haze
+    before white costs nothing in colour and everything in speed."""
     error = (result.rgb - batch.colors).square().mean()
     plain = ((batch.colors - torch.tensor(background)).abs().amax(-1) < PLAIN).float()
-    terms = {
+    return {
         "color": error,
         "empty": empty_weight * (result.opacity * plain).mean(),
         "_psnr": -10 * torch.log10(error.detach().clamp_min(1e-10)),
     }
-    if result.fog is not None and fog_weight > 0:
-        terms["fog"] = fog_weight * result.fog.mean()
-    return terms

@@ -1,13 +1,51 @@
-"""Numba kernel of voxel grids' roughness and its gradient. Twin: `VoxelGrids.roughness_reference`."""
+"""Numba kernels of voxel grids: features at points, and roughness. Twins: `foreseen.nn.voxels`."""
 
 import numpy as np
 from numba import njit, prange
 
+CHANNELS = 7
+"""Density before the softplus, colour (3), shade (3)."""
+
+
+@njit(inline="always")
+def look_up(local, layout, index, values, at, fraction, features):
+    """Features at a point of a box: the sum over levels of what the eight voxels around it hold. Fills `at [L, 8]`
+    (rows, -1 for none) and `fraction [L, 3]`."""
+    for c in range(CHANNELS):
+        features[c] = np.float32(0.0)
+    for level in range(layout.shape[0]):
+        n = layout[level, 1]
+        cell = layout[level, 0]
+        for a in range(3):
+            u = (local[a] + np.float32(1.0)) * np.float32(0.5) * np.float32(n - 1)
+            i = min(max(int(u), 0), n - 2)
+            fraction[level, a] = u - np.float32(i)
+            cell += i * (n * n if a == 0 else (n if a == 1 else 1))
+        for q in range(8):
+            row = index[cell + (q >> 2) * n * n + ((q >> 1) & 1) * n + (q & 1)]
+            at[level, q] = row
+            if row < 0:
+                continue
+            w = fraction[level, 0] if q & 4 else np.float32(1.0) - fraction[level, 0]
+            w *= fraction[level, 1] if q & 2 else np.float32(1.0) - fraction[level, 1]
+            w *= fraction[level, 2] if q & 1 else np.float32(1.0) - fraction[level, 2]
+            for c in range(CHANNELS):
+                features[c] += w * values[row, c]
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
+def features(local, box, layout, index, values, out, chunks):
+    """Features `out [M, 7]` at points `local [M, 3]` of boxes `box [M]`."""
+    for chunk in prange(chunks):
+        at, fraction = np.empty((layout.shape[1], 8), np.int64), np.empty((layout.shape[1], 3), np.float32)
+        for m in range(chunk * len(local) // chunks, (chunk + 1) * len(local) // chunks):
+            look_up(local[m], layout[box[m]], index, values, at, fraction, out[m])
+
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
-def roughness(values, index, offset, nodes, first, period, weights, grad):
+def roughness(values, index, offset, nodes, first, period, grad):
     """Sum over voxels of the planes first, first + period, ... (along x), and over each one's next neighbours along x,
-    y and z, of the weighted squared difference; adds its gradient to `grad [M, C]`.
+    y and z, of the squared difference; adds its gradient to `grad [M, C]`.
 
     Returns the sum and how many pairs of neighbours it is over. Planes that are worked on side by side never touch the
     same voxel as long as the period is two or more.
@@ -33,8 +71,8 @@ def roughness(values, index, offset, nodes, first, period, weights, grad):
                     own_pairs += 1
                     for c in range(channels):
                         d = values[b, c] - values[a, c]
-                        own += weights[c] * d * d
-                        g = np.float32(2.0) * weights[c] * d
+                        own += d * d
+                        g = np.float32(2.0) * d
                         grad[b, c] += g
                         grad[a, c] -= g
         total += own

@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CHANNELS = 7
-"""Density before the softplus, colour (3), shade (3)."""
+from foreseen.nn import voxel_kernels
+from foreseen.nn.plane_kernels import threads
+from foreseen.nn.voxel_kernels import CHANNELS
+
 GAIN = 8.0
 """Densities before the softplus span tens where colours span one: so many times faster they move."""
 GREY = 0.5
@@ -107,7 +108,21 @@ class VoxelGrids(nn.Module):
         return self.layout[:, :, 1].amax(1)
 
     def features(self, local: Tensor, box: Tensor) -> Tensor:
-        """`[M, 7]` at `local` `[M, 3]` in [-1, 1] of `box` `[M]`: the definition, in plain torch; differentiable."""
+        """`[M, 7]` at `local` `[M, 3]` in [-1, 1] of `box` `[M]`, differentiable (then in plain torch)."""
+        wanted = torch.is_grad_enabled() and (self.values.requires_grad or local.requires_grad)
+        if wanted or not self._compiled(local):
+            return self.features_reference(local, box)
+        out = torch.empty(len(local), CHANNELS)
+        arguments = (local.contiguous(), box, self.layout, self.index, self.values.detach(), out)
+        voxel_kernels.features(*(x.numpy() for x in arguments), threads())
+        return out
+
+    def _compiled(self, *others: Tensor) -> bool:
+        """The compiled kernels do for these tensors."""
+        return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in (self.values, *others))
+
+    def features_reference(self, local: Tensor, box: Tensor) -> Tensor:
+        """The definition, in plain torch."""
         out = local.new_zeros(len(local), CHANNELS)
         for level in range(self.layout.shape[1]):
             offset, n = self.layout[box, level].unbind(-1)
@@ -133,17 +148,17 @@ class VoxelGrids(nn.Module):
         light (their sum), in the box's frame: the shade of a matte surface is along its normal."""
         return inward_clamp(features[:, 1:4] * (1 + (features[:, 4:7] * toward).sum(-1, keepdim=True)))
 
-    def roughness(self, weights: Tensor, period: int = 4) -> Tensor:
-        """Mean over neighbouring voxels of a level of the squared difference, weighted by channel (`[7]`).
+    def roughness(self, period: int = 4) -> Tensor:
+        """Mean over neighbouring voxels of a level of the squared difference, summed over channels.
 
         Looks at one plane of voxels in `period` (at least 2), drawn from torch's global generator.
         """
         first = int(torch.randint(period, ()))
-        if self.values.device.type == "cpu" and self.values.dtype == torch.float32:
-            return _Roughness.apply(self.values, self.index, self.layout, weights, first, period)
-        return self.roughness_reference(weights, first, period)
+        if self._compiled():
+            return _Roughness.apply(self.values, self.index, self.layout, first, period)
+        return self.roughness_reference(first, period)
 
-    def roughness_reference(self, weights: Tensor, first: int, period: int) -> Tensor:
+    def roughness_reference(self, first: int, period: int) -> Tensor:
         """The definition, in plain torch, of planes `first`, `first + period`, ... along x."""
         total, pairs = self.values.new_zeros(()), 0
         for offset, n in self.layout.flatten(0, 1).tolist():
@@ -153,7 +168,7 @@ class VoxelGrids(nn.Module):
                 both = (a >= 0) & (b >= 0)
                 both &= (torch.arange(len(a)) % period == first)[:, None, None]
                 difference = self.values[b[both]] - self.values[a[both]]
-                total = total + (difference.square() * weights).sum()
+                total = total + difference.square().sum()
                 pairs += len(difference)
         return total / max(pairs, 1)
 
@@ -163,25 +178,22 @@ class _Roughness(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, index: Tensor, layout: Tensor, weights: Tensor, first: int, period: int
+        ctx: Any, values: Tensor, index: Tensor, layout: Tensor, first: int, period: int
     ) -> Tensor:
-        from foreseen.nn import voxel_kernels
-
         grad = torch.zeros_like(values)
         total, pairs = 0.0, 0
         for offset, n in layout.flatten(0, 1).tolist():
             own, count = voxel_kernels.roughness(
-                values.detach().numpy(), index.numpy(), offset, n, first, period, weights.float().numpy(),
-                grad.numpy(),
-            )  # fmt: skip
+                values.detach().numpy(), index.numpy(), offset, n, first, period, grad.numpy()
+            )
             total, pairs = total + own, pairs + count
         ctx.grad, ctx.pairs = grad, max(pairs, 1)
         return values.new_tensor(total / max(pairs, 1))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        return ctx.grad.mul_(float(g) / ctx.pairs), None, None, None, None, None
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return ctx.grad.mul_(float(g) / ctx.pairs), None, None, None, None
 
 
 class _InwardClamp(torch.autograd.Function):

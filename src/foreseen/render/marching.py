@@ -16,7 +16,7 @@ from torch import Tensor
 from foreseen.geometry.rays import Rays
 from foreseen.nn.plane_kernels import threads
 from foreseen.render.kernels import packed
-from foreseen.render.result import FOG_RATE, RayResult
+from foreseen.render.result import RayResult
 from foreseen.scenes.composed_field import ComposedField
 
 STOP = 1e-3
@@ -52,8 +52,7 @@ def march_rays(scene: ComposedField, rays: Rays, *, stratified: bool = False) ->
     lengths = scene.step * scene.strides[samples.component] * scale[samples.ray_index]
     background = torch.tensor(scene.background, device=color.device).expand(count, 3)
     rgb, depth, opacity = composite(density, color, samples, lengths, background)
-    fog = density.new_zeros(count).index_add(0, samples.ray_index, torch.log1p(FOG_RATE * density * lengths))
-    return RayResult(rgb=rgb, depth=depth, opacity=opacity, fog=fog, samples=samples.distances.numel())
+    return RayResult(rgb=rgb, depth=depth, opacity=opacity, samples=samples.distances.numel())
 
 
 @torch.no_grad()

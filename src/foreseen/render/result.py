@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-FOG_RATE = 10.0
-"""See `RayResult.fog`."""
-
 
 @dataclass(frozen=True)
 class RayResult:
@@ -21,8 +18,6 @@ class RayResult:
             normalised device coordinates, where a distance s stands for near / (1 - s) along z.
         opacity: `[N]` in 0..1: the share of the light that does not come from the background.
         coarse_rgb: `[N, 3]` of the coarse network of a pair, else None.
-        fog: `[N]` sum over a ray's samples of log(1 + `FOG_RATE` thickness) from packed renderers, else None: what fills space
-            thinly costs much, what is opaque little.
         samples: how many points were looked at for all rays together.
     """
 
@@ -30,7 +25,6 @@ class RayResult:
     depth: Tensor
     opacity: Tensor
     coarse_rgb: Tensor | None = None
-    fog: Tensor | None = None
     samples: int = 0
 
 

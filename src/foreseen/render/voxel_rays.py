@@ -32,10 +32,10 @@ def trace_rays(scene: VoxelScene, rays: Rays, *, stratified: bool = False) -> Ra
         return march_rays(scene.composed(), rays, stratified=stratified)
     count = len(rays.origins)
     jitter = torch.rand(count) if stratified else torch.full((count,), 0.5)
-    rgb, depth, opacity, fog, samples = _Trace.apply(
+    rgb, depth, opacity, samples = _Trace.apply(
         values, scene.rotations, scene.centres, scene.light, _Fixed(scene, rays, jitter)
     )
-    return RayResult(rgb=rgb, depth=depth, opacity=opacity, fog=fog, samples=int(samples.sum()))
+    return RayResult(rgb=rgb, depth=depth, opacity=opacity, samples=int(samples.sum()))
 
 
 class _Fixed:
@@ -72,48 +72,61 @@ class _Trace(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, values: Tensor, rotations: Tensor, centres: Tensor, light: Tensor, fixed: _Fixed
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         n = fixed.count
-        rgb, depth, opacity, fog = torch.empty(n, 3), torch.empty(n), torch.empty(n), torch.empty(n)
+        rgb, depth, opacity = torch.empty(n, 3), torch.empty(n), torch.empty(n)
         samples = torch.empty(n, dtype=torch.int32)
         none = np.empty((1, 1, 1, 1, 1), np.float32)
-        gradients = (none[0, 0, :, 0], *[none[0, 0, 0, 0]] * 3)
+        gradients = (none[0, 0, :, 0], *[none[0, 0, 0, 0]] * 2)
         _run(
-            fixed, values, rotations, centres, light, rgb, depth, opacity, fog, samples, False,
-            *gradients, none[0, 0], none, none[0], none[0, 0, 0], threads(),
+            fixed, values, rotations, centres, light, rgb, depth, opacity, samples, False,
+            *gradients, none[0, 0, 0], none[0, 0], none, none[0], none[0, 0, 0], threads(),
         )  # fmt: skip
-        ctx.save_for_backward(values, rotations, centres, light, rgb, depth, opacity, fog, samples)
+        ctx.save_for_backward(values, rotations, centres, light, rgb, depth, opacity, samples)
         ctx.fixed = fixed
         ctx.mark_non_differentiable(samples)
-        return rgb, depth, opacity, fog, samples
+        return rgb, depth, opacity, samples
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
-        ctx: Any, g_rgb: Tensor, g_depth: Tensor, g_opacity: Tensor, g_fog: Tensor, _: Tensor
+        ctx: Any, g_rgb: Tensor, g_depth: Tensor, g_opacity: Tensor, _: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        values, rotations, centres, light, rgb, depth, opacity, fog, samples = ctx.saved_tensors
+        values, rotations, centres, light, rgb, depth, opacity, samples = ctx.saved_tensors
         chunks = threads()
-        grads = [torch.zeros(chunks, *x.shape) for x in (values, rotations, centres, light)]
+        grads = [torch.zeros(chunks, *x.shape) for x in (rotations, centres, light)]
+        grad_values, others = torch.zeros_like(values), _scratch(chunks - 1, values)
         _run(
-            ctx.fixed, values, rotations, centres, light, rgb, depth, opacity, fog, samples, True,
-            *(_array(g) for g in (g_rgb, g_depth, g_opacity, g_fog)), *(g.numpy() for g in grads), chunks,
+            ctx.fixed, values, rotations, centres, light, rgb, depth, opacity, samples, True,
+            *(_array(g) for g in (g_rgb, g_depth, g_opacity)),
+            *(g.numpy() for g in (grad_values, others, *grads)), chunks,
         )  # fmt: skip
-        for g in grads:
-            for other in g[1:]:
-                g[0] += other
-        return *(g[0] for g in grads), None
+        for other in others:
+            grad_values += other
+        return grad_values, *(g.sum(0) for g in grads), None
+
+
+_kept: dict[str, Tensor] = {}
+
+
+def _scratch(count: int, like: Tensor) -> Tensor:
+    """Zeros `[count, *like.shape]`, always in the same memory: fresh pages of tens of megabytes cost more than what is
+    added up in them."""
+    shape = (count, *like.shape)
+    if "scratch" not in _kept or _kept["scratch"].shape != shape:
+        _kept["scratch"] = torch.empty(shape)
+    return _kept["scratch"].zero_()
 
 
 def _run(
     fixed: _Fixed, values: Tensor, rotations: Tensor, centres: Tensor, light: Tensor,
-    rgb: Tensor, depth: Tensor, opacity: Tensor, fog: Tensor, samples: Tensor, *rest: Any,
+    rgb: Tensor, depth: Tensor, opacity: Tensor, samples: Tensor, *rest: Any,
 ) -> None:  # fmt: skip
     halves, strides, grid, threshold, layout, index = fixed.boxes
     kernel.trace(
         *fixed.rays, _array(rotations), _array(centres), halves, strides, grid, threshold, layout, index,
         _array(values), fixed.gain, fixed.shift, fixed.scales, _array(light), np.float32(STOP),
-        *(x.detach().numpy() for x in (rgb, depth, opacity, fog, samples)), *rest,
+        *(x.detach().numpy() for x in (rgb, depth, opacity, samples)), *rest,
     )  # fmt: skip
 
 

@@ -74,9 +74,9 @@ class ChangingLook(nn.Module):
         latent = (box + torch.rand(len(box))) / self.config.latent_boxes * 2 - 1
         return self.field.density(torch.cat([coords, latent[:, None]], dim=-1))[0] / self.halves.mean()
 
-    def penalties(self, step: int) -> dict[str, Tensor]:
+    def penalties(self, step: int, progress: float) -> dict[str, Tensor]:
         """Loss terms that need no rays: none."""
-        del step
+        del step, progress
         return {}
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:

@@ -90,7 +90,7 @@ class FastConfig:
 
     rays: int = 16_384
     """Rays a step at most, from all training frames."""
-    samples: int = 400_000
+    samples: int = 100_000
     """Samples a step is to have; the number of rays follows from it."""
     foreground: float = 0.7
     """Share of the rays that is drawn where something is seen or moves."""
@@ -107,9 +107,9 @@ class FastConfig:
     """The same for what does not move."""
     initial: float = 0.02
     """Thickness of the space between two untrained voxels."""
-    part_samples: int = 64
+    part_samples: int = 40
     """Samples across the smallest part's box."""
-    static_samples: int = 192
+    static_samples: int = 96
     """Samples across the scene."""
     plane_rays: int = 4096
     """Where no part is told apart: rays a step at most."""
@@ -125,7 +125,7 @@ class FastConfig:
     """Cells along each axis of an occupancy grid."""
     refresh_every: int = 16
     """Steps between refreshes of the occupancy grids."""
-    refresh_share: float = 0.06
+    refresh_share: float = 0.03
     """Share of all cells that a refresh looks at; four times as many in the first 256 steps."""
     nodes_per_latent_node: int = 6
     """Where no part is told apart, the field's planes have so many nodes along an axis of space for one along the
@@ -162,10 +162,10 @@ class FastConfig:
     """Learning rates at the end of the budget as a share of the first."""
     empty_weight: float = 1e-2
     """Weight of the opacity along rays that saw the plain background."""
-    fog_weight: float = 1e-4
-    """Weight of the fog along all rays."""
-    rough_weights: tuple[float, float, float] = (2e-2, 2e-2, 2e-2)
-    """Weights of neighbouring voxels' squared differences: in density, colour and shade."""
+    rough_weight: float = 4.0
+    """Weight of neighbouring voxels' squared differences, at the start: what few cameras see stays smooth, ..."""
+    rough_decay: float = 0.05
+    """... and its share of that at the end of the budget: what was learned may become sharp."""
     jerk_weight: float = 1e-3
     """Weight of the trajectories' squared third differences."""
     turning_weight: float = 1e-3

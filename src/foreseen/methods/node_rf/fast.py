@@ -52,6 +52,7 @@ class FastNodeRF(Method):
         self.controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
         self.register_buffer("basis", self._basis((times - self.start) / self.window))
         self.register_buffer("law_stage", torch.tensor(0))
+        self.progress = 0.0
         self.set_parts(0, ChangingLook(config, info))
 
     def set_parts(self, count: int, look: RigidLook | ChangingLook) -> None:
@@ -130,9 +131,9 @@ class FastNodeRF(Method):
         scene = self.look.scene(self.parts.at(self.basis), batch.time_indices)
         result = render_rays(scene, batch.rays, stratified=True)
         self.look.budget.note(result)
-        terms = packed_losses(result, batch, self.info.background, self.config.empty_weight, self.config.fog_weight)
+        terms = packed_losses(result, batch, self.info.background, self.config.empty_weight)
         c, parts = self.config, self.parts
-        terms |= self.look.penalties(step)
+        terms |= self.look.penalties(step, self.progress)
         return {**terms, "jerk": c.jerk_weight * parts.jerk(), "turning": c.turning_weight * parts.turning()}
 
     def batch_spec(self, step: int) -> BatchSpec:
@@ -153,7 +154,7 @@ class FastNodeRF(Method):
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Refreshes the occupancy, and fits the law at its times."""
-        c = self.config
+        c, self.progress = self.config, progress
         if step and step % c.refresh_every == 0:
             self.look.refresh(c.refresh_share * (4 if step <= 256 else 1))
         stage = sum(progress >= p for p in c.law_at)

@@ -91,12 +91,12 @@ class RigidLook(nn.Module):
         scales = (self.voxels.finest - 1) / (2 * self.halves.mean(-1))
         return self.voxels.density(self.voxels.features(coords, box)) * scales[box]
 
-    def penalties(self, step: int) -> dict[str, Tensor]:
+    def penalties(self, step: int, progress: float) -> dict[str, Tensor]:
         """Loss terms that need no rays: the voxels' roughness."""
         if step % ROUGH_EVERY:
             return {}
-        density, color, shade = (ROUGH_EVERY * w for w in self.config.rough_weights)
-        return {"rough": self.voxels.roughness(torch.tensor([density, *[color] * 3, *[shade] * 3]))}
+        weight = ROUGH_EVERY * self.config.rough_weight * self.config.rough_decay**progress
+        return {"rough": weight * self.voxels.roughness()}
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
         """Voxels and light."""

@@ -10,10 +10,7 @@ summed up to it, so nothing is kept of the forward pass but that colour. Every t
 import numpy as np
 from numba import njit, prange
 
-from foreseen.render.result import FOG_RATE
-
-CHANNELS = 7
-"""Density, colour (3), shade (3): see `foreseen.nn.voxels`."""
+from foreseen.nn.voxel_kernels import CHANNELS, look_up
 
 
 @njit(inline="always")
@@ -43,34 +40,8 @@ def _enter(origin, direction, rotation, centre, half, near, far, start, slope):
 
 
 @njit(inline="always")
-def _look_up(local, layout, index, values, at, fraction, features):
-    """Features at a point of a box: the sum over levels of what the eight voxels around it hold. Fills `at [L, 8]`
-    (rows, -1 for none) and `fraction [L, 3]`."""
-    for c in range(CHANNELS):
-        features[c] = np.float32(0.0)
-    for level in range(layout.shape[0]):
-        n = layout[level, 1]
-        cell = layout[level, 0]
-        for a in range(3):
-            u = (local[a] + np.float32(1.0)) * np.float32(0.5) * np.float32(n - 1)
-            i = min(max(int(u), 0), n - 2)
-            fraction[level, a] = u - np.float32(i)
-            cell += i * (n * n if a == 0 else (n if a == 1 else 1))
-        for q in range(8):
-            row = index[cell + (q >> 2) * n * n + ((q >> 1) & 1) * n + (q & 1)]
-            at[level, q] = row
-            if row < 0:
-                continue
-            w = fraction[level, 0] if q & 4 else np.float32(1.0) - fraction[level, 0]
-            w *= fraction[level, 1] if q & 2 else np.float32(1.0) - fraction[level, 1]
-            w *= fraction[level, 2] if q & 1 else np.float32(1.0) - fraction[level, 2]
-            for c in range(CHANNELS):
-                features[c] += w * values[row, c]
-
-
-@njit(inline="always")
 def _spread(layout, at, fraction, values, g, grad_values, grad_local):
-    """The transpose of `_look_up`: gradients `g` of the features to the voxels, and to the point."""
+    """The transpose of `look_up`: gradients `g` of the features to the voxels, and to the point."""
     for a in range(3):
         grad_local[a] = np.float32(0.0)
     for level in range(layout.shape[0]):
@@ -98,22 +69,22 @@ def trace(
     order, origins, directions, views, rows, jitter, near, far, step, background,
     rotations, centres, halves, strides, grid, threshold,
     layout, index, values, gain, shift, scales, light, stop,
-    rgb, depth, opacity, fog, samples,
-    differentiate, g_rgb, g_depth, g_opacity, g_fog, grad_values, grad_rotations, grad_centres, grad_light,
+    rgb, depth, opacity, samples,
+    differentiate, g_rgb, g_depth, g_opacity, grad_values, grad_others, grad_rotations, grad_centres, grad_light,
     chunks,
 ):  # fmt: skip
-    """Renders rays into `rgb [N, 3]`, `depth`, `opacity`, `fog`, `samples [N]`; with `differentiate` it reads those and adds
+    """Renders rays into `rgb [N, 3]`, `depth`, `opacity`, `samples [N]`; with `differentiate` it reads those and adds
     gradients.
 
     Shapes: order [N], in which the rays are taken; origins, directions, views (unit, world) [N, 3]; rows [N], which pose; jitter [N] in 0..1; rotations
     [R, K, 3, 3]; centres [R, K, 3]; halves [K, 3]; strides [K]; grid [K, G, G, G] cached densities; layout [K, L, 2];
     index flat; values [M, 7]; scales [K] density per unit length for a softplus of 1; light [3]; grad_values
-    [chunks, M, 7]; grad_rotations [chunks, R, K, 3, 3]; grad_centres [chunks, R, K, 3]; grad_light [chunks, 3].
+    [M, 7] of the first chunk; grad_others [chunks - 1, M, 7] of the others; grad_rotations [chunks, R, K, 3, 3]; grad_centres [chunks, R, K, 3]; grad_light [chunks, 3].
     """
     count, parts, size, levels = origins.shape[0], centres.shape[1], grid.shape[1], layout.shape[1]
-    haze_rate = np.float32(FOG_RATE)
     one, zero, half_cell = np.float32(1.0), np.float32(0.0), np.float32(0.5) * np.float32(size)
     for chunk in prange(chunks):
+        grad_mine = grad_values if chunk == 0 else grad_others[chunk - 1]
         start, slope = np.empty((parts, 3), np.float32), np.empty((parts, 3), np.float32)
         low, high = np.empty(parts, np.float32), np.empty(parts, np.float32)
         local, features = np.empty(3, np.float32), np.empty(CHANNELS, np.float32)
@@ -140,7 +111,7 @@ def trace(
                     for b in range(3):
                         toward[k, a] += rotations[row, k, b, a] * (light[b] - views[r, b])
                     sum_flat[k, a], sum_far[k, a], sum_toward[k, a] = zero, zero, zero
-            light_left, reached, haze, kept = one, zero, zero, 0
+            light_left, reached, kept = one, zero, 0
             for a in range(3):
                 done[a] = zero
             i = max(int((first - near) / step - one), 0)
@@ -171,7 +142,7 @@ def trace(
                     z = min(int((local[2] + one) * half_cell), size - 1)
                     if grid[k, x, y, z] <= threshold:
                         continue
-                    _look_up(local, layout[k], index, values, at, fraction, features)
+                    look_up(local, layout[k], index, values, at, fraction, features)
                     raw = max(gain * features[0] + shift, np.float32(-30.0))
                     rise = one / (one + np.exp(-raw))  # slope of the softplus
                     soft = np.log(one + np.exp(raw)) if raw < 15 else raw
@@ -181,7 +152,6 @@ def trace(
                     light_left *= passed
                     kept += 1
                     reached += weight * t
-                    haze += np.log(one + haze_rate * soft * long)
                     shade = one
                     for a in range(3):
                         shade += features[4 + a] * toward[k, a]
@@ -191,7 +161,6 @@ def trace(
                     if not differentiate:
                         continue
                     thick = g_depth[r] * (light_left * t - (depth[r] - reached)) + g_opacity[r] * (one - opacity[r])
-                    thick += g_fog[r] * haze_rate / (one + haze_rate * soft * long)
                     g_shade = zero
                     for a in range(3):
                         thick += g_rgb[r, a] * (light_left * color[a] - (rgb[r, a] - done[a]))
@@ -206,7 +175,7 @@ def trace(
                     for a in range(3):
                         g[4 + a] = g_shade * toward[k, a]
                         sum_toward[k, a] += g_shade * features[4 + a]
-                    _spread(layout[k], at, fraction, values, g, grad_values[chunk], g_local)
+                    _spread(layout[k], at, fraction, values, g, grad_mine, g_local)
                     for a in range(3):
                         sum_flat[k, a] += g_local[a] / halves[k, a]
                         sum_far[k, a] += t * g_local[a] / halves[k, a]
@@ -214,7 +183,7 @@ def trace(
             if not differentiate:
                 for a in range(3):
                     rgb[r, a] = done[a] + light_left * background[a]
-                depth[r], opacity[r], fog[r], samples[r] = reached, one - light_left, haze, kept
+                depth[r], opacity[r], samples[r] = reached, one - light_left, kept
                 continue
             for k in range(parts):
                 if high[k] < low[k]:
