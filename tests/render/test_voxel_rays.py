@@ -75,8 +75,14 @@ def no_stop(monkeypatch):
     monkeypatch.setattr("foreseen.render.marching.STOP", 0.0)
 
 
+@pytest.fixture
+def plain(monkeypatch, no_stop):
+    """The definition does without compiled look-ups."""
+    monkeypatch.setattr(VoxelGrids, "features", VoxelGrids.features_reference)
+
+
 @pytest.mark.parametrize("poses", [1, 3])
-def test_the_kernel_renders_what_the_definition_says(no_stop, poses):
+def test_the_kernel_renders_what_the_definition_says(plain, poses):
     rays = some_rays()
     s = scene(poses)
     s = s if poses == 1 else with_rows(s, 60)
@@ -88,7 +94,7 @@ def test_the_kernel_renders_what_the_definition_says(no_stop, poses):
 
 
 @pytest.mark.parametrize("poses", [1, 3])
-def test_the_kernel_differentiates_what_the_definition_says(no_stop, poses):
+def test_the_kernel_differentiates_what_the_definition_says(plain, poses):
     rays = some_rays()
     found = []
     for render in (trace_rays, lambda s, r: march_rays(s.composed(), r)):
@@ -113,3 +119,18 @@ def test_roughness_is_what_its_definition_says():
     a, b = (torch.autograd.grad(x * 3, voxels.values)[0] for x in (fast, slow))
     assert b.abs().max() > 0
     torch.testing.assert_close(a, b)
+
+
+def test_features_and_their_gradients_are_what_their_definition_says():
+    g = torch.Generator().manual_seed(5)
+    voxels = scene().voxels
+    local = (torch.rand(300, 3, generator=g) * 2 - 1).requires_grad_()
+    box = torch.randint(3, (300,), generator=g)
+    weights = torch.randn(300, CHANNELS, generator=g)
+    found = []
+    for look in (voxels.features, voxels.features_reference):
+        values = look(local, box)
+        found.append((values, *torch.autograd.grad((values * weights).sum(), (local, voxels.values))))
+    for fast, slow in zip(*found):
+        assert slow.abs().max() > 0.1
+        torch.testing.assert_close(fast, slow, atol=1e-4, rtol=1e-4)

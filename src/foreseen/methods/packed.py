@@ -1,4 +1,4 @@
-"""What methods that render composed fields share: a budget of samples, and the loss that keeps empty space empty."""
+"""What the fast presets share: a budget of samples, and losses that keep space empty or smooth."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.base import RayBatch
+from foreseen.nn.voxels import VoxelGrids
 from foreseen.render import RayResult
 
+ROUGH_EVERY = 4
+"""Steps between looks at voxels' roughness, which then counts for as many: it costs as much as thousands of rays."""
 PLAIN = 0.01
 """A colour this near to the stated background shows the background, or nothing that differs from it."""
 
@@ -43,3 +46,8 @@ def packed_losses(
         "empty": empty_weight * (result.opacity * plain).mean(),
         "_psnr": -10 * torch.log10(error.detach().clamp_min(1e-10)),
     }
+
+
+def rough_loss(voxels: VoxelGrids, weight: float, step: int) -> dict[str, Tensor]:
+    """The voxels' roughness, on the steps on which it is looked at."""
+    return {} if step % ROUGH_EVERY else {"rough": ROUGH_EVERY * weight * voxels.roughness()}

@@ -33,6 +33,31 @@ def look_up(local, layout, index, values, at, fraction, features):
                 features[c] += w * values[row, c]
 
 
+@njit(inline="always")
+def spread(layout, at, fraction, values, g, grad_values, grad_local):
+    """The transpose of `look_up`: gradients `g` of the features to the voxels, and to the point."""
+    for a in range(3):
+        grad_local[a] = np.float32(0.0)
+    for level in range(layout.shape[0]):
+        half = np.float32(0.5) * np.float32(layout[level, 1] - 1)
+        for q in range(8):
+            row = at[level, q]
+            if row < 0:
+                continue
+            x = fraction[level, 0] if q & 4 else np.float32(1.0) - fraction[level, 0]
+            y = fraction[level, 1] if q & 2 else np.float32(1.0) - fraction[level, 1]
+            z = fraction[level, 2] if q & 1 else np.float32(1.0) - fraction[level, 2]
+            w = x * y * z
+            pull = np.float32(0.0)
+            for c in range(CHANNELS):
+                pull += g[c] * values[row, c]
+                grad_values[row, c] += w * g[c]
+            pull *= half
+            grad_local[0] += pull * y * z if q & 4 else -pull * y * z
+            grad_local[1] += pull * x * z if q & 2 else -pull * x * z
+            grad_local[2] += pull * x * y if q & 1 else -pull * x * y
+
+
 @njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
 def features(local, box, layout, index, values, out, chunks):
     """Features `out [M, 7]` at points `local [M, 3]` of boxes `box [M]`."""
@@ -40,6 +65,19 @@ def features(local, box, layout, index, values, out, chunks):
         at, fraction = np.empty((layout.shape[1], 8), np.int64), np.empty((layout.shape[1], 3), np.float32)
         for m in range(chunk * len(local) // chunks, (chunk + 1) * len(local) // chunks):
             look_up(local[m], layout[box[m]], index, values, at, fraction, out[m])
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
+def features_backward(local, box, layout, index, values, g, grad_local, grad_values, grad_others, chunks):
+    """Gradients of `features`: to the points `[M, 3]`, and to the voxels, `grad_values [V, 7]` of the first chunk and
+    `grad_others [chunks - 1, V, 7]` of the others, which must be zero on entry."""
+    for chunk in prange(chunks):
+        grad_mine = grad_values if chunk == 0 else grad_others[chunk - 1]
+        at, fraction = np.empty((layout.shape[1], 8), np.int64), np.empty((layout.shape[1], 3), np.float32)
+        unused = np.empty(CHANNELS, np.float32)
+        for m in range(chunk * len(local) // chunks, (chunk + 1) * len(local) // chunks):
+            look_up(local[m], layout[box[m]], index, values, at, fraction, unused)
+            spread(layout[box[m]], at, fraction, values, g[m], grad_mine, grad_local[m])
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)

@@ -108,14 +108,10 @@ class VoxelGrids(nn.Module):
         return self.layout[:, :, 1].amax(1)
 
     def features(self, local: Tensor, box: Tensor) -> Tensor:
-        """`[M, 7]` at `local` `[M, 3]` in [-1, 1] of `box` `[M]`, differentiable (then in plain torch)."""
-        wanted = torch.is_grad_enabled() and (self.values.requires_grad or local.requires_grad)
-        if wanted or not self._compiled(local):
+        """`[M, 7]` at `local` `[M, 3]` in [-1, 1] of `box` `[M]`, differentiable."""
+        if not self._compiled(local):
             return self.features_reference(local, box)
-        out = torch.empty(len(local), CHANNELS)
-        arguments = (local.contiguous(), box, self.layout, self.index, self.values.detach(), out)
-        voxel_kernels.features(*(x.numpy() for x in arguments), threads())
-        return out
+        return _Features.apply(self.values, local, box, self.layout, self.index)
 
     def _compiled(self, *others: Tensor) -> bool:
         """The compiled kernels do for these tensors."""
@@ -171,6 +167,42 @@ class VoxelGrids(nn.Module):
                 total = total + difference.square().sum()
                 pairs += len(difference)
         return total / max(pairs, 1)
+
+
+_kept: dict[str, Tensor] = {}
+
+
+def scratch(count: int, like: Tensor) -> Tensor:
+    """Zeros `[count, *like.shape]`, in the same memory as long as the shape is the same: fresh pages of tens of
+    megabytes cost more than what is added up in them."""
+    shape = (count, *like.shape)
+    if "zeros" not in _kept or _kept["zeros"].shape != shape:
+        _kept["zeros"] = torch.empty(shape)
+    return _kept["zeros"].zero_()
+
+
+class _Features(torch.autograd.Function):
+    """The Numba kernels behind autograd. First derivatives only."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, local: Tensor, box: Tensor, layout: Tensor, index: Tensor) -> Tensor:
+        out = torch.empty(len(local), CHANNELS)
+        arguments = [x.detach().contiguous() for x in (local, box, layout, index, values)]
+        voxel_kernels.features(*(x.numpy() for x in (*arguments, out)), threads())
+        ctx.save_for_backward(*arguments)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        arguments, chunks = ctx.saved_tensors, threads()
+        grad_local, grad_values = torch.empty_like(arguments[0]), torch.zeros_like(arguments[-1])
+        others = scratch(chunks - 1, grad_values)
+        gradients = (g.contiguous(), grad_local, grad_values, others)
+        voxel_kernels.features_backward(*(x.numpy() for x in (*arguments, *gradients)), chunks)
+        for other in others:
+            grad_values += other
+        return grad_values, grad_local, None, None, None
 
 
 class _Roughness(torch.autograd.Function):

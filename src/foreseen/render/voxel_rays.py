@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foreseen.geometry.rays import Rays
 from foreseen.nn.plane_kernels import threads
-from foreseen.nn.voxels import GAIN
+from foreseen.nn.voxels import GAIN, scratch
 from foreseen.render.kernels import voxels as kernel
 from foreseen.render.marching import march_rays
 from foreseen.render.result import RayResult
@@ -95,7 +95,7 @@ class _Trace(torch.autograd.Function):
         values, rotations, centres, light, rgb, depth, opacity, samples = ctx.saved_tensors
         chunks = threads()
         grads = [torch.zeros(chunks, *x.shape) for x in (rotations, centres, light)]
-        grad_values, others = torch.zeros_like(values), _scratch(chunks - 1, values)
+        grad_values, others = torch.zeros_like(values), scratch(chunks - 1, values)
         _run(
             ctx.fixed, values, rotations, centres, light, rgb, depth, opacity, samples, True,
             *(_array(g) for g in (g_rgb, g_depth, g_opacity)),
@@ -104,18 +104,6 @@ class _Trace(torch.autograd.Function):
         for other in others:
             grad_values += other
         return grad_values, *(g.sum(0) for g in grads), None
-
-
-_kept: dict[str, Tensor] = {}
-
-
-def _scratch(count: int, like: Tensor) -> Tensor:
-    """Zeros `[count, *like.shape]`, always in the same memory: fresh pages of tens of megabytes cost more than what is
-    added up in them."""
-    shape = (count, *like.shape)
-    if "scratch" not in _kept or _kept["scratch"].shape != shape:
-        _kept["scratch"] = torch.empty(shape)
-    return _kept["scratch"].zero_()
 
 
 def _run(

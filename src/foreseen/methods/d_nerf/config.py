@@ -61,19 +61,19 @@ class FastConfig:
     foreground: float = 0.7
     """Share of the rays that is drawn where something is seen or moves."""
 
-    resolutions: tuple[int, ...] = (64, 192)
-    """Nodes along each axis of the canonical field's planes, one entry a scale."""
-    channels: int = 16
-    """Features of a scale."""
+    levels: tuple[int, ...] = (32, 96)
+    """Voxels along each axis of the canonical field, one entry a level."""
+    initial: float = 0.02
+    """Thickness of the space between two untrained voxels."""
     width: int = 64
-    """Hidden units of all networks."""
+    """Hidden units of the deformation network."""
     deformation_layers: int = 3
     """Hidden layers of the deformation network."""
     position_levels: int = 5
     """Octaves of the position's encoding, for the deformation."""
     time_levels: int = 4
     """Octaves of the time's encoding."""
-    ladder: int = 256
+    ladder: int = 160
     """Steps of a ray across the scene."""
     cells: int = 48
     """Cells along each axis of an occupancy grid."""
@@ -86,14 +86,18 @@ class FastConfig:
     refresh_share: float = 0.03
     """Share of all cells that a refresh looks at; four times as many in the first 256 steps."""
 
-    plane_lr: float = 2e-2
-    """Learning rate of the feature planes."""
+    voxel_lr: float = 2e-2
+    """Learning rate of the voxels."""
     network_lr: float = 1e-3
-    """Learning rate of the networks."""
+    """Learning rate of the deformation network."""
     lr_decay: float = 0.05
     """Learning rates at the end of the budget as a share of the first."""
     empty_weight: float = 1e-2
     """Weight of the opacity along rays that saw the plain background."""
+    rough_weight: float = 4.0
+    """Weight of neighbouring voxels' squared differences, at the start."""
+    rough_decay: float = 0.05
+    """Its share of that at the end of the budget."""
 
 
 PRESETS: dict[str, Any] = {"fast": FastConfig(), "paper": PaperConfig()}

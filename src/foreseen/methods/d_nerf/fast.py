@@ -1,23 +1,24 @@
-"""D-NeRF, preset `fast`: the deformation network in front of a canonical field on feature planes, packed rendering."""
+"""D-NeRF, preset `fast`: the deformation network in front of a canonical field of voxels, packed rendering."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
 from foreseen.methods.d_nerf.config import FastConfig
 from foreseen.methods.d_nerf.paper import TimeState
-from foreseen.methods.packed import SampleBudget, packed_losses
+from foreseen.methods.hulls import View, hull_by_time
+from foreseen.methods.packed import SampleBudget, packed_losses, rough_loss
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
-from foreseen.nn.plane_field import PlaneField
-from foreseen.nn.planes import TRI_PLANE, FeaturePlanes
+from foreseen.nn.voxels import VoxelGrids, VoxelTable
 from foreseen.render import render_rays
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
@@ -59,11 +60,24 @@ class FastDNeRF(Method):
         with torch.no_grad():
             self.deformation.output.weight.mul_(0.01)
             nn.init.zeros_(self.deformation.output.bias)
-        planes = FeaturePlanes(TRI_PLANE, tuple((n,) * 3 for n in config.resolutions), config.channels)
-        self.canonical = PlaneField(planes, condition=3, width=config.width, initial=0.4)
+        everywhere = torch.ones(1, 2, 2, 2, dtype=torch.bool)
+        self.canonical = VoxelGrids(VoxelTable.build([config.levels], everywhere), config.initial)
+        self.scale = (max(config.levels) - 1) / (2 * float(self.extent.mean()))
         self.step_length = 2 * float(self.extent.max()) / config.ladder
         self.occupancy = OccupancyGrid(config.time_boxes, config.cells, threshold=EMPTY_ALPHA / self.step_length)
         self.budget = SampleBudget(config.samples, config.rays)
+        self.progress = 0.0
+
+    def warm_start(self, frames: Sequence[Frame]) -> None:
+        """Closes what silhouettes say is empty, stretch of time by stretch of time."""
+        if self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
+            return
+        views = [View.of(frame, float(self.origin), self.length) for frame in frames]
+        bounds = torch.stack([self.middle - self.extent, self.middle + self.extent]).double().numpy()
+        c = self.config
+        may_be = hull_by_time(views, self.info.background, bounds, c.cells, c.time_boxes)
+        for box, cells in enumerate(torch.from_numpy(may_be)):
+            self.occupancy.close(box, ~cells)
 
     def observe(self, observation: Observation) -> TimeState:
         """The first training time, which is the canonical one."""
@@ -85,13 +99,17 @@ class FastDNeRF(Method):
         shift = self.deformation(torch.cat(encoded, dim=-1))
         return local + torch.where(times[:, None] == 0, 0.0, shift)
 
+    def _features(self, local: Tensor, times: Tensor) -> Tensor:
+        """What the canonical voxels hold, `[M, 7]`, where `local` is at `times`."""
+        return self.canonical.features(self._displaced(local, times), torch.zeros(len(local), dtype=torch.int64))
+
     def _compose(self, times: Tensor, row_of: Callable[[Tensor], Tensor]) -> ComposedField:
         """The field whose ray r sees time `times[row_of(r)]`."""
 
         def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
             del part
-            density, color = self.canonical(self._displaced(local, times[row_of(ray)]), None, view)
-            return density / self.extent.mean(), color
+            features = self._features(local, times[row_of(ray)])
+            return self.canonical.density(features) * self.scale, self.canonical.color(features, -view)
 
         boxes = self.config.time_boxes
         rows = len(times)
@@ -111,12 +129,13 @@ class FastDNeRF(Method):
         )
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
-        """Squared colour error, and opacity where the plain background was seen."""
-        del step
+        """Squared colour error, opacity where the plain background was seen, and the voxels' roughness."""
         times = (batch.times - self.origin) / self.length
         result = render_rays(self._compose(times, lambda rays: rays), batch.rays, stratified=True)
         self.budget.note(result)
-        return packed_losses(result, batch, self.info.background, self.config.empty_weight)
+        terms = packed_losses(result, batch, self.info.background, self.config.empty_weight)
+        c = self.config
+        return terms | rough_loss(self.canonical, c.rough_weight * c.rough_decay**self.progress, step)
 
     def batch_spec(self, step: int) -> BatchSpec:
         """As many rays as the step's budget of samples allows."""
@@ -124,21 +143,20 @@ class FastDNeRF(Method):
         return replace(self.batch, rays=self.budget.rays())
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
-        """Planes, and networks; both rates fall exponentially over the budget."""
+        """Voxels, and the deformation; both rates fall exponentially over the budget."""
         c, decay = self.config, self.config.lr_decay**progress
-        networks = [*self.canonical.network_parameters(), *self.deformation.parameters()]
         return [
-            {"name": "planes", "params": [self.canonical.planes.data], "lr": c.plane_lr * decay},
-            {"name": "networks", "params": networks, "lr": c.network_lr * decay},
+            {"name": "voxels", "params": [self.canonical.values], "lr": c.voxel_lr * decay},
+            {"name": "network", "params": list(self.deformation.parameters()), "lr": c.network_lr * decay},
         ]
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Refreshes the occupancy."""
-        del progress
+        self.progress = progress
         if step > self.config.refresh_after and step % self.config.refresh_every == 0:
             self.occupancy.refresh(self._cached_density, self.config.refresh_share * (4 if step <= 256 else 1))
         return None
 
     def _cached_density(self, coords: Tensor, box: Tensor) -> Tensor:
         times = (box + torch.rand(len(box))) / self.config.time_boxes
-        return self.canonical.density(self._displaced(coords, times))[0] / self.extent.mean()
+        return self.canonical.density(self._features(coords, times)) * self.scale

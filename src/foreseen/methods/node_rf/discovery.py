@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from foreseen.geometry.rotations import rotation_matrix
-from foreseen.methods.node_rf.hulls import (
+from foreseen.methods.hulls import (
     MIN_CELLS,
     Hull,
     Silhouettes,

@@ -16,7 +16,7 @@ from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, Scen
 from foreseen.methods.node_rf.changing import ChangingLook
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.discovery import MARGIN, explore
-from foreseen.methods.node_rf.hulls import View
+from foreseen.methods.hulls import View
 from foreseen.methods.node_rf.law import Motion
 from foreseen.methods.node_rf.paper import check_scene
 from foreseen.methods.node_rf.parts import Parts, PartsState
@@ -26,8 +26,6 @@ from foreseen.nn.splines import UniformBSpline
 from foreseen.render import render_rays
 from foreseen.scenes import ComposedField, VoxelScene
 
-DISCOVERY_SIZE = 200
-"""Silhouettes are looked at in pictures shrunk to about so many pixels."""
 NO_PARTS = "no moving part was told apart: the whole scene changes with one latent number."
 
 
@@ -73,7 +71,7 @@ class FastNodeRF(Method):
         if self.info.ndc:  # the hull is carved in the space of the cameras, where rays in NDC do not run
             return NO_PARTS
         bounds = torch.stack([self.middle - self.extent, self.middle + self.extent]).double().numpy()
-        views = [self._view(frame) for frame in frames]
+        views = [View.of(frame, self.start, self.window) for frame in frames]
         c = self.config
         found = explore(views, bounds, self.info.background, self.controls, c.cells, c.most_parts)
         count = len(found.parts)
@@ -87,11 +85,6 @@ class FastNodeRF(Method):
                 self.parts.centres[:, k] = torch.from_numpy(part.controls)
                 self.parts.turns[:, k] = torch.from_numpy(part.rotations)
         return f"{count} moving part{'s' if count > 1 else ''} found from silhouettes."
-
-    def _view(self, frame: Frame) -> View:
-        factor = max(1, round(min(frame.camera.width, frame.camera.height) / DISCOVERY_SIZE))
-        small = replace(frame, camera=frame.camera.downscale(factor))
-        return View(small.camera, (frame.time - self.start) / self.window, small.image().numpy())
 
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes room for as many parts as the checkpoint has."""

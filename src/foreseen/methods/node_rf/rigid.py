@@ -12,16 +12,13 @@ from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.parts import PartsState
-from foreseen.methods.packed import SampleBudget
+from foreseen.methods.packed import SampleBudget, rough_loss
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes.voxel_scene import VoxelScene
 
 EMPTY_ALPHA = 0.005
 """A cell counts as empty when one step through it takes less than this share of the light."""
-ROUGH_EVERY = 4
-"""Steps between looks at the voxels' roughness, which then counts for as many: it costs as much as thousands of
-rays."""
 
 
 class RigidLook(nn.Module):
@@ -67,6 +64,7 @@ class RigidLook(nn.Module):
     def scene(self, state: PartsState, rows: Tensor | None) -> VoxelScene:
         """The scene in which ray r sees the parts as they are in row `rows[r]` of `state`."""
         times, count = len(state.centres), len(self.halves) - 1
+        finer = 1 if self.training else 2  # a ladder that is shifted at random may be coarser than one that is not
         return VoxelScene(
             voxels=self.voxels,
             rotations=torch.cat([rotation_matrix(state.turns), torch.eye(3).expand(times, 1, 3, 3)], dim=1),
@@ -76,7 +74,7 @@ class RigidLook(nn.Module):
             light=self.light,
             grid=self.occupancy.density,
             threshold=self.occupancy.threshold,
-            step=self.step,
+            step=self.step / finer,
             strides=torch.tensor([1] * count + [self.stride]),
             near=self.info.near,
             far=self.info.far,
@@ -93,10 +91,8 @@ class RigidLook(nn.Module):
 
     def penalties(self, step: int, progress: float) -> dict[str, Tensor]:
         """Loss terms that need no rays: the voxels' roughness."""
-        if step % ROUGH_EVERY:
-            return {}
-        weight = ROUGH_EVERY * self.config.rough_weight * self.config.rough_decay**progress
-        return {"rough": weight * self.voxels.roughness()}
+        c = self.config
+        return rough_loss(self.voxels, c.rough_weight * c.rough_decay**progress, step)
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
         """Voxels and light."""

@@ -10,7 +10,7 @@ summed up to it, so nothing is kept of the forward pass but that colour. Every t
 import numpy as np
 from numba import njit, prange
 
-from foreseen.nn.voxel_kernels import CHANNELS, look_up
+from foreseen.nn.voxel_kernels import CHANNELS, look_up, spread
 
 
 @njit(inline="always")
@@ -37,31 +37,6 @@ def _enter(origin, direction, rotation, centre, half, near, far, start, slope):
         low = max(low, min(t0, t1))
         high = min(high, max(t0, t1))
     return low, high
-
-
-@njit(inline="always")
-def _spread(layout, at, fraction, values, g, grad_values, grad_local):
-    """The transpose of `look_up`: gradients `g` of the features to the voxels, and to the point."""
-    for a in range(3):
-        grad_local[a] = np.float32(0.0)
-    for level in range(layout.shape[0]):
-        half = np.float32(0.5) * np.float32(layout[level, 1] - 1)
-        for q in range(8):
-            row = at[level, q]
-            if row < 0:
-                continue
-            x = fraction[level, 0] if q & 4 else np.float32(1.0) - fraction[level, 0]
-            y = fraction[level, 1] if q & 2 else np.float32(1.0) - fraction[level, 1]
-            z = fraction[level, 2] if q & 1 else np.float32(1.0) - fraction[level, 2]
-            w = x * y * z
-            pull = np.float32(0.0)
-            for c in range(CHANNELS):
-                pull += g[c] * values[row, c]
-                grad_values[row, c] += w * g[c]
-            pull *= half
-            grad_local[0] += pull * y * z if q & 4 else -pull * y * z
-            grad_local[1] += pull * x * z if q & 2 else -pull * x * z
-            grad_local[2] += pull * x * y if q & 1 else -pull * x * y
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
@@ -175,7 +150,7 @@ def trace(
                     for a in range(3):
                         g[4 + a] = g_shade * toward[k, a]
                         sum_toward[k, a] += g_shade * features[4 + a]
-                    _spread(layout[k], at, fraction, values, g, grad_mine, g_local)
+                    spread(layout[k], at, fraction, values, g, grad_mine, g_local)
                     for a in range(3):
                         sum_flat[k, a] += g_local[a] / halves[k, a]
                         sum_far[k, a] += t * g_local[a] / halves[k, a]

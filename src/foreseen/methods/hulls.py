@@ -1,13 +1,14 @@
-"""Silhouettes of what moves, and the visual hulls that they carve: the first half of `discovery`."""
+"""What can be told before training: silhouettes of what moves, and the visual hulls that they carve."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy import ndimage
 
+from foreseen.data.types import Frame
 from foreseen.geometry.cameras import Camera
 
 MIN_HISTORY = 5
@@ -17,12 +18,19 @@ MIN_VIEWS = 3
 MIN_CELLS = 12
 """A smaller piece of the hull is noise."""
 
+NEAR = 2
+"""Cells by which the hull of a stretch of time is grown."""
 OWN_VIEWS = 80
-"""A part's own hull is carved by so many views, spread over the window, ..."""
-OWN_GROWN = 2
-"""... whose silhouettes are grown by so many pixels; ..."""
-OWN_SHARE = 0.75
-"""... what this share of them agrees on stays: here and there a part looks like what is behind it."""
+"""A part's own hull is carved by so many views, spread over the window."""
+GROWN = 2
+"""Silhouettes are grown by so many pixels before they carve what will be rendered; ..."""
+AGREEING = 0.75
+"""... what this share of the views agrees on stays: here and there a thing looks like what is behind it, and a plate
+seen from its edge is thinner than a pixel."""
+
+
+DISCOVERY_SIZE = 200
+"""Silhouettes are looked at in pictures shrunk to about so many pixels."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,13 @@ class View:
     camera: Camera
     time: float
     image: np.ndarray
+
+    @staticmethod
+    def of(frame: Frame, start: float, window: float) -> View:
+        """A frame whose times run from `start` for `window`."""
+        factor = max(1, round(min(frame.camera.width, frame.camera.height) / DISCOVERY_SIZE))
+        small = replace(frame, camera=frame.camera.downscale(factor))
+        return View(small.camera, (frame.time - start) / window, small.image().numpy())
 
 
 @dataclass(frozen=True)
@@ -177,20 +192,44 @@ def moving_box(some: list[list[int]], views: list[View], masks: Silhouettes, bou
 
 
 def still_hull(views: list[View], masks: Silhouettes, bounds: np.ndarray, cells: int) -> np.ndarray:
-    """Cells that no view sees as plain background where nothing moves."""
+    """`[G, G, G]` bool: cells before which most cameras see something at rest; all of them where the background is not
+    plain."""
+    if not masks.plain:
+        return np.ones((cells,) * 3, bool)
     points = torch.from_numpy(_grid(bounds, cells).astype(np.float32))
-    alive = np.arange(len(points)) if masks.plain else np.empty(0, int)
+    seen, filled = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
     done = set()
     for view, screen in zip(views, masks.screen):
         key = view.camera.camera_to_world.numpy().tobytes()
-        if key in done or len(alive) == 0:
+        if key in done:
             continue
         done.add(key)
-        inside, hit, _ = _look(points[alive], view.camera, ndimage.binary_dilation(screen, iterations=2))
-        alive = alive[hit | ~inside]
-    still = np.full(len(points), not masks.plain)
-    still[alive] = True
-    return still.reshape((cells,) * 3)
+        inside, hit, _ = _look(points, view.camera, ndimage.binary_dilation(screen, iterations=GROWN))
+        seen += inside
+        filled += hit
+    return (filled >= AGREEING * np.maximum(seen, 1)).reshape((cells,) * 3)
+
+
+def hull_by_time(
+    views: list[View], background: tuple[float, float, float], bounds: np.ndarray, cells: int, boxes: int
+) -> np.ndarray:
+    """`[boxes, G, G, G]` bool: where matter may be in each of `boxes` equal stretches of time; everywhere where
+    silhouettes do not tell."""
+    masks = silhouettes(views, background)
+    if masks is None or not masks.plain:
+        return np.ones((boxes, *(cells,) * 3), bool)
+    found = np.zeros((boxes, *(cells,) * 3), bool)
+    for window in windows(views):
+        hull = carve(window, views, masks, bounds, cells, grown=GROWN, least=1)
+        at = ((hull.points - bounds[0]) / (bounds[1] - bounds[0]) * cells).astype(int)
+        times = [views[i].time for i in window]
+        first, last = (min(int(t * boxes), boxes - 1) for t in (min(times), max(times)))
+        for box in range(first, last + 1):
+            found[box, at[:, 0], at[:, 1], at[:, 2]] = True
+    # What moves goes on between the frames, and through stretches that no window covers.
+    found = np.stack([found[max(0, b - 1) : b + 2].any(0) for b in range(boxes)])
+    near = np.stack([ndimage.binary_dilation(box, iterations=NEAR) for box in found])
+    return near | still_hull(views, masks, bounds, cells)
 
 
 def own_hull(
@@ -208,14 +247,14 @@ def own_hull(
     seen, moving = np.zeros(len(local), np.int32), np.zeros(len(local), np.int32)
     for i in range(0, len(views), max(1, len(views) // OWN_VIEWS)):
         points = torch.from_numpy((local @ rotations[i].T + centres[i]).astype(np.float32))
-        mask = ndimage.binary_dilation(masks.moving[i], iterations=OWN_GROWN)
+        mask = ndimage.binary_dilation(masks.moving[i], iterations=GROWN)
         inside, hit, _ = _look(points, views[i].camera, mask)
         if masks.plain:
             inside &= ~_look(points, views[i].camera, masks.screen[i] & ~mask)[1]
         seen += inside
         moving += hit & inside
     out = np.zeros(len(grid), bool)
-    out[inner] = moving >= OWN_SHARE * seen
+    out[inner] = moving >= AGREEING * seen
     return out.reshape((cells,) * 3)
 
 
