@@ -20,7 +20,7 @@ from moving_balls import camera, frames, info
 TIMES = tuple(round(2.3 + 0.1 * i, 3) for i in range(12))
 SMALL = replace(
     FastConfig(),
-    rays=256, samples=16384, resolutions=(8, 16), channels=4, width=16, deformation_layers=2, position_levels=2,
+    rays=256, samples=16384, levels=(6, 16), width=16, deformation_layers=2, position_levels=2,
     time_levels=2, ladder=48, cells=12, time_boxes=4, refresh_every=4, refresh_after=8, refresh_share=0.1,
     network_lr=0.01,
 )  # fmt: skip
@@ -64,13 +64,16 @@ def test_no_point_moves_at_the_first_time_and_points_move_at_others() -> None:
 
 def test_the_scene_at_the_first_time_is_the_canonical_field() -> None:
     method = roused()
+    with torch.no_grad():
+        method.canonical.values.uniform_(0.0, 0.5)
     scene = method.scene(method.observe(Observation()))
     points, view = torch.rand(20, 3) * 2 - 1, torch.nn.functional.normalize(torch.randn(20, 3), dim=-1)
     zeros = torch.zeros(20, dtype=torch.int64)
     density, color = scene.query(points, zeros, zeros, view)
-    expected_density, expected_color = method.canonical(points, None, view)
-    torch.testing.assert_close(density * 2, expected_density, msg="the half size of the scene is 2")
-    torch.testing.assert_close(color, expected_color)
+    features = method.canonical.features(points, zeros)
+    spacing = 2 * 2 / 15
+    torch.testing.assert_close(density * spacing, method.canonical.density(features), msg="the half size is 2")
+    torch.testing.assert_close(color, method.canonical.color(features, -view))
     later = method.at_time(TIMES[-1]).query(points, zeros, zeros, view)[0]
     assert not torch.allclose(later, density)
 
@@ -92,7 +95,7 @@ def test_times_outside_the_window_read_the_nearest_occupancy() -> None:
 def test_every_ray_has_its_own_time() -> None:
     method = roused()
     with torch.no_grad():
-        method.canonical.planes.data.uniform_(0.1, 2.0)
+        method.canonical.values.uniform_(0.0, 0.5)
     at = camera(0.0, size=10)
     rays = at.rays(at.pixel_centres().reshape(-1, 2))
     pictures = [render_rays(method.at_time(t), rays).rgb for t in (2.3, 3.2)]
@@ -138,7 +141,7 @@ def test_it_learns_and_empties_the_space(seen: list[Frame]) -> None:
 def test_rates_fall_over_the_budget() -> None:
     method = new()
     rates = [[g["lr"] for g in method.parameter_groups(p)] for p in (0.0, 0.5, 1.0)]
-    assert rates[0] == [SMALL.plane_lr, SMALL.network_lr]
+    assert rates[0] == [SMALL.voxel_lr, SMALL.network_lr]
     assert rates[2] == pytest.approx([0.05 * r for r in rates[0]])
     assert rates[1][0] == pytest.approx(math.sqrt(rates[0][0] * rates[2][0]))
 

@@ -22,9 +22,9 @@ TIMES = tuple(round(2.3 + 0.1 * i, 3) for i in range(16))
 """None of them, and neither end, is a float32."""
 SMALL = replace(
     FastConfig(),
-    rays=256, samples=8192, part_resolutions=(8, 16), static_resolutions=(8, 16), channels=4, width=16,
-    part_samples=16, static_samples=32, cells=16, refresh_every=4, law_iterations=4, law_steps=16, latent_boxes=4,
-    plane_lr=0.05, network_lr=0.01,
+    rays=256, samples=8192, plane_rays=256, plane_samples=8192, part_levels=(6, 16), static_levels=(6, 16),
+    plane_resolutions=(8, 16), channels=4, width=16, part_samples=16, static_samples=32, cells=16, refresh_every=4,
+    law_iterations=4, law_steps=16, latent_boxes=4, plane_lr=0.05, network_lr=0.01,
 )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def tensors(state: PartsState) -> list[Tensor]:
 
 def test_the_parts_are_found_and_the_loss_falls(history: tuple[FastNodeRF, list[float]]) -> None:
     method, errors = history
-    assert method.parts.count == 2 and method.occupancy.density.shape == (3, 16, 16, 16)
+    assert method.parts.count == 2 and method.look.occupancy.density.shape == (3, 16, 16, 16)
     assert np.mean(errors[-5:]) < 0.5 * np.mean(errors[:5])
 
 
@@ -158,7 +158,7 @@ def test_the_law_is_fitted_once_a_stage(started: dict[str, Tensor]) -> None:
     assert [line is not None for line in said] == [False, False, True, False, False, True, False]
     assert "law of motion" in str(said[2]) and int(method.law_stage) == 2
     rates = {g["name"]: g["lr"] for g in method.parameter_groups(0.96)}
-    assert rates["centres"] == rates["turns"] == 0 < rates["planes"]
+    assert rates["centres"] == rates["turns"] == 0 < rates["voxels"]
 
 
 def test_no_law_at_all_is_said(started: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_a_state_dict_fits_a_method_without_a_warm_start(learned: FastNodeRF) ->
     for time in (2.9, 4.4):
         first, second = (render(m.at_time(time), camera(0.2, size=16)).rgb for m in (learned, other))
         assert torch.equal(first, second)
-    assert other.budget.rays() == learned.budget.rays()
+    assert other.look.budget.rays() == learned.look.budget.rays()
 
 
 def test_every_ray_sees_its_own_time(learned: FastNodeRF) -> None:
@@ -184,7 +184,7 @@ def test_every_ray_sees_its_own_time(learned: FastNodeRF) -> None:
     state = learned.evolve(learned.observe(Observation()), torch.tensor([2.5, 3.4]))
     pictures = [render_rays(learned.scene(PartsState(*(x[i] for x in tensors(state)))), rays).rgb for i in range(2)]
     which = torch.arange(len(rays.origins)) % 2
-    mixed = render_rays(learned.compose(PartsState(*(x[which] for x in tensors(state)))), rays).rgb
+    mixed = render_rays(learned.look.scene(state, which), rays).rgb
     expected = torch.where(which[:, None] == 0, *pictures)
     assert (pictures[0] - pictures[1]).abs().max() > 0.1
     torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=0)
@@ -196,8 +196,7 @@ def test_gradients_reach_every_parameter(learned: FastNodeRF, seen: list[Frame])
     torch.stack([v for k, v in learned.losses(batch, 0).items() if not k.startswith("_")]).sum().backward()
     trained = [p for g in learned.parameter_groups(0.0) for p in g["params"]]
     silent = [n for n, p in learned.named_parameters() if any(p is q for q in trained) and p.grad is None]
-    # What surrounds the balls is empty, and after a while nobody asks for it.
-    assert all(n == "parts.latent" or n.startswith("surroundings.") for n in silent)
+    assert silent == ["parts.latent"]
     assert learned.parts.centres.grad is not None and learned.parts.centres.grad.any()
     assert learned.parts.turns.grad is not None and learned.parts.turns.grad.any()
     learned.zero_grad()
@@ -233,7 +232,7 @@ def test_without_parts_the_scene_changes_with_a_latent_number(seen: list[Frame])
 def test_the_field_without_parts_is_different_at_different_times(seen: list[Frame]) -> None:
     method = new()
     with torch.no_grad():
-        method.surroundings.planes.data.uniform_(0.1, 1)
+        method.look.field.planes.data.uniform_(0.1, 1)
     first, second = (render(method.at_time(t), camera(0.0, size=12)).rgb for t in (TIMES[0], TIMES[-1]))
     assert (first - second).abs().max() > 1e-3
 
@@ -268,11 +267,11 @@ def test_the_budget_of_samples_chooses_the_rays() -> None:
         samples = 10
 
     for _ in range(100):
-        method.budget.note(Result())  # type: ignore[arg-type]
+        method.look.budget.note(Result())  # type: ignore[arg-type]
     assert method.batch_spec(0).rays == most
     Result.samples = 10 * method.config.samples
     for _ in range(100):
-        method.budget.note(Result())  # type: ignore[arg-type]
+        method.look.budget.note(Result())  # type: ignore[arg-type]
     assert method.batch_spec(0).rays == most // 8
 
 

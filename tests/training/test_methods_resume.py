@@ -13,19 +13,22 @@ from foreseen.training import load_run, train
 from foreseen.training.checkpoints import list_checkpoints
 
 FIELD = {"rays": 16, "samples": 8, "importance_samples": 8, "position_levels": 3, "direction_levels": 2}
-PACKED = {"rays": 128, "samples": 2048, "channels": 4, "width": 16, "cells": 12, "refresh_every": 2}
+PACKED = {"rays": 128, "samples": 2048, "width": 16, "cells": 12, "refresh_every": 2}
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("node-rf", "paper"): {**FIELD, "field_width": 16, "field_layers": 3, "field_skip": 1, "code_width": 8},
     ("d-nerf", "paper"): {**FIELD, "width": 16, "layers": 3, "skip": 1},
     ("node-rf", "fast"): {
         **PACKED,
-        "part_resolutions": (8,),
-        "static_resolutions": (8,),
+        "plane_rays": 128,
+        "plane_samples": 2048,
+        "plane_resolutions": (8,),
+        "part_levels": (4, 8),
+        "static_levels": (4, 8),
         "static_samples": 32,
         "law_iterations": 4,
         "law_steps": 12,
     },
-    ("d-nerf", "fast"): {**PACKED, "resolutions": (8,), "ladder": 32},
+    ("d-nerf", "fast"): {**PACKED, "levels": (4, 8), "ladder": 32},
 }
 
 

@@ -103,7 +103,8 @@ class _Trace(torch.autograd.Function):
         )  # fmt: skip
         for other in others:
             grad_values += other
-        return grad_values, *(g.sum(0) for g in grads), None
+        grad_rotations, grad_centres, grad_light = (g.sum(0) for g in grads)
+        return grad_values, grad_rotations, grad_centres, grad_light, None
 
 
 def _run(

@@ -13,10 +13,10 @@ from torch import Tensor
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.hulls import View
 from foreseen.methods.node_rf.changing import ChangingLook
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.discovery import MARGIN, explore
-from foreseen.methods.hulls import View
 from foreseen.methods.node_rf.law import Motion
 from foreseen.methods.node_rf.paper import check_scene
 from foreseen.methods.node_rf.parts import Parts, PartsState

@@ -51,10 +51,11 @@ def trace(
     """Renders rays into `rgb [N, 3]`, `depth`, `opacity`, `samples [N]`; with `differentiate` it reads those and adds
     gradients.
 
-    Shapes: order [N], in which the rays are taken; origins, directions, views (unit, world) [N, 3]; rows [N], which pose; jitter [N] in 0..1; rotations
-    [R, K, 3, 3]; centres [R, K, 3]; halves [K, 3]; strides [K]; grid [K, G, G, G] cached densities; layout [K, L, 2];
-    index flat; values [M, 7]; scales [K] density per unit length for a softplus of 1; light [3]; grad_values
-    [M, 7] of the first chunk; grad_others [chunks - 1, M, 7] of the others; grad_rotations [chunks, R, K, 3, 3]; grad_centres [chunks, R, K, 3]; grad_light [chunks, 3].
+    Shapes: order [N], in which the rays are taken; origins, directions, views (unit, world) [N, 3]; rows [N], which
+    pose; jitter [N] in 0..1; rotations [R, K, 3, 3]; centres [R, K, 3]; halves [K, 3]; strides [K]; grid [K, G, G, G]
+    cached densities; layout [K, L, 2]; index flat; values [M, 7]; scales [K] density per unit length for a softplus
+    of 1; light [3]; grad_values [M, 7] of the first chunk; grad_others [chunks - 1, M, 7] of the others;
+    grad_rotations [chunks, R, K, 3, 3]; grad_centres [chunks, R, K, 3]; grad_light [chunks, 3].
     """
     count, parts, size, levels = origins.shape[0], centres.shape[1], grid.shape[1], layout.shape[1]
     one, zero, half_cell = np.float32(1.0), np.float32(0.0), np.float32(0.5) * np.float32(size)
