@@ -122,7 +122,7 @@ def provenance(seconds: float, seeds: Sequence[int]) -> dict[str, Any]:
     from foreseen.training.machine import current_commit
 
     return {
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_without_places(sys.argv[1:])]),
         "commit": current_commit(),
         "version": package.__version__,
         "machine": machine_words(),
@@ -131,6 +131,16 @@ def provenance(seconds: float, seeds: Sequence[int]) -> dict[str, Any]:
         "wall_seconds": round(seconds, 1),
         "date": f"{datetime.now(tz=UTC):%Y-%m-%d}",
     }
+
+
+def _without_places(words: Sequence[str]) -> list[str]:
+    """Options without those that only say where files lie on this machine."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word.partition("=")[0] not in ("--work", "--results"):
+            kept.append(word)
+        skip = not skip and word in ("--work", "--results")
+    return kept
 
 
 def publish(name: str, title: str, body: str, origin: Mapping[str, Any], results: Any, folder: Path = RESULTS) -> None:

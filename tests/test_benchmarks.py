@@ -127,26 +127,25 @@ def test_equal_rays_and_samples() -> None:
 def test_the_twin_takes_the_place_of_the_kernels_and_leaves_again() -> None:
     import torch
 
-    from foreseen.nn.planes import FeaturePlanes
+    from foreseen.nn.voxels import VoxelGrids, VoxelTable
     from foreseen.render import marching
 
-    torch.manual_seed(0)
-    planes = FeaturePlanes(((0, 1), (0, 2), (1, 2)), ((5, 5, 5),), 4)
-    points = torch.rand(20, 3)
-    kept = FeaturePlanes.forward, marching.composite
-    fused = planes(points)
+    voxels = VoxelGrids(VoxelTable.build([(3, 5)], torch.ones(1, 2, 2, 2, dtype=torch.bool)))
+    points, box = torch.rand(20, 3), torch.zeros(20, dtype=torch.int64)
+    kept = VoxelGrids.compiled, marching.composite
+    compiled = voxels.features(points, box)
     with load("train_speed").plain_torch():
         assert marching.composite is marching.composite_reference
-        twin = planes(points)
-        assert twin.grad_fn is not None and "Fused" not in twin.grad_fn.name()
-    assert "Fused" in fused.grad_fn.name()
-    assert (FeaturePlanes.forward, marching.composite) == kept
-    torch.testing.assert_close(fused, twin)
+        twin = voxels.features(points, box)
+        assert twin.grad_fn is not None and "_Features" not in twin.grad_fn.name()
+    assert "_Features" in compiled.grad_fn.name()
+    assert (VoxelGrids.compiled, marching.composite) == kept
+    torch.testing.assert_close(compiled, twin)
 
 
 def test_a_page_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     common = load("common")
-    monkeypatch.setattr(sys, "argv", ["benchmarks/x.py", "--minutes", "5"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks/x.py", "--work", "/a", "--minutes", "5", "--results=/b"])
     origin = common.provenance(600.0, [0, 1])
     common.publish("x", "Title", "text", origin, {"run": metrics(30.0)}, tmp_path)
     page = (tmp_path / "x.md").read_text()

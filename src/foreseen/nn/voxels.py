@@ -109,11 +109,11 @@ class VoxelGrids(nn.Module):
 
     def features(self, local: Tensor, box: Tensor) -> Tensor:
         """`[M, 7]` at `local` `[M, 3]` in [-1, 1] of `box` `[M]`, differentiable."""
-        if not self._compiled(local):
+        if not self.compiled(local):
             return self.features_reference(local, box)
         return _Features.apply(self.values, local, box, self.layout, self.index)
 
-    def _compiled(self, *others: Tensor) -> bool:
+    def compiled(self, *others: Tensor) -> bool:
         """The compiled kernels do for these tensors."""
         return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in (self.values, *others))
 
@@ -150,7 +150,7 @@ class VoxelGrids(nn.Module):
         Looks at one plane of voxels in `period` (at least 2), drawn from torch's global generator.
         """
         first = int(torch.randint(period, ()))
-        if self._compiled():
+        if self.compiled():
             return _Roughness.apply(self.values, self.index, self.layout, first, period)
         return self.roughness_reference(first, period)
 

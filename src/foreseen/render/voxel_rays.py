@@ -28,7 +28,7 @@ def trace_rays(scene: VoxelScene, rays: Rays, *, stratified: bool = False) -> Ra
     """Renders rays `[N]`. `stratified` shifts each ray's ladder by a random share of a step (torch's global
     generator), otherwise by half a step. Differentiable in voxels, poses and light."""
     values = scene.voxels.values
-    if values.device.type != "cpu" or values.dtype != torch.float32:
+    if not scene.voxels.compiled(rays.origins):
         return march_rays(scene.composed(), rays, stratified=stratified)
     count = len(rays.origins)
     jitter = torch.rand(count) if stratified else torch.full((count,), 0.5)
