@@ -97,15 +97,20 @@ class VoxelGrids(nn.Module):
         self.values = nn.Parameter(values)
 
     @staticmethod
-    def like(tensors: Mapping[str, Tensor], prefix: str) -> VoxelGrids:
+    def like(tensors: Mapping[str, Tensor], prefix: str, initial: float = 0.02) -> VoxelGrids:
         """Grids of the shapes that a state dict has under `prefix`."""
         layout, index = tensors[prefix + "layout"], tensors[prefix + "index"]
-        return VoxelGrids(VoxelTable(layout, index, len(tensors[prefix + "values"])))
+        return VoxelGrids(VoxelTable(layout, index, len(tensors[prefix + "values"])), initial)
 
     @property
     def finest(self) -> Tensor:
         """`[B]` nodes of each box's finest level."""
         return self.layout[:, :, 1].amax(1)
+
+    def scales(self, halves: Tensor) -> Tensor:
+        """`[B]` density per unit length of what is one thick over a spacing of the finest level, in boxes of half sizes
+        `halves` `[B, 3]`."""
+        return (self.finest - 1) / (2 * halves.mean(-1))
 
     def features(self, local: Tensor, box: Tensor) -> Tensor:
         """`[M, 7]` at `local` `[M, 3]` in [-1, 1] of `box` `[M]`, differentiable."""

@@ -63,7 +63,7 @@ class _Fixed:
             _array(scene.voxels.index),
         )
         self.gain, self.shift = np.float32(GAIN), np.float32(scene.voxels.shift)
-        self.scales = _array(scene.scales.float())
+        self.scales = _array(scene.voxels.scales(scene.halves).float())
 
 
 class _Trace(torch.autograd.Function):

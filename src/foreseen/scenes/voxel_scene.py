@@ -46,14 +46,9 @@ class VoxelScene:
     far: float
     background: tuple[float, float, float]
 
-    @property
-    def scales(self) -> Tensor:
-        """`[K]` density per unit length of what is one thick over a spacing of the finest level."""
-        return (self.voxels.finest - 1) / (2 * self.halves.mean(-1))
-
     def composed(self) -> ComposedField:
         """The same scene for the packed renderer, with the voxels' plain form: any device and float type."""
-        rows, scales = self.rows, self.scales
+        rows, scales = self.rows, self.voxels.scales(self.halves)
         poses = self.rotations if rows is None else self.rotations[rows]
         centres = self.centres if rows is None else self.centres[rows]
 

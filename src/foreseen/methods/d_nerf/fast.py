@@ -62,7 +62,7 @@ class FastDNeRF(Method):
             nn.init.zeros_(self.deformation.output.bias)
         everywhere = torch.ones(1, 2, 2, 2, dtype=torch.bool)
         self.canonical = VoxelGrids(VoxelTable.build([config.levels], everywhere), config.initial)
-        self.scale = (max(config.levels) - 1) / (2 * float(self.extent.mean()))
+        self.scale = float(self.canonical.scales(self.extent[None]))
         self.step_length = 2 * float(self.extent.max()) / config.ladder
         self.occupancy = OccupancyGrid(config.time_boxes, config.cells, threshold=EMPTY_ALPHA / self.step_length)
         self.budget = SampleBudget(config.samples, config.rays)

@@ -79,7 +79,7 @@ class FastNodeRF(Method):
             return NO_PARTS
         halves = torch.tensor([[MARGIN * p.radius] * 3 for p in found.parts])
         may_be = torch.from_numpy(np.stack([*found.own, found.still]))
-        self.set_parts(count, RigidLook(c, self.info, halves, may_be))
+        self.set_parts(count, RigidLook.where(c, self.info, halves, may_be))
         with torch.no_grad():
             for k, part in enumerate(found.parts):
                 self.parts.centres[:, k] = torch.from_numpy(part.controls)
@@ -89,7 +89,7 @@ class FastNodeRF(Method):
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes room for as many parts as the checkpoint has."""
         if count := len(tensors["parts.halves"]):
-            self.set_parts(count, RigidLook.like(self.config, self.info, tensors))
+            self.set_parts(count, RigidLook.like(self.config, self.info, tensors, "look."))
 
     # The four verbs (render belongs to the scene).
 
@@ -135,7 +135,7 @@ class FastNodeRF(Method):
         return replace(self.batch, rays=self.look.budget.rays())
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
-        """Planes, networks, and the trajectories, which rest once the law was fitted to them for the last time."""
+        """How things look, and the trajectories, which rest once the law was fitted to them for the last time."""
         c, decay = self.config, self.config.lr_decay**progress
         moves = decay if progress < c.law_at[-1] else 0.0
         radius = float(self.parts.halves.mean()) if self.parts.count else 1.0

@@ -26,22 +26,15 @@ class RigidLook(nn.Module):
 
     Args:
         halves: `[K, 3]` half sizes of the parts' boxes.
-        open_cells: `[K + 1, G, G, G]` bool: where something may be, in each box's own frame.
+        voxels: of those boxes, and of the one around everything.
     """
 
     middle: Tensor
     halves: Tensor
 
-    def __init__(self, config: FastConfig, info: SceneInfo, halves: Tensor, open_cells: Tensor) -> None:
+    def __init__(self, config: FastConfig, info: SceneInfo, halves: Tensor, voxels: VoxelGrids) -> None:
         super().__init__()
-        self._settle(config, info, halves)
-        count = len(halves)
-        levels = [config.part_levels] * count + [config.static_levels]
-        self.voxels = VoxelGrids(VoxelTable.build(levels, open_cells), config.initial)
-        self.occupancy.density[~open_cells] = -1.0
-
-    def _settle(self, config: FastConfig, info: SceneInfo, halves: Tensor) -> None:
-        self.config, self.info = config, info
+        self.config, self.info, self.voxels = config, info, voxels
         low, high = (torch.tensor(b) for b in info.bounds)
         self.register_buffer("middle", (low + high) / 2)
         self.register_buffer("halves", torch.cat([halves, (high - low)[None] / 2]))
@@ -53,13 +46,18 @@ class RigidLook(nn.Module):
         self.occupancy = OccupancyGrid(len(self.halves), config.cells, EMPTY_ALPHA / self.step)
 
     @staticmethod
-    def like(config: FastConfig, info: SceneInfo, tensors: Mapping[str, Tensor]) -> RigidLook:
-        """Of the shapes that a state dict has."""
-        look = RigidLook.__new__(RigidLook)
-        nn.Module.__init__(look)
-        look._settle(config, info, tensors["look.halves"][:-1])
-        look.voxels = VoxelGrids.like(tensors, "look.voxels.")
+    def where(config: FastConfig, info: SceneInfo, halves: Tensor, open_cells: Tensor) -> RigidLook:
+        """Untrained voxels where something may be: `open_cells` `[K + 1, G, G, G]` bool, in each box's own frame."""
+        levels = [config.part_levels] * len(halves) + [config.static_levels]
+        look = RigidLook(config, info, halves, VoxelGrids(VoxelTable.build(levels, open_cells), config.initial))
+        look.occupancy.density[~open_cells] = -1.0
         return look
+
+    @staticmethod
+    def like(config: FastConfig, info: SceneInfo, tensors: Mapping[str, Tensor], prefix: str) -> RigidLook:
+        """Of the shapes that a state dict has under `prefix`."""
+        voxels = VoxelGrids.like(tensors, prefix + "voxels.", config.initial)
+        return RigidLook(config, info, tensors[prefix + "halves"][:-1], voxels)
 
     def scene(self, state: PartsState, rows: Tensor | None) -> VoxelScene:
         """The scene in which ray r sees the parts as they are in row `rows[r]` of `state`."""
@@ -86,8 +84,7 @@ class RigidLook(nn.Module):
         self.occupancy.refresh(self._density, share)
 
     def _density(self, coords: Tensor, box: Tensor) -> Tensor:
-        scales = (self.voxels.finest - 1) / (2 * self.halves.mean(-1))
-        return self.voxels.density(self.voxels.features(coords, box)) * scales[box]
+        return self.voxels.density(self.voxels.features(coords, box)) * self.voxels.scales(self.halves)[box]
 
     def penalties(self, step: int, progress: float) -> dict[str, Tensor]:
         """Loss terms that need no rays: the voxels' roughness."""
