@@ -67,6 +67,13 @@ def test_all_that_is_later_is_the_forecast() -> None:
     )
 
 
+def test_what_is_later_than_all_training_frames_is_the_forecast_without_being_asked() -> None:
+    found = make_splits(dataset(film("a", "AB", 5, {("A", 4): "test", ("B", 4): "test", ("B", 1): "test"})))
+    assert found.observed_until == pytest.approx(0.3)
+    assert table(found)["forecast"] == ["A4", "B4"] and table(found)["novel-view"] == ["B1"]
+    assert found.protocol.endswith("Training frames end at 0.3: what is later is the forecast.")
+
+
 @pytest.mark.parametrize("fraction", [0.1, 0.3, 0.7, 0.9])
 def test_rounding_does_not_move_the_end_of_the_window(fraction: float) -> None:
     """0.7 * 10 steps of 0.1 is a little less than 0.7 in floating point; the frame at 0.7 is observed."""

@@ -161,6 +161,12 @@ def test_the_law_is_fitted_once_a_stage(started: dict[str, Tensor]) -> None:
     assert rates["centres"] == rates["turns"] == 0 < rates["voxels"]
 
 
+def test_a_run_of_few_steps_ends_with_a_law(started: dict[str, Tensor]) -> None:
+    method = with_parts(started)
+    assert "law of motion" in str(method.finish()) and method.motion.fitted
+    assert method.finish() is None, "once is enough"
+
+
 def test_no_law_at_all_is_said(started: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     method = with_parts(started)
     monkeypatch.setattr("foreseen.methods.node_rf.law.ACCEPTED", -1.0)

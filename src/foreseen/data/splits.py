@@ -44,7 +44,7 @@ def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
 
     Args:
         observe_until: fraction of the time range of all frames. Whatever is later never reaches training and is
-            "forecast"; None observes all of it.
+            "forecast"; None observes all of it, up to the last frame that training sees.
 
     Sequences marked "test" are "unseen-sequence", at all times. In the others, inside the window, frames marked
     "test" are kept back: "novel-view" at a time that training sees, else "interpolation". Frames and sequences
@@ -60,6 +60,10 @@ def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
     until = last if observe_until is None else first + observe_until * (last - first)
     slack = SAME_TIME * (last - first)
     roles, sentence = _roles(dataset, until + slack)
+    if observe_until is None:  # what is marked for tests alone may be later than anything that training sees
+        until = max((f.time for f, role in roles if role == "train"), default=until)
+        if last > until + slack:
+            sentence += f" Training frames end at {until:g}: what is later is the forecast."
     split = _name_all(roles, until + slack, slack)
     found = {name: tuple(f for f, s in zip(dataset.frames, split) if s == name) for name in SPLITS}
     if not found["train"]:

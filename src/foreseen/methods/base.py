@@ -163,6 +163,11 @@ class Method(nn.Module, ABC):
         del step, progress
         return None
 
+    def finish(self) -> str | None:
+        """Called when the budget is spent, before the last checkpoint: what a run must not be without, however few its
+        steps were. Returns a line for the user."""
+        return None
+
     def at_time(self, time: float, observation: Observation | None = None) -> Scene:
         """The scene at one time: observe, evolve and scene in a row."""
         state = self.evolve(self.observe(observation or Observation()), torch.tensor([time], dtype=torch.float32))

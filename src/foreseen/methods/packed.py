@@ -27,7 +27,7 @@ class SampleBudget(nn.Module):
 
     def note(self, result: RayResult) -> None:
         """Learns from a rendered batch."""
-        self.per_ray.lerp_(torch.tensor(result.samples / len(result.rgb)), 0.1)
+        self.per_ray.lerp_(torch.tensor(result.samples / len(result.rgb)).to(self.per_ray), 0.1)
 
     def rays(self) -> int:
         """Rays for the next step."""
@@ -40,7 +40,7 @@ def packed_losses(
     """Mean squared colour error, and the opacity along rays that saw the plain background: a renderer's white haze
     before white costs nothing in colour and everything in speed."""
     error = (result.rgb - batch.colors).square().mean()
-    plain = ((batch.colors - torch.tensor(background)).abs().amax(-1) < PLAIN).float()
+    plain = ((batch.colors - torch.tensor(background).to(batch.colors)).abs().amax(-1) < PLAIN).float()
     return {
         "color": error,
         "empty": empty_weight * (result.opacity * plain).mean(),

@@ -38,7 +38,9 @@ class OccupancyGrid(nn.Module):
         `decay` times what was cached."""
         total = self.density.numel()
         # A cell that is drawn twice is looked at once: threads would race for which of its two points counts.
-        index = torch.arange(total) if share >= 1 else torch.randint(total, (max(1, int(share * total)),)).unique()
+        at = self.density.device
+        drawn = torch.arange(total) if share >= 1 else torch.randint(total, (max(1, int(share * total)),)).unique()
+        index = drawn.to(at)
         g = self.cells
         if boxes is not None:
             index = index[torch.isin(index // g**3, boxes)]
@@ -46,7 +48,7 @@ class OccupancyGrid(nn.Module):
         for part in index.split(1 << 16):
             box, rest = part // g**3, part % g**3
             cell = torch.stack([rest // g**2, rest // g % g, rest % g], dim=-1)
-            coords = (cell + torch.rand(len(part), 3)) / g * 2 - 1
+            coords = (cell + torch.rand(len(part), 3).to(at)) / g * 2 - 1
             old = cached[part]
             cached[part] = torch.where(old < 0, old, torch.maximum(old * decay, density(coords, box)))
 

@@ -140,6 +140,7 @@ class Trainer:
                     self._leave(stop)
                 if self._is_time_to_save():
                     self.save()
+        self._finish(reporter.say)
         self.save(final=True)
 
     def save(self, final: bool = False) -> None:
@@ -186,16 +187,24 @@ class Trainer:
         return {**terms, "_loss": total.detach(), "_gradient_norm": norm}
 
     def _prepare_step(self, say: Callable[[str], None]) -> None:
-        """What the method does between steps, the same in every process: same buffers in, same random
-        numbers."""
-        if not self.alone:
-            share_buffers(self.method.buffers())
-            torch.manual_seed(self._mixed_seed(0))
-        line = self.method.before_step(self.step, self.progress)
+        line = self._alike(lambda: self.method.before_step(self.step, self.progress))
         if line:
             say(f"step {self.step}: {line}")
-        if not self.alone:
-            torch.manual_seed(self._mixed_seed(1 + self.accelerator.process_index))
+
+    def _finish(self, say: Callable[[str], None]) -> None:
+        line = self._alike(self.method.finish)
+        if line:
+            say(line)
+
+    def _alike(self, act: Callable[[], str | None]) -> str | None:
+        """What the method does between steps, the same in every process: same buffers in, same random numbers."""
+        if self.alone:
+            return act()
+        share_buffers(self.method.buffers())
+        torch.manual_seed(self._mixed_seed(0))
+        line = act()
+        torch.manual_seed(self._mixed_seed(1 + self.accelerator.process_index))
+        return line
 
     def _mixed_seed(self, stream: int) -> int:
         return (self.seed * 1_000_003 + self.step) * 1009 + stream

@@ -101,7 +101,7 @@ class FastDNeRF(Method):
 
     def _features(self, local: Tensor, times: Tensor) -> Tensor:
         """What the canonical voxels hold, `[M, 7]`, where `local` is at `times`."""
-        return self.canonical.features(self._displaced(local, times), torch.zeros(len(local), dtype=torch.int64))
+        return self.canonical.features(self._displaced(local, times), torch.zeros(len(local), dtype=torch.int64, device=local.device))
 
     def _compose(self, times: Tensor, row_of: Callable[[Tensor], Tensor]) -> ComposedField:
         """The field whose ray r sees time `times[row_of(r)]`."""
@@ -115,14 +115,14 @@ class FastDNeRF(Method):
         rows = len(times)
         return ComposedField(
             query=query,
-            rotations=torch.eye(3).expand(rows, 1, 3, 3),
+            rotations=torch.eye(3).to(times).expand(rows, 1, 3, 3),
             centres=self.middle.expand(rows, 1, 3),
             halves=self.extent[None],
             cells=(times * boxes).long().clamp(0, boxes - 1)[:, None],
             grid=self.occupancy.density,
             threshold=self.occupancy.threshold,
             step=self.step_length,
-            strides=torch.ones(1, dtype=torch.int64),
+            strides=torch.ones(1, dtype=torch.int64, device=times.device),
             near=self.info.near,
             far=self.info.far,
             background=self.info.background,
@@ -158,5 +158,5 @@ class FastDNeRF(Method):
         return None
 
     def _cached_density(self, coords: Tensor, box: Tensor) -> Tensor:
-        times = (box + torch.rand(len(box))) / self.config.time_boxes
+        times = (box + torch.rand(len(box), device=box.device)) / self.config.time_boxes
         return self.canonical.density(self._features(coords, times)) * self.scale

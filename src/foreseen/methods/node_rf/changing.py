@@ -53,14 +53,14 @@ class ChangingLook(nn.Module):
 
         return ComposedField(
             query=query,
-            rotations=torch.eye(3).expand(count, 1, 3, 3),
+            rotations=torch.eye(3).to(latent).expand(count, 1, 3, 3),
             centres=self.middle.expand(count, 1, 3),
             halves=self.halves,
             cells=((latent.detach() + 1) / 2 * boxes).long().clamp(0, boxes - 1),
             grid=self.occupancy.density,
             threshold=self.occupancy.threshold,
             step=self.step,
-            strides=torch.ones(1, dtype=torch.int64),
+            strides=torch.ones(1, dtype=torch.int64, device=latent.device),
             near=self.info.near,
             far=self.info.far,
             background=self.info.background,
@@ -71,7 +71,7 @@ class ChangingLook(nn.Module):
         self.occupancy.refresh(self._density, share)
 
     def _density(self, coords: Tensor, box: Tensor) -> Tensor:
-        latent = (box + torch.rand(len(box))) / self.config.latent_boxes * 2 - 1
+        latent = (box + torch.rand(len(box), device=box.device)) / self.config.latent_boxes * 2 - 1
         return self.field.density(torch.cat([coords, latent[:, None]], dim=-1))[0] / self.halves.mean()
 
     def penalties(self, step: int, progress: float) -> dict[str, Tensor]:

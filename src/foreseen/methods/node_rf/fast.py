@@ -156,6 +156,13 @@ class FastNodeRF(Method):
             return self.fit_law()
         return None
 
+    def finish(self) -> str | None:
+        """The last fit of the law, where a step was so long that the budget ended before its time came."""
+        if int(self.law_stage) == len(self.config.law_at):
+            return None
+        self.law_stage.fill_(len(self.config.law_at))
+        return self.fit_law()
+
     def fit_law(self) -> str:
         """Learns the law from the trajectories as they are now. Says how far it follows them."""
         c = self.config

@@ -65,7 +65,7 @@ class RigidLook(nn.Module):
         finer = 1 if self.training else 2  # a ladder that is shifted at random may be coarser than one that is not
         return VoxelScene(
             voxels=self.voxels,
-            rotations=torch.cat([rotation_matrix(state.turns), torch.eye(3).expand(times, 1, 3, 3)], dim=1),
+            rotations=torch.cat([rotation_matrix(state.turns), torch.eye(3).to(state.turns).expand(times, 1, 3, 3)], dim=1),
             centres=torch.cat([state.centres, self.middle.expand(times, 1, 3)], dim=1),
             rows=rows,
             halves=self.halves,
@@ -73,7 +73,7 @@ class RigidLook(nn.Module):
             grid=self.occupancy.density,
             threshold=self.occupancy.threshold,
             step=self.step / finer,
-            strides=torch.tensor([1] * count + [self.stride]),
+            strides=torch.tensor([1] * count + [self.stride], device=self.halves.device),
             near=self.info.near,
             far=self.info.far,
             background=self.info.background,
