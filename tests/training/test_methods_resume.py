@@ -52,7 +52,8 @@ def test_going_on_with_moving_parts_and_a_law_is_exact(tmp_path: Path) -> None:
         state = check_going_on("node-rf", "fast", tmp_path / "data", tmp_path)
     finally:
         torch.set_num_threads(threads)
-    assert len(state["parts.halves"]) > 0 and state["motion.reach"] > 0 and state["law_stage"] == 2, "the last fit is not missed"
+    assert len(state["parts.halves"]) > 0 and state["motion.reach"] > 0
+    assert state["law_stage"] == 2, "the last fit is not missed"
 
 
 def check_going_on(method: str, preset: str, data: Path, tmp_path: Path) -> dict[str, torch.Tensor]:

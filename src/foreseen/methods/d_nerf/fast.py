@@ -101,7 +101,8 @@ class FastDNeRF(Method):
 
     def _features(self, local: Tensor, times: Tensor) -> Tensor:
         """What the canonical voxels hold, `[M, 7]`, where `local` is at `times`."""
-        return self.canonical.features(self._displaced(local, times), torch.zeros(len(local), dtype=torch.int64, device=local.device))
+        box = torch.zeros(len(local), dtype=torch.int64, device=local.device)
+        return self.canonical.features(self._displaced(local, times), box)
 
     def _compose(self, times: Tensor, row_of: Callable[[Tensor], Tensor]) -> ComposedField:
         """The field whose ray r sees time `times[row_of(r)]`."""

@@ -63,9 +63,10 @@ class RigidLook(nn.Module):
         """The scene in which ray r sees the parts as they are in row `rows[r]` of `state`."""
         times, count = len(state.centres), len(self.halves) - 1
         finer = 1 if self.training else 2  # a ladder that is shifted at random may be coarser than one that is not
+        at_rest = torch.eye(3).to(state.turns).expand(times, 1, 3, 3)
         return VoxelScene(
             voxels=self.voxels,
-            rotations=torch.cat([rotation_matrix(state.turns), torch.eye(3).to(state.turns).expand(times, 1, 3, 3)], dim=1),
+            rotations=torch.cat([rotation_matrix(state.turns), at_rest], dim=1),
             centres=torch.cat([state.centres, self.middle.expand(times, 1, 3)], dim=1),
             rows=rows,
             halves=self.halves,
