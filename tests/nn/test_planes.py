@@ -129,17 +129,6 @@ def test_time_planes_change_nothing_at_first() -> None:
     torch.testing.assert_close(with_time(coords), at_rest(coords[:, :3].contiguous()))
 
 
-def test_total_variation_is_that_of_the_definition() -> None:
-    planes = FeaturePlanes(((0, 1), (1, 2)), ((3, 4, 2),), 1)
-    with torch.no_grad():
-        planes.plane(0, 0)[:] = torch.arange(3.0)[None, None, :, None]
-        planes.plane(0, 1)[:] = 2.5
-    # The first plane rises by 1 from column to column and not at all from row to row; the second is flat.
-    assert planes.total_variation().item() == pytest.approx((1 + 0) / 2)
-    planes.total_variation().backward()
-    assert planes.data.grad.abs().sum() > 0
-
-
 def test_views_of_planes_cover_the_data_once() -> None:
     planes = FeaturePlanes(TRIPLANE, ((2, 3, 4), (5, 6, 7)), 3, groups=2)
     with torch.no_grad():

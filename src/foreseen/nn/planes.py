@@ -81,15 +81,6 @@ class FeaturePlanes(nn.Module):
         size = self.groups * rows * cols * self.channels
         return self.data[offset : offset + size].view(self.groups, rows, cols, self.channels)
 
-    def total_variation(self) -> Tensor:
-        """Mean squared difference of neighbouring nodes, averaged over planes."""
-        terms = []
-        for s in range(len(self.layout)):
-            for p in range(len(self.axes)):
-                x = self.plane(s, p)
-                terms.append((x[:, 1:] - x[:, :-1]).square().mean() + (x[:, :, 1:] - x[:, :, :-1]).square().mean())
-        return torch.stack(terms).mean()
-
 
 def interpolate_reference(
     data: Tensor,

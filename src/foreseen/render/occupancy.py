@@ -20,20 +20,18 @@ class OccupancyGrid(nn.Module):
 
     Args:
         threshold: a density up to this counts as empty.
-        initial: cached density of a cell that was never looked at; above the threshold, so that all is sampled at
-        first.
     """
 
     density: Tensor
 
-    def __init__(self, boxes: int, cells: int, threshold: float, initial: float | None = None) -> None:
+    def __init__(self, boxes: int, cells: int, threshold: float) -> None:
         super().__init__()
         self.cells, self.threshold = cells, threshold
-        start = 1.01 * threshold if initial is None else initial
-        self.register_buffer("density", torch.full((boxes, cells, cells, cells), start))
+        # Above the threshold: at first all is sampled.
+        self.register_buffer("density", torch.full((boxes, cells, cells, cells), 1.01 * threshold))
 
     @torch.no_grad()
-    def refresh(self, density: BoxDensity, share: float = 1.0, decay: float = 0.8, boxes: Tensor | None = None) -> None:
+    def refresh(self, density: BoxDensity, share: float = 1.0, decay: float = 0.8) -> None:
         """Looks at a random `share` of the cells, at a random point in each, and keeps the larger of what it finds and
         `decay` times what was cached."""
         total = self.density.numel()
@@ -42,8 +40,6 @@ class OccupancyGrid(nn.Module):
         drawn = torch.arange(total) if share >= 1 else torch.randint(total, (max(1, int(share * total)),)).unique()
         index = drawn.to(at)
         g = self.cells
-        if boxes is not None:
-            index = index[torch.isin(index // g**3, boxes)]
         cached = self.density.view(-1)
         for part in index.split(1 << 16):
             box, rest = part // g**3, part % g**3
@@ -53,14 +49,9 @@ class OccupancyGrid(nn.Module):
             cached[part] = torch.where(old < 0, old, torch.maximum(old * decay, density(coords, box)))
 
     @torch.no_grad()
-    def close(self, box: int, cells: Tensor) -> None:
-        """Marks `cells` `[G, G, G]` (bool) of a box as empty for good."""
-        self.density[box][cells] = -1.0
-
-    def outside_sphere(self) -> Tensor:
-        """`[G, G, G]` cells whose centre lies outside the sphere in the box."""
-        line = (torch.arange(self.cells) + 0.5) / self.cells * 2 - 1
-        return torch.stack(torch.meshgrid(line, line, line, indexing="ij")).norm(dim=0) > 1
+    def close(self, cells: Tensor) -> None:
+        """Marks `cells` `[B, G, G, G]` (bool) as empty for good."""
+        self.density[cells] = -1.0
 
     @property
     def occupied(self) -> Tensor:

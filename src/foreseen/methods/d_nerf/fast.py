@@ -76,8 +76,7 @@ class FastDNeRF(Method):
         bounds = torch.stack([self.middle - self.extent, self.middle + self.extent]).double().numpy()
         c = self.config
         may_be = hull_by_time(views, self.info.background, bounds, c.cells, c.time_boxes)
-        for box, cells in enumerate(torch.from_numpy(may_be)):
-            self.occupancy.close(box, ~cells)
+        self.occupancy.close(~torch.from_numpy(may_be))
 
     def observe(self, observation: Observation) -> TimeState:
         """The first training time, which is the canonical one."""

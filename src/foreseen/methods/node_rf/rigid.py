@@ -50,7 +50,7 @@ class RigidLook(nn.Module):
         """Untrained voxels where something may be: `open_cells` `[K + 1, G, G, G]` bool, in each box's own frame."""
         levels = [config.part_levels] * len(halves) + [config.static_levels]
         look = RigidLook(config, info, halves, VoxelGrids(VoxelTable.build(levels, open_cells), config.initial))
-        look.occupancy.density[~open_cells] = -1.0
+        look.occupancy.close(~open_cells)
         return look
 
     @staticmethod
