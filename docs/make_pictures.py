@@ -1,7 +1,7 @@
 """Draws the README's picture from a demo.
 
-    foreseen demo --out demo
-    python docs/make_pictures.py demo
+foreseen demo --out demo
+python docs/make_pictures.py demo
 """
 
 import sys

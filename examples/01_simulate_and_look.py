@@ -1,6 +1,6 @@
 """Simulate a pendulum and look at what was written: pictures, cameras, masks, and the exact motion behind them.
 
-    python examples/01_simulate_and_look.py data/pendulum
+python examples/01_simulate_and_look.py data/pendulum
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A neural ODE on its own: learn a pendulum's law from its first swings, and run it on and backward.
 
-    python examples/03_learn_a_law.py
+python examples/03_learn_a_law.py
 """
 
 import torch

@@ -104,9 +104,7 @@ def test_of_several_processes_the_first_speaks(
 
 
 def test_help_and_the_api_import_nothing_heavy() -> None:
-    code = (
-        "import foreseen, foreseen.cli, sys; foreseen.cli.main(['--help']); assert 'torch' not in sys.modules"
-    )
+    code = "import foreseen, foreseen.cli, sys; foreseen.cli.main(['--help']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
@@ -119,9 +117,7 @@ def test_public_names() -> None:
 
 
 def test_module_is_the_command() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "foreseen", "nothing"], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-m", "foreseen", "nothing"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stderr.startswith("foreseen: error: unknown command 'nothing'")
 
 
@@ -139,9 +135,7 @@ def test_doctor_reports(capsys: pytest.CaptureFixture[str]) -> None:
     assert "bad" not in said
 
 
-def test_doctor_finds_what_is_missing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_finds_what_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import foreseen.cli.doctor as module
 
     monkeypatch.setattr(module, "PACKAGES", ("numpy", "no-such-package"))

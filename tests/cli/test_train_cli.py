@@ -78,10 +78,7 @@ def test_help_shows_the_values_of_the_preset(asked: list[Any], capsys: pytest.Ca
         main(["train", "own", "--preset", "paper", "--help"])
     said = re.sub(r"[│\s]+", " ", capsys.readouterr().out)
     assert caught.value.code == 0 and not asked
-    assert (
-        "--rate FLOAT Learning rate. (default: 0.5)" in said
-        and "--inner.width INT Neurons. (default: 3)" in said
-    )
+    assert "--rate FLOAT Learning rate. (default: 0.5)" in said and "--inner.width INT Neurons. (default: 3)" in said
     assert "--observe-until" in said and "Fraction of the time range" in said
 
 

@@ -60,9 +60,7 @@ def test_every_path_is_rigid_and_keeps_the_lens(name: str, count: int, given: li
     path = PATHS[name](given, count)
     assert len(path) == count
     rotation = poses(path)[:, :3, :3]
-    np.testing.assert_allclose(
-        rotation @ rotation.transpose(0, 2, 1), np.tile(np.eye(3), (count, 1, 1)), atol=1e-6
-    )
+    np.testing.assert_allclose(rotation @ rotation.transpose(0, 2, 1), np.tile(np.eye(3), (count, 1, 1)), atol=1e-6)
     np.testing.assert_allclose(np.linalg.det(rotation), 1, atol=1e-6)
     np.testing.assert_array_equal(poses(path)[:, 3], np.tile([0, 0, 0, 1], (count, 1)))
     for made in path:
@@ -112,9 +110,7 @@ def test_parallel_and_diverging_axes_fall_back_to_the_focus_distance() -> None:
     cameras = row()
     expected = poses(cameras)[:, :3, 3].mean(0) + np.array([0, 0, focus])
     np.testing.assert_allclose(look_at_point(cameras), expected, atol=1e-5)
-    diverging = [
-        camera(look_at(np.array([x, 0, 0.0]), np.array([3 * x, 0, 1.0]), UP)) for x in (-0.5, 0, 0.5)
-    ]
+    diverging = [camera(look_at(np.array([x, 0, 0.0]), np.array([3 * x, 0, 1.0]), UP)) for x in (-0.5, 0, 0.5)]
     assert look_at_point(diverging)[2] > 1
     np.testing.assert_allclose(look_at_point(row(ndc=True))[2], poses(row())[:, 2, 3].mean() + 4, atol=1e-5)
 
@@ -130,9 +126,7 @@ def test_an_orbit_circles_the_target_at_one_height() -> None:
     np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
     first = poses(given)[0, :3, 3] - look_at_point(given)
     level = first - first @ UP * UP
-    assert offsets[0] @ level > 0.99 * np.linalg.norm(level) * np.linalg.norm(
-        offsets[0] - offsets[0] @ UP * UP
-    )
+    assert offsets[0] @ level > 0.99 * np.linalg.norm(level) * np.linalg.norm(offsets[0] - offsets[0] @ UP * UP)
 
 
 def test_a_narrow_orbit_swings_both_ways_and_returns() -> None:
@@ -146,9 +140,7 @@ def test_a_narrow_orbit_swings_both_ways_and_returns() -> None:
 
 
 def test_a_wide_orbit_of_a_forward_facing_scene_is_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"an orbit of 360 degrees leaves .* take the spiral, or at most 90 degrees"
-    ):
+    with pytest.raises(UserError, match=r"an orbit of 360 degrees leaves .* take the spiral, or at most 90 degrees"):
         orbit(row(ndc=True), 5)
     assert len(orbit(row(ndc=True), 5, degrees=30)) == 5
 

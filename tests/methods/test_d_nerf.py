@@ -145,12 +145,7 @@ def test_fewer_times_than_the_curriculum_starts_with() -> None:
     method = build(TINY, info(((1.0, 2.0),)))
     assert method.before_step(0, 0.0) is None
     assert method.batch_spec(0).time_indices is None
-    assert (
-        build(TINY, info(((1.0,),)))
-        .at_time(1.0)
-        .query(*torch.zeros(2, 1, 3), torch.zeros(1).long())[0]
-        .isfinite()
-    )
+    assert build(TINY, info(((1.0,),))).at_time(1.0).query(*torch.zeros(2, 1, 3), torch.zeros(1).long())[0].isfinite()
 
 
 def test_the_rate_falls_from_the_first_to_the_last() -> None:
@@ -173,9 +168,7 @@ def test_the_preset_has_the_papers_shapes() -> None:
 
 
 def test_several_sequences_are_refused() -> None:
-    with pytest.raises(
-        UserError, match="d-nerf learns one sequence, and the data set has 2: give a folder with one"
-    ):
+    with pytest.raises(UserError, match="d-nerf learns one sequence, and the data set has 2: give a folder with one"):
         build(TINY, info((TIMES, TIMES)))
     with pytest.raises(UserError, match="this run learned one sequence; there is no sequence 3"):
         tiny().observe(Observation(sequence=3))

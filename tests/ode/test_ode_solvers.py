@@ -120,9 +120,7 @@ def test_same_steps_as_torchdiffeq(solver: str, theirs: str) -> None:
     tableau.)"""
     y0 = torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(1))
     for times in (torch.tensor([0.0, 0.1, 0.35, 1.0], dtype=F64), torch.tensor([1.0, 0.3, -0.2], dtype=F64)):
-        assert torch.allclose(
-            integrate(forced, y0, times, solver=solver), odeint(forced, y0, times, method=theirs)
-        )
+        assert torch.allclose(integrate(forced, y0, times, solver=solver), odeint(forced, y0, times, method=theirs))
 
 
 def test_fixed_steps_agree_with_torchdiffeq_adaptive() -> None:

@@ -98,8 +98,6 @@ for bound in (48, 4096):
 def test_the_bound_holds_for_a_real_network() -> None:
     """A process's peak memory grows by no more than the bound, and by far more where the bound is loose."""
     command = [sys.executable, "-c", MEASURE]
-    bounded, loose = map(
-        float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    )
+    bounded, loose = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert bounded < 48
     assert loose > 96, "the measurement does not see the renderer's memory"

@@ -83,9 +83,7 @@ def test_an_empty_field_shows_exactly_its_background(background: tuple[float, ..
 
 
 def test_a_wall_of_infinite_density_leaves_no_background_and_no_nan() -> None:
-    result = render_rays(
-        field(slabs((1, 4, 1e30, (0.5, 0.5, 0.5))), samples=16), rays_along_z(1, torch.float32)
-    )
+    result = render_rays(field(slabs((1, 4, 1e30, (0.5, 0.5, 0.5))), samples=16), rays_along_z(1, torch.float32))
     assert torch.equal(result.rgb, torch.full((1, 3), 0.5)) and result.opacity.item() == 1
 
 
@@ -98,9 +96,7 @@ def smooth(x: Tensor, directions: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_error_falls_with_the_square_of_the_interval() -> None:
     exact = render_rays(field(smooth, samples=20000), rays_along_z()).rgb[0, 0]
-    errors = [
-        abs(render_rays(field(smooth, samples=n), rays_along_z()).rgb[0, 0] - exact) for n in (40, 80, 160)
-    ]
+    errors = [abs(render_rays(field(smooth, samples=n), rays_along_z()).rgb[0, 0] - exact) for n in (40, 80, 160)]
     assert 3.5 < errors[0] / errors[1] < 4.5 and 3.5 < errors[1] / errors[2] < 4.5
 
 
@@ -129,9 +125,7 @@ def test_importance_samples_gather_where_the_weights_are() -> None:
     for stratified in (False, True):
         merged = importance_edges(edges, weights, 100, stratified)
         assert merged.shape == (1, 111) and (merged.diff() >= 0).all()
-        inside = [
-            ((merged > low) & (merged < high)).sum().item() for low, high in ((3, 4), (2, 5), (7, 8), (6, 9))
-        ]
+        inside = [((merged > low) & (merged < high)).sum().item() for low, high in ((3, 4), (2, 5), (7, 8), (6, 9))]
         assert inside[0] == pytest.approx(37.5, abs=1) and inside[2] == pytest.approx(12.5, abs=1)
         # The neighbours' samples, and the two edges of the given interval.
         assert inside[1] == pytest.approx(75 + 2, abs=1) and inside[3] == pytest.approx(25 + 2, abs=1)

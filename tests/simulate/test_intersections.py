@@ -100,15 +100,9 @@ def test_a_height_field_against_dense_samples() -> None:
         t = field(o, d, grid, half, base, top)
         walk = np.linspace(0, 6, 12001)
         p = np.array(o) + walk[:, None] * np.array(d)
-        inside = (
-            (np.abs(p[:, 0]) < half[0]) & (np.abs(p[:, 1]) < half[1]) & (p[:, 2] > base) & (p[:, 2] < top)
-        )
+        inside = (np.abs(p[:, 0]) < half[0]) & (np.abs(p[:, 1]) < half[1]) & (p[:, 2] > base) & (p[:, 2] < top)
         under = np.flatnonzero(inside)
-        under = (
-            under[[p[k, 2] < field_height(p[k, 0], p[k, 1], grid, half) for k in under]]
-            if len(under)
-            else under
-        )
+        under = under[[p[k, 2] < field_height(p[k, 0], p[k, 1], grid, half) for k in under]] if len(under) else under
         if len(under):
             hits += 1
             assert walk[under[0]] - 6.1e-4 <= t <= walk[under[0]] + 1e-9
@@ -123,9 +117,7 @@ def test_the_height_of_a_field_is_bilinear() -> None:
     x, y = np.meshgrid(np.linspace(-2, 2, 5), np.linspace(-1, 1, 4), indexing="ij")
     grid = 1 + 0.5 * x - 0.25 * y + 0.3 * x * y
     for px, py in RNG.uniform(-1, 1, (20, 2)):
-        assert field_height(2 * px, py, grid, (2.0, 1.0, 0.0)) == pytest.approx(
-            1 + px - 0.25 * py + 0.6 * px * py
-        )
+        assert field_height(2 * px, py, grid, (2.0, 1.0, 0.0)) == pytest.approx(1 + px - 0.25 * py + 0.6 * px * py)
 
 
 def test_the_normals_of_a_field() -> None:

@@ -52,9 +52,7 @@ BOWL = oscillating_ball.bowl(0.9)
 HILL = bifurcating_hill.ground(bifurcating_hill.SCENARIO.constants)
 
 
-@pytest.mark.parametrize(
-    ("surface", "start", "push"), [(BOWL, (0.4, 0.1), (-0.3, 0.6)), (HILL, (0.7, 0), (0.2, 0))]
-)
+@pytest.mark.parametrize(("surface", "start", "push"), [(BOWL, (0.4, 0.1), (-0.3, 0.6)), (HILL, (0.7, 0), (0.2, 0))])
 def test_a_slide_keeps_to_the_surface_and_its_energy(surface, start, push) -> None:
     places, velocities = slide(surface, np.array(start), np.array(push), TIMES, gravity=GRAVITY, drag=0.0)
     assert np.allclose(places[:, 2], [surface.height(q) for q in places[:, :2]], atol=1e-12)
@@ -89,7 +87,5 @@ def test_the_hill_obeys_the_bead_on_a_wire() -> None:
 def test_small_oscillations_in_the_bowl_have_the_known_period() -> None:
     """Near the bottom of k r^2: x'' = -2 k g x."""
     period = 2 * np.pi / np.sqrt(2 * 0.9 * GRAVITY)
-    places, _ = slide(
-        BOWL, np.array([1e-3, 0]), np.zeros(2), np.array([0, period]), gravity=GRAVITY, drag=0.0
-    )
+    places, _ = slide(BOWL, np.array([1e-3, 0]), np.zeros(2), np.array([0, period]), gravity=GRAVITY, drag=0.0)
     assert places[1, 0] == pytest.approx(1e-3, rel=1e-4)

@@ -102,9 +102,7 @@ def test_what_stands_in_front_hides_what_is_behind() -> None:
     ball, wall = Sphere(GREY, radius=0.3), Box(GREY, position=(0.3, -0.8, 0.3), half=(0.3, 0.05, 0.6))
     stage = Stage((wall,), (Body("a", (ball,)), Body("b", (ball,))))
     picture = cast(stage, view, poses((np.eye(3), (0, 0, 0.3)), (np.eye(3), (-0.2, 0.7, 0.3))), samples=1)
-    free = cast(
-        replace(stage, static=()), view, poses((np.eye(3), (0, 0, 0.3)), (np.eye(3), (9, 9, 9))), samples=1
-    )
+    free = cast(replace(stage, static=()), view, poses((np.eye(3), (0, 0, 0.3)), (np.eye(3), (9, 9, 9))), samples=1)
     assert set(np.unique(picture.mask)) == {0, 1, 2}
     hidden = (free.mask == 1) & (picture.mask != 1)
     assert hidden.any() and (picture.mask[hidden] == 0).all()
@@ -139,9 +137,7 @@ def test_flow_is_where_the_moved_point_projects_to(name: str) -> None:
 def test_a_sphere_throws_its_shadow_where_the_light_says() -> None:
     """Dark where the way to the light passes the sphere, bright well beyond, and softly in between."""
     view, centre, radius = camera(0, 60, 96), np.array([0.0, 0.0, 0.8]), 0.25
-    stage = replace(
-        alone(Sphere(GREY, radius=radius)), static=(Plane(GREY),), light=Light(towards=(-1, -0.5, 2))
-    )
+    stage = replace(alone(Sphere(GREY, radius=radius)), static=(Plane(GREY),), light=Light(towards=(-1, -0.5, 2)))
     now = poses((np.eye(3), tuple(centre)))
     with_ball, without = cast(stage, view, now, samples=1), cast(stage, view, None, samples=1)
     floor = (with_ball.mask == 0) & (with_ball.depth > 0)
@@ -209,9 +205,7 @@ def test_the_shared_backdrop_changes_nothing() -> None:
         Capsule(GREY, position=(0.2, 0.6, 0.3), radius=0.05, half=0.25),
         Plane(Paint((0.6, 0.6, 0.6), (0.3, 0.3, 0.3), 0.3)),
     )
-    ball = Body(
-        "ball", (Sphere(GREY, radius=0.2), Capsule(GREY, position=(0, 0, 0.4), radius=0.02, half=0.4))
-    )
+    ball = Body("ball", (Sphere(GREY, radius=0.2), Capsule(GREY, position=(0, 0, 0.4), radius=0.02, half=0.4)))
     here, home = (spun((0, 1, 0), 0.4), (0.1, 0.2, 0.35)), (np.eye(3), (0, 0, 0))
     view = camera()
     shared = Stage(still, (ball,))

@@ -75,9 +75,7 @@ def test_seen_sequences_of_the_hill_end_in_both_valleys_from_both_sides() -> Non
     ends = set()
     for index in range(8):
         initial = bifurcating_hill.draw(np.random.default_rng(index), HILL, Draw(index, False))
-        ends.add(
-            (np.sign(initial["x"]), bifurcating_hill.final_side(HILL, initial["x"], initial["velocity"]))
-        )
+        ends.add((np.sign(initial["x"]), bifurcating_hill.final_side(HILL, initial["x"], initial["velocity"])))
     assert ends == {(-1, -1), (-1, 1), (1, -1), (1, 1)}
 
 
@@ -153,9 +151,7 @@ def test_rotations_follow_the_angular_velocity() -> None:
             "the ball leaves the bowl",
         ),
         (
-            lambda: pendulum.solve(
-                pendulum.SCENARIO.constants | {"length": 3.0}, {"angle": 0.5, "velocity": 0}, TIMES
-            ),
+            lambda: pendulum.solve(pendulum.SCENARIO.constants | {"length": 3.0}, {"angle": 0.5, "velocity": 0}, TIMES),
             "length=3 leaves the picture",
         ),
     ],

@@ -52,9 +52,7 @@ def test_the_pictures_are_read_back_with_their_truth(swinging: Dataset) -> None:
     scenario, sequence = load_scenario("pendulum"), swinging.sequences[0]
     stage, times = scenario.stage(scenario.constants, True), np.arange(11) / scenario.fps
     motion = scenario.solve(scenario.constants | {"damping": 0.2}, {"angle": 0.6, "velocity": -0.5}, times)
-    cameras = dict(zip(("camera-0", "camera-1"), scenario.rig.arc(2, 24))) | {
-        "held-out": scenario.rig.held_out(24)
-    }
+    cameras = dict(zip(("camera-0", "camera-1"), scenario.rig.arc(2, 24))) | {"held-out": scenario.rig.held_out(24)}
     for name, camera in cameras.items():
         frame, t = by_camera(sequence, name)[6], 6
         expected = cast(stage, camera, motion.poses(t), motion.poses(t + 1), samples=2)
@@ -66,9 +64,7 @@ def test_the_pictures_are_read_back_with_their_truth(swinging: Dataset) -> None:
         assert torch.allclose(frame.camera.camera_to_world.double(), camera.camera_to_world, atol=1e-6)
         empty = torch.tensor(np.array(Image.open(sequence.background_paths[name]))) / 255
         still = frame.mask() == 0
-        assert (
-            (empty - frame.image())[still].abs().mean() < 0.02 < (empty - frame.image())[~still].abs().mean()
-        )
+        assert (empty - frame.image())[still].abs().mean() < 0.02 < (empty - frame.image())[~still].abs().mean()
 
 
 def test_near_and_far_and_the_bounds_hold_everything(swinging: Dataset) -> None:
@@ -85,9 +81,7 @@ def test_hints_name_the_hidden_view_and_times(swinging: Dataset) -> None:
     for frame in swinging.frames:
         hidden = frame.camera_id == "held-out" or frame.time == pytest.approx(4 / 20)
         assert frame.split == ("test" if hidden else "train")
-    assert [len(by_camera(swinging.sequences[0], c)) for c in ("camera-0", "camera-1", "held-out")] == [
-        10
-    ] * 3
+    assert [len(by_camera(swinging.sequences[0], c)) for c in ("camera-0", "camera-1", "held-out")] == [10] * 3
 
 
 def test_the_last_quarter_of_the_sequences_is_unseen(tmp_path: Path) -> None:
@@ -195,18 +189,14 @@ def test_nothing_is_left_when_the_disk_fills_up(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_a_data_set_and_says_where(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_a_data_set_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "made"
     main(["simulate", "pendulum", "--out", str(out), "--size", "16", "--frames", "2", "--cameras", "1"])
     assert f"{out}: written" in capsys.readouterr().out
     assert len(list(foreseen.load_dataset(out).frames)) == 2
 
 
-def test_the_command_reports_bad_input_with_exit_code_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_reports_bad_input_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["simulate", "pendulun", "--out", str(tmp_path / "x")])
     assert caught.value.code == 2

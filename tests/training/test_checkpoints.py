@@ -58,9 +58,7 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(
-        UserError, match=r"model.safetensors is damaged \(.* check sum is not the one in state.json"
-    ):
+    with pytest.raises(UserError, match=r"model.safetensors is damaged \(.* check sum is not the one in state.json"):
         read_checkpoint(path.parent)
     found = newest_checkpoint(tmp_path, said.append)
     assert found is not None and found.step == 1 and len(said) == 1

@@ -42,9 +42,7 @@ def test_round_trip_through_json(config: Config) -> None:
 
 
 def test_scene_info_round_trip() -> None:
-    info = SceneInfo(
-        ((-1.5, 0.0, 1 / 3), (1, 2, 3)), 0.1, 7.7, ((0.0, 0.1), (0.2,)), (1, 1, 1), True, False, True
-    )
+    info = SceneInfo(((-1.5, 0.0, 1 / 3), (1, 2, 3)), 0.1, 7.7, ((0.0, 0.1), (0.2,)), (1, 1, 1), True, False, True)
     assert from_plain(SceneInfo, json.loads(json.dumps(to_plain(info))), "scene") == info
 
 
@@ -73,9 +71,7 @@ def test_what_is_refused(value: Any, message: str) -> None:
 
 
 def test_overrides_reach_nested_fields() -> None:
-    changed = with_overrides(
-        CONFIG, {"rate": 2, "solver.steps": 9, "sizes": (3,), "solver": Solver()}, "the config"
-    )
+    changed = with_overrides(CONFIG, {"rate": 2, "solver.steps": 9, "sizes": (3,), "solver": Solver()}, "the config")
     assert (changed.rate, changed.sizes, changed.solver) == (2.0, (3,), Solver())
     assert with_overrides(CONFIG, {"solver.steps": 9}, "the config").solver == Solver("euler", 9)
     with pytest.raises(UserError, match=r"the config.solver has no field 'stes': did you mean 'steps'"):

@@ -80,9 +80,7 @@ def test_a_batch_holds_what_the_frames_show(tmp_path: Path) -> None:
         everything = frame.camera.rays(frame.camera.pixel_centres()).directions.reshape(-1, 3)
         place = torch.cdist(batch.rays.directions[mine], everything).argmin(dim=1)
         torch.testing.assert_close(batch.colors[mine], frame.image().reshape(-1, 3)[place], rtol=0, atol=1e-6)
-        torch.testing.assert_close(
-            batch.alpha[mine], frame.rgba()[..., 3].reshape(-1)[place], rtol=0, atol=1e-6
-        )
+        torch.testing.assert_close(batch.alpha[mine], frame.rgba()[..., 3].reshape(-1)[place], rtol=0, atol=1e-6)
         assert set(batch.times[mine].tolist()) == {frame.time}
 
 
@@ -104,9 +102,7 @@ def test_the_same_state_draws_the_same_batch_with_and_without_room_in_memory(tmp
 
 def test_one_frame_a_batch_and_chosen_times(tmp_path: Path) -> None:
     sampler = RaySampler(frames(tmp_path, [noise(8, 8) for _ in range(6)]), ("one",), INFO, seed=0)
-    drawn = {
-        tuple(sampler.batch(BatchSpec(rays=9, frames=1), 0).time_indices.unique().tolist()) for _ in range(40)
-    }
+    drawn = {tuple(sampler.batch(BatchSpec(rays=9, frames=1), 0).time_indices.unique().tolist()) for _ in range(40)}
     assert drawn == {(0,), (1,), (2,)}
     assert set(sampler.batch(BatchSpec(rays=90, time_indices=(0, 2)), 0).time_indices.tolist()) == {0, 2}
     with pytest.raises(UserError, match=r"no training frame has one of the times of indices \(7,\)"):

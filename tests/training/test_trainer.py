@@ -64,17 +64,11 @@ def test_it_learns_and_loads_again(blender_data: Path, tmp_path: Path) -> None:
 
 
 def test_config_holds_what_made_the_run(blender_data: Path, tmp_path: Path) -> None:
-    run = fit(
-        blender_data, tmp_path / "run", seed=3, observe_until=0.8, downscale=2, overrides={"inner.width": 5}
-    )
+    run = fit(blender_data, tmp_path / "run", seed=3, observe_until=0.8, downscale=2, overrides={"inner.width": 5})
     plain = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (plain["method"], plain["preset"], plain["seed"]) == ("tiny", "fast", 3)
     assert plain["config"]["inner"] == {"width": 5} and plain["config"]["sizes"] == [1, 2]
-    assert (
-        plain["data"]["downscale"] == 2
-        and plain["data"]["observe_until"] == 0.8
-        and plain["data"]["width"] == 6
-    )
+    assert plain["data"]["downscale"] == 2 and plain["data"]["observe_until"] == 0.8 and plain["data"]["width"] == 6
     assert plain["machine"]["cores"] >= 1 and plain["version"] == foreseen.__version__
     assert plain["split"]["hash"] == run.splits().hash
     assert run.info.time_range[1] <= 0.8 and not run.info.static_cameras and run.info.has_alpha
@@ -171,9 +165,7 @@ def test_only_damaged_checkpoints_is_an_error(blender_data: Path, tmp_path: Path
 
 def test_not_a_number_names_the_step_the_term_and_the_parameters(blender_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(
-        UserError, match=r"diverged at step 5: loss term 'late' is nan \(parameters late\)\. The last"
-    ):
+    with pytest.raises(UserError, match=r"diverged at step 5: loss term 'late' is nan \(parameters late\)\. The last"):
         fit(blender_data, out, 9, save_every_steps=4, overrides={"nan_at": 5})
     assert steps(out) == [4] and bool(torch.isfinite(load_run(out).method.late).all())  # type: ignore[arg-type]
 
@@ -187,9 +179,7 @@ def test_an_infinite_gradient_of_a_finite_loss_is_found(
         return {"root": self.late.sum().sqrt(), "color": self.colors.sum()}
 
     monkeypatch.setattr(tiny_method.Tiny, "losses", losses)
-    with pytest.raises(
-        UserError, match=r"step 0: loss term 'root' is 0 but its gradient is not finite \(param.*late"
-    ):
+    with pytest.raises(UserError, match=r"step 0: loss term 'root' is 0 but its gradient is not finite \(param.*late"):
         fit(blender_data, tmp_path / "run")
 
 
@@ -252,9 +242,7 @@ def test_another_run_in_the_folder_is_refused(blender_data: Path, tmp_path: Path
     ]
     for message, options in cases:
         with pytest.raises(UserError, match=message):
-            train(
-                **{"method": "tiny", "dataset": blender_data, "out": out, "max_steps": 2, **QUIET, **options}
-            )
+            train(**{"method": "tiny", "dataset": blender_data, "out": out, "max_steps": 2, **QUIET, **options})
     moved = shutil.copytree(blender_data, tmp_path / "elsewhere")
     with pytest.raises(UserError, match=r"data.path: .*/data -> .*/elsewhere"):
         fit(moved, out, 3)
@@ -282,9 +270,7 @@ def test_another_version_is_refused(blender_data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"begun with foreseen 0.0.9; this is .* or install foreseen 0.0.9"):
         fit(blender_data, out, 2)
     (out / "config.json").write_text(json.dumps({**plain, "version": "9.0", "layout": 7}))
-    with pytest.raises(
-        UserError, match=r"written by foreseen 9.0, .*: install foreseen 9.0, or train into a new"
-    ):
+    with pytest.raises(UserError, match=r"written by foreseen 9.0, .*: install foreseen 9.0, or train into a new"):
         load_run(out)
     (out / "config.json").write_text(json.dumps(plain)[:-9])
     with pytest.raises(UserError, match=r"config.json is not valid JSON"):
@@ -312,9 +298,7 @@ def test_bad_requests_get_one_line(blender_data: Path, tmp_path: Path) -> None:
     ]
     for message, options in cases:
         with pytest.raises(UserError, match=message):
-            train(
-                **{"method": "tiny", "dataset": blender_data, "out": out, "max_steps": 2, **QUIET, **options}
-            )
+            train(**{"method": "tiny", "dataset": blender_data, "out": out, "max_steps": 2, **QUIET, **options})
     with pytest.raises(UserError, match=r"holds no run .*config.json is absent.*: give a folder that"):
         load_run(tmp_path / "nowhere")
     assert not out.exists()
@@ -339,9 +323,7 @@ def test_a_run_without_its_data(blender_data: Path, tmp_path: Path) -> None:
         load_run(out).dataset()
 
 
-def test_bf16_trains_in_another_precision(
-    blender_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bf16_trains_in_another_precision(blender_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tiny_method
 
     kinds = []
@@ -362,9 +344,7 @@ def test_bf16_trains_in_another_precision(
 def test_a_signal_saves_and_leaves(blender_data: Path, tmp_path: Path, number: int) -> None:
     whole = fit(blender_data, tmp_path / "whole", 8)
     out = tmp_path / "run"
-    with pytest.raises(
-        TrainingInterrupted, match=r"after step 4, which is saved in .*run: the same command"
-    ) as caught:
+    with pytest.raises(TrainingInterrupted, match=r"after step 4, which is saved in .*run: the same command") as caught:
         fit(blender_data, out, 8, overrides={"kill_at": 3, "kill_with": int(number)})
     assert caught.value.exit_code == 128 + number and steps(out) == [4]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -376,9 +356,7 @@ def test_kill_9_loses_nothing_but_time(
     blender_data: Path, tmp_path: Path, command: Callable[..., list[str]], environment: dict[str, str]
 ) -> None:
     out = tmp_path / "run"
-    words = command(
-        "--data", blender_data, "--out", out, "--max-steps", 12, "--save-every-steps", 4, "--kill-at", 10
-    )
+    words = command("--data", blender_data, "--out", out, "--max-steps", 12, "--save-every-steps", 4, "--kill-at", 10)
     killed = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
     assert killed.returncode == -9 and steps(out) == [8, 4], killed.stderr
     # What a kill in the middle of writing leaves, and then a run of the same settings without the kill.
@@ -397,9 +375,7 @@ def test_two_processes_train_as_one(
     blender_data: Path, tmp_path: Path, command: Callable[..., list[str]], environment: dict[str, str]
 ) -> None:
     out = tmp_path / "run"
-    python, _, code, *rest = command(
-        "--data", blender_data, "--out", out, "--device", "cpu", "--log-every", 1
-    )
+    python, _, code, *rest = command("--data", blender_data, "--out", out, "--device", "cpu", "--log-every", 1)
     script = tmp_path / "start.py"
     script.write_text(code.replace("; ", "\n"))
     launcher = [python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]

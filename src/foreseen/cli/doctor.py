@@ -64,9 +64,7 @@ def print_report() -> None:
     Console().print(table)
     bad = [f.subject for f in findings if f.verdict == "bad"]
     if bad:
-        raise UserError(
-            f"needed and missing or unfit: {', '.join(bad)}. `pip install foreseen` mends packages."
-        )
+        raise UserError(f"needed and missing or unfit: {', '.join(bad)}. `pip install foreseen` mends packages.")
 
 
 def _guarded(check: Callable[[], list[Finding]]) -> list[Finding]:
@@ -105,9 +103,7 @@ def check_processor() -> list[Finding]:
     threads = torch.get_num_threads()
     return [
         Finding("processor", f"{cpu_name()}, {cores} cores", "good"),
-        Finding(
-            "torch threads", f"{threads} (OMP_NUM_THREADS changes it)", "good" if threads <= cores else "note"
-        ),
+        Finding("torch threads", f"{threads} (OMP_NUM_THREADS changes it)", "good" if threads <= cores else "note"),
     ]
 
 
@@ -128,11 +124,7 @@ def check_gpu() -> list[Finding]:
     """CUDA and gsplat: optional."""
     import torch
 
-    cuda = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else "none: everything runs on the processor"
-    )
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs on the processor"
     gsplat = "installed" if util.find_spec("gsplat") else "not installed: not needed"
     return [Finding("CUDA", cuda, "good"), Finding("gsplat", gsplat, "good")]
 
@@ -145,11 +137,7 @@ def check_disk() -> list[Finding]:
 
 def check_weights() -> list[Finding]:
     """Weights of the learned image metric: optional, and never downloaded."""
-    return [
-        Finding(
-            "LPIPS weights", "given by `foreseen evaluate --lpips-weights FILE`; without: no LPIPS", "note"
-        )
-    ]
+    return [Finding("LPIPS weights", "given by `foreseen evaluate --lpips-weights FILE`; without: no LPIPS", "note")]
 
 
 CHECKS: tuple[Callable[[], list[Finding]], ...] = (

@@ -110,8 +110,6 @@ def _command(method: str, preset: str) -> Callable[..., None]:
 def _train(method: str, options: TrainOptions, start: Any, config: Any) -> None:
     from foreseen.training import train
 
-    changed = {
-        f.name: new for f in fields(start) if (new := getattr(config, f.name)) != getattr(start, f.name)
-    }
+    changed = {f.name: new for f in fields(start) if (new := getattr(config, f.name)) != getattr(start, f.name)}
     words = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in ("data", "out")}
     train(method, options.data, options.out, overrides=changed, **words)

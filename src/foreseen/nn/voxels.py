@@ -214,9 +214,7 @@ class _Roughness(torch.autograd.Function):
     """The Numba kernel behind autograd: value and gradient in one pass."""
 
     @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, index: Tensor, layout: Tensor, first: int, period: int
-    ) -> Tensor:
+    def forward(ctx: Any, values: Tensor, index: Tensor, layout: Tensor, first: int, period: int) -> Tensor:
         grad = torch.zeros_like(values)
         total, pairs = 0.0, 0
         for offset, n in layout.flatten(0, 1).tolist():

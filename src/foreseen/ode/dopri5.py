@@ -11,9 +11,7 @@ from foreseen.errors import UserError
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 
 
-def solve_dopri5(
-    f: Dynamics, y0: Tensor, times: Tensor, *, rtol: float, atol: float, adjoint: bool
-) -> Tensor:
+def solve_dopri5(f: Dynamics, y0: Tensor, times: Tensor, *, rtol: float, atol: float, adjoint: bool) -> Tensor:
     """States `[T, ...]` at strictly monotone `times` `[T]`, T > 1.
 
     `adjoint` solves a second equation backward for the gradients (Chen et al. 2018, section 2): memory does

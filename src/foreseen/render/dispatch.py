@@ -102,9 +102,7 @@ def rays_per_chunk(scene: Scene, memory_mb: float) -> int:
     return count
 
 
-def render(
-    scene: Scene, camera: Camera, *, memory_mb: float = 256, device: torch.device | str = "cpu"
-) -> ImageResult:
+def render(scene: Scene, camera: Camera, *, memory_mb: float = 256, device: torch.device | str = "cpu") -> ImageResult:
     """What `camera` sees of `scene`, without gradients; chunks do not show in it.
 
     Args:

@@ -77,9 +77,7 @@ def widen(weights: Tensor) -> Tensor:
     return (larger[:, 1:] + larger[:, :-1]) / 2
 
 
-def composite(
-    density: Tensor, color: Tensor, lengths: Tensor, distances: Tensor, background: Tensor
-) -> Composite:
+def composite(density: Tensor, color: Tensor, lengths: Tensor, distances: Tensor, background: Tensor) -> Composite:
     """The quadrature.
 
     Args:
@@ -99,9 +97,7 @@ def composite(
     return Composite(rgb, (weights * distances).sum(-1), opacity, weights)
 
 
-def integrate(
-    query: FieldQuery, scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool
-) -> Composite:
+def integrate(query: FieldQuery, scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool) -> Composite:
     """Ask `query` once in each interval of `edges` `[N, S + 1]` along `rays` `[N]`, and composite."""
     distances = place_samples(edges, stratified)
     count, samples = distances.shape

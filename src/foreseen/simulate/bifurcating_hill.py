@@ -80,9 +80,7 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
     not turn."""
     positions, velocities = _slide(constants, initial["x"], initial["velocity"], times)
     if (np.abs(positions[:, 0]) > REACH).any():
-        raise UserError(
-            f"bifurcating-hill: the bead leaves the ground (ends at {REACH:g} m): start lower or slower"
-        )
+        raise UserError(f"bifurcating-hill: the bead leaves the ground (ends at {REACH:g} m): start lower or slower")
     rotations = np.broadcast_to(np.eye(3), (len(times), 1, 3, 3)).copy()
     return Motion(positions[:, None], velocities[:, None], rotations)
 
@@ -95,9 +93,7 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
     edge = float(out[-1])
     profile = np.interp(np.linspace(-edge, edge, 385), out, depth)
     if profile.min() <= 0:
-        raise UserError(
-            "bifurcating-hill: the valley lies under the floor: make valley larger or radius smaller"
-        )
+        raise UserError("bifurcating-hill: the valley lies under the floor: make valley larger or radius smaller")
     block = HeightField(
         Paint((0.36, 0.45, 0.25), (0.30, 0.40, 0.20), 0.16),
         heights=np.stack([profile, profile], 1),

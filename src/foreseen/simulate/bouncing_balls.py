@@ -70,9 +70,7 @@ def _check(constants: Numbers, start: np.ndarray) -> None:
             )
         for other in range(b):
             if np.linalg.norm(start[b, :3] - start[other, :3]) < radius + RADII[other]:
-                raise UserError(
-                    f"bouncing-balls: balls {other + 1} and {b + 1} start inside each other: move one"
-                )
+                raise UserError(f"bouncing-balls: balls {other + 1} and {b + 1} start inside each other: move one")
 
 
 def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
@@ -112,9 +110,7 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
             (0, -1, (out + THICK, THICK, TALL)),
         )
     )
-    inside = Box(
-        Paint((0.60, 0.62, 0.62), (0.46, 0.49, 0.50), 0.29), position=(0, 0, -0.009), half=(HALF, HALF, 0.01)
-    )
+    inside = Box(Paint((0.60, 0.62, 0.62), (0.46, 0.49, 0.50), 0.29), position=(0, 0, -0.009), half=(HALF, HALF, 0.01))
     bodies = tuple(
         Body(f"ball-{b + 1}", (Sphere(Paint(color, (0.78, 0.74, 0.66), 1.0), radius=radius),))
         for b, (radius, color) in enumerate(zip(RADII, COLORS))

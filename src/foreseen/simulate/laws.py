@@ -9,9 +9,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 
-def _integrate(
-    f: Callable[[float, np.ndarray], np.ndarray], start: np.ndarray, times: np.ndarray
-) -> np.ndarray:
+def _integrate(f: Callable[[float, np.ndarray], np.ndarray], start: np.ndarray, times: np.ndarray) -> np.ndarray:
     """`[T, D]` at ascending `times`."""
     span = (float(times[0]), float(times[-1]))
     found = solve_ivp(f, span, start, method="DOP853", t_eval=times, rtol=1e-10, atol=1e-12)

@@ -40,13 +40,9 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
     """See `laws.slide`. The ball does not turn: it slides."""
     start, push = np.array([initial["x"], initial["y"]]), np.array([initial["vx"], initial["vy"]])
     surface = bowl(constants["steepness"])
-    positions, velocities = slide(
-        surface, start, push, times, gravity=constants["gravity"], drag=constants["drag"]
-    )
+    positions, velocities = slide(surface, start, push, times, gravity=constants["gravity"], drag=constants["drag"])
     if (np.linalg.norm(positions[:, :2], axis=1) > RIM).any():
-        raise UserError(
-            f"oscillating-ball: the ball leaves the bowl (rim at {RIM:g} m): start lower or slower"
-        )
+        raise UserError(f"oscillating-ball: the ball leaves the bowl (rim at {RIM:g} m): start lower or slower")
     rotations = np.broadcast_to(np.eye(3), (len(times), 1, 3, 3)).copy()
     return Motion(positions[:, None], velocities[:, None], rotations)
 

@@ -187,9 +187,7 @@ def _views(rig: Rig, frames: int, options: SimulateOptions, count: int) -> list[
     held_out = View("held-out", rig.held_out(options.size), every, True)
     if options.monocular:
         rng = np.random.default_rng([options.seed, 2])
-        return [View(f"view-{i:04d}", rig.anywhere(rng, options.size), (i,), False) for i in every] + [
-            held_out
-        ]
+        return [View(f"view-{i:04d}", rig.anywhere(rng, options.size), (i,), False) for i in every] + [held_out]
     fixed = [View(f"camera-{i}", c, every, False) for i, c in enumerate(rig.arc(count, options.size))]
     return [*fixed, held_out] if count > 1 else fixed
 

@@ -20,7 +20,5 @@ def parallel_curve(
     length = np.sqrt(1 + slope**2)
     below = x + radius * slope / length
     if (np.diff(below) <= 0).any():
-        raise UserError(
-            f"a ball of radius={radius:g} is too big for this ground's sharpest crest: make it smaller"
-        )
+        raise UserError(f"a ball of radius={radius:g} is too big for this ground's sharpest crest: make it smaller")
     return below, height - radius / length

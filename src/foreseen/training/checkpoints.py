@@ -144,9 +144,7 @@ def newest_checkpoint(run: Path, say: Callable[[str], None]) -> Checkpoint | Non
             if index + 1 < len(found):
                 say(f"{error} Going on from {found[index + 1][1].name}.")
     if found:
-        raise UserError(
-            f"no checkpoint in {run / FOLDER} can be read: restore one, or train into a new folder."
-        )
+        raise UserError(f"no checkpoint in {run / FOLDER} can be read: restore one, or train into a new folder.")
     return None
 
 
@@ -183,9 +181,7 @@ def _read_tensors(path: Path, crc32: int) -> dict[str, Tensor]:
     except OSError:
         raise UserError(f"{path} is absent or cannot be read.") from None
     if zlib.crc32(content) != crc32:
-        raise UserError(
-            f"{path} is damaged ({len(content)} bytes whose check sum is not the one in {STATE})."
-        )
+        raise UserError(f"{path} is damaged ({len(content)} bytes whose check sum is not the one in {STATE}).")
     try:
         return load(content)
     except SafetensorError as error:

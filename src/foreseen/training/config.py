@@ -93,15 +93,11 @@ def preset_config(method: str, preset: str) -> Any:
     return presets[preset]
 
 
-def describe_data(
-    dataset: Dataset, splits: Splits, downscale: int, observe_until: float | None
-) -> DataSource:
+def describe_data(dataset: Dataset, splits: Splits, downscale: int, observe_until: float | None) -> DataSource:
     """What is recorded of a data set that has been shrunk by `downscale` already."""
     camera = training_frames(splits)[0].camera
     path = str(Path(dataset.path).resolve())
-    return DataSource(
-        path, dataset.format, downscale, observe_until, dataset.background, camera.width, camera.height
-    )
+    return DataSource(path, dataset.format, downscale, observe_until, dataset.background, camera.width, camera.height)
 
 
 def describe_split(splits: Splits) -> SplitRecord:
@@ -111,9 +107,7 @@ def describe_split(splits: Splits) -> SplitRecord:
 
 def describe_machine() -> Machine:
     """This machine."""
-    return Machine(
-        cpu_name(), usable_cores(), torch.__version__, platform.python_version(), platform.platform()
-    )
+    return Machine(cpu_name(), usable_cores(), torch.__version__, platform.python_version(), platform.platform())
 
 
 def write_config(folder: Path, config: RunConfig) -> None:
@@ -125,15 +119,11 @@ def read_config(folder: Path) -> RunConfig:
     """Reads config.json. Raises `UserError` where it is absent, broken, or of another version."""
     path = folder / FILE
     if not path.is_file():
-        raise UserError(
-            f"{folder} holds no run ({FILE} is absent): give a folder that `foreseen train --out` wrote."
-        )
+        raise UserError(f"{folder} holds no run ({FILE} is absent): give a folder that `foreseen train --out` wrote.")
     try:
         plain = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(
-            f"{path} is not valid JSON ({error}): restore it, or train into a new folder."
-        ) from None
+        raise UserError(f"{path} is not valid JSON ({error}): restore it, or train into a new folder.") from None
     if not isinstance(plain, dict) or plain.get("layout") != LAYOUT:
         found = plain.get("version", "unknown") if isinstance(plain, dict) else "unknown"
         raise UserError(
@@ -169,8 +159,7 @@ def check_same_run(folder: Path, saved: RunConfig, asked: RunConfig) -> None:
     changed = differences(_identity(saved, moved), _identity(asked, moved))
     if changed:
         raise UserError(
-            f"{folder} was trained with other settings ({'; '.join(changed)}): give another --out, "
-            "or the saved values."
+            f"{folder} was trained with other settings ({'; '.join(changed)}): give another --out, or the saved values."
         )
 
 

@@ -52,9 +52,7 @@ def full_disk_is_named(what: Path, kept: str = "") -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(
-            f"no space left on the disk to write {what}: {kept}free some and run it again."
-        ) from None
+        raise UserError(f"no space left on the disk to write {what}: {kept}free some and run it again.") from None
 
 
 @contextmanager
@@ -72,7 +70,5 @@ def only_one_process(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                f"another process trains in {folder}: wait for it, or give another --out."
-            ) from None
+            raise UserError(f"another process trains in {folder}: wait for it, or give another --out.") from None
         yield

@@ -177,9 +177,7 @@ def _load(dataset: Dataset | Path | str, downscale: int) -> Dataset:
     loaded = dataset if isinstance(dataset, Dataset) else load_dataset(Path(dataset))
     smallest = min((min(f.camera.width, f.camera.height) for f in loaded.frames), default=0)
     if downscale > smallest:
-        raise UserError(
-            f"--downscale is {downscale}, and a picture of {loaded.path} has a side of {smallest} pixels."
-        )
+        raise UserError(f"--downscale is {downscale}, and a picture of {loaded.path} has a side of {smallest} pixels.")
     return loaded.downscale(downscale)
 
 

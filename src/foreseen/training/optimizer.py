@@ -38,9 +38,7 @@ def update_rates(optimizer: torch.optim.Adam, method: Method, progress: float) -
 def optimizer_tensors(optimizer: torch.optim.Adam, method: Method) -> dict[str, Tensor]:
     """The optimiser's state by "parameter name/entry"; parameters that never had a gradient have none."""
     names = {id(p): name for name, p in method.named_parameters()}
-    return {
-        f"{names[id(p)]}/{key}": value for p, own in optimizer.state.items() for key, value in own.items()
-    }
+    return {f"{names[id(p)]}/{key}": value for p, own in optimizer.state.items() for key, value in own.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Adam, method: Method, tensors: dict[str, Tensor]) -> None:
@@ -80,9 +78,7 @@ def explain_divergence(method: Method, batch: RayBatch, step: int, random: Tenso
         return _diverged(step, "the sum of the loss terms", [], "is not finite in its gradient")
     name, bad = next(iter(guilty.items()))
     value = terms[name].item()
-    what = (
-        f"is {value}" if not torch.isfinite(terms[name]) else f"is {value:.4g} but its gradient is not finite"
-    )
+    what = f"is {value}" if not torch.isfinite(terms[name]) else f"is {value:.4g} but its gradient is not finite"
     return _diverged(step, f"loss term '{name}'", bad, what)
 
 

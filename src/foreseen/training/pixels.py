@@ -58,9 +58,7 @@ class PixelStore:
 
     def _read_all(self, total: int) -> Tensor:
         flat = torch.empty((total, self.channels), dtype=torch.uint8)
-        passing = ImageCache(
-            budget_mb=0
-        )  # nothing is asked for twice: the data set's cache would hold a second copy
+        passing = ImageCache(budget_mb=0)  # nothing is asked for twice: the data set's cache would hold a second copy
         for start, frame in zip(self.starts.tolist(), self.frames, strict=True):
             pixels = eight_bit(replace(frame, cache=passing), self.channels).reshape(-1, self.channels)
             flat[start : start + len(pixels)] = pixels
@@ -108,9 +106,7 @@ def find_foreground(
 
     Opaque pixels of the background's own colour are not foreground: renderers leave a white floor opaque.
     """
-    if store.channels == 4 and any(
-        bool((store.picture(i)[..., 3] < 255).any()) for i in range(len(store.frames))
-    ):
+    if store.channels == 4 and any(bool((store.picture(i)[..., 3] < 255).any()) for i in range(len(store.frames))):
         return _collect([_seen(store.picture(i), background) for i in range(len(store.frames))], "alpha")
     if not static_cameras:
         return None

@@ -44,9 +44,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         return {k: from_plain(inner, v, f"{where}.{k}") for k, v in _expect(dict, value, where).items()}
     if kind is float and type(value) is int:
         return float(value)
-    return (
-        value if type(value) is kind or (kind is type(None) and value is None) else _wrong(where, kind, value)
-    )
+    return value if type(value) is kind or (kind is type(None) and value is None) else _wrong(where, kind, value)
 
 
 def with_overrides(config: Any, overrides: dict[str, Any], where: str) -> Any:
@@ -103,9 +101,7 @@ def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         kinds = (kinds[0],) * len(items)
     if len(kinds) != len(items):
         raise UserError(f"{where} has {len(items)} values; it takes {len(kinds)}.")
-    return tuple(
-        from_plain(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, items, strict=True))
-    )
+    return tuple(from_plain(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, items, strict=True)))
 
 
 def _expect(kind: type, value: Any, where: str) -> Any:

@@ -33,11 +33,7 @@ def check_precision(precision: str, device: str) -> None:
     """Raises `UserError` for an unknown precision, and for bf16 on a device without it."""
     if precision not in PRECISIONS:
         raise UserError(f"unknown precision '{precision}': {suggest(precision, PRECISIONS)}")
-    if (
-        precision == "bf16"
-        and device == "cuda"
-        and not torch.cuda.is_bf16_supported(including_emulation=False)
-    ):
+    if precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise UserError(f"{torch.cuda.get_device_name()} has no bf16: give --precision fp32.")
 
 
@@ -52,9 +48,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
         return Accelerator(
             cpu=device == "cpu",
             mixed_precision="bf16" if precision == "bf16" else "no",
-            kwargs_handlers=[
-                DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-            ],
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
         )
 
 

@@ -16,9 +16,7 @@ def seed_everything(seed: int) -> None:
 def global_random_state() -> dict[str, Tensor]:
     """The states by name, uint8."""
     _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    packed = (
-        np.array([float(position), float(has_gauss), float(gauss)]).tobytes() + np.asarray(keys).tobytes()
-    )
+    packed = np.array([float(position), float(has_gauss), float(gauss)]).tobytes() + np.asarray(keys).tobytes()
     states = {"torch": torch.get_rng_state(), "numpy": torch.frombuffer(bytearray(packed), dtype=torch.uint8)}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()

@@ -90,9 +90,7 @@ class RaySampler:
             self._sought_foreground = True
             self._foreground = find_foreground(self.store, self.info.static_cameras, self.info.background)
             if self._foreground is None:
-                self.say(
-                    "no alpha and no fixed cameras to find the moving part from: rays are drawn uniformly."
-                )
+                self.say("no alpha and no fixed cameras to find the moving part from: rays are drawn uniformly.")
 
     def state(self) -> Tensor:
         """The generator's state, uint8."""
@@ -134,11 +132,7 @@ class RaySampler:
 
     def _draw_frames(self, spec: BatchSpec) -> Tensor:
         allowed = self._frames_of(spec.time_indices)
-        few = (
-            spec.frames
-            if self.store.resident
-            else min(spec.frames or FRAMES_WHEN_READING, FRAMES_WHEN_READING)
-        )
+        few = spec.frames if self.store.resident else min(spec.frames or FRAMES_WHEN_READING, FRAMES_WHEN_READING)
         if few:
             allowed = allowed[torch.randperm(len(allowed), generator=self.generator)[:few]]
         return allowed[torch.randint(len(allowed), (spec.rays,), generator=self.generator)]
@@ -163,13 +157,9 @@ class RaySampler:
         assert self._foreground is not None
         available = self._foreground.counts[frames[:count]]
         offset = (self._rand(count) * available).long()
-        chosen = (self._foreground.starts[frames[:count]] + offset).clamp(
-            max=len(self._foreground.places) - 1
-        )
+        chosen = (self._foreground.starts[frames[:count]] + offset).clamp(max=len(self._foreground.places) - 1)
         if len(self._foreground.places):
-            places[:count] = torch.where(
-                available > 0, self._foreground.places[chosen].long(), places[:count]
-            )
+            places[:count] = torch.where(available > 0, self._foreground.places[chosen].long(), places[:count])
 
 
 def batch_to(batch: RayBatch, device: torch.device) -> RayBatch:
@@ -181,8 +171,5 @@ def batch_to(batch: RayBatch, device: torch.device) -> RayBatch:
         return value.to(device) if value is not None else None
 
     return RayBatch(
-        *(
-            move(x)
-            for x in (batch.rays, batch.colors, batch.alpha, batch.times, batch.sequences, batch.time_indices)
-        )
+        *(move(x) for x in (batch.rays, batch.colors, batch.alpha, batch.times, batch.sequences, batch.time_indices))
     )

@@ -60,9 +60,7 @@ class Reporter:
 
             self._writer = SummaryWriter(str(self._logs), purge_step=step)
         if self.show and self.console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), console=self.console, transient=True
-            )
+            self._bar = Progress(TextColumn("{task.description}"), BarColumn(), console=self.console, transient=True)
             self._task = self._bar.add_task("training", total=1.0)
             self._bar.start()
 

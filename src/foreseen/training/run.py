@@ -114,9 +114,7 @@ def _find_checkpoint(path: Path, step: int | None) -> Checkpoint:
     if step is None:
         found = newest_checkpoint(path, _warn)
         if found is None:
-            raise UserError(
-                f"the run in {path} has no checkpoint yet: let `foreseen train` reach its first one."
-            )
+            raise UserError(f"the run in {path} has no checkpoint yet: let `foreseen train` reach its first one.")
         return found
     known = {str(s): folder for s, folder in list_checkpoints(path)}
     if str(step) not in known:

@@ -20,9 +20,7 @@ def training_frames(splits: Splits) -> tuple[Frame, ...]:
     """The frames to learn from. Raises `UserError` where there are none."""
     frames = splits.frames.get("train", ())
     if not frames:
-        raise UserError(
-            "no training frames: all are held out or later than --observe-until; give a larger fraction."
-        )
+        raise UserError("no training frames: all are held out or later than --observe-until; give a larger fraction.")
     return frames
 
 

@@ -66,8 +66,7 @@ class PaperDNeRF(Method):
         super().__init__()
         if len(info.times) != 1:
             raise UserError(
-                f"d-nerf learns one sequence, and the data set has {len(info.times)}: "
-                "give a folder with one of them."
+                f"d-nerf learns one sequence, and the data set has {len(info.times)}: give a folder with one of them."
             )
         self.config, self.info = config, info
         self.default_steps = config.default_steps

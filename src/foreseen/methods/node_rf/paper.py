@@ -123,9 +123,7 @@ class PaperNodeRF(Method):
     def evolve(self, state: LatentState, times: Tensor) -> LatentState:
         """The latent trajectory at `times` `[T]`; beyond the window it integrates on."""
         times = times.to(state.latent)
-        return LatentState(
-            self._flow(state.latent, self._normalised(state.time), self._normalised(times)), times
-        )
+        return LatentState(self._flow(state.latent, self._normalised(state.time), self._normalised(times)), times)
 
     def _normalised(self, times: Tensor) -> Tensor:
         """In window lengths from the first training time: 0..1 is what was observed."""
@@ -237,8 +235,7 @@ def check_scene(info: SceneInfo) -> None:
     """Raises `UserError` where the scene is not one sequence of at least two times."""
     if len(info.times) != 1:
         raise UserError(
-            f"node-rf learns one sequence, and the data set has {len(info.times)}: "
-            "give a folder with one of them."
+            f"node-rf learns one sequence, and the data set has {len(info.times)}: give a folder with one of them."
         )
     if len(info.times[0]) < CODES:
         raise UserError(

@@ -84,4 +84,3 @@ class Parts(nn.Module):
             return self.latent.diff(n=3, dim=0).square().mean()
         scaled = torch.cat([self.centres / self._sizes()[None, :, None], self.turns], dim=-1)
         return scaled.diff(n=3, dim=0).square().mean()
-
