@@ -167,3 +167,16 @@ def test_the_order_of_rays_does_not_matter():
     there = trace_rays(s, rays).rgb[mixed]
     other = trace_rays(s, Rays(rays.origins[mixed], rays.directions[mixed], rays.view_directions[mixed])).rgb
     assert torch.equal(there, other)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_pose_that_is_not_finite_shows_nothing(bad):
+    rays, s = some_rays(), scene(1)
+    with torch.no_grad():
+        s.centres[0, 0, 1] = bad
+        s.rotations[0, 1, 0, 0] = bad
+    alone = dataclasses.replace(
+        s, grid=s.grid.clone().index_fill(0, torch.tensor([0, 1]), -1.0), centres=torch.zeros(1, 3, 3)
+    )
+    alone = dataclasses.replace(alone, rotations=torch.eye(3).expand(1, 3, 3, 3))
+    assert torch.equal(trace_rays(s, rays).rgb, trace_rays(alone, rays).rgb)

@@ -22,6 +22,7 @@ from foreseen.scenes.voxel_scene import VoxelScene
 
 STOP = 1e-3
 """A ray ends when less than this share of its light is left."""
+FAR_AWAY = 1e12
 
 
 def trace_rays(scene: VoxelScene, rays: Rays, *, stratified: bool = False) -> RayResult:
@@ -112,11 +113,21 @@ def _run(
     rgb: Tensor, depth: Tensor, opacity: Tensor, samples: Tensor, *rest: Any,
 ) -> None:  # fmt: skip
     halves, strides, grid, threshold, layout, index = fixed.boxes
+    rotations, centres = _away_where_not_finite(rotations, centres)
     kernel.trace(
         *fixed.rays, _array(rotations), _array(centres), halves, strides, grid, threshold, layout, index,
         _array(values), fixed.gain, fixed.shift, fixed.scales, _array(light), np.float32(STOP),
         *(x.detach().numpy() for x in (rgb, depth, opacity, samples)), *rest,
     )  # fmt: skip
+
+
+def _away_where_not_finite(rotations: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """The poses, where one that is not finite stands far from everything: it shows nothing."""
+    lost = ~(rotations.isfinite().flatten(-2).all(-1) & centres.isfinite().all(-1))
+    if not lost.any():
+        return rotations, centres
+    turned = torch.where(lost[..., None, None], torch.eye(3), rotations)
+    return turned, torch.where(lost[..., None], FAR_AWAY, centres)
 
 
 def _neighbours_together(rays: Rays) -> Tensor:
