@@ -143,6 +143,17 @@ def _without_places(words: Sequence[str]) -> list[str]:
     return kept
 
 
+def _portable(found: Any) -> Any:
+    """Without this machine's folders, and with no more digits than anyone reads."""
+    if isinstance(found, Mapping):
+        return {key: _portable(value) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_portable(value) for value in found]
+    if isinstance(found, str) and Path(found).is_absolute():
+        return Path(found).name
+    return float(f"{found:.6g}") if isinstance(found, float) else found
+
+
 def publish(name: str, title: str, body: str, origin: Mapping[str, Any], results: Any, folder: Path = RESULTS) -> None:
     """Writes NAME.json and NAME.md into `folder`, and prints the page."""
     commits = sorted(set(_commits(results))) or [origin["commit"]]
@@ -152,7 +163,7 @@ def publish(name: str, title: str, body: str, origin: Mapping[str, Any], results
         f"torch {origin['torch']} · {origin['wall_seconds'] / 60:.0f} min of wall time · {origin['date']}"
     )
     page = f"# {title}\n\n{body.strip()}\n\n{foot}\n"
-    write_text(folder / f"{name}.json", json.dumps({"origin": origin, "results": results}, indent=1) + "\n")
+    write_text(folder / f"{name}.json", json.dumps(_portable({"origin": origin, "results": results})) + "\n")
     write_text(folder / f"{name}.md", page)
     print(f"\n{page}\nwrote {folder / name}.md and .json", flush=True)
 
