@@ -79,8 +79,7 @@ def main(
         slow = ((slow_steps, False),)
         rows.append(run(Job(f"{method} paper", method, "paper", str(data), {}, 1, slow), work))
         equal: dict[str, Any] = at_rays_and_samples(fast["rays"], fast["samples"])
-        if method == "node-rf":
-            equal["recompute"] = False  # it saves memory and costs time
+        equal["recompute"] = False  # it saves memory and costs time
         name = f"{method} paper, at the rays and samples of fast"
         rows.append(run(Job(name, method, "paper", str(data), equal, 1, slow), work))
     if "fast" in presets("d-nerf"):

@@ -219,7 +219,7 @@ def test_coarse_and_fine_learn_from_their_own_picture() -> None:
 
 @pytest.mark.parametrize("place", [0, 3])
 def test_recomputing_changes_no_gradient(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("foreseen.methods.node_rf.paper.RECOMPUTED", 100)
+    monkeypatch.setattr("foreseen.nn.recompute.ROWS", 100)
     step = 0 if place < 2 else TINY.warm_up_steps
     found = []
     for recompute in (False, True):

@@ -35,6 +35,9 @@ class PaperConfig:
     """Samples a ray that are spread evenly."""
     importance_samples: int = 128
     """Samples a ray that are added where the field is dense."""
+    recompute: bool = True
+    """Run the networks again in the backward pass instead of keeping what each layer said: less memory, more time.
+    Turn it off on a GPU."""
     centre_crop_steps: int = 500
     """For so many first steps rays come from the middle of the picture."""
     curriculum_steps: int = 10_000

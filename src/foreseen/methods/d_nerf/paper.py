@@ -17,6 +17,7 @@ from foreseen.methods.d_nerf.losses import color_loss
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.nerf import NeRFNetwork, shifted_softplus
+from foreseen.nn.recompute import recomputed
 from foreseen.render import render_rays
 from foreseen.scenes import RadianceField
 
@@ -110,13 +111,18 @@ class PaperDNeRF(Method):
         def query(positions: Tensor, directions: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
             times = (time_of(rays) - self.start) / self.length
             local = (positions - self.centre) * self.scale
-            density, color = self.canonical(local + self.deformation(local, times), directions)
+            asked = (local, directions, times)
+            again = self.config.recompute and torch.is_grad_enabled()
+            density, color = recomputed(self._ask, *asked) if again else self._ask(*asked)
             # The networks speak of their own, normalised length.
             return density * self.scale, color
 
         c, info = self.config, self.info
         options = {"samples": c.samples, "importance_samples": c.importance_samples}
         return RadianceField(query, info.near, info.far, info.background, options=options)
+
+    def _ask(self, local: Tensor, directions: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        return self.canonical(local + self.deformation(local, times), directions)
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Squared colour error of what the rays see at their own times."""

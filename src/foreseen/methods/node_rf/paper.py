@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
@@ -20,15 +18,13 @@ from foreseen.methods.node_rf.ode_rnn import INIT_STD, AutonomousLaw, OdeRnnEnco
 from foreseen.nn.lipschitz import LipschitzLinear
 from foreseen.nn.mlp import init_normal
 from foreseen.nn.nerf import NeRFNetwork, shifted_softplus
+from foreseen.nn.recompute import recomputed
 from foreseen.ode import integrate_from
 from foreseen.render import render_rays
 from foreseen.scenes import RadianceField
 
 CODES = 2
 """How many first times have a learned code of their own."""
-
-RECOMPUTED = 2**15
-"""Points that the backward pass holds the layers of at a time: 0.4 GB at the full size."""
 
 ADAM_EPSILON = 1e-8
 """The paper's Adam is the usual one."""
@@ -158,7 +154,8 @@ class PaperNodeRF(Method):
         points = (x - self.centre) * self.scale
         places = None if which is None else which[rays]
         if self.config.recompute and torch.is_grad_enabled():
-            density, color = recomputed(net, points, d, codes, places)
+            rows = (points, d) if places is None else (points, d, places)
+            density, color = recomputed(lambda x, d, w=None: net(x, d, codes, w), *rows)
         else:
             density, color = net(points, d, codes, places)
         # The network speaks of its own, normalised length.
@@ -213,22 +210,6 @@ class PaperNodeRF(Method):
         faster."""
         lr = self.config.lr * self.config.lr_decay**progress
         return [{"params": list(self.parameters()), "lr": lr, "eps": ADAM_EPSILON, "name": "all"}]
-
-
-def recomputed(
-    net: nn.Module, points: Tensor, directions: Tensor, codes: Tensor, which: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """`net(points, directions, codes, which)`, keeping nothing but the result for the backward pass, which
-    runs the network again part by part."""
-    parts = [
-        checkpoint(net, x, d, codes, w, use_reentrant=False, preserve_rng_state=False)
-        for x, d, w in zip(
-            points.split(RECOMPUTED),
-            directions.split(RECOMPUTED),
-            which.split(RECOMPUTED) if which is not None else repeat(None),
-        )
-    ]
-    return torch.cat([density for density, _ in parts]), torch.cat([color for _, color in parts])
 
 
 def check_scene(info: SceneInfo) -> None:
