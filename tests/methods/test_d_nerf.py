@@ -96,6 +96,19 @@ def test_gradients_reach_every_parameter() -> None:
     assert not silent
 
 
+def test_recomputing_changes_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foreseen.nn.recompute.ROWS", 100)
+    found = []
+    for recompute in (False, True):
+        method = tiny(replace(TINY, recompute=recompute))
+        batch = moving_disc(40, 1, torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        method.losses(batch, 0)["color"].backward()
+        found.append([p.grad for p in method.parameters()])
+    for kept, again in zip(*found):
+        torch.testing.assert_close(kept, again, atol=1e-6, rtol=1e-4)
+
+
 def test_a_batch_at_the_canonical_time_still_touches_the_deformation() -> None:
     """Parameters without a gradient would stop training on several processes."""
     method = tiny()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-ROWS = 2**15
-"""Rows that the backward pass holds the layers of at a time: 0.4 GB for a NeRF of the usual size."""
+ROWS = 2**13
+"""Rows that the backward pass holds the layers of at a time: 0.1 GB for a NeRF of the usual size."""
 
 
 def recomputed(function: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor) -> tuple[Tensor, Tensor]:
