@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import av
-from PIL import Image
 
 PICTURE = Path(__file__).parent / "pictures" / "forecast.png"
 SHARE = 0.72
@@ -20,8 +19,7 @@ def main(demo: Path) -> None:
         frames = [frame.to_image() for frame in clip.decode(video=0)]
     chosen = frames[round(SHARE * (len(frames) - 1))]
     PICTURE.parent.mkdir(exist_ok=True)
-    few_colours = chosen.convert("P", palette=Image.Palette.ADAPTIVE, colors=128)  # a small file
-    few_colours.save(PICTURE, optimize=True)
+    chosen.save(PICTURE, optimize=True)
     print(f"wrote {PICTURE}: {PICTURE.stat().st_size / 1024:.0f} kB")
 
 
