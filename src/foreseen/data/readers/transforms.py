@@ -22,6 +22,8 @@ from foreseen.geometry.cameras import Camera
 RIGID_TOLERANCE = 1e-3
 """Largest entry of R^T R - 1 that is put down to rounding."""
 
+LONGEST_NAME, LONGEST_PATH = 255, 4000
+"""Bytes that file systems take."""
 LARGEST = float(np.finfo(np.float64).max)
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG")
@@ -122,6 +124,10 @@ def entries(document: dict[str, Any], path: Path) -> list[Entry]:
 def inside(folder: Path, text: str, where: str) -> Path:
     """`text` as a path under `folder`, symbolic links followed as they are. Raises `UserError` for one that
     climbs out: a data set from elsewhere must not make us open files of the user's."""
+    if len(os.fsencode(text)) > LONGEST_PATH or any(len(os.fsencode(p)) > LONGEST_NAME for p in Path(text).parts):
+        raise UserError(
+            f"{where} is {text[:40]!r}... and {len(text)} characters long: no file has such a name, correct it"
+        )
     path = Path(os.path.normpath(folder / text))
     if not path.is_relative_to(os.path.normpath(folder)):
         raise UserError(f"{where} is '{text}', which lies outside the data set's folder: move it inside")
