@@ -155,10 +155,7 @@ def test_grey_and_16_bit_are_read(tmp_path: Path, mode: str) -> None:
         ({"camera_angle_x": "wide"}, "'camera_angle_x' is \"wide\": give a finite number"),
         ({"camera_angle_x": "wide", "fl_x": 5.0, "w": 8, "h": 6}, "'camera_angle_x' is \"wide\": give a finite number"),
         ({"transform_matrix": np.diag([3.0, 3, 3, 1]).tolist()}, "'transform_matrix' is not rigid"),
-        (
-            {"file_path": "a" * 5000},
-            "'file_path' is 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'..., 5000 characters long",
-        ),
+        ({"file_path": "a" * 5000}, "5000 characters long: no file has such a name"),
         ({"file_path": "../../secret"}, "'file_path' is '../../secret', which lies outside the data set's folder"),
     ],
 )
