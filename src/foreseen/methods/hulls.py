@@ -11,13 +11,14 @@ from scipy import ndimage
 from foreseen.data.types import Frame
 from foreseen.geometry.cameras import Camera
 
+DISCOVERY_SIZE = 200
+"""Silhouettes are looked at in pictures shrunk to about so many pixels."""
 MIN_HISTORY = 5
 """A camera's median picture counts as its background from this many frames on."""
 COARSE_CELLS = 48
 MIN_VIEWS = 3
 MIN_CELLS = 12
 """A smaller piece of the hull is noise."""
-
 NEAR = 2
 """Cells by which the hull of a stretch of time is grown."""
 OWN_VIEWS = 80
@@ -29,10 +30,6 @@ AGREEING = 0.75
 seen from its edge is thinner than a pixel."""
 
 
-DISCOVERY_SIZE = 200
-"""Silhouettes are looked at in pictures shrunk to about so many pixels."""
-
-
 @dataclass(frozen=True)
 class View:
     """One training frame at low resolution. `image [h, w, 3]`; `camera` has the same size; `time` in 0..1."""
@@ -40,6 +37,11 @@ class View:
     camera: Camera
     time: float
     image: np.ndarray
+
+    @property
+    def pose(self) -> bytes:
+        """Equal for views from the same camera at the same place."""
+        return self.camera.camera_to_world.numpy().tobytes()
 
     @staticmethod
     def of(frame: Frame, start: float, window: float) -> View:
@@ -86,7 +88,7 @@ def silhouettes(
     """What moves in each view, or None where it cannot be told."""
     groups: dict[bytes, list[int]] = {}
     for i, v in enumerate(views):
-        key = v.camera.camera_to_world.numpy().tobytes() + np.array([v.camera.fx, v.camera.cx]).tobytes()
+        key = v.pose + np.array([v.camera.fx, v.camera.cx]).tobytes()
         groups.setdefault(key, []).append(i)
     plain = np.mean([np.mean(np.abs(v.image - background).max(-1) < 0.01) for v in views]) > 0.3
     moving = [np.empty(0)] * len(views)
@@ -150,7 +152,7 @@ def carve(
             _, hidden, _ = _look(points[alive], views[i].camera, masks.screen[i] & ~mask)
         seen[alive] += hit
         alive = alive[hit | hidden | ~inside]
-    positions = len({views[i].camera.camera_to_world.numpy().tobytes() for i in window})
+    positions = len({views[i].pose for i in window})
     solid = np.zeros(len(points), bool)
     solid[alive[seen[alive] >= max(2, min(MIN_VIEWS, positions))]] = True
     labels, count = ndimage.label(solid.reshape((cells,) * 3))
@@ -200,10 +202,9 @@ def still_hull(views: list[View], masks: Silhouettes, bounds: np.ndarray, cells:
     seen, filled = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
     done = set()
     for view, screen in zip(views, masks.screen):
-        key = view.camera.camera_to_world.numpy().tobytes()
-        if key in done:
+        if view.pose in done:
             continue
-        done.add(key)
+        done.add(view.pose)
         inside, hit, _ = _look(points, view.camera, ndimage.binary_dilation(screen, iterations=GROWN))
         seen += inside
         filled += hit

@@ -1,13 +1,16 @@
-"""What the fast presets share: a budget of samples, and losses that keep space empty or smooth."""
+"""What the fast presets share: a budget of samples, a box around the scene, losses that keep space empty or smooth."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from foreseen.methods.base import RayBatch
+from foreseen.methods.base import RayBatch, SceneInfo
 from foreseen.nn.voxels import VoxelGrids
 from foreseen.render import RayResult
+from foreseen.render.occupancy import OccupancyGrid
+from foreseen.scenes import ComposedField
+from foreseen.scenes.composed_field import ComponentQuery
 
 ROUGH_EVERY = 4
 """Steps between looks at voxels' roughness, which then counts for as many: it costs as much as thousands of rays."""
@@ -32,6 +35,27 @@ class SampleBudget(nn.Module):
     def rays(self) -> int:
         """Rays for the next step."""
         return int(min(self.most_rays, max(self.samples / max(float(self.per_ray), 1.0), self.most_rays // 8)))
+
+
+def one_box(
+    info: SceneInfo, query: ComponentQuery, cells: Tensor, occupancy: OccupancyGrid, step: float
+) -> ComposedField:
+    """A field in one box at rest around the whole scene, where ray r reads occupancy grid `cells[r]` (`[R]`)."""
+    low, high = torch.tensor(info.bounds, device=cells.device)
+    return ComposedField(
+        query=query,
+        rotations=torch.eye(3, device=cells.device).expand(len(cells), 1, 3, 3),
+        centres=((low + high) / 2).expand(len(cells), 1, 3),
+        halves=((high - low) / 2)[None],
+        cells=cells[:, None],
+        grid=occupancy.density,
+        threshold=occupancy.threshold,
+        step=step,
+        strides=torch.ones(1, dtype=torch.int64, device=cells.device),
+        near=info.near,
+        far=info.far,
+        background=info.background,
+    )
 
 
 def packed_losses(

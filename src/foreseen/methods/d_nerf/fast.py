@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, Scen
 from foreseen.methods.d_nerf.config import FastConfig
 from foreseen.methods.d_nerf.paper import TimeState
 from foreseen.methods.hulls import View, hull_by_time
-from foreseen.methods.packed import SampleBudget, packed_losses, rough_loss
+from foreseen.methods.packed import SampleBudget, one_box, packed_losses, rough_loss
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
@@ -35,8 +36,6 @@ class FastDNeRF(Method):
     `UserError` for several sequences.
     """
 
-    middle: Tensor
-    extent: Tensor
     origin: Tensor
 
     def __init__(self, config: FastConfig, info: SceneInfo) -> None:
@@ -47,9 +46,8 @@ class FastDNeRF(Method):
             )
         self.config, self.info = config, info
         self.batch = BatchSpec(rays=config.rays, foreground=config.foreground)
-        low, high = (torch.tensor(b) for b in info.bounds)
-        self.register_buffer("middle", (low + high) / 2)
-        self.register_buffer("extent", (high - low) / 2)
+        low, high = torch.tensor(info.bounds)
+        halves = (high - low) / 2
         first, last = info.time_range
         self.register_buffer("origin", torch.tensor(first))
         self.length = (last - first) or 1.0
@@ -62,8 +60,8 @@ class FastDNeRF(Method):
             nn.init.zeros_(self.deformation.output.bias)
         everywhere = torch.ones(1, 2, 2, 2, dtype=torch.bool)
         self.canonical = VoxelGrids(VoxelTable.build([config.levels], everywhere), config.initial)
-        self.scale = float(self.canonical.scales(self.extent[None]))
-        self.step_length = 2 * float(self.extent.max()) / config.ladder
+        self.scale = float(self.canonical.scales(halves[None]))
+        self.step_length = 2 * float(halves.max()) / config.ladder
         self.occupancy = OccupancyGrid(config.time_boxes, config.cells, threshold=EMPTY_ALPHA / self.step_length)
         self.budget = SampleBudget(config.samples, config.rays)
         self.progress = 0.0
@@ -73,9 +71,8 @@ class FastDNeRF(Method):
         if self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
             return
         views = [View.of(frame, float(self.origin), self.length) for frame in frames]
-        bounds = torch.stack([self.middle - self.extent, self.middle + self.extent]).double().numpy()
         c = self.config
-        may_be = hull_by_time(views, self.info.background, bounds, c.cells, c.time_boxes)
+        may_be = hull_by_time(views, self.info.background, np.array(self.info.bounds), c.cells, c.time_boxes)
         self.occupancy.close(~torch.from_numpy(may_be))
 
     def observe(self, observation: Observation) -> TimeState:
@@ -112,21 +109,8 @@ class FastDNeRF(Method):
             return self.canonical.density(features) * self.scale, self.canonical.color(features, -view)
 
         boxes = self.config.time_boxes
-        rows = len(times)
-        return ComposedField(
-            query=query,
-            rotations=torch.eye(3).to(times).expand(rows, 1, 3, 3),
-            centres=self.middle.expand(rows, 1, 3),
-            halves=self.extent[None],
-            cells=(times * boxes).long().clamp(0, boxes - 1)[:, None],
-            grid=self.occupancy.density,
-            threshold=self.occupancy.threshold,
-            step=self.step_length,
-            strides=torch.ones(1, dtype=torch.int64, device=times.device),
-            near=self.info.near,
-            far=self.info.far,
-            background=self.info.background,
-        )
+        cells = (times * boxes).long().clamp(0, boxes - 1)
+        return one_box(self.info, query, cells, self.occupancy, self.step_length)
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Squared colour error, opacity where the plain background was seen, and the voxels' roughness."""

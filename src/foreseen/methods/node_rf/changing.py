@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.parts import PartsState
-from foreseen.methods.packed import SampleBudget
+from foreseen.methods.packed import SampleBudget, one_box
 from foreseen.nn.plane_field import PlaneField
 from foreseen.nn.planes import TRI_PLANE, FeaturePlanes
 from foreseen.render.occupancy import OccupancyGrid
@@ -24,19 +24,16 @@ EMPTY_ALPHA = 0.01
 class ChangingLook(nn.Module):
     """A field of position and latent number, with one occupancy grid for each stretch of the number."""
 
-    middle: Tensor
-    halves: Tensor
-
     def __init__(self, config: FastConfig, info: SceneInfo) -> None:
         super().__init__()
         self.config, self.info = config, info
-        low, high = (torch.tensor(b) for b in info.bounds)
-        self.register_buffer("middle", (low + high) / 2)
-        self.register_buffer("halves", (high - low)[None] / 2)
+        low, high = torch.tensor(info.bounds)
+        halves = (high - low) / 2
+        self.size = float(halves.mean())
         nodes = tuple((n, n, n, max(4, n // config.nodes_per_latent_node)) for n in config.plane_resolutions)
         planes = FeaturePlanes(TRI_PLANE + LATENT, nodes, config.channels, unit_axes=(3,))
         self.field = PlaneField(planes, condition=3, width=config.width, initial=0.1)
-        self.step = 2 * float(self.halves.max()) / config.static_samples
+        self.step = 2 * float(halves.max()) / config.static_samples
         self.budget = SampleBudget(config.plane_samples, config.plane_rays)
         self.occupancy = OccupancyGrid(config.latent_boxes, config.cells, EMPTY_ALPHA / self.step)
 
@@ -49,22 +46,10 @@ class ChangingLook(nn.Module):
             del part
             own = latent[ray if count > 1 else torch.zeros_like(ray)]
             density, color = self.field(torch.cat([local, own], dim=-1), None, view)
-            return density / self.halves.mean(), color
+            return density / self.size, color
 
-        return ComposedField(
-            query=query,
-            rotations=torch.eye(3).to(latent).expand(count, 1, 3, 3),
-            centres=self.middle.expand(count, 1, 3),
-            halves=self.halves,
-            cells=((latent.detach() + 1) / 2 * boxes).long().clamp(0, boxes - 1),
-            grid=self.occupancy.density,
-            threshold=self.occupancy.threshold,
-            step=self.step,
-            strides=torch.ones(1, dtype=torch.int64, device=latent.device),
-            near=self.info.near,
-            far=self.info.far,
-            background=self.info.background,
-        )
+        cells = ((latent.detach()[:, 0] + 1) / 2 * boxes).long().clamp(0, boxes - 1)
+        return one_box(self.info, query, cells, self.occupancy, self.step)
 
     def refresh(self, share: float) -> None:
         """Looks at a share of the occupancy grids' cells."""
@@ -72,7 +57,7 @@ class ChangingLook(nn.Module):
 
     def _density(self, coords: Tensor, box: Tensor) -> Tensor:
         latent = (box + torch.rand(len(box), device=box.device)) / self.config.latent_boxes * 2 - 1
-        return self.field.density(torch.cat([coords, latent[:, None]], dim=-1))[0] / self.halves.mean()
+        return self.field.density(torch.cat([coords, latent[:, None]], dim=-1))[0] / self.size
 
     def penalties(self, step: int, progress: float) -> dict[str, Tensor]:
         """Loss terms that need no rays: none."""

@@ -33,8 +33,6 @@ class FastNodeRF(Method):
     """See README.md, "fast"."""
 
     basis: Tensor
-    middle: Tensor
-    extent: Tensor
     law_stage: Tensor
 
     def __init__(self, config: FastConfig, info: SceneInfo) -> None:
@@ -42,22 +40,20 @@ class FastNodeRF(Method):
         check_scene(info)
         self.config, self.info = config, info
         self.batch = BatchSpec(rays=config.rays, foreground=config.foreground)
-        low, high = (torch.tensor(b) for b in info.bounds)
-        self.register_buffer("middle", (low + high) / 2)
-        self.register_buffer("extent", (high - low) / 2)
         times = torch.tensor(info.times[0], dtype=torch.float64)
         self.start, self.window = float(times[0]), float(times[-1] - times[0])
         self.controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
         self.register_buffer("basis", self._basis((times - self.start) / self.window))
         self.register_buffer("law_stage", torch.tensor(0))
         self.progress = 0.0
-        self.set_parts(0, ChangingLook(config, info))
+        self.adopt(ChangingLook(config, info))
 
-    def set_parts(self, count: int, look: RigidLook | ChangingLook) -> None:
-        """Makes new, untrained trajectories, and takes over how things look."""
+    def adopt(self, look: RigidLook | ChangingLook) -> None:
+        """Takes over how things look, and makes new, untrained trajectories for its parts."""
+        halves = look.halves[:-1] if isinstance(look, RigidLook) else torch.zeros(0, 3)
+        count = len(halves)
         self.parts = Parts(count, self.controls)
-        if count:
-            self.parts.halves.copy_(look.halves[:-1])
+        self.parts.halves.copy_(halves)
         self.look = look
         self.motion = Motion(6 * count or 1, self.config.most_coordinates, self.config.law_width, 4 * self.controls + 1)
 
@@ -70,16 +66,15 @@ class FastNodeRF(Method):
         """Finds the moving parts and empty space from silhouettes (see `discovery`)."""
         if self.info.ndc:  # the hull is carved in the space of the cameras, where rays in NDC do not run
             return NO_PARTS
-        bounds = torch.stack([self.middle - self.extent, self.middle + self.extent]).double().numpy()
         views = [View.of(frame, self.start, self.window) for frame in frames]
         c = self.config
-        found = explore(views, bounds, self.info.background, self.controls, c.cells, c.most_parts)
+        found = explore(views, np.array(self.info.bounds), self.info.background, self.controls, c.cells, c.most_parts)
         count = len(found.parts)
         if count == 0:
             return NO_PARTS
         halves = torch.tensor([[MARGIN * p.radius] * 3 for p in found.parts])
         may_be = torch.from_numpy(np.stack([*found.own, found.still]))
-        self.set_parts(count, RigidLook.where(c, self.info, halves, may_be))
+        self.adopt(RigidLook.where(c, self.info, halves, may_be))
         with torch.no_grad():
             for k, part in enumerate(found.parts):
                 self.parts.centres[:, k] = torch.from_numpy(part.controls)
@@ -88,8 +83,8 @@ class FastNodeRF(Method):
 
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes room for as many parts as the checkpoint has."""
-        if count := len(tensors["parts.halves"]):
-            self.set_parts(count, RigidLook.like(self.config, self.info, tensors, "look."))
+        if len(tensors["parts.halves"]):
+            self.adopt(RigidLook.like(self.config, self.info, tensors, "look."))
 
     # The four verbs (render belongs to the scene).
 
@@ -150,17 +145,17 @@ class FastNodeRF(Method):
         c, self.progress = self.config, progress
         if step and step % c.refresh_every == 0:
             self.look.refresh(c.refresh_share * (4 if step <= 256 else 1))
-        stage = sum(progress >= p for p in c.law_at)
-        if stage > int(self.law_stage):
-            self.law_stage.fill_(stage)
-            return self.fit_law()
-        return None
+        return self._law_of_stage(sum(progress >= p for p in c.law_at))
 
     def finish(self) -> str | None:
         """The last fit of the law, where a step was so long that the budget ended before its time came."""
-        if int(self.law_stage) == len(self.config.law_at):
+        return self._law_of_stage(len(self.config.law_at))
+
+    def _law_of_stage(self, stage: int) -> str | None:
+        """Fits the law, unless that was done at this stage or a later one."""
+        if stage <= int(self.law_stage):
             return None
-        self.law_stage.fill_(len(self.config.law_at))
+        self.law_stage.fill_(stage)
         return self.fit_law()
 
     def fit_law(self) -> str:
