@@ -6,7 +6,9 @@ Small enough that every answer can be worked out by hand. The files are written 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from PIL import Image
 from foreseen.data.splits import Splits
 from foreseen.data.types import Dataset, Frame, Sequence, Truth
 from foreseen.geometry.cameras import Camera
+from foreseen.methods.base import Observation
 from foreseen.render import ImageResult
 from foreseen.training.config import DataSource, RunConfig, SplitRecord, describe_machine
 
@@ -94,6 +97,7 @@ class PretendRun:
         self.path = folder
         self.drift = drift
         self.step, self.train_seconds = 100, 12.5
+        self.method = SimpleNamespace(observes=("sequence",))
         self._dataset = dataset
         frames = {"train": [], "novel-view": [], "forecast": []}
         for frame in dataset.frames:
@@ -109,6 +113,12 @@ class PretendRun:
             1, "0.1.0", "c0ffee", "node-rf", "fast", 3, "fp32", source, record, None, describe_machine(), None
         )  # fmt: skip
         self.rendered: list[tuple[int, float]] = []
+
+    def forecast(self, observation: Observation | None = None) -> PretendRun:
+        return self
+
+    def prepare(self, times: Iterable[float]) -> None:
+        """All times are known."""
 
     def dataset(self) -> Dataset:
         return self._dataset

@@ -31,7 +31,7 @@ def frame(dataset: Dataset, name: str, step: int) -> Frame:
 
 def observed(dataset: Dataset, cameras: tuple[str, ...] = CAMERAS) -> Observed:
     seen = [f for f in dataset.frames if f.time <= OBSERVED_UNTIL + 1e-9 and f.camera_id in cameras]
-    return Observed(dataset, seen, OBSERVED_UNTIL)
+    return Observed(dataset, seen, {"slide": OBSERVED_UNTIL})
 
 
 def close(a: Prediction | None, b: torch.Tensor, tolerance: float = 1 / 255) -> bool:
@@ -67,7 +67,7 @@ def test_nearest_camera_looks_at_direction_too(dataset: Dataset) -> None:
     turned = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))  # stands where "left" stands, looks back
     back = replace(base, camera_id="back", camera=replace(base.camera, camera_to_world=turned))
     asked = replace(base, camera_id="asked", camera=replace(base.camera, camera_to_world=turned))
-    seen = Observed(dataset, [base, frame(dataset, "right", 0), back], 0.0)
+    seen = Observed(dataset, [base, frame(dataset, "right", 0), back], {"slide": 0.0})
     assert seen.nearest_camera(asked) == [back]
 
 

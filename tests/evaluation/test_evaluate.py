@@ -203,7 +203,7 @@ def test_sequences_that_were_not_observed_are_left_out(dataset: Dataset, tmp_pat
     other = replace(dataset.sequences[0].frames[-1], sequence="other")
     run._splits.frames["unseen-sequence"] = (other,)
     assert "unseen-sequence" not in evaluate_run(run, baselines=False)["splits"]
-    with pytest.raises(UserError, match="'unseen-sequence' has no frame of 'slide'"):
+    with pytest.raises(UserError, match="'unseen-sequence' has no frame that this run can forecast"):
         evaluate_run(run, splits=["unseen-sequence"])
 
 

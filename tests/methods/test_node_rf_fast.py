@@ -62,7 +62,7 @@ def train(method: FastNodeRF, seen: list[Frame], steps: int) -> list[float]:
 def started(seen: list[Frame]) -> dict[str, Tensor]:
     """The state dict after the warm start."""
     method = new()
-    assert method.warm_start(seen) == "2 moving parts found from silhouettes."
+    assert method.warm_start(seen, [None]) == "2 moving parts found from silhouettes."
     return method.state_dict()
 
 
@@ -220,7 +220,7 @@ def without_parts(seen: list[Frame]) -> list[Frame]:
 
 def test_without_parts_the_scene_changes_with_a_latent_number(seen: list[Frame]) -> None:
     method = new(scene=replace(info(TIMES), background=(0.0, 0.0, 0.0)))
-    said = method.warm_start(without_parts(seen))
+    said = method.warm_start(without_parts(seen), [None])
     assert said == "no moving part was told apart: the whole scene changes with one latent number."
     latent = method.evolve(method.observe(Observation()), torch.tensor([TIMES[0], 3.05, TIMES[-1]])).latent
     torch.testing.assert_close(latent[:, 0], torch.tensor([-1.0, 0.0, 1.0]), atol=1e-5, rtol=0)
@@ -245,7 +245,7 @@ def test_the_field_without_parts_is_different_at_different_times(seen: list[Fram
 
 def test_scenes_in_normalised_device_coordinates_look_for_no_parts(seen: list[Frame]) -> None:
     method = new(scene=replace(info(TIMES), ndc=True))
-    assert method.warm_start(seen).startswith("no moving part") and method.parts.count == 0
+    assert method.warm_start(seen, [None]).startswith("no moving part") and method.parts.count == 0
 
 
 def test_what_it_cannot_learn_is_refused() -> None:

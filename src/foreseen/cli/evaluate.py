@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -21,6 +21,8 @@ def evaluate(
     splits: tuple[str, ...] | None = None,
     max_frames: int | None = None,
     max_time: float | None = None,
+    observe: Literal["truth", "frames"] | None = None,
+    context: int = 5,
     baselines: bool = True,
     lpips_weights: Path | None = None,
     checkpoint: int | None = None,
@@ -33,9 +35,12 @@ def evaluate(
 
     Args:
         folder: Folder that `foreseen train` wrote.
-        splits: Which splits: train, novel-view, interpolation, forecast; default: all but train.
+        splits: Which splits: train, novel-view, interpolation, forecast, unseen-sequence; default: all but train.
         max_frames: At most so many frames of each split, evenly spread over time.
         max_time: Leave out frames later than this, in the data set's unit.
+        observe: Of unseen sequences: true pose and velocity at the first time, or the first frames; default: truth
+            where there is any.
+        context: First times of an unseen sequence that are given as frames, and are not scored.
         baselines: Score last frame, nearest frame and constant velocity too.
         lpips_weights: File with AlexNet or VGG16 and the linear heads of LPIPS; without one, LPIPS is left out.
         checkpoint: Step of the checkpoint; default: the last one.
@@ -53,6 +58,8 @@ def evaluate(
             splits=splits or None,
             max_frames=max_frames,
             max_time=max_time,
+            observe=observe,
+            context=context,
             baselines=baselines,
             lpips_weights=lpips_weights,
             progress=progress,

@@ -40,18 +40,20 @@ Baseline = Callable[[Frame], Prediction | None]
 
 
 class Observed:
-    """The frames that training saw, found by sequence and camera.
+    """The frames that were given, found by sequence and camera.
 
     Args:
         dataset: where the sequences' truth and background pictures come from.
-        frames: the observed frames (the split "train").
-        observed_until: end of the observed window, in the data set's unit.
+        frames: the observed frames: those of training, and the first ones of unseen sequences.
+        ends: for each sequence the end of what is observed of it, in the data set's unit.
     """
 
-    def __init__(self, dataset: Dataset, frames: Many[Frame], observed_until: float) -> None:
+    def __init__(self, dataset: Dataset, frames: Many[Frame], ends: Mapping[str, float]) -> None:
         self.sequences: Mapping[str, Sequence] = {s.name: s for s in dataset.sequences}
-        self.observed_until = observed_until
-        self.last_time = max(f.time for f in frames)
+        self.ends = ends
+        self.last_times: dict[str, float] = {}
+        for frame in frames:
+            self.last_times[frame.sequence] = max(frame.time, self.last_times.get(frame.sequence, frame.time))
         self._frames: dict[str, dict[str, list[Frame]]] = {}
         for frame in sorted(frames, key=lambda f: f.time):
             self._frames.setdefault(frame.sequence, {}).setdefault(frame.camera_id, []).append(frame)
@@ -134,14 +136,14 @@ def constant_velocity(observed: Observed) -> Baseline:
     def predict(frame: Frame) -> Prediction | None:
         sequence = observed.sequences.get(frame.sequence)
         seen = observed.same_camera(frame)
-        if sequence is None or sequence.truth is None or not seen or frame.time <= observed.observed_until:
+        if sequence is None or sequence.truth is None or not seen or frame.time <= observed.ends[frame.sequence]:
             return None
         source = seen[-1]
         mask, background = source.mask(), background_picture(frame, sequence)
         if mask is None or background is None:
             return None
         start = _positions_at(sequence.truth, source.time)
-        end = _extrapolated(sequence.truth, observed.last_time, frame.time)
+        end = _extrapolated(sequence.truth, observed.last_times[frame.sequence], frame.time)
         canvas = background.expand(frame.camera.height, frame.camera.width, 3).clone()
         return Prediction(paste_bodies(canvas, source, mask, frame.camera, start, end))
 

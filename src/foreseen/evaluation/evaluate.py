@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from foreseen.data.splits import Splits
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.evaluation.baselines import BASELINES, Baseline, Observed, Prediction
+from foreseen.evaluation.beginnings import CONTEXT, Beginning, Source, beginnings
 from foreseen.evaluation.frames import choose_frames, follows, select_splits
-from foreseen.evaluation.horizon import remove_horizon, write_horizon
+from foreseen.evaluation.horizon import horizon_split, remove_horizon, write_horizon
 from foreseen.evaluation.lpips import LPIPS, load_lpips
 from foreseen.evaluation.moving import background_picture, truth_mask
-from foreseen.evaluation.protocol import describe_protocol, describe_run
+from foreseen.evaluation.protocol import describe_beginnings, describe_protocol, describe_run
 from foreseen.evaluation.scores import Scores, Target, mean_scores, score, summarise
 from foreseen.training.files import write_atomically
-from foreseen.training.scene_info import sequence_names
 
 if TYPE_CHECKING:
-    from foreseen.training.run import Run
+    from foreseen.training.run import Forecast, Run
 
 FILE = "metrics.json"
 STILL_TIMES = 7
@@ -33,8 +32,8 @@ STILL_TIMES = 7
 BLEMISH = 0.2
 """... where that is no farther than this from the data set's picture: what rests is learned roughly, not replaced."""
 Progress = Callable[[float, str], None]
-_Table = dict[str, list[tuple[int, float, Scores]]]
-"""Contestant -> (number of the frame, its time, scores) of the frames that it could do."""
+_Table = dict[str, list[tuple[int, Frame, Scores]]]
+"""Contestant -> (number of the frame, the frame, scores) of the frames that it could do."""
 
 
 def evaluate_run(
@@ -43,6 +42,8 @@ def evaluate_run(
     splits: Sequence[str] | None = None,
     max_frames: int | None = None,
     max_time: float | None = None,
+    observe: Source | None = None,
+    context: int = CONTEXT,
     baselines: bool = True,
     lpips_weights: Path | None = None,
     progress: Progress | None = None,
@@ -54,6 +55,7 @@ def evaluate_run(
         splits: names of the splits; None for all but "train".
         max_frames: at most so many frames of each split, evenly spread over time.
         max_time: leave out later frames, in the data set's unit.
+        observe, context: what is given of unseen sequences (see `beginnings`).
         baselines: score the trivial forecasts too.
         lpips_weights: file of weights (see `load_lpips`); LPIPS is not computed without.
         progress: called with the share that is done (0..1) and what is being done.
@@ -67,19 +69,20 @@ def evaluate_run(
     """
     lpips = load_lpips(lpips_weights) if lpips_weights is not None else None
     all_splits = run.splits()
-    sequence = sequence_names(run.dataset(), all_splits.frames["train"])[0]  # the one that `run.render` shows
-    chosen = choose_frames(select_splits(all_splits, splits, sequence), max_frames, max_time)
-    contest = _Contest(run, all_splits, baselines, lpips)
+    given = beginnings(run, all_splits, observe, context)
+    chosen = choose_frames(select_splits(all_splits, splits, given), max_frames, max_time)
+    contest = _Contest(run, given, baselines, lpips)
     results = contest.hold(chosen, progress or _silent)
     options = {
-        "sequence": sequence,
+        "sequences": sorted({frame.sequence for frames in chosen.values() for frame in frames}),
+        "unseen": describe_beginnings(given, chosen.get("unseen-sequence", ()), context),
         "max_frames": max_frames,
         "max_time": max_time,
         "lpips": lpips.network if lpips else None,
     }
     metrics = {**describe_run(run), "protocol": describe_protocol(run, all_splits, options), **results}
     write_atomically(run.path / FILE, json.dumps(metrics, indent=1, allow_nan=False).encode())
-    if "forecast" in chosen:
+    if horizon_split(metrics) is not None:
         write_horizon(run.path, metrics)
     else:
         remove_horizon(run.path)
@@ -93,13 +96,14 @@ def _silent(share: float, doing: str) -> None:
 class _Contest:
     """The method and the baselines, scored on the same frames."""
 
-    def __init__(self, run: Run, splits: Splits, baselines: bool, lpips: LPIPS | None) -> None:
+    def __init__(self, run: Run, given: Mapping[str, Beginning], baselines: bool, lpips: LPIPS | None) -> None:
         self.method = run.config.method
         self.lpips = lpips
         self.sequences = {s.name: s for s in run.dataset().sequences}
-        observed = Observed(run.dataset(), splits.frames["train"], float(splits.observed_until))
-        self.last_observed = observed.last_time
-        self.predictors: dict[str, Baseline] = {self.method: _renderer(run)}
+        frames = [frame for begin in given.values() for frame in begin.frames]
+        observed = Observed(run.dataset(), frames, {name: begin.end for name, begin in given.items()})
+        self.last_times = observed.last_times
+        self.predictors: dict[str, Baseline] = {self.method: _renderer(run, given)}
         if baselines:
             self.predictors |= {name: make(observed) for name, make in BASELINES.items()}
 
@@ -124,12 +128,17 @@ class _Contest:
     def _summarise(self, table: _Table, name: str) -> dict[str, Any]:
         """A contestant's means; for a baseline that cannot do every frame also the method's on those that it
         can."""
-        summary = summarise([row[1:] for row in table[name]], self.last_observed)
+        summary = summarise([(f.time, self._after(f), scores) for _, f, scores in table[name]])
         done, own = {index for index, _, _ in table[name]}, table[self.method]
         if len(done) < len(own):
             same = [scores for index, _, scores in own if index in done]
             summary["method_on_same_frames"] = {k: v for k, v in mean_scores(same).items() if k in summary}
         return summary
+
+    def _after(self, frame: Frame) -> float:
+        """Time since the sequence was last seen; rounded, so that sequences whose times differ in the last digit
+        meet."""
+        return round(frame.time - self.last_times[frame.sequence], 9)
 
     def _score_frame(self, frame: Frame, last: _Step, table: _Table) -> _Step:
         """Scores everyone on one frame; returns what the flow of the next frame needs."""
@@ -148,7 +157,7 @@ class _Contest:
             scores = score(prediction, target, last.predictions.get(name), self.lpips)
             if name == self.method:
                 scores |= {"mask_iou_ceiling": target.ceiling(), "render_seconds": seconds}
-            table[name].append((index, frame.time, scores))
+            table[name].append((index, frame, scores))
             now.predictions[name] = prediction.image
         return now
 
@@ -162,14 +171,17 @@ class _Step:
         self.predictions: dict[str, Tensor] = {}
 
 
-def _renderer(run: Run) -> Baseline:
+def _renderer(run: Run, given: Mapping[str, Beginning]) -> Baseline:
     """The method as a predictor; its pictures carry the method's own background where the data has one to compare."""
     sequences = {s.name: s for s in run.dataset().sequences}
-    seen = [frame.time for frame in run.splits().frames["train"]]
+    forecasts: dict[str, Forecast] = {}
     backgrounds: dict[str, Tensor] = {}
 
-    def picture(frame: Frame, time: float) -> Tensor:
-        image = run.render(frame.camera, time).rgb.detach().cpu().float()
+    def picture(frame: Frame, name: str, time: float) -> Tensor:
+        if name not in forecasts:
+            forecasts[name] = run.forecast(given[name].observation)
+            forecasts[name].prepare(sequences[name].times.tolist())
+        image = forecasts[name].render(frame.camera, time).rgb.detach().cpu().float()
         if not bool(torch.isfinite(image).all()):
             raise UserError(
                 f"{run.path}: the rendering at time {time:.6g} has values that are not finite: "
@@ -177,16 +189,26 @@ def _renderer(run: Run) -> Baseline:
             )
         return image.clamp(0, 1)
 
+    def still(frame: Frame) -> Tensor:
+        """What is at rest, by pictures from all over what was trained on."""
+        trained = [name for name, begin in given.items() if not begin.unseen]
+        pictures = []
+        for i in range(STILL_TIMES):
+            name = trained[i * len(trained) // STILL_TIMES]
+            times = [f.time for f in given[name].frames]
+            share = i / (STILL_TIMES - 1)
+            pictures.append(picture(frame, name, min(times) + share * (max(times) - min(times))))
+        return torch.stack(pictures).median(dim=0).values
+
     def predict(frame: Frame) -> Prediction:
-        image = picture(frame, frame.time)
+        image = picture(frame, frame.sequence, frame.time)
         truth = background_picture(frame, sequences[frame.sequence])
         if truth is None or truth.dim() == 1:
             return Prediction(image)
         if frame.camera_id not in backgrounds:
-            times = torch.linspace(min(seen), max(seen), STILL_TIMES).tolist()
-            still = torch.stack([picture(frame, t) for t in times]).median(dim=0).values
-            blemish = (still - truth).abs().amax(-1, keepdim=True) <= BLEMISH
-            backgrounds[frame.camera_id] = torch.where(blemish, still, truth)
+            found = still(frame)
+            blemish = (found - truth).abs().amax(-1, keepdim=True) <= BLEMISH
+            backgrounds[frame.camera_id] = torch.where(blemish, found, truth)
         return Prediction(image, backgrounds[frame.camera_id])
 
     return predict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
 
 import numpy as np
@@ -9,34 +10,38 @@ import numpy as np
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame, Sequence
 from foreseen.errors import UserError, suggest
+from foreseen.evaluation.beginnings import Beginning
 
 SLACK = 1.5
 """Frames of one camera are consecutive when they are at most so many typical steps apart."""
 
 
-def select_splits(splits: Splits, names: Many[str] | None, sequence: str) -> dict[str, tuple[Frame, ...]]:
-    """The frames of the observed `sequence` in the splits `names`; without names, in every split that
-    training did not see. What a method of one sequence did not observe, it cannot foresee: other sequences
-    are left out.
+def select_splits(
+    splits: Splits, names: Many[str] | None, given: Mapping[str, Beginning]
+) -> dict[str, tuple[Frame, ...]]:
+    """The frames of sequences that can be forecast in the splits `names`; without names, in every split that training
+    did not see. Of unseen sequences only what comes after their beginning.
 
     Raises:
-        UserError: a name that this data set has no split for, or one without a frame of the sequence; nothing
-        held out.
+        UserError: a name that this data set has no split for, or one without such a frame; nothing held out.
     """
     asked = names or [name for name in splits.frames if name != "train"]
     for name in asked:
         if name not in splits.frames:
             raise UserError(f"the run has no split '{name}': {suggest(name, splits.frames)}")
-    found = {name: tuple(f for f in splits.frames[name] if f.sequence == sequence) for name in asked}
+    found = {name: tuple(f for f in splits.frames[name] if _can_be_asked(f, given)) for name in asked}
     for name in names or ():
         if not found[name]:
-            raise UserError(
-                f"split '{name}' has no frame of '{sequence}', the sequence that the run observed: leave the split out."
-            )
+            raise UserError(f"split '{name}' has no frame that this run can forecast: leave the split out.")
     found = {name: frames for name, frames in found.items() if frames}
     if not found:
         raise UserError("nothing is held out from training: give --splits train, or train with --observe-until.")
     return found
+
+
+def _can_be_asked(frame: Frame, given: Mapping[str, Beginning]) -> bool:
+    begin = given.get(frame.sequence)
+    return begin is not None and not (begin.unseen and frame.time <= begin.end)
 
 
 def choose_frames(

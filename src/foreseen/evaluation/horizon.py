@@ -11,7 +11,8 @@ from foreseen.evaluation.scores import METRICS
 from foreseen.training.files import write_atomically
 
 DATA_FILE, PLOT_FILE = "horizon.json", "horizon.png"
-SPLIT = "forecast"
+SPLITS = ("unseen-sequence", "forecast")
+"""What has a horizon; where both were scored, the first is drawn."""
 CEILING = "ceiling"
 _PLOTTED = ("psnr_moving", "mask_iou", "centroid_error", "ssim_moving", "psnr", "ssim")
 _PANELS = 4
@@ -26,6 +27,11 @@ _OTHERS: tuple[dict[str, Any], ...] = (
 )
 
 
+def horizon_split(metrics: dict[str, Any]) -> str | None:
+    """The split of `metrics.json` that a horizon is drawn of."""
+    return next((split for split in SPLITS if split in metrics["splits"]), None)
+
+
 def horizon_curves(metrics: dict[str, Any]) -> dict[str, Any]:
     """The curves in the content of `metrics.json`.
 
@@ -33,8 +39,9 @@ def horizon_curves(metrics: dict[str, Any]) -> dict[str, Any]:
         {"split", "time_unit", "last_observed", "metrics": {METRIC: {"label", "better", "curves": {NAME:
         [[after, value], ...]}}}}; NAME is the method, a baseline, or "ceiling".
     """
-    summaries = {metrics["method"]: metrics["splits"].get(SPLIT, {})}
-    summaries |= {name: found.get(SPLIT, {}) for name, found in metrics["baselines"].items()}
+    split = horizon_split(metrics) or SPLITS[-1]
+    summaries = {metrics["method"]: metrics["splits"].get(split, {})}
+    summaries |= {name: found.get(split, {}) for name, found in metrics["baselines"].items()}
     protocol = metrics["protocol"]
     curves: dict[str, Any] = {}
     for metric, about in METRICS.items():
@@ -48,7 +55,7 @@ def horizon_curves(metrics: dict[str, Any]) -> dict[str, Any]:
             better = "higher" if about.higher_is_better else "lower"
             curves[metric] = {"label": about.label, "better": better, "curves": found}
     return {
-        "split": SPLIT,
+        "split": split,
         "time_unit": protocol["time_unit"],
         "last_observed": protocol["last_observed"],
         "metrics": curves,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from foreseen.data.splits import Splits
+from foreseen.data.types import Frame
+from foreseen.evaluation.beginnings import Beginning
 from foreseen.evaluation.moving import DARKEST_SHADOW, DIFFERENCE, FLOW_PIXELS, describe_moving_part
 from foreseen.training.config import describe_machine
 from foreseen.training.machine import current_commit
@@ -28,12 +31,26 @@ def describe_run(run: Run) -> dict[str, Any]:
     }
 
 
+def describe_beginnings(given: Mapping[str, Beginning], frames: Iterable[Frame], context: int) -> str | None:
+    """What was given of the unseen sequences that `frames` are of; None where there are none."""
+    kinds = {given[frame.sequence].observation.kind for frame in frames}
+    if not kinds:
+        return None
+    words = {
+        "initial": "true pose and velocity at the first time",
+        "frames": f"the pictures of the first {context} times",
+    }
+    told = " or ".join(sorted(words[kind] for kind in kinds))
+    return f"given: {told}; scored: what comes after the first {context} times"
+
+
 def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict[str, Any]:
     """How the run was evaluated: data, splits, rules and thresholds, and where."""
     dataset, data = run.dataset(), run.config.data
     return {
         "data": {"name": dataset.name, "path": data.path, "format": data.format},
-        "sequence": options["sequence"],
+        "sequences": options["sequences"],
+        "unseen": options["unseen"],
         "split_hash": splits.hash,
         "sentence": splits.protocol,
         "observed_until": float(splits.observed_until),

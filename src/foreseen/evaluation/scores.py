@@ -117,16 +117,16 @@ def partly_defined(many: Sequence[Mapping[str, float | None]]) -> dict[str, int]
     return {name: n for name, n in counts.items() if 0 < n < len(many)}
 
 
-def summarise(many: Iterable[tuple[float, Scores]], last_observed: float) -> dict[str, Any]:
-    """(time, scores) of the frames of a split -> its entry in `metrics.json`: count, means, and means by
-    time."""
-    pairs = sorted(many, key=lambda pair: pair[0])
-    scores = [s for _, s in pairs]
+def summarise(many: Iterable[tuple[float, float, Scores]]) -> dict[str, Any]:
+    """(time, time after what was observed of its sequence, scores) of the frames of a split -> its entry in
+    `metrics.json`: count, means, and means by the time after."""
+    rows = sorted(many, key=lambda row: row[1])
+    scores = [s for _, _, s in rows]
     by_time = []
-    for time in sorted({t for t, _ in pairs}):
-        group = [s for t, s in pairs if t == time]
-        by_time.append({"time": time, "after": time - last_observed, "count": len(group), **mean_scores(group)})
-    summary: dict[str, Any] = {"count": len(pairs), **mean_scores(scores)}
+    for after in sorted({after for _, after, _ in rows}):
+        group = [(t, s) for t, a, s in rows if a == after]
+        by_time.append({"time": group[0][0], "after": after, "count": len(group), **mean_scores([s for _, s in group])})
+    summary: dict[str, Any] = {"count": len(rows), **mean_scores(scores)}
     if partly := partly_defined(scores):
         summary["defined_on"] = partly
     return {**summary, "by_time": by_time}

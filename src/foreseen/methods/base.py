@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.geometry.rays import Rays
 from foreseen.scenes import Scene
@@ -28,6 +29,8 @@ class SceneInfo:
         has_alpha: training images carry opacity.
         ndc: rays are in normalised device coordinates.
         static_cameras: no camera moves, so each pixel's own history is meaningful.
+        sequences: names of the training sequences, in the order of `times`.
+        bodies: for each sequence the names of the bodies that its truth tells of; none where it has no truth.
     """
 
     bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -38,6 +41,8 @@ class SceneInfo:
     has_alpha: bool
     ndc: bool
     static_cameras: bool
+    sequences: tuple[str, ...] = ()
+    bodies: tuple[tuple[str, ...], ...] = ()
 
     @property
     def time_range(self) -> tuple[float, float]:
@@ -45,15 +50,27 @@ class SceneInfo:
         return min(t[0] for t in self.times), max(t[-1] for t in self.times)
 
 
+ObservationKind = Literal["sequence", "initial", "frames"]
+
+
 @dataclass(frozen=True)
 class Observation:
-    """What was seen, to observe a state from. Later methods add fields: initial conditions, context frames.
+    """What was seen, to observe a state from: a sequence that was learned, or a new one by how it begins.
 
     Attributes:
-        sequence: index of the observed sequence.
+        sequence: index of a training sequence; of no meaning where one of the others is given.
+        initial: poses and velocities at one time.
+        frames: the first frames of a new sequence, by time.
     """
 
     sequence: int = 0
+    initial: Labels | None = None
+    frames: tuple[Frame, ...] = ()
+
+    @property
+    def kind(self) -> ObservationKind:
+        """What it is made of."""
+        return "initial" if self.initial is not None else "frames" if self.frames else "sequence"
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,9 @@ class Method(nn.Module, ABC):
 
     batch: BatchSpec
 
+    observes: tuple[ObservationKind, ...] = ("sequence",)
+    """What `observe` takes."""
+
     max_grad_norm: float = 10.0
     """All gradients together are scaled down to this norm; 0 leaves them as they are. For mean errors of colours the
     default meets explosions only."""
@@ -146,10 +166,11 @@ class Method(nn.Module, ABC):
         """
         raise NotImplementedError
 
-    def warm_start(self, frames: Sequence[Frame]) -> str | None:
-        """Called once, before a new run's first step, with the training frames: what can be told without training. May
-        change the shapes of parameters. Returns a line for the user."""
-        del frames
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str | None:
+        """Called once, before a new run's first step, with the training frames, and with what is known of the bodies
+        of each sequence at its training times (`SceneInfo.times`): what can be told without training. May change the
+        shapes of parameters. Returns a line for the user."""
+        del frames, labels
         return None
 
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:

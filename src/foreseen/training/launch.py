@@ -38,7 +38,7 @@ from foreseen.training.random_state import seed_everything
 from foreseen.training.rays import RaySampler
 from foreseen.training.report import Reporter, readable_time
 from foreseen.training.run import Run
-from foreseen.training.scene_info import scene_info, sequence_names, training_frames
+from foreseen.training.scene_info import scene_info, sequence_names, training_frames, training_labels
 from foreseen.training.trainer import Budget, Saving, Trainer
 
 DEFAULT_MINUTES = 10.0
@@ -121,7 +121,7 @@ def train(
         if max_steps is None and max_minutes is None:
             max_steps, max_minutes = built.default_steps, None if built.default_steps else DEFAULT_MINUTES
         checkpoint = newest_checkpoint(out, reporter.say)
-        warm_seconds = _make_ready(built, checkpoint, splits, reporter)
+        warm_seconds = _make_ready(built, checkpoint, data, splits, reporter)
         trainer = Trainer(
             out,
             built,
@@ -137,13 +137,16 @@ def train(
     return Run(out, run_config, built.eval(), asked.scene, trainer.step, trainer.train_seconds, data, splits)
 
 
-def _make_ready(method: Method, checkpoint: Checkpoint | None, splits: Splits, reporter: Reporter) -> float:
+def _make_ready(
+    method: Method, checkpoint: Checkpoint | None, data: Dataset, splits: Splits, reporter: Reporter
+) -> float:
     """The warm start of a new run, whose seconds count as training, or the shapes of one that goes on."""
     if checkpoint is not None:
         method.shape_like(checkpoint.model)
         return 0.0
     begin = time.perf_counter()
-    line = method.warm_start(training_frames(splits))
+    frames = training_frames(splits)
+    line = method.warm_start(frames, training_labels(data, frames))
     if line:
         reporter.say(line)
     return time.perf_counter() - begin

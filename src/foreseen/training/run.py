@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from foreseen.data.types import Dataset
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
 from foreseen.methods import find_method
-from foreseen.methods.base import Method, SceneInfo
+from foreseen.methods.base import Method, Observation, SceneInfo, take
 from foreseen.render import ImageResult, render
 from foreseen.training.checkpoints import Checkpoint, list_checkpoints, newest_checkpoint, read_checkpoint
 from foreseen.training.config import RunConfig, read_config
@@ -43,11 +44,15 @@ class Run:
     _dataset: Dataset | None = field(default=None, repr=False)
     _splits: Splits | None = field(default=None, repr=False)
 
-    @torch.no_grad()
+    def forecast(self, observation: Observation | None = None) -> Forecast:
+        """How a sequence goes on: the first that was learned, or the one observed. Raises `UserError` for what the
+        method does not take."""
+        return Forecast(self.method, observation or Observation())
+
     def render(self, camera: Camera, time: float, *, memory_mb: int = 256) -> ImageResult:
-        """What `camera` sees at `time` (the data set's unit; before, inside or after what was observed)."""
-        with torch.device(next(self.method.parameters()).device):
-            return render(self.method.at_time(time), camera, memory_mb=memory_mb)
+        """What `camera` sees at `time` of the first sequence that was learned (the data set's unit; before, inside or
+        after what was observed)."""
+        return self.forecast().render(camera, time, memory_mb=memory_mb)
 
     def dataset(self) -> Dataset:
         """The data that it was trained on, read as it was then. Raises `UserError` where it is gone or has
@@ -82,6 +87,47 @@ class Run:
         from foreseen.evaluation import evaluate_run
 
         return evaluate_run(self, **options)
+
+
+class Forecast:
+    """What follows from an observation, at any time. `prepare` evolves it to many times at once, which is cheaper."""
+
+    def __init__(self, method: Method, observation: Observation) -> None:
+        if observation.kind not in method.observes:
+            raise UserError(_cannot_observe(method, observation))
+        self.method = method
+        self.device = next(method.parameters()).device
+        self._known: dict[float, Any] = {}
+        with torch.no_grad(), torch.device(self.device):
+            self.state = method.observe(observation)
+
+    @torch.no_grad()
+    def prepare(self, times: Iterable[float]) -> None:
+        """Evolves the state to `times` and keeps what it finds."""
+        new = sorted(set(times) - set(self._known))
+        if new:
+            with torch.device(self.device):
+                evolved = self.method.evolve(self.state, torch.tensor(new, dtype=torch.float32))
+            self._known |= {time: take(evolved, i) for i, time in enumerate(new)}
+
+    def at(self, time: float) -> Any:
+        """The state at `time`."""
+        self.prepare([time])
+        return self._known[time]
+
+    @torch.no_grad()
+    def render(self, camera: Camera, time: float, *, memory_mb: int = 256) -> ImageResult:
+        """What `camera` sees at `time`."""
+        with torch.device(self.device):
+            return render(self.method.scene(self.at(time)), camera, memory_mb=memory_mb)
+
+
+def _cannot_observe(method: Method, observation: Observation) -> str:
+    words = {"initial": "initial conditions", "frames": "the first frames of a new sequence", "sequence": "a sequence"}
+    return (
+        f"this run does not forecast from {words[observation.kind]}: "
+        "train on a data set of several sequences, by a method and preset that learn one law from them."
+    )
 
 
 def load_run(path: Path | str, checkpoint: int | None = None, *, device: str = "cpu") -> Run:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from foreseen.data.labels import Labels, labels_at
 from foreseen.data.splits import Splits
 from foreseen.data.types import Dataset, Frame
 from foreseen.errors import UserError
@@ -36,6 +37,14 @@ def sequence_times(names: Sequence[str], frames: Sequence[Frame]) -> tuple[tuple
     return tuple(tuple(sorted({float(f.time) for f in frames if f.sequence == name})) for name in names)
 
 
+def training_labels(dataset: Dataset, frames: Sequence[Frame]) -> list[Labels | None]:
+    """For each sequence what truth says at its training times, and at no other; None without truth, and where rays run
+    in normalised device coordinates."""
+    names = sequence_names(dataset, frames)
+    truths = {s.name: None if dataset.ndc else s.truth for s in dataset.sequences}
+    return [labels_at(truths[name], times) for name, times in zip(names, sequence_times(names, frames))]
+
+
 def cameras_stand_still(frames: Sequence[Frame]) -> bool:
     """Every camera keeps one pose, and a camera has `FRAMES_A_CAMERA` frames or more on average."""
     poses = defaultdict(list)
@@ -49,13 +58,17 @@ def scene_info(dataset: Dataset, splits: Splits) -> SceneInfo:
     """What is stored in the run's config, so that a run loads without its data set. Reads one picture."""
     frames = training_frames(splits)
     low, high = (tuple(float(x) for x in corner) for corner in dataset.bounds)
+    names = sequence_names(dataset, frames)
+    known = training_labels(dataset, frames)
     return SceneInfo(
         bounds=(low, high),  # type: ignore[arg-type]
         near=float(dataset.near),
         far=float(dataset.far),
-        times=sequence_times(sequence_names(dataset, frames), frames),
+        times=sequence_times(names, frames),
         background=dataset.background,
         has_alpha=frames[0].rgba().shape[-1] == 4,
         ndc=dataset.ndc,
         static_cameras=cameras_stand_still(frames),
+        sequences=names,
+        bodies=tuple(labels.bodies if labels else () for labels in known),
     )

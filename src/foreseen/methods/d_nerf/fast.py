@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
@@ -66,7 +67,7 @@ class FastDNeRF(Method):
         self.budget = SampleBudget(config.samples, config.rays)
         self.progress = 0.0
 
-    def warm_start(self, frames: Sequence[Frame]) -> None:
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> None:
         """Closes what silhouettes say is empty, stretch of time by stretch of time."""
         if self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
             return

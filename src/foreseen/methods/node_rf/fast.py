@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
@@ -62,7 +63,7 @@ class FastNodeRF(Method):
 
     # Before training.
 
-    def warm_start(self, frames: Sequence[Frame]) -> str:
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str:
         """Finds the moving parts and empty space from silhouettes (see `discovery`)."""
         if self.info.ndc:  # the hull is carved in the space of the cameras, where rays in NDC do not run
             return NO_PARTS

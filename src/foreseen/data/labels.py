@@ -1,0 +1,61 @@
+"""Where the bodies of a sequence were at some times, as truth tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foreseen.data.types import Truth
+
+SAME_TIME = 1e-6
+"""A time counts as one of truth's when it is this near, as a share of truth's time range."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Poses and velocities of B bodies at T times. One time of it are initial conditions.
+
+    Attributes:
+        bodies: names.
+        times: `[T]` float64, in the data set's unit.
+        positions: `[T, B, 3]` float64, in scene units.
+        velocities: `[T, B, 3]` float64, in scene units per time unit.
+        rotations: `[T, B, 3, 3]` float64, body to world; the identity where nothing tells.
+    """
+
+    bodies: tuple[str, ...]
+    times: Tensor
+    positions: Tensor
+    velocities: Tensor
+    rotations: Tensor
+
+    def at(self, index: int) -> Labels:
+        """One time of it."""
+        one = slice(index, index + 1) if index >= 0 else slice(index, index + 1 or None)
+        return Labels(self.bodies, self.times[one], self.positions[one], self.velocities[one], self.rotations[one])
+
+
+def labels_at(truth: Truth | None, times: Sequence[float]) -> Labels | None:
+    """What truth says at `times`, which must be times of its own; None where it is absent or lacks one of them."""
+    if truth is None or len(truth.times) == 0 or len(times) == 0:
+        return None
+    wanted = np.asarray(times, dtype=np.float64)
+    nearest = np.abs(truth.times[None, :] - wanted[:, None]).argmin(1)
+    slack = SAME_TIME * max(float(np.ptp(truth.times)), 1e-12)
+    if (np.abs(truth.times[nearest] - wanted) > slack).any():
+        return None
+
+    def rows(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.asarray(values, dtype=np.float64)[nearest])
+
+    rotations = truth.state.get("rotations")
+    shape = (len(truth.times), len(truth.bodies), 3, 3)
+    if rotations is None or np.shape(rotations) != shape:
+        rotations = np.broadcast_to(np.eye(3), shape)
+    return Labels(
+        truth.bodies, torch.from_numpy(wanted), rows(truth.positions), rows(truth.velocities), rows(rotations)
+    )
