@@ -94,7 +94,7 @@ class Forecast:
 
     def __init__(self, method: Method, observation: Observation) -> None:
         if observation.kind not in method.observes:
-            raise UserError(_cannot_observe(method, observation))
+            raise UserError(_cannot_observe(observation))
         self.method = method
         self.device = next(method.parameters()).device
         self._known: dict[float, Any] = {}
@@ -122,7 +122,7 @@ class Forecast:
             return render(self.method.scene(self.at(time)), camera, memory_mb=memory_mb)
 
 
-def _cannot_observe(method: Method, observation: Observation) -> str:
+def _cannot_observe(observation: Observation) -> str:
     words = {"initial": "initial conditions", "frames": "the first frames of a new sequence", "sequence": "a sequence"}
     return (
         f"this run does not forecast from {words[observation.kind]}: "

@@ -69,6 +69,7 @@ class FastDNeRF(Method):
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> None:
         """Closes what silhouettes say is empty, stretch of time by stretch of time."""
+        del labels
         if self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
             return
         views = [View.of(frame, float(self.origin), self.length) for frame in frames]
