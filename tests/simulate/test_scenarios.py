@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from foreseen.errors import UserError
-from foreseen.simulate import bifurcating_hill, bouncing_balls, oscillating_ball, pendulum
+from foreseen.simulate import bifurcating_hill, bouncing_balls, oscillating_ball, pendulum, pendulum_and_ball
 from foreseen.simulate.run import SCENARIOS, load_scenario
 from foreseen.simulate.scenario import Draw
 from foreseen.simulate.scene import HeightField
@@ -16,13 +16,14 @@ TIMES = np.arange(0, 4, 0.02)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_drawn_start_can_be_solved(name: str) -> None:
     scenario = load_scenario(name)
-    for index in range(4):
-        for unseen in (False, True):
-            rng = np.random.default_rng([index, unseen])
-            initial = scenario.draw(rng, scenario.constants, Draw(index, unseen))
-            assert set(initial) == set(scenario.initial)
-            motion = scenario.solve(scenario.constants, initial, np.arange(3) / scenario.fps)
-            assert motion.positions.shape == (3, len(scenario.stage(scenario.constants, True).bodies), 3)
+    for kind in scenario.kinds:
+        for index in range(4):
+            for unseen in (False, True):
+                rng = np.random.default_rng([index, unseen])
+                initial = kind.draw(rng, kind.constants, Draw(index, unseen))
+                assert set(initial) == set(kind.initial)
+                motion = kind.solve(kind.constants, initial, np.arange(3) / scenario.fps)
+                assert motion.positions.shape == (3, len(kind.bodies(kind.constants)), 3)
 
 
 def surface_distance(block: HeightField, centre: np.ndarray) -> float:
@@ -51,6 +52,18 @@ def test_the_ball_touches_the_ground_that_is_drawn(module, initial) -> None:
     block = next(s for s in module.stage(constants, False).static if isinstance(s, HeightField))
     gaps = [surface_distance(block, centre) for centre in motion.positions[:, 0]]
     assert np.allclose(gaps, constants["radius"], atol=2e-3)
+
+
+@pytest.mark.parametrize(("length", "steepness"), [(0.7, 0.9), (0.6, 1.3)])
+def test_the_bob_is_as_clear_of_the_bowl_as_is_reckoned(length: float, steepness: float) -> None:
+    constants = pendulum_and_ball.SCENARIO.constants | {"length": length, "steepness": steepness}
+    block = next(s for s in pendulum_and_ball.stage(constants, False).static if isinstance(s, HeightField))
+    angles = np.linspace(0, 1, 41)
+    arc = pendulum.PIVOT + length * np.stack([np.sin(angles), 0 * angles, -np.cos(angles)], -1)
+    gap = min(surface_distance(block, centre) for centre in arc) - pendulum.BOB
+    assert pendulum_and_ball.bob_clearance(constants) == pytest.approx(gap, abs=3e-3)
+    rim = oscillating_ball.bowl(steepness).height(np.array([oscillating_ball.RIM, 0.0])) + constants["radius"]
+    assert block.heights.max() < rim == pytest.approx(0.9 - 0.022 - pendulum_and_ball.arm_clearance(constants))
 
 
 def test_the_hills_top_is_unstable_and_its_valleys_are_not() -> None:
@@ -91,9 +104,9 @@ def solve_balls(initial: dict[str, float], times: np.ndarray, **constants: float
 
 
 def test_balls_neither_sink_into_the_tray_nor_into_one_another() -> None:
-    scenario, radii = bouncing_balls.SCENARIO, np.array(bouncing_balls.RADII)
+    constants, radii = bouncing_balls.SCENARIO.constants, np.array(bouncing_balls.RADII)
     for seed in range(4):
-        initial = scenario.draw(np.random.default_rng(seed), scenario.constants, Draw(0, False))
+        initial = bouncing_balls.draw(np.random.default_rng(seed), constants, Draw(0, False))
         centres = solve_balls(initial, np.arange(0, 4, 0.005)).positions
         assert (centres[..., 2] - radii).min() > -0.01
         assert (bouncing_balls.HALF - radii - np.abs(centres[..., :2]).max(-1)).min() > -0.01

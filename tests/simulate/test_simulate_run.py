@@ -1,6 +1,7 @@
 """From a scenario to a data set on disk, and back."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from PIL import Image
 
 import foreseen
 from foreseen.cli import main
+from foreseen.cli.simulate import simulate as command
 from foreseen.data.types import Dataset, Sequence
 from foreseen.data.writer import DatasetWriter
 from foreseen.errors import UserError
-from foreseen.simulate import SCENARIOS, SimulateOptions, simulate
+from foreseen.simulate import SCENARIOS, SimulateOptions, pendulum, simulate
 from foreseen.simulate.raycast import cast
 from foreseen.simulate.run import load_scenario
 
@@ -37,7 +39,7 @@ def swinging(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def test_the_truth_is_read_back(swinging: Dataset) -> None:
     scenario, truth = load_scenario("pendulum"), swinging.sequences[0].truth
     constants, times = scenario.constants | {"damping": 0.2}, np.arange(10) / scenario.fps
-    motion = scenario.solve(constants, {"angle": 0.6, "velocity": -0.5}, times)
+    motion = pendulum.solve(constants, {"angle": 0.6, "velocity": -0.5}, times)
     assert truth is not None
     assert (truth.law, truth.bodies, truth.constants) == ("damped-pendulum", ("pendulum",), constants)
     assert np.array_equal(truth.times, times) and np.array_equal(swinging.sequences[0].times, times)
@@ -51,7 +53,8 @@ def test_the_truth_is_read_back(swinging: Dataset) -> None:
 def test_the_pictures_are_read_back_with_their_truth(swinging: Dataset) -> None:
     scenario, sequence = load_scenario("pendulum"), swinging.sequences[0]
     stage, times = scenario.stage(scenario.constants, True), np.arange(11) / scenario.fps
-    motion = scenario.solve(scenario.constants | {"damping": 0.2}, {"angle": 0.6, "velocity": -0.5}, times)
+    stage = replace(stage, bodies=pendulum.bodies(scenario.constants))
+    motion = pendulum.solve(scenario.constants | {"damping": 0.2}, {"angle": 0.6, "velocity": -0.5}, times)
     cameras = dict(zip(("camera-0", "camera-1"), scenario.rig.arc(2, 24))) | {"held-out": scenario.rig.held_out(24)}
     for name, camera in cameras.items():
         frame, t = by_camera(sequence, name)[6], 6
@@ -156,6 +159,22 @@ def test_a_monocular_film_has_one_place_a_time(tmp_path: Path) -> None:
             {"constants": "dampin=0"},
             "--constants: unknown name \"dampin\"; did you mean 'damping'?",
         ),
+        ("pendulum-and-ball", {"initial": "angel=1"}, "--initial: unknown name \"angel\"; did you mean 'angle'?"),
+        (
+            "pendulum-and-ball",
+            {"initial": "angle=0.5;x=0.3,angle=0.5"},
+            "--initial: x, angle: one sequence has either angle, velocity, or x, y, vx, vy",
+        ),
+        (
+            "pendulum-and-ball",
+            {"constants": "length=0.75"},
+            "pendulum-and-ball: the bob meets the bowl: make length or steepness smaller",
+        ),
+        (
+            "pendulum-and-ball",
+            {"constants": "steepness=1.7"},
+            "pendulum-and-ball: the ball meets the pivot's arm: make steepness or radius smaller",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line(tmp_path: Path, scenario: str, options: dict, message: str) -> None:
@@ -194,6 +213,10 @@ def test_the_command_writes_a_data_set_and_says_where(tmp_path: Path, capsys: py
     main(["simulate", "pendulum", "--out", str(out), "--size", "16", "--frames", "2", "--cameras", "1"])
     assert f"{out}: written" in capsys.readouterr().out
     assert len(list(foreseen.load_dataset(out).frames)) == 2
+
+
+def test_the_help_names_every_scenario() -> None:
+    assert all(name in (command.__doc__ or "") for name in SCENARIOS)
 
 
 def test_the_command_reports_bad_input_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from foreseen.errors import UserError
 from foreseen.simulate.laws import Surface, slide
 from foreseen.simulate.rig import Rig
-from foreseen.simulate.scenario import Draw, Motion, Numbers, Scenario, room
+from foreseen.simulate.scenario import Draw, Kind, Motion, Numbers, Scenario, room
 from foreseen.simulate.scene import Body, HeightField, Paint, Sphere, Stage
 from foreseen.simulate.surfaces import parallel_curve
 
@@ -85,8 +85,13 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
     return Motion(positions[:, None], velocities[:, None], rotations)
 
 
+def bodies(constants: Numbers) -> tuple[Body, ...]:
+    """The bead."""
+    return (Body("bead", (Sphere(Paint((0.76, 0.07, 0.04)), radius=constants["radius"]),)),)
+
+
 def stage(constants: Numbers, surroundings: bool) -> Stage:
-    """The bead, and a block whose top is the law's curve, a radius lower along the normal."""
+    """A block whose top is the law's curve, a radius lower along the normal."""
     x = np.linspace(-REACH, REACH, 801)
     height, slope, _ = _curve(constants, x)
     out, depth = parallel_curve(x, height, slope, constants["radius"])
@@ -100,25 +105,29 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
         half=(edge, THICK),
         base=0.0,
     )
-    bead = Sphere(Paint((0.76, 0.07, 0.04)), radius=constants["radius"])
-    drawn = Stage((block, *(room(WALL) if surroundings else ())), (Body("bead", (bead,)),))
+    drawn = Stage((block, *(room(WALL) if surroundings else ())))
     return replace(drawn, light=replace(drawn.light, towards=(-0.3, -0.8, 1.0)))
 
 
 SCENARIO = Scenario(
     summary="a bead comes down a hill into one of two valleys (re-creation of a scene of the Node-RF paper)",
-    law="slide-on-double-well",
-    constants={
-        "gravity": 9.81,
-        "hill": 0.34,
-        "half_width": 0.5,
-        "valley": 0.17,
-        "drag": 0.8,
-        "radius": 0.088,
-    },
-    initial={"x": "[m]", "velocity": "along x [m/s]"},
-    draw=draw,
-    solve=solve,
+    kinds=(
+        Kind(
+            law="slide-on-double-well",
+            constants={
+                "gravity": 9.81,
+                "hill": 0.34,
+                "half_width": 0.5,
+                "valley": 0.17,
+                "drag": 0.8,
+                "radius": 0.088,
+            },
+            initial={"x": "[m]", "velocity": "along x [m/s]"},
+            draw=draw,
+            solve=solve,
+            bodies=bodies,
+        ),
+    ),
     stage=stage,
     rig=Rig(target=(0.0, 0.0, 0.5), distance=3.0, spread=30.0, elevation=(12.0, 20.0), width=1.95),
     sequences=12,

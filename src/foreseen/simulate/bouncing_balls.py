@@ -9,7 +9,7 @@ import numpy as np
 
 from foreseen.errors import UserError
 from foreseen.simulate.rig import Rig
-from foreseen.simulate.scenario import Draw, Motion, Numbers, Scenario, room
+from foreseen.simulate.scenario import Draw, Kind, Motion, Numbers, Scenario, room
 from foreseen.simulate.scene import Body, Box, Paint, Solid, Sphere, Stage
 
 RADII = (0.15, 0.12, 0.135)
@@ -97,8 +97,17 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
     return Motion(positions, velocities, rotations, {"angular_velocity": spins})
 
 
+def bodies(constants: Numbers) -> tuple[Body, ...]:
+    """Balls of two tones, so that their turning shows."""
+    del constants
+    return tuple(
+        Body(f"ball-{b + 1}", (Sphere(Paint(color, (0.78, 0.74, 0.66), 1.0), radius=radius),))
+        for b, (radius, color) in enumerate(zip(RADII, COLORS))
+    )
+
+
 def stage(constants: Numbers, surroundings: bool) -> Stage:
-    """Balls of two tones, so that their turning shows, and the tray's low rim."""
+    """The tray's inside and its low rim."""
     del constants
     wood, out = Paint((0.36, 0.21, 0.11)), HALF + THICK
     rim: tuple[Solid, ...] = tuple(
@@ -111,24 +120,25 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
         )
     )
     inside = Box(Paint((0.60, 0.62, 0.62), (0.46, 0.49, 0.50), 0.29), position=(0, 0, -0.009), half=(HALF, HALF, 0.01))
-    bodies = tuple(
-        Body(f"ball-{b + 1}", (Sphere(Paint(color, (0.78, 0.74, 0.66), 1.0), radius=radius),))
-        for b, (radius, color) in enumerate(zip(RADII, COLORS))
-    )
-    return Stage((*rim, inside, *(room(WALL) if surroundings else ())), bodies)
+    return Stage((*rim, inside, *(room(WALL) if surroundings else ())))
 
 
 SCENARIO = Scenario(
     summary="three balls bounce in a tray, off the floor, the walls and one another (MuJoCo)",
-    law="rigid-contacts",
-    constants={"gravity": 9.81, "restitution": 0.85, "friction": 0.3},
-    initial={
-        f"{name}{b + 1}": f"of ball {b + 1} {'[m/s]' if name.startswith('v') else '[m]'}"
-        for b in range(len(RADII))
-        for name in AXES
-    },
-    draw=draw,
-    solve=solve,
+    kinds=(
+        Kind(
+            law="rigid-contacts",
+            constants={"gravity": 9.81, "restitution": 0.85, "friction": 0.3},
+            initial={
+                f"{name}{b + 1}": f"of ball {b + 1} {'[m/s]' if name.startswith('v') else '[m]'}"
+                for b in range(len(RADII))
+                for name in AXES
+            },
+            draw=draw,
+            solve=solve,
+            bodies=bodies,
+        ),
+    ),
     stage=stage,
     rig=Rig(target=(0.0, 0.0, 0.36), distance=2.8, spread=40.0, elevation=(14.0, 26.0), width=1.85),
     sequences=1,

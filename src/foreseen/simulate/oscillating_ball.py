@@ -8,7 +8,7 @@ import numpy as np
 from foreseen.errors import UserError
 from foreseen.simulate.laws import Surface, slide
 from foreseen.simulate.rig import Rig
-from foreseen.simulate.scenario import Draw, Motion, Numbers, Scenario, room
+from foreseen.simulate.scenario import Draw, Kind, Motion, Numbers, Scenario, room
 from foreseen.simulate.scene import Body, HeightField, Paint, Sphere, Stage
 from foreseen.simulate.surfaces import parallel_curve
 
@@ -47,28 +47,40 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
     return Motion(positions[:, None], velocities[:, None], rotations)
 
 
-def stage(constants: Numbers, surroundings: bool) -> Stage:
-    """The ball, and a block with the bowl carved into it a radius below the law's surface."""
+def bodies(constants: Numbers) -> tuple[Body, ...]:
+    """The ball."""
+    return (Body("ball", (Sphere(Paint((0.80, 0.16, 0.03)), radius=constants["radius"]),)),)
+
+
+def block(constants: Numbers) -> HeightField:
+    """A block with the bowl carved into it, a radius below the law's surface."""
     k, radius = constants["steepness"], constants["radius"]
     reach = np.linspace(0, RIM + 0.1, 400)
     out, depth = parallel_curve(reach, LIFT + k * reach**2, 2 * k * reach, radius)
     rim = float(np.interp(RIM, out, depth))
     axis = np.linspace(-EDGE, EDGE, 145)
     heights = np.minimum(np.interp(np.hypot(*np.meshgrid(axis, axis, indexing="ij")), out, depth), rim)
-    carved = HeightField(
-        Paint((0.55, 0.44, 0.30), (0.47, 0.37, 0.25), 0.18), heights=heights, half=(EDGE, EDGE), base=0.0
-    )
-    ball = Sphere(Paint((0.80, 0.16, 0.03)), radius=radius)
-    return Stage((carved, *(room(WALL) if surroundings else ())), (Body("ball", (ball,)),))
+    paint = Paint((0.55, 0.44, 0.30), (0.47, 0.37, 0.25), 0.18)
+    return HeightField(paint, heights=heights, half=(EDGE, EDGE), base=0.0)
+
+
+def stage(constants: Numbers, surroundings: bool) -> Stage:
+    """The bowl."""
+    return Stage((block(constants), *(room(WALL) if surroundings else ())))
 
 
 SCENARIO = Scenario(
     summary="a ball slides in a bowl, lightly damped (re-creation of a scene of the Node-RF paper)",
-    law="slide-in-bowl",
-    constants={"gravity": 9.81, "steepness": 0.9, "drag": 0.25, "radius": 0.09},
-    initial={"x": "[m]", "y": "[m]", "vx": "[m/s]", "vy": "[m/s]"},
-    draw=draw,
-    solve=solve,
+    kinds=(
+        Kind(
+            law="slide-in-bowl",
+            constants={"gravity": 9.81, "steepness": 0.9, "drag": 0.25, "radius": 0.09},
+            initial={"x": "[m]", "y": "[m]", "vx": "[m/s]", "vy": "[m/s]"},
+            draw=draw,
+            solve=solve,
+            bodies=bodies,
+        ),
+    ),
     stage=stage,
     rig=Rig(target=(0.0, 0.0, 0.2), distance=2.7, spread=34.0, elevation=(32.0, 46.0), width=1.7),
     sequences=8,

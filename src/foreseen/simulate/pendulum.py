@@ -7,11 +7,11 @@ import numpy as np
 from foreseen.errors import UserError
 from foreseen.simulate.laws import swing
 from foreseen.simulate.rig import Rig
-from foreseen.simulate.scenario import UPRIGHT, Draw, Motion, Numbers, Scenario, room
+from foreseen.simulate.scenario import UPRIGHT, Draw, Kind, Motion, Numbers, Scenario, room
 from foreseen.simulate.scene import Body, Box, Capsule, Paint, Solid, Sphere, Stage
 
 PIVOT = np.array([0.0, 0.0, 0.9])
-BOB, ROD, WALL = 0.09, 0.014, 0.6
+BOB, ROD, ARM, WALL = 0.09, 0.014, 0.022, 0.6
 
 
 def draw(rng: np.random.Generator, constants: Numbers, which: Draw) -> Numbers:
@@ -41,29 +41,45 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
     return Motion(positions[:, None], velocities[:, None], rotations[:, None], state)
 
 
-def stage(constants: Numbers, surroundings: bool) -> Stage:
-    """Rod and bob, one rigid body; a stand behind them."""
+def bodies(constants: Numbers) -> tuple[Body, ...]:
+    """Rod and bob, one rigid body."""
     length = constants["length"]
-    wood, steel = Paint((0.30, 0.17, 0.09)), Paint((0.10, 0.11, 0.13))
     # Brass: a grey rod before a grey wall looks like its own shadow, to a mask as to the eye.
     brass = Paint((0.62, 0.36, 0.02))
     rod = Capsule(brass, position=(0, 0, length / 2), radius=ROD, half=length / 2)
     bob = Sphere(Paint((0.76, 0.07, 0.04)), radius=BOB)
-    stand: tuple[Solid, ...] = (
-        Box(wood, position=(0, 0.3, 0.48), half=(0.035, 0.035, 0.48)),
-        Box(wood, position=(0, 0.25, 0.02), half=(0.24, 0.16, 0.02)),
-        Capsule(steel, position=(0, 0.13, float(PIVOT[2])), rotation=UPRIGHT, radius=0.022, half=0.17),
+    return (Body("pendulum", (bob, rod)),)
+
+
+def stand(back: float) -> tuple[Solid, ...]:
+    """A post at y = `back`, with an arm to the pivot."""
+    wood, steel = Paint((0.30, 0.17, 0.09)), Paint((0.10, 0.11, 0.13))
+    half = 0.5 * (back + 0.04)
+    return (
+        Box(wood, position=(0, back, 0.48), half=(0.035, 0.035, 0.48)),
+        Box(wood, position=(0, back - 0.05, 0.02), half=(0.24, 0.16, 0.02)),
+        Capsule(steel, position=(0, back - half, float(PIVOT[2])), rotation=UPRIGHT, radius=ARM, half=half),
     )
-    return Stage(stand + (room(WALL) if surroundings else ()), (Body("pendulum", (bob, rod)),))
+
+
+def stage(constants: Numbers, surroundings: bool) -> Stage:
+    """A stand behind the pendulum."""
+    del constants
+    return Stage(stand(0.3) + (room(WALL) if surroundings else ()))
 
 
 SCENARIO = Scenario(
     summary="a rod and a bob swing about a pivot, lightly damped",
-    law="damped-pendulum",
-    constants={"gravity": 9.81, "length": 0.5, "damping": 0.1},
-    initial={"angle": "from hanging straight down [rad]", "velocity": "angular [rad/s]"},
-    draw=draw,
-    solve=solve,
+    kinds=(
+        Kind(
+            law="damped-pendulum",
+            constants={"gravity": 9.81, "length": 0.5, "damping": 0.1},
+            initial={"angle": "from hanging straight down [rad]", "velocity": "angular [rad/s]"},
+            draw=draw,
+            solve=solve,
+            bodies=bodies,
+        ),
+    ),
     stage=stage,
     rig=Rig(target=(0.0, 0.0, 0.55), distance=2.2, spread=36.0, elevation=(6.0, 20.0), width=1.55),
     sequences=1,

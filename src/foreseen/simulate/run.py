@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +33,7 @@ SCENARIOS = {
     "bouncing-balls": "foreseen.simulate.bouncing_balls",
     "oscillating-ball": "foreseen.simulate.oscillating_ball",
     "bifurcating-hill": "foreseen.simulate.bifurcating_hill",
+    "pendulum-and-ball": "foreseen.simulate.pendulum_and_ball",
 }
 """Name -> module with a `SCENARIO`; nothing is imported until it is asked for."""
 
@@ -57,10 +58,20 @@ def load_scenario(name: str) -> Scenario:
 
 @dataclass(frozen=True)
 class Run:
-    """One sequence: its name, whether it is an unseen one, and its motion at one time more than is filmed."""
+    """One sequence.
+
+    Attributes:
+        unseen: whether it is an unseen one.
+        law, constants: what it obeys.
+        stage: what is drawn: what stands still in all sequences, and its own bodies.
+        motion: at one time more than is filmed.
+    """
 
     name: str
     unseen: bool
+    law: str
+    constants: Numbers
+    stage: Stage
     motion: Motion
 
 
@@ -108,12 +119,12 @@ def simulate(
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before anything is drawn. There is one time more than is filmed, for the flow."""
+    """All that is known before anything is drawn: `stage` is what stands still, and there is one time more
+    than is filmed, for the flow."""
 
     name: str
     scenario: Scenario
     options: SimulateOptions
-    constants: Numbers
     times: np.ndarray
     stage: Stage
     runs: list[Run]
@@ -141,9 +152,9 @@ def _plan(name: str, options: SimulateOptions) -> Plan:
     constants = found.constants | parse_numbers(options.constants, found.constants, "--constants")
     times = np.arange((options.frames or found.frames) + 1) / (options.fps or found.fps)
     stage = found.stage(constants, options.background != "plain")
-    runs = _solve(found, constants, times, options)
+    runs = _solve(found, constants, stage, times, options)
     views = _views(found.rig, len(times) - 1, options, options.cameras or found.cameras)
-    return Plan(name, found, options, constants, times, stage, runs, views)
+    return Plan(name, found, options, times, stage, runs, views)
 
 
 def _film(plan: Plan, out: Path, pool: ThreadPoolExecutor, tell: Progress) -> None:
@@ -156,7 +167,7 @@ def _film(plan: Plan, out: Path, pool: ThreadPoolExecutor, tell: Progress) -> No
         for run in plan.runs:
             pictures = {v.name: s.picture.image(plan.alpha) for v, s in zip(plan.views, surveys)}
             split = "test" if run.unseen else None
-            writer.add_sequence(run.name, truth=_truth(plan, run.motion), split=split, backgrounds=pictures)
+            writer.add_sequence(run.name, truth=_truth(plan.times, run), split=split, backgrounds=pictures)
         shots = [Shot(run, view, index) for view in plan.views for run in plan.runs for index in view.times]
         # The shots of a fixed camera share a backdrop, those of a film from many places have one each.
         ahead = few if plan.options.monocular else 2 * plan.workers
@@ -166,8 +177,11 @@ def _film(plan: Plan, out: Path, pool: ThreadPoolExecutor, tell: Progress) -> No
             tell(done / len(shots), f"frame {done} of {len(shots)}")
 
 
-def _solve(scenario: Scenario, constants: Numbers, times: np.ndarray, options: SimulateOptions) -> list[Run]:
-    """Every sequence's motion. Its initial conditions depend on the seed and its own number alone."""
+def _solve(
+    scenario: Scenario, constants: Numbers, stage: Stage, times: np.ndarray, options: SimulateOptions
+) -> list[Run]:
+    """Every sequence's motion. What of its initial conditions is not typed depends on the seed and its own number
+    alone."""
     count = options.sequences or scenario.sequences
     typed = [parse_numbers(text, scenario.initial, "--initial") for text in options.initial.split(";")]
     if len(typed) > count:
@@ -177,8 +191,12 @@ def _solve(scenario: Scenario, constants: Numbers, times: np.ndarray, options: S
         unseen = s >= seen
         which = Draw(s - seen if unseen else s, unseen)
         rng = np.random.default_rng([options.seed, int(unseen), which.index])
-        initial = scenario.draw(rng, constants, which) | (typed[s] if s < len(typed) else {})
-        runs.append(Run(f"sequence-{s:03d}", unseen, scenario.solve(constants, initial, times)))
+        start = typed[s] if s < len(typed) else {}
+        kind = scenario.kind(which, start)
+        own = kind.own(constants)
+        motion = kind.solve(own, kind.draw(rng, own, which) | start, times)
+        drawn = replace(stage, bodies=kind.bodies(own))
+        runs.append(Run(f"sequence-{s:03d}", unseen, kind.law, own, drawn, motion))
     return runs
 
 
@@ -207,20 +225,25 @@ class Survey:
 def _survey(stage: Stage, runs: list[Run], view: View, samples: int) -> Survey:
     still = backdrop(stage, view.camera, samples)
     points, distances = still.points, still.distances
-    reach = max(_reach(solid) for body in stage.bodies for solid in body.solids)
     centres = np.concatenate([run.motion.positions.reshape(-1, 3) for run in runs])
-    away = np.linalg.norm(centres - view.camera.position.numpy(), axis=1)
+    reach = np.concatenate([np.full((run.motion.positions[..., 0].size, 1), _reach(run.stage)) for run in runs])
+    away = np.linalg.norm(centres - view.camera.position.numpy(), axis=1, keepdims=True)
     corners = np.concatenate([points, centres - reach, centres + reach])
     return Survey(
         cast(stage, view.camera, None, samples=samples, still=still),
-        near=float(min(distances.min(initial=np.inf), away.min() - reach)),
-        far=float(max(distances.max(initial=0), away.max() + reach)),
+        near=float(min(distances.min(initial=np.inf), (away - reach).min())),
+        far=float(max(distances.max(initial=0), (away + reach).max())),
         low=corners.min(0),
         high=corners.max(0),
     )
 
 
-def _reach(solid: Solid) -> float:
+def _reach(stage: Stage) -> float:
+    """How far what moves extends from its body's origin."""
+    return max(_extent(solid) for body in stage.bodies for solid in body.solids)
+
+
+def _extent(solid: Solid) -> float:
     """How far a body's solid extends from the body's origin."""
     size = solid.radius if isinstance(solid, Sphere) else 0.0
     if isinstance(solid, Capsule):
@@ -264,13 +287,13 @@ def _jobs(
         if shot.view is not view:
             # The pool takes jobs in order, so whoever waits for a backdrop waits for a thread that is at it.
             view, still = shot.view, pool.submit(backdrop, stage, shot.view.camera, samples)
-        yield partial(_draw, stage, shot, still, samples)
+        yield partial(_draw, shot, still, samples)
 
 
-def _draw(stage: Stage, shot: Shot, still: Future[Backdrop], samples: int) -> tuple[Shot, Picture]:
+def _draw(shot: Shot, still: Future[Backdrop], samples: int) -> tuple[Shot, Picture]:
     motion = shot.run.motion
     now, after = motion.poses(shot.index), motion.poses(shot.index + 1)
-    return shot, cast(stage, shot.view.camera, now, after, samples, still.result())
+    return shot, cast(shot.run.stage, shot.view.camera, now, after, samples, still.result())
 
 
 def _frame(shot: Shot, picture: Picture, time: float, alpha: bool) -> WrittenFrame:
@@ -286,16 +309,17 @@ def _frame(shot: Shot, picture: Picture, time: float, alpha: bool) -> WrittenFra
     )
 
 
-def _truth(plan: Plan, motion: Motion) -> Truth:
-    """The motion at the times that are filmed."""
+def _truth(times: np.ndarray, run: Run) -> Truth:
+    """What a sequence obeys, and its motion at the times that are filmed."""
+    motion = run.motion
     state = {"rotations": motion.rotations} | motion.state
     return Truth(
-        times=plan.times[:-1],
-        bodies=tuple(body.name for body in plan.stage.bodies),
+        times=times[:-1],
+        bodies=tuple(body.name for body in run.stage.bodies),
         positions=motion.positions[:-1],
         velocities=motion.velocities[:-1],
-        law=plan.scenario.law,
-        constants=plan.constants,
+        law=run.law,
+        constants=run.constants,
         state={name: value[:-1] for name, value in state.items()},
     )
 

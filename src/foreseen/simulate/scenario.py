@@ -1,4 +1,4 @@
-"""What a scenario is: a law, what is drawn, where the cameras stand, and what is usual."""
+"""What a scenario is: kinds of sequences with a law each, what is drawn, where the cameras stand, and what is usual."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from foreseen.errors import UserError
 from foreseen.simulate.rig import Rig
-from foreseen.simulate.scene import Box, Paint, Plane, Poses, Solid, Sphere, Stage
+from foreseen.simulate.scene import Body, Box, Paint, Plane, Poses, Solid, Sphere, Stage
 
 Numbers = dict[str, float]
 
@@ -35,11 +36,36 @@ class Motion:
 
 @dataclass(frozen=True)
 class Draw:
-    """Which sequence's initial conditions are asked for: its number among its kind, and whether it is of the
-    unseen."""
+    """Which sequence's initial conditions are asked for: its number among the seen or among the unseen ones."""
 
     index: int
     unseen: bool
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of sequence: what moves, and by which law.
+
+    Attributes:
+        law: name of the law, stored with the truth.
+        constants: the law's constants and their usual values; lengths in metres, times in seconds.
+        initial: names of the initial conditions and what they mean.
+        draw: seeded initial conditions of one sequence, one number for each name.
+        solve: constants, initial conditions and T times (from 0) -> the motion. Raises UserError where these
+            make no sense.
+        bodies: constants -> what moves, as it is drawn.
+    """
+
+    law: str
+    constants: Numbers
+    initial: dict[str, str]
+    draw: Callable[[np.random.Generator, Numbers, Draw], Numbers]
+    solve: Callable[[Numbers, Numbers, np.ndarray], Motion]
+    bodies: Callable[[Numbers], tuple[Body, ...]]
+
+    def own(self, constants: Numbers) -> Numbers:
+        """Those of a scenario's constants that are this law's."""
+        return {name: constants[name] for name in self.constants}
 
 
 @dataclass(frozen=True)
@@ -48,29 +74,44 @@ class Scenario:
 
     Attributes:
         summary: one line for the user.
-        law: name of the law, stored with the truth.
-        constants: the law's constants and their usual values; lengths in metres, times in seconds.
-        initial: names of the initial conditions and what they mean.
-        draw: seeded initial conditions of one sequence, one number for each name.
-        solve: constants, initial conditions and T times (from 0) -> the motion. Raises UserError where these
-            make no sense.
-        stage: constants, and whether the room around is drawn -> everything that is drawn.
+        kinds: of sequences, which take turns; a constant that two share has one value.
+        stage: the constants of all kinds, and whether the room around is drawn -> what stands still, in every
+            sequence, and the light.
         rig: where the cameras stand.
         sequences, frames, fps, cameras: what is usual.
     """
 
     summary: str
-    law: str
-    constants: Numbers
-    initial: dict[str, str]
-    draw: Callable[[np.random.Generator, Numbers, Draw], Numbers]
-    solve: Callable[[Numbers, Numbers, np.ndarray], Motion]
+    kinds: tuple[Kind, ...]
     stage: Callable[[Numbers, bool], Stage]
     rig: Rig
     sequences: int
     frames: int
     fps: float
     cameras: int
+
+    @property
+    def constants(self) -> Numbers:
+        """Of all kinds."""
+        return {name: value for kind in self.kinds for name, value in kind.constants.items()}
+
+    @property
+    def initial(self) -> dict[str, str]:
+        """Names of the initial conditions of all kinds, and what they mean."""
+        return {name: meaning for kind in self.kinds for name, meaning in kind.initial.items()}
+
+    def kind(self, which: Draw, typed: Numbers) -> Kind:
+        """The kind of a sequence: whose turn it is, or the next that knows the typed initial conditions.
+
+        Raises:
+            UserError: no kind knows them all.
+        """
+        turn = which.index % len(self.kinds)
+        for kind in self.kinds[turn:] + self.kinds[:turn]:
+            if typed.keys() <= kind.initial.keys():
+                return kind
+        choice = ", or ".join(", ".join(kind.initial) for kind in self.kinds)
+        raise UserError(f"--initial: {', '.join(typed)}: one sequence has either {choice}")
 
 
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])

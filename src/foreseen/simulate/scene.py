@@ -112,7 +112,7 @@ class Stage:
     """Everything that is drawn: what stands still, and the moving bodies; body b has instance id b + 1."""
 
     static: tuple[Solid, ...]
-    bodies: tuple[Body, ...]
+    bodies: tuple[Body, ...] = ()
     light: Light = field(default_factory=Light)
 
 
