@@ -425,7 +425,7 @@ def test_it_learns_a_moving_ball() -> None:
 )
 def test_unfit_scenes_are_refused(times: tuple[tuple[float, ...], ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        tiny(replace(INFO, times=times))
+        PaperNodeRF(TINY, replace(INFO, times=times))
 
 
 def test_an_unseen_sequence_is_refused() -> None:

@@ -56,6 +56,14 @@ def test_going_on_with_moving_parts_and_a_law_is_exact(tmp_path: Path) -> None:
     assert state["law_stage"] == 2, "the last fit is not missed"
 
 
+def test_going_on_with_several_sequences_is_exact(tmp_path: Path) -> None:
+    """What is known of the bodies comes from the checkpoint."""
+    options = SimulateOptions(frames=8, cameras=1, size=16, sequences=2, samples=1)
+    simulate("oscillating-ball", tmp_path / "data", options)
+    state = check_going_on("node-rf", "paper", tmp_path / "data", tmp_path)
+    assert state["known.positions"].any()
+
+
 def check_going_on(method: str, preset: str, data: Path, tmp_path: Path) -> dict[str, torch.Tensor]:
     """Trains 16 steps, and again from the checkpoint of the 7th; returns the state that both have reached."""
 

@@ -149,3 +149,34 @@ def test_without_alpha_and_fixed_cameras_rays_are_uniform_and_it_says_so(tmp_pat
     assert sampler.batch(BatchSpec(rays=8, foreground=0.5), 0).colors.shape == (8, 3)
     sampler.batch(BatchSpec(rays=8, foreground=0.5), 1)
     assert said == ["no alpha and no fixed cameras to find the moving part from: rays are drawn uniformly."]
+
+
+def test_background_only(tmp_path: Path) -> None:
+    """Outside of what moves and its widened edge, everywhere else; whole pictures where nothing can be found."""
+    pictures = []
+    for index in range(9):
+        picture = noise(32, 32, 3) // 2
+        picture[3 * index : 3 * index + 5, 12:17] = 255
+        pictures.append(picture)
+    given = [replace(f, camera_id="fixed") for f in frames(tmp_path, pictures, [camera(0, None, 32, 32)] * 9)]
+    info = replace(INFO, has_alpha=False, static_cameras=True)
+    sampler = RaySampler(given, ("one",), info, seed=0)
+    spec = BatchSpec(rays=2000, background_only=True, centre_crop_steps=1)
+    for step in (0, 1):
+        batch = sampler.batch(spec, step)
+        assert float(batch.colors.amin(dim=1).max()) < 0.6
+        assert len(batch.rays.directions.unique(dim=0)) > (200, 600)[step]
+    unknown = RaySampler(given, ("one",), replace(info, static_cameras=False), seed=0)
+    assert float(unknown.batch(spec, 1).colors.amin(dim=1).max()) == 1
+
+
+def test_even_sequences(tmp_path: Path) -> None:
+    """Of eight frames of one sequence and one of another, each sequence is drawn half of the time."""
+    given = frames(tmp_path, [noise(8, 8, seed=i) for i in range(9)])
+    given = [replace(f, time=float(i), sequence="long" if i < 8 else "short") for i, f in enumerate(given)]
+    info = replace(INFO, times=(tuple(float(i) for i in range(8)), (8.0,)))
+    sampler = RaySampler(given, ("long", "short"), info, seed=0)
+    for even, share in ((True, 1 / 2), (False, 1 / 9)):
+        spec = BatchSpec(rays=4, frames=1, even_sequences=even)
+        drawn = [int(sampler.batch(spec, 0).sequences.unique()) for _ in range(300)]
+        assert sum(drawn) / 300 == pytest.approx(share, abs=0.08)

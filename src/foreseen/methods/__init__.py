@@ -9,8 +9,8 @@ METHODS: dict[str, MethodEntry] = {
         presets="foreseen.methods.node_rf.config:PRESETS",
         paper="Node-RF (arXiv 2603.12078, CVPR 2026)",
         code_licence="none of their code is used",
-        needs="posed images with times; one sequence",
-        reproduced="one sequence: codes, ODE-RNN VAE, neural ODE, conditioned field",
+        needs="posed images with times; one sequence, or (paper) several with positions",
+        reproduced="one sequence: ODE-RNN VAE, neural ODE, conditioned field; several: a law from initial conditions",
     ),
     "d-nerf": MethodEntry(
         target="foreseen.methods.d_nerf.model:build",

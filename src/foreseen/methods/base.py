@@ -85,7 +85,11 @@ class BatchSpec:
             median picture); the rest is uniform.
         centre_crop_steps: for that many first steps rays come from the central half of the image.
         time_indices: draw only from frames whose index into `SceneInfo.times[sequence]` is one of these; None means
-        all.
+            all.
+        even_sequences: where a batch is drawn from few frames, each sequence is as likely as any other, however many
+            frames it has.
+        background_only: rays are drawn where nothing is seen or moves, found as for `foreground`, which then says
+            nothing; everywhere where nothing can be found.
     """
 
     kind: Literal["rays"] = "rays"
@@ -94,6 +98,8 @@ class BatchSpec:
     foreground: float = 0.0
     centre_crop_steps: int = 0
     time_indices: tuple[int, ...] | None = None
+    even_sequences: bool = False
+    background_only: bool = False
 
 
 @dataclass(frozen=True)

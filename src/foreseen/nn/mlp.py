@@ -51,6 +51,36 @@ class MLP(nn.Module):
         return self.output(h)
 
 
+class ResidualMLP(nn.Module):
+    """As `MLP`, but each of the n hidden layers after the first adds to what came before it:
+    `h + activation(layer(h)) / n`. However many there are, they begin near the identity."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        width: int,
+        layers: int,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        normal_init: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.hidden = nn.ModuleList(nn.Linear(inputs if i == 0 else width, width) for i in range(layers))
+        self.output = nn.Linear(width, outputs)
+        if normal_init is not None:
+            init_normal(self, normal_init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., inputs]` -> `[..., outputs]`."""
+        first, *others = self.hidden
+        h = self.activation(first(x))
+        for layer in others:
+            h = h + self.activation(layer(h)) / len(others)
+        return self.output(h)
+
+
 def init_normal(module: nn.Module, std: float) -> None:
     """Draws the weights of all linear layers in `module` from N(0, std^2) and zeroes their biases."""
     for layer in module.modules():

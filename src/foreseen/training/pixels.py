@@ -98,6 +98,15 @@ class Foreground:
     counts: Tensor
     source: str
 
+    def contains(self, frames: Tensor, places: Tensor) -> Tensor:
+        """`[N]` bool: whether `places[n]` is one of frame `frames[n]`'s."""
+        found = torch.zeros(len(frames), dtype=torch.bool)
+        for index in frames.unique().tolist():
+            mine, start = frames == index, int(self.starts[index])
+            own = self.places[start : start + int(self.counts[index])]
+            found[mine] = torch.isin(places[mine].int(), own)
+        return found
+
 
 def find_foreground(
     store: PixelStore, static_cameras: bool, background: tuple[float, float, float]

@@ -19,6 +19,9 @@ FRAMES_WHEN_READING = 8
 """Frames a batch is drawn from where the pictures do not fit into memory: reading one costs as much as many
 rays."""
 
+REDRAWS = 20
+"""So often a ray that meets the foreground is drawn again where a batch is to have background only."""
+
 
 class CameraTable:
     """The cameras of F frames, stacked: rays of many frames in one gather."""
@@ -86,7 +89,7 @@ class RaySampler:
         """Does what the first batch would otherwise wait for."""
         if spec.kind != "rays":
             raise UserError(f"the sampler cuts rays only, and the method asks for {spec.kind}.")
-        if spec.foreground > 0 and not self._sought_foreground:
+        if (spec.foreground > 0 or spec.background_only) and not self._sought_foreground:
             self._sought_foreground = True
             self._foreground = find_foreground(self.store, self.info.static_cameras, self.info.background)
             if self._foreground is None:
@@ -104,8 +107,11 @@ class RaySampler:
         """The next batch: `spec.rays` rays, on the CPU."""
         self.prepare(spec)
         frames = self._draw_frames(spec)
-        places = self._draw_places(frames, crop=step < spec.centre_crop_steps)
-        if spec.foreground > 0 and self._foreground is not None and step >= spec.centre_crop_steps:
+        crop = step < spec.centre_crop_steps
+        places = self._draw_places(frames, crop)
+        if spec.background_only and self._foreground is not None:
+            self._leave_foreground(frames, places, crop, self._foreground)
+        elif spec.foreground > 0 and self._foreground is not None and not crop:
             self._move_to_foreground(frames, places, round(spec.rays * spec.foreground))
         return self.at(frames, places)
 
@@ -134,8 +140,15 @@ class RaySampler:
         allowed = self._frames_of(spec.time_indices)
         few = spec.frames if self.store.resident else min(spec.frames or FRAMES_WHEN_READING, FRAMES_WHEN_READING)
         if few:
-            allowed = allowed[torch.randperm(len(allowed), generator=self.generator)[:few]]
+            allowed = self._few_frames(allowed, few, spec.even_sequences)
         return allowed[torch.randint(len(allowed), (spec.rays,), generator=self.generator)]
+
+    def _few_frames(self, allowed: Tensor, count: int, even_sequences: bool) -> Tensor:
+        if not even_sequences:
+            return allowed[torch.randperm(len(allowed), generator=self.generator)[:count]]
+        own = self.sequences[allowed]
+        shares = 1 / own.bincount()[own].float()
+        return allowed[torch.multinomial(shares, min(count, len(allowed)), generator=self.generator)]
 
     def _frames_of(self, time_indices: tuple[int, ...] | None) -> Tensor:
         if time_indices not in self._allowed:
@@ -160,6 +173,15 @@ class RaySampler:
         chosen = (self._foreground.starts[frames[:count]] + offset).clamp(max=len(self._foreground.places) - 1)
         if len(self._foreground.places):
             places[:count] = torch.where(available > 0, self._foreground.places[chosen].long(), places[:count])
+
+    def _leave_foreground(self, frames: Tensor, places: Tensor, crop: bool, foreground: Foreground) -> None:
+        """Redraws places until they lie outside of their frames' foreground, in place; where a frame is nearly all
+        foreground some stay."""
+        for _ in range(REDRAWS):
+            inside = foreground.contains(frames, places)
+            if not inside.any():
+                return
+            places[inside] = self._draw_places(frames[inside], crop)
 
 
 def batch_to(batch: RayBatch, device: torch.device) -> RayBatch:

@@ -1,6 +1,8 @@
-"""Loss terms of Node-RF on one sequence."""
+"""Loss terms of Node-RF as published."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,17 @@ def color_losses(result: RayResult, colors: Tensor) -> dict[str, Tensor]:
     if result.coarse_rgb is not None:
         terms["color_coarse"] = (result.coarse_rgb - colors).square().mean()
     return terms
+
+
+def label_losses(
+    pairs: Mapping[str, tuple[Tensor, Tensor, float]], encode: Callable[[Tensor], Tensor] | None
+) -> dict[str, Tensor]:
+    """Node-RF's L_p and L_v: for each name, from what was said `[T, K]`, the label `[T, M]` and a weight, the mean
+    absolute error (K = M), as in the paper. With `encode` the mean squared error from the encoded label, as in the
+    authors' code."""
+    if encode is None:
+        return {name: weight * (said - label).abs().mean() for name, (said, label, weight) in pairs.items()}
+    return {name: weight * (said - encode(label)).square().mean() for name, (said, label, weight) in pairs.items()}
 
 
 def lipschitz_loss(networks: nn.Module, weight: float) -> dict[str, Tensor]:

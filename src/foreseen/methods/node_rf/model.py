@@ -14,8 +14,14 @@ CLASSES: dict[type, str] = {
 }
 """Config type -> "module:class", imported when it is built."""
 
+CLASSES_OF_MANY: dict[type, str] = {
+    PaperConfig: "foreseen.methods.node_rf.many_paper:PaperManyNodeRF",
+}
+"""The same, where there are several sequences and one law is learned from them."""
+
 
 def build(config: Any, info: SceneInfo) -> Method:
     """The method that `config` (an instance of a key of `CLASSES`) describes, for the scene of `info`."""
-    module, _, name = CLASSES[type(config)].partition(":")
+    several = CLASSES_OF_MANY if len(info.times) > 1 else {}
+    module, _, name = several.get(type(config), CLASSES[type(config)]).partition(":")
     return getattr(import_module(module), name)(config, info)
