@@ -38,18 +38,22 @@ def test_a_real_run_is_scored(run: Run) -> None:
     assert all(row["after"] > 0 for row in forecast["by_time"])
     assert 0.5 < forecast["mask_iou_ceiling"] <= 1
     assert {"psnr", "ssim", "psnr_moving", "ssim_moving", "mask_iou"} <= set(forecast)
-    assert set(metrics["baselines"]) == {"last-frame", "nearest-frame", "constant-velocity"}
+    assert set(metrics["baselines"]) == {"last-frame", "nearest-frame", "constant-velocity", "true-law"}
     assert (run.path / "horizon.png").is_file()
 
 
 def test_baselines_of_a_real_scene_make_sense(run: Run) -> None:
     found = evaluate_run(run, splits=["forecast"])["baselines"]
-    straight, still = (found[name]["forecast"]["by_time"] for name in ("constant-velocity", "last-frame"))
+    straight, still, law = (
+        found[name]["forecast"]["by_time"] for name in ("constant-velocity", "last-frame", "true-law")
+    )
     assert still[-1]["psnr"] > 15 and straight[-1]["psnr"] > 15
     # Soon after the border the pendulum goes straight on; a picture that stands still is behind it at once.
     assert straight[0]["mask_iou"] > 0.4
     assert straight[0]["psnr"] > still[0]["psnr"] + 3
     assert straight[1]["mask_iou"] > 1.5 * still[1]["mask_iou"]
+    # Where the bob is, the law knows to the end; the rod's picture does not turn with it.
+    assert law[-1]["mask_iou"] > straight[-1]["mask_iou"]
 
 
 def test_a_real_run_is_rendered(run: Run, tmp_path: Path) -> None:

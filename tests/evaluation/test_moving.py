@@ -53,6 +53,18 @@ def test_truth_mask_is_the_instance_mask_else_the_opacity(tmp_path: Path) -> Non
     assert torch.equal(moving_mask(clear.image(), background_picture(clear, sequence)), block("left", 2))
 
 
+def test_a_background_picture_with_opacity_is_composited_as_frames_are(tmp_path: Path) -> None:
+    """Where it is clear it holds black, which is not what is seen there."""
+    path = tmp_path / "clear.png"
+    half = torch.zeros(24, 40, 4, dtype=torch.uint8)
+    half[:, :20] = torch.tensor([51, 102, 153, 255], dtype=torch.uint8)
+    Image.fromarray(half.numpy()).save(path)
+    frame = Frame("slide", camera("left"), "left", 0.2, path, background=(1.0, 1.0, 1.0))
+    found = background_picture(frame, Sequence("slide", (frame,), background_paths={"left": path}))
+    assert found is not None and (found[:, 20:] == 1).all()
+    torch.testing.assert_close(found[:, :20], torch.tensor([0.2, 0.4, 0.6]).expand(24, 20, 3))
+
+
 def test_without_masks_or_opacity_nothing_is_known(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, masks=False, backgrounds=False)
     frame = dataset.sequences[0].frames[0]

@@ -41,7 +41,7 @@ def evaluate(
         observe: Of unseen sequences: true pose and velocity at the first time, or the first frames; default: truth
             where there is any.
         context: First times of an unseen sequence that are given as frames, and are not scored.
-        baselines: Score last frame, nearest frame and constant velocity too.
+        baselines: Score last frame, nearest frame, constant velocity and the true law too.
         lpips_weights: File with AlexNet or VGG16 and the linear heads of LPIPS; without one, LPIPS is left out.
         checkpoint: Step of the checkpoint; default: the last one.
         device: cpu, cuda or auto.

@@ -1,13 +1,15 @@
-"""Forecasts that learn nothing. A method that does not beat them has not understood the motion.
+"""Forecasts that learn nothing, and one that knows the law. A method that does not beat the first has not understood
+the motion; none can beat the last, save by how things look.
 
 Each baseline is built from the observed frames and gives an image for a frame, or None where it cannot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch.nn import functional as F
 
 from foreseen.data.types import Dataset, Frame, Sequence, Truth
 from foreseen.evaluation.moving import background_picture
+from foreseen.evaluation.true_law import fit_constants, follow
 
 if TYPE_CHECKING:
     from foreseen.geometry.cameras import Camera
@@ -46,11 +49,14 @@ class Observed:
         dataset: where the sequences' truth and background pictures come from.
         frames: the observed frames: those of training, and the first ones of unseen sequences.
         ends: for each sequence the end of what is observed of it, in the data set's unit.
+        unseen: names of those among them that training never saw.
     """
 
-    def __init__(self, dataset: Dataset, frames: Many[Frame], ends: Mapping[str, float]) -> None:
+    def __init__(
+        self, dataset: Dataset, frames: Many[Frame], ends: Mapping[str, float], unseen: Collection[str] = ()
+    ) -> None:
         self.sequences: Mapping[str, Sequence] = {s.name: s for s in dataset.sequences}
-        self.ends = ends
+        self.ends, self.unseen = ends, unseen
         self.last_times: dict[str, float] = {}
         for frame in frames:
             self.last_times[frame.sequence] = max(frame.time, self.last_times.get(frame.sequence, frame.time))
@@ -133,6 +139,41 @@ def constant_velocity(observed: Observed) -> Baseline:
     exist.
     """
 
+    def place(truth: Truth, frame: Frame) -> Tensor:
+        return _extrapolated(truth, observed.last_times[frame.sequence], frame.time)
+
+    return _pasting(observed, place)
+
+
+def true_law(observed: Observed) -> Baseline:
+    """The bodies as last seen, pasted where the true law has taken them from their true state at the sequence's first
+    time. The law's form is given, its constants are fitted to the training sequences (see `true_law.py`).
+
+    Where constant velocity is there, and the law is one whose form is known.
+    """
+
+    @cache
+    def constants(law: str) -> dict[str, float] | None:
+        learned = [s for name, s in observed.sequences.items() if name in observed.ends and name not in observed.unseen]
+        return fit_constants(law, [(s.truth, observed.ends[s.name]) for s in learned if s.truth and s.truth.law == law])
+
+    @cache
+    def path(sequence: str) -> np.ndarray | None:
+        truth = observed.sequences[sequence].truth
+        fitted = constants(truth.law) if truth else None
+        return follow(truth, fitted) if truth and fitted else None
+
+    def place(truth: Truth, frame: Frame) -> Tensor | None:
+        places = path(frame.sequence)
+        return None if places is None else _nearest(truth, places, frame.time)
+
+    return _pasting(observed, place)
+
+
+def _pasting(observed: Observed, place: Callable[[Truth, Frame], Tensor | None]) -> Baseline:
+    """The bodies as last seen, pasted over the camera's background picture at the positions `[B, 3]` that `place` gives
+    for a frame. Only after the observed window, for cameras that were observed, where masks and truth exist."""
+
     def predict(frame: Frame) -> Prediction | None:
         sequence = observed.sequences.get(frame.sequence)
         seen = observed.same_camera(frame)
@@ -142,17 +183,19 @@ def constant_velocity(observed: Observed) -> Baseline:
         mask, background = source.mask(), background_picture(frame, sequence)
         if mask is None or background is None:
             return None
-        start = _positions_at(sequence.truth, source.time)
-        end = _extrapolated(sequence.truth, observed.last_times[frame.sequence], frame.time)
+        end = place(sequence.truth, frame)
+        if end is None:
+            return None
+        start = _nearest(sequence.truth, sequence.truth.positions, source.time)
         canvas = background.expand(frame.camera.height, frame.camera.width, 3).clone()
         return Prediction(paste_bodies(canvas, source, mask, frame.camera, start, end))
 
     return predict
 
 
-def _positions_at(truth: Truth, time: float) -> Tensor:
-    """`[B, 3]` at the stored time nearest to `time`."""
-    return torch.from_numpy(truth.positions[int(np.abs(truth.times - time).argmin())]).float()
+def _nearest(truth: Truth, positions: np.ndarray, time: float) -> Tensor:
+    """`[B, 3]` of `positions` `[T, B, 3]` at the truth's time nearest to `time`."""
+    return torch.from_numpy(positions[int(np.abs(truth.times - time).argmin())]).float()
 
 
 def _extrapolated(truth: Truth, last_time: float, time: float) -> Tensor:
@@ -192,4 +235,5 @@ BASELINES: dict[str, Callable[[Observed], Baseline]] = {
     "last-frame": last_frame,
     "nearest-frame": nearest_frame,
     "constant-velocity": constant_velocity,
+    "true-law": true_law,
 }

@@ -1,4 +1,4 @@
-"""A run held against the frames that it never saw, beside forecasts that learn nothing."""
+"""A run held against the frames that it never saw, beside forecasts that need no training."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def evaluate_run(
         max_frames: at most so many frames of each split, evenly spread over time.
         max_time: leave out later frames, in the data set's unit.
         observe, context: what is given of unseen sequences (see `beginnings`).
-        baselines: score the trivial forecasts too.
+        baselines: score the forecasts that need no training too.
         lpips_weights: file of weights (see `load_lpips`); LPIPS is not computed without.
         progress: called with the share that is done (0..1) and what is being done.
 
@@ -101,7 +101,8 @@ class _Contest:
         self.lpips = lpips
         self.sequences = {s.name: s for s in run.dataset().sequences}
         frames = [frame for begin in given.values() for frame in begin.frames]
-        observed = Observed(run.dataset(), frames, {name: begin.end for name, begin in given.items()})
+        ends = {name: begin.end for name, begin in given.items()}
+        observed = Observed(run.dataset(), frames, ends, {name for name, begin in given.items() if begin.unseen})
         self.last_times = observed.last_times
         self.predictors: dict[str, Baseline] = {self.method: _renderer(run, given)}
         if baselines:

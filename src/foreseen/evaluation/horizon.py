@@ -24,6 +24,7 @@ _OTHERS: tuple[dict[str, Any], ...] = (
     {"color": "#0072b2"},
     {"color": "#56b4e9", "linestyle": "--"},
     {"color": "#009e73", "linestyle": "-."},
+    {"color": "#cc79a7", "linestyle": (0, (5, 1))},
 )
 
 

@@ -7,6 +7,7 @@ baseline and the truth itself: a pixel moves where it differs from the picture w
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -52,8 +53,7 @@ def background_picture(frame: Frame, sequence: Sequence) -> Tensor | None:
     images with opacity, or None where nothing says."""
     path = sequence.background_paths.get(frame.camera_id)
     if path is not None:
-        image = frame.cache.image(path, frame.camera.width, frame.camera.height)
-        return image[..., :3]
+        return replace(frame, image_path=path, lens=None).image()
     return torch.tensor(frame.background) if frame.rgba().shape[-1] == 4 else None
 
 

@@ -17,8 +17,8 @@ METHODS: dict[str, MethodEntry] = {
         presets="foreseen.methods.d_nerf.config:PRESETS",
         paper="D-NeRF (arXiv 2011.13961, CVPR 2021)",
         code_licence="none of their code is used",
-        needs="posed images with times; one sequence",
-        reproduced="deformation network and canonical field",
+        needs="posed images with times; one sequence, or several with truth of how each begins",
+        reproduced="deformation network and canonical field; conditioned on p0, v0 (D-NeRF(c))",
     ),
 }
 

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
-from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.base import BatchSpec, RayBatch, SceneInfo
 from foreseen.methods.d_nerf.config import FastConfig
-from foreseen.methods.d_nerf.paper import TimeState
-from foreseen.methods.hulls import View, hull_by_time
+from foreseen.methods.d_nerf.observing import Moment, TimeMethod, TimeState
+from foreseen.methods.hulls import View, hull_by_time, synchronised
 from foreseen.methods.packed import SampleBudget, one_box, packed_losses, rough_loss
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
@@ -29,32 +28,30 @@ EMPTY_ALPHA = 0.002
 """A cell counts as empty when one step through it takes less than this share of the light."""
 
 
-class FastDNeRF(Method):
-    """The state is the time; the canonical field is asked at displaced points. What lies outside the training window
-    is the network's own extrapolation, as in the paper's form.
+FADING = 0.8
+"""What a refresh of the occupancy leaves of what was cached, where a cell is looked at in one sequence."""
 
-    The occupancy has one grid for each stretch of time; times outside the window read the nearest one. Raises
-    `UserError` for several sequences.
+
+class FastDNeRF(TimeMethod):
+    """The canonical field is asked at displaced points. What lies outside the training window is the network's own
+    extrapolation, as in the paper's form.
+
+    The occupancy has one grid for each stretch of time, for all sequences together; times outside the window read the
+    nearest one.
     """
 
     origin: Tensor
 
     def __init__(self, config: FastConfig, info: SceneInfo) -> None:
-        super().__init__()
-        if len(info.times) != 1:
-            raise UserError(
-                f"d-nerf learns one sequence, and the data set has {len(info.times)}: give a folder with one of them."
-            )
-        self.config, self.info = config, info
+        super().__init__(info)
+        self.config = config
         self.batch = BatchSpec(rays=config.rays, foreground=config.foreground)
         low, high = torch.tensor(info.bounds)
         halves = (high - low) / 2
-        first, last = info.time_range
-        self.register_buffer("origin", torch.tensor(first))
-        self.length = (last - first) or 1.0
+        self.register_buffer("origin", torch.tensor(info.time_range[0]))
         self.encode_position = PositionalEncoding(config.position_levels, 3)
         self.encode_time = PositionalEncoding(config.time_levels, 1)
-        inputs = self.encode_position.outputs + self.encode_time.outputs
+        inputs = self.encode_position.outputs + self.encode_time.outputs + self.initial.shape[1]
         self.deformation = MLP(inputs, 3, width=config.width, layers=config.deformation_layers)
         with torch.no_grad():
             self.deformation.output.weight.mul_(0.01)
@@ -67,57 +64,60 @@ class FastDNeRF(Method):
         self.budget = SampleBudget(config.samples, config.rays)
         self.progress = 0.0
 
-    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> None:
-        """Closes what silhouettes say is empty, stretch of time by stretch of time."""
-        del labels
-        if self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
-            return
-        views = [View.of(frame, float(self.origin), self.length) for frame in frames]
-        c = self.config
-        may_be = hull_by_time(views, self.info.background, np.array(self.info.bounds), c.cells, c.time_boxes)
-        self.occupancy.close(~torch.from_numpy(may_be))
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str | None:
+        """Closes what silhouettes say is empty."""
+        if not self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
+            names = self.info.sequences or (frames[0].sequence,)
+            starts = dict(zip(names, self.starts.tolist()))
+            views = [[View.of(f, starts[name], self.length) for f in frames if f.sequence == name] for name in names]
+            self.occupancy.close(~self._may_be(views))
+        return super().warm_start(frames, labels)
 
-    def observe(self, observation: Observation) -> TimeState:
-        """The first training time, which is the canonical one."""
-        if observation.sequence != 0:
-            raise UserError(f"this run learned one sequence; there is no sequence {observation.sequence}.")
-        return TimeState(self.origin)
+    def _may_be(self, views: Sequence[list[View]]) -> Tensor:
+        """`[time boxes, G, G, G]` bool: where matter may be, by each sequence's views.
 
-    def evolve(self, state: TimeState, times: Tensor) -> TimeState:
-        """`times` themselves."""
-        return TimeState(times.to(state.time))
+        One sequence is closed stretch of time by stretch of time. Of several, what is empty at all times in all of them
+        is closed: a new one may be where they were, but earlier or later. A single camera that stands still sees
+        too little of each for that.
+        """
+        c, bounds = self.config, np.array(self.info.bounds)
+        if not self.conditioned:
+            return torch.from_numpy(hull_by_time(views[0], self.info.background, bounds, c.cells, c.time_boxes))
+        if self.info.static_cameras and not all(synchronised(own) for own in views):
+            return torch.ones_like(self.occupancy.density, dtype=torch.bool)
+        found = [hull_by_time(own, self.info.background, bounds, c.cells, boxes=1) for own in views]
+        return torch.from_numpy(np.any(found, axis=0)).expand_as(self.occupancy.density)
 
     def scene(self, state: TimeState) -> ComposedField:
         """The canonical field as it looks at the state's time."""
-        return self._compose(((state.time - self.origin) / self.length)[None], lambda rays: torch.zeros_like(rays))
+        return self._compose(self.moment(state), torch.zeros_like)
 
-    def _displaced(self, local: Tensor, times: Tensor) -> Tensor:
-        """Canonical coordinates `[M, 3]` of points `local` at `times` `[M]` (the window is 0..1); themselves at 0."""
-        encoded = [self.encode_position(local), self.encode_time(torch.pi * times[:, None])]
+    def _displaced(self, local: Tensor, at: Moment) -> Tensor:
+        """Canonical coordinates `[M, 3]` of points `local`; of one sequence, themselves at its first time."""
+        encoded = [self.encode_position(local), self.encode_time(torch.pi * at.since[:, None]), at.initial]
         shift = self.deformation(torch.cat(encoded, dim=-1))
-        return local + torch.where(times[:, None] == 0, 0.0, shift)
+        return local + (shift if self.conditioned else torch.where(at.since[:, None] == 0, 0.0, shift))
 
-    def _features(self, local: Tensor, times: Tensor) -> Tensor:
-        """What the canonical voxels hold, `[M, 7]`, where `local` is at `times`."""
+    def _features(self, local: Tensor, at: Moment) -> Tensor:
+        """What the canonical voxels hold, `[M, 7]`, where `local` is."""
         box = torch.zeros(len(local), dtype=torch.int64, device=local.device)
-        return self.canonical.features(self._displaced(local, times), box)
+        return self.canonical.features(self._displaced(local, at), box)
 
-    def _compose(self, times: Tensor, row_of: Callable[[Tensor], Tensor]) -> ComposedField:
-        """The field whose ray r sees time `times[row_of(r)]`."""
+    def _compose(self, moments: Moment, row_of: Callable[[Tensor], Tensor]) -> ComposedField:
+        """The field whose ray r sees row `row_of(r)` of `moments`."""
 
         def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
             del part
-            features = self._features(local, times[row_of(ray)])
+            features = self._features(local, moments.of(row_of(ray)))
             return self.canonical.density(features) * self.scale, self.canonical.color(features, -view)
 
         boxes = self.config.time_boxes
-        cells = (times * boxes).long().clamp(0, boxes - 1)
+        cells = (moments.since * boxes).long().clamp(0, boxes - 1)
         return one_box(self.info, query, cells, self.occupancy, self.step_length)
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Squared colour error, opacity where the plain background was seen, and the voxels' roughness."""
-        times = (batch.times - self.origin) / self.length
-        result = render_rays(self._compose(times, lambda rays: rays), batch.rays, stratified=True)
+        result = render_rays(self._compose(self.moments(batch), lambda rays: rays), batch.rays, stratified=True)
         self.budget.note(result)
         terms = packed_losses(result, batch, self.info.background, self.config.empty_weight)
         c = self.config
@@ -138,11 +138,22 @@ class FastDNeRF(Method):
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Refreshes the occupancy."""
-        self.progress = progress
-        if step > self.config.refresh_after and step % self.config.refresh_every == 0:
-            self.occupancy.refresh(self._cached_density, self.config.refresh_share * (4 if step <= 256 else 1))
+        c, self.progress = self.config, progress
+        if step > c.refresh_after and step % c.refresh_every == 0:
+            # A look finds what one of the sequences has there, and must not undo what was found of the others.
+            decay = FADING ** (1 / len(self.starts))
+            self.occupancy.refresh(self._cached_density, c.refresh_share * (4 if step <= 256 else 1), decay)
         return None
 
     def _cached_density(self, coords: Tensor, box: Tensor) -> Tensor:
         times = (box + torch.rand(len(box), device=box.device)) / self.config.time_boxes
-        return self.canonical.density(self._features(coords, times)) * self.scale
+        at = Moment(times, self._any_beginnings(len(box)))
+        return self.canonical.density(self._features(coords, at)) * self.scale
+
+    def _any_beginnings(self, count: int) -> Tensor:
+        """`[count, C]`: between those of two sequences each, where new ones may begin."""
+        if not self.conditioned:
+            return self.initial.expand(count, -1)
+        at = self.initial.device
+        first, second = torch.randint(len(self.initial), (2, count), device=at)
+        return torch.lerp(self.initial[first], self.initial[second], torch.rand(count, 1, device=at))

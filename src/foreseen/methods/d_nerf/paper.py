@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.base import BatchSpec, RayBatch, SceneInfo
 from foreseen.methods.d_nerf.config import PaperConfig
 from foreseen.methods.d_nerf.losses import color_loss
+from foreseen.methods.d_nerf.observing import Moment, TimeMethod, TimeState
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.nerf import NeRFNetwork, shifted_softplus
@@ -22,57 +22,53 @@ from foreseen.render import render_rays
 from foreseen.scenes import RadianceField
 
 
-@dataclass(frozen=True)
-class TimeState:
-    """The state is the time itself: `time` `[...]`, in the data set's unit."""
-
-    time: Tensor
-
-
 class Deformation(nn.Module):
     """Where a point at a time lies in the canonical configuration, as a displacement.
 
     Source: D-NeRF, section 4.1 and equation 1.
+
+    Args:
+        conditions: how many numbers say how a sequence begins. Where there are any, the canonical configuration is no
+            sequence's beginning, and nothing is held at 0.
     """
 
-    def __init__(self, config: PaperConfig) -> None:
+    def __init__(self, config: PaperConfig, conditions: int = 0) -> None:
         super().__init__()
+        self.pinned = conditions == 0
         self.encode_position = PositionalEncoding(config.position_levels, 3)
         self.encode_time = PositionalEncoding(config.time_levels, 1)
-        inputs = self.encode_position.outputs + self.encode_time.outputs
+        inputs = self.encode_position.outputs + self.encode_time.outputs + conditions
         self.mlp = MLP(inputs, 3, width=config.width, layers=config.layers, skip=config.skip)
 
-    def forward(self, positions: Tensor, times: Tensor) -> Tensor:
-        """`[M, 3]` for `positions` `[M, 3]` at `times` `[M]`: exactly 0 at time 0.
+    def forward(self, positions: Tensor, times: Tensor, initial: Tensor) -> Tensor:
+        """`[M, 3]` for `positions` `[M, 3]` at `times` `[M]` of sequences that begin as `initial` `[M, C]` says;
+        without conditions (C = 0) exactly 0 at time 0.
 
         Times reach the waves multiplied by pi: 0..1, the observed window, is half a period of the lowest one.
         """
-        encoded = [self.encode_position(positions), self.encode_time(math.pi * times[:, None])]
+        encoded = [self.encode_position(positions), self.encode_time(math.pi * times[:, None]), initial]
         shift = self.mlp(torch.cat(encoded, dim=-1))
+        if not self.pinned:
+            return shift
         # The network is asked in any case, so that every parameter takes part in every step on every process.
         return torch.where(times[:, None] == 0, 0.0, shift)
 
 
-class PaperDNeRF(Method):
-    """The state is the time; a scene is the canonical field asked at displaced points.
+class PaperDNeRF(TimeMethod):
+    """A scene is the canonical field asked at displaced points.
 
     Times are normalised so that the training window is 0..1, and run on freely beyond: what the networks say
-    there is the baseline's extrapolation. Raises `UserError` for several sequences.
+    there is the baseline's extrapolation.
     """
 
-    start: Tensor
     centre: Tensor
 
     def __init__(self, config: PaperConfig, info: SceneInfo) -> None:
-        super().__init__()
-        if len(info.times) != 1:
-            raise UserError(
-                f"d-nerf learns one sequence, and the data set has {len(info.times)}: give a folder with one of them."
-            )
-        self.config, self.info = config, info
+        super().__init__(info)
+        self.config = config
         self.default_steps = config.default_steps
         self.batch = BatchSpec(rays=config.rays, frames=1, centre_crop_steps=config.centre_crop_steps)
-        self.deformation = Deformation(config)
+        self.deformation = Deformation(config, self.initial.shape[1])
         self.canonical = NeRFNetwork(
             width=config.width,
             layers=config.layers,
@@ -82,36 +78,23 @@ class PaperDNeRF(Method):
             rectify=shifted_softplus if config.density == "softplus" else torch.relu,
         )
         self.progress = 0.0
-        first, last = info.time_range
-        # A single training time is a scene at rest: any length will do.
-        self.length = (last - first) or 1.0
-        self.register_buffer("start", torch.tensor(first), persistent=False)
+        self.most_times = max(len(times) for times in info.times)
         low, high = torch.tensor(info.bounds)
         self.register_buffer("centre", (low + high) / 2, persistent=False)
         # The longest side of the bounds becomes -pi..pi, one period of the lowest wave, whatever the unit.
         self.scale = math.pi / max(float((high - low).max()) / 2, 1e-9)
 
-    def observe(self, observation: Observation) -> TimeState:
-        """The first training time, which is the canonical one."""
-        if observation.sequence != 0:
-            raise UserError(f"this run learned one sequence; there is no sequence {observation.sequence}.")
-        return TimeState(self.start)
-
-    def evolve(self, state: TimeState, times: Tensor) -> TimeState:
-        """`times` themselves."""
-        return TimeState(times.to(state.time))
-
     def scene(self, state: TimeState) -> RadianceField:
         """The canonical field as it looks at the state's time."""
-        return self._field(lambda rays: state.time.expand(rays.shape[0]))
+        return self._field(self.moment(state), torch.zeros_like)
 
-    def _field(self, time_of: Callable[[Tensor], Tensor]) -> RadianceField:
-        """The field at the times `[M]` that `time_of` gives for ray indices `[M]`."""
+    def _field(self, moments: Moment, row_of: Callable[[Tensor], Tensor]) -> RadianceField:
+        """The field whose ray r sees row `row_of(r)` of `moments`."""
 
         def query(positions: Tensor, directions: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-            times = (time_of(rays) - self.start) / self.length
+            at = moments.of(row_of(rays))
             local = (positions - self.centre) * self.scale
-            asked = (local, directions, times)
+            asked = (local, directions, at.since, at.initial)
             again = self.config.recompute and torch.is_grad_enabled()
             density, color = recomputed(self._ask, *asked) if again else self._ask(*asked)
             # The networks speak of their own, normalised length.
@@ -121,25 +104,25 @@ class PaperDNeRF(Method):
         options = {"samples": c.samples, "importance_samples": c.importance_samples}
         return RadianceField(query, info.near, info.far, info.background, options=options)
 
-    def _ask(self, local: Tensor, directions: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        return self.canonical(local + self.deformation(local, times), directions)
+    def _ask(self, local: Tensor, directions: Tensor, times: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:
+        return self.canonical(local + self.deformation(local, times, initial), directions)
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Squared colour error of what the rays see at their own times."""
         del step
-        result = render_rays(self._field(lambda rays: batch.times[rays]), batch.rays, stratified=True)
+        result = render_rays(self._field(self.moments(batch), lambda rays: rays), batch.rays, stratified=True)
         return color_loss(result.rgb, batch.colors)
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Notes how much of the budget is spent, which the opening depends on."""
         self.progress = progress
-        if step > 0 or self.known_times(step) == len(self.info.times[0]):
+        if step > 0 or self.known_times(step) == self.most_times:
             return None
         return "the first times come first; later ones join one by one."
 
     def known_times(self, step: int) -> int:
-        """How many training times, earliest first, take part in a step."""
-        c, total = self.config, len(self.info.times[0])
+        """How many training times of each sequence, earliest first, take part in a step."""
+        c, total = self.config, self.most_times
         share = max(step / max(c.curriculum_steps, 1), self.progress / max(c.opening_share, 1e-9))
         return total if share >= 1 else min(max(int(share * total), c.curriculum_start), total)
 
@@ -147,7 +130,7 @@ class PaperDNeRF(Method):
         """One picture at one of the known times; its middle in the very beginning."""
         known = self.known_times(step)
         crop = self.config.centre_crop_steps if self.progress < self.config.opening_share else 0
-        times = None if known == len(self.info.times[0]) else tuple(range(known))
+        times = None if known == self.most_times else tuple(range(known))
         return replace(self.batch, centre_crop_steps=crop, time_indices=times)
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:

@@ -1,0 +1,137 @@
+"""What both presets observe: the time, and where there are several sequences, how each of them begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from foreseen.data.labels import Labels
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.methods.base import Method, Observation, RayBatch, SceneInfo
+
+
+@dataclass(frozen=True)
+class TimeState:
+    """The state is the time itself, and what tells its sequence from the others.
+
+    Attributes:
+        time: `[...]`, in the data set's unit.
+        start: `[...]`, the sequence's first time.
+        initial: `[..., C]`, how the sequence begins (see `TimeMethod`).
+    """
+
+    time: Tensor
+    start: Tensor
+    initial: Tensor
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the deformation networks are told of N rays or points.
+
+    Attributes:
+        since: `[N]`, the time since the sequence's first one; the longest window of the training is 0..1.
+        initial: `[N, C]`, how the sequence begins (see `TimeMethod`).
+    """
+
+    since: Tensor
+    initial: Tensor
+
+    def of(self, rows: Tensor) -> Moment:
+        """The moments of `rows` `[M]`."""
+        return Moment(self.since[rows], self.initial[rows])
+
+
+class TimeMethod(Method):
+    """Learns one sequence by its time, or several by the time since each began and by how it began: D-NeRF(c), to
+    which the Node-RF paper compares.
+
+    How a sequence begins is the C = 6 B numbers of the positions and velocities of its B bodies at its first time,
+    as multiples of the bounds' longest half side and of that over the window. With one sequence C is 0.
+
+    Raises `UserError` for several sequences without truth, or with different numbers of bodies.
+    """
+
+    starts: Tensor
+    initial: Tensor
+
+    def __init__(self, info: SceneInfo) -> None:
+        super().__init__()
+        check_sequences(info)
+        self.info = info
+        count = len(info.times)
+        self.conditioned = count > 1
+        if self.conditioned:
+            self.observes = ("sequence", "initial")
+        # A single training time is a scene at rest: any length will do.
+        self.length = max(times[-1] - times[0] for times in info.times) or 1.0
+        self.register_buffer("starts", torch.tensor([times[0] for times in info.times]), persistent=False)
+        numbers = 6 * len(info.bodies[0]) if self.conditioned else 0
+        self.register_buffer("initial", torch.zeros(count, numbers), persistent=self.conditioned)
+
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str | None:
+        """Keeps how each sequence begins."""
+        del frames
+        if self.conditioned:
+            self.initial.copy_(torch.stack([self._beginning(known) for known in labels if known is not None]))
+        return None
+
+    def observe(self, observation: Observation) -> TimeState:
+        """A training sequence at its first time, or a new one by its initial conditions."""
+        if observation.initial is not None:
+            start = observation.initial.times[0].to(self.starts)
+            return TimeState(start, start, self._beginning(observation.initial).to(self.initial))
+        index, count = observation.sequence, len(self.starts)
+        if not 0 <= index < count:
+            learned = f"{count} sequences" if self.conditioned else "one sequence"
+            raise UserError(f"this run learned {learned}; there is no sequence {index}.")
+        return TimeState(self.starts[index], self.starts[index], self.initial[index])
+
+    def evolve(self, state: TimeState, times: Tensor) -> TimeState:
+        """`times` themselves."""
+        count = len(times)
+        return TimeState(times.to(state.time), state.start.expand(count), state.initial.expand(count, -1))
+
+    def moment(self, state: TimeState) -> Moment:
+        """Of a state at one time: one row."""
+        return Moment(((state.time - state.start) / self.length)[None], state.initial[None])
+
+    def moments(self, batch: RayBatch) -> Moment:
+        """Of each ray."""
+        since = (batch.times - self.starts[batch.sequences]) / self.length
+        return Moment(since, self.initial[batch.sequences])
+
+    def _beginning(self, labels: Labels) -> Tensor:
+        """`[C]` at the first of the labels' times."""
+        positions, velocities = labels.positions[0], labels.velocities[0]
+        if positions.numel() != self.initial.shape[1] / 2:
+            raise UserError(
+                f"a new sequence has {len(positions)} bodies, and this run learned "
+                f"sequences of {self.initial.shape[1] // 6}: give one of those."
+            )
+        low, high = positions.new_tensor(self.info.bounds)
+        half = ((high - low).max() / 2).clamp_min(1e-9)
+        numbers = [(positions - (low + high) / 2) / half, velocities * self.length / half]
+        return torch.cat(numbers, dim=-1).flatten().float()
+
+
+def check_sequences(info: SceneInfo) -> None:
+    """Raises `UserError` for several sequences that cannot be told apart by how they begin."""
+    if len(info.times) == 1:
+        return
+    for name, bodies in zip(info.sequences, info.bodies):
+        if not bodies:
+            raise UserError(
+                f"d-nerf tells several sequences apart by how their bodies begin, and '{name}' has no truth "
+                "that says so: take it out of the folder, or give a folder with one sequence."
+            )
+    counts = sorted({len(bodies) for bodies in info.bodies})
+    if len(counts) != 1:
+        raise UserError(
+            f"d-nerf learns several sequences of equally many bodies, and these have {' or '.join(map(str, counts))}: "
+            "give a folder with one kind."
+        )

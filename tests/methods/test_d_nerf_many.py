@@ -1,0 +1,275 @@
+"""D-NeRF over several sequences, told apart by how they begin, and that one sequence is as it was."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from foreseen.data.labels import Labels
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.methods.base import Method, Observation, SceneInfo
+from foreseen.methods.d_nerf.config import FastConfig, PaperConfig
+from foreseen.methods.d_nerf.fast import FastDNeRF
+from foreseen.methods.d_nerf.model import build
+from foreseen.methods.d_nerf.observing import Moment, TimeMethod
+from foreseen.methods.d_nerf.paper import PaperDNeRF
+from foreseen.render import render
+from foreseen.training.rays import RaySampler
+from foreseen.training.run import Forecast
+from moving_balls import Ball, camera, frames, info
+
+FAST = replace(
+    FastConfig(),
+    rays=256, samples=16384, levels=(6, 16), width=16, deformation_layers=2, position_levels=2, time_levels=2,
+    ladder=48, cells=12, time_boxes=4, refresh_every=4, refresh_after=8, refresh_share=0.1, network_lr=0.01,
+)  # fmt: skip
+PAPER = replace(
+    PaperConfig(),
+    width=32, layers=3, skip=1, position_levels=4, time_levels=2, direction_levels=2,
+    rays=64, samples=16, importance_samples=16, lr=5e-3,
+)  # fmt: skip
+CONFIGS = (FAST, PAPER)
+TIMES = tuple(round(2.3 + 0.1 * i, 3) for i in range(12))
+LATER = tuple(round(5.0 + 0.1 * i, 3) for i in range(8))
+NAMES = ("down", "up")
+SPEED = 1.5
+
+
+def path(height: float, speed: float) -> Ball:
+    """Crosses along y from `height`, at `speed` a unit of time; the window is 1.1 long."""
+    return (lambda share: (0.0, height + speed * 1.1 * share, 0.2), 0.5)
+
+
+def beginning(height: float, speed: float, times: Sequence[float]) -> Labels:
+    """Truth of such a ball."""
+    since = torch.tensor(times, dtype=torch.float64) - times[0]
+    positions = torch.zeros(len(times), 1, 3, dtype=torch.float64)
+    velocities = positions.clone()
+    positions[:, 0, 1], positions[:, 0, 2], velocities[:, 0, 1] = height + speed * since, 0.2, speed
+    turned = torch.eye(3, dtype=torch.float64).expand(len(times), 1, 3, 3)
+    return Labels(("ball",), since + times[0], positions, velocities, turned)
+
+
+def two() -> SceneInfo:
+    return replace(info(TIMES), times=(TIMES, LATER), sequences=NAMES, bodies=(("ball",), ("ball",)))
+
+
+LABELS = (beginning(-0.9, SPEED, TIMES), beginning(0.9, -SPEED, LATER))
+
+
+def new(config: FastConfig | PaperConfig) -> FastDNeRF | PaperDNeRF:
+    torch.manual_seed(0)
+    method = build(config, two())
+    assert isinstance(method, FastDNeRF | PaperDNeRF)
+    return method
+
+
+def told(config: FastConfig | PaperConfig) -> FastDNeRF | PaperDNeRF:
+    """With the labels kept, and a deformation that moves points."""
+    method = new(config)
+    TimeMethod.warm_start(method, (), LABELS)  # without frames: nothing is closed
+    if isinstance(method, FastDNeRF):
+        with torch.no_grad():
+            method.deformation.output.weight.mul_(30)
+            method.canonical.values.uniform_(0.0, 0.5)
+    return method
+
+
+def train(method: Method, sampler: RaySampler, steps: int) -> list[float]:
+    """The colour errors on the way."""
+    optimizer = torch.optim.Adam(method.parameter_groups(0.0))
+    errors = []
+    for step in range(steps):
+        method.before_step(step, step / steps)
+        terms = method.losses(sampler.batch(method.batch_spec(step), step), step)
+        optimizer.zero_grad()
+        torch.stack([v for k, v in terms.items() if not k.startswith("_")]).sum().backward()
+        optimizer.step()
+        errors.append(terms["color"].item())
+    return errors
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
+    """Both sequences; the second has other times, and is shorter."""
+    found = []
+    for name, times, height, speed in (("down", TIMES, -0.9, SPEED), ("up", LATER, 0.9, -SPEED * 0.7 / 1.1)):
+        made = frames(tmp_path_factory.mktemp(name), [path(height, speed)], times)
+        found += [replace(frame, sequence=name) for frame in made]
+    return found
+
+
+KEYS = {
+    FAST: (
+        "budget.per_ray canonical.index canonical.layout canonical.values deformation.hidden.0.bias "
+        "deformation.hidden.0.weight deformation.hidden.1.bias deformation.hidden.1.weight deformation.output.bias "
+        "deformation.output.weight occupancy.density origin"
+    ),
+    PAPER: (
+        "canonical.color.bias canonical.color.weight canonical.density.bias canonical.density.weight "
+        "canonical.feature.bias canonical.feature.weight canonical.trunk.0.bias canonical.trunk.0.weight "
+        "canonical.trunk.1.bias canonical.trunk.1.weight canonical.trunk.2.bias canonical.trunk.2.weight "
+        "canonical.view.bias canonical.view.weight deformation.mlp.hidden.0.bias deformation.mlp.hidden.0.weight "
+        "deformation.mlp.hidden.1.bias deformation.mlp.hidden.1.weight deformation.mlp.hidden.2.bias "
+        "deformation.mlp.hidden.2.weight deformation.mlp.output.bias deformation.mlp.output.weight"
+    ),
+}
+# What the code said before it knew of several sequences: errors of steps 0, 12 and 24, and the sum of a picture later.
+NUMBERS = {
+    FAST: (0.07951688766, 0.02429386415, 0.01181513816, 413.920321),
+    PAPER: (0.22134836018, 0.03274831176, 0.03370768204, 430.421125),
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_with_one_sequence_nothing_changed(config: FastConfig | PaperConfig, tmp_path: Path) -> None:
+    filmed = frames(tmp_path, [(lambda t: (0.5 * t - 0.2, 0.4 * t, 0.1), 0.6)], TIMES)
+    torch.manual_seed(0)
+    method = build(config, info(TIMES))
+    method.warm_start(filmed, [None])
+    assert sorted(method.state_dict()) == KEYS[config].split() and method.observes == ("sequence",)
+    errors = train(method, RaySampler(filmed, ["balls"], method.info, seed=0), 25)
+    assert [errors[i] for i in (0, 12, 24)] == pytest.approx(NUMBERS[config][:3], rel=1e-3)
+    picture = render(method.at_time(4.2), camera(0.1, size=12)).rgb
+    assert float(picture.detach().double().sum()) == pytest.approx(NUMBERS[config][3], rel=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_beginning_is_in_units_of_bounds_and_window(config: FastConfig | PaperConfig) -> None:
+    method = told(config)
+    # Bounds are -2..2, the longest window is 1.1 long.
+    expected = torch.tensor([[0, -0.45, 0.1, 0, SPEED * 1.1 / 2, 0], [0, 0.45, 0.1, 0, -SPEED * 1.1 / 2, 0]])
+    torch.testing.assert_close(method.initial, expected)
+    assert method.observes == ("sequence", "initial")
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_time_counts_from_the_sequences_own_beginning(config: FastConfig | PaperConfig, seen: list[Frame]) -> None:
+    method = told(config)
+    batch = RaySampler(seen, NAMES, method.info, seed=0).batch(replace(method.batch, frames=0), 600)
+    at = method.moments(batch)
+    starts = torch.tensor([TIMES[0], LATER[0]])[batch.sequences]
+    torch.testing.assert_close(at.since, (batch.times - starts) / 1.1)
+    assert torch.equal(at.initial, method.initial[batch.sequences]) and len(batch.sequences.unique()) == 2
+    assert float(at.since.min()) == 0 and float(at.since.max()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_beginnings_move_points_and_nothing_is_held_at_the_first_time(config: FastConfig | PaperConfig) -> None:
+    method, points = told(config), torch.rand(20, 3) * 2 - 1
+    shifts = []
+    for which in (0, 1):
+        at = Moment(torch.zeros(20), method.initial[which].expand(20, -1))
+        if isinstance(method, FastDNeRF):
+            shifts.append(method._displaced(points, at) - points)
+        else:
+            shifts.append(method.deformation(points, at.since, at.initial))
+    assert (shifts[0].norm(dim=-1) > 0).all() and ((shifts[0] - shifts[1]).norm(dim=-1) > 1e-4).all()
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_new_sequence_that_begins_as_a_learned_one_looks_as_it(config: FastConfig | PaperConfig) -> None:
+    method = told(config)
+    moved = replace(LABELS[1], times=LABELS[1].times + 40.0)
+    known = Forecast(method, Observation(sequence=1))
+    new_one = Forecast(method, Observation(initial=moved.at(0)))
+    other = Forecast(method, Observation(sequence=0))
+    eye, since = camera(0.2, size=8), 0.3
+    picture = known.render(eye, LATER[0] + since).rgb
+    torch.testing.assert_close(new_one.render(eye, LATER[0] + since + 40).rgb, picture, atol=1e-4, rtol=0)
+    assert (other.render(eye, TIMES[0] + since).rgb - picture).abs().max() > 1e-4
+    state = method.evolve(method.observe(Observation(sequence=1)), torch.tensor([9.0, 5.0, -1.0]))
+    assert torch.equal(state.time, torch.tensor([9.0, 5.0, -1.0])) and state.initial.shape == (3, 6)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_checkpoint_restores_the_beginnings(config: FastConfig | PaperConfig) -> None:
+    method, other = told(config), new(config)
+    saved = {k: v.clone() for k, v in method.state_dict().items()}
+    other.shape_like(saved)
+    other.load_state_dict(saved)
+    assert torch.equal(other.initial, method.initial) and method.initial.any()
+    eye = camera(0.2, size=8)
+    assert torch.equal(render(method.at_time(5.2), eye).rgb, render(other.at_time(5.2), eye).rgb)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_gradients_reach_every_parameter(config: FastConfig | PaperConfig, seen: list[Frame]) -> None:
+    method = told(config)
+    sampler = RaySampler(seen, NAMES, method.info, seed=0)
+    terms = method.losses(sampler.batch(replace(method.batch, rays=128, frames=0), 0), 0)
+    torch.stack([v for k, v in terms.items() if not k.startswith("_")]).sum().backward()
+    assert [n for n, p in method.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_the_curriculum_lasts_until_the_longest_sequence_is_there() -> None:
+    method = new(replace(PAPER, curriculum_steps=100))
+    assert isinstance(method, PaperDNeRF)
+    assert method.known_times(80) == 9 and method.known_times(100) == len(TIMES)
+    assert method.before_step(0, 0.0) is not None and method.batch_spec(0).time_indices == (0, 1, 2)
+
+
+def test_it_learns_both_and_where_a_ball_is_depends_on_how_it_began(seen: list[Frame]) -> None:
+    method = new(FAST)
+    labels = (LABELS[0], beginning(0.9, -SPEED, LATER))
+    method.warm_start(seen, labels)
+    errors = train(method, RaySampler(seen, NAMES, method.info, seed=0), 250)
+    assert np.mean(errors[-20:]) < 0.3 * np.mean(errors[:5])
+    eye, rows = camera(0.0, height=0.5, size=24), torch.arange(24.0)
+    height = []
+    for index, start in enumerate((TIMES[0], LATER[0])):
+        picture = Forecast(method.eval(), Observation(sequence=index)).render(eye, start).rgb
+        there = (1 - picture).sum((1, 2))
+        height.append(float((rows * there).sum() / there.sum()))
+    assert abs(height[0] - height[1]) > 4  # balls begin 1.8 apart: 10 pixels of 24
+
+
+def test_what_is_empty_at_all_times_of_all_sequences_is_closed(seen: list[Frame]) -> None:
+    method = new(FAST)
+    assert isinstance(method, FastDNeRF)
+    method.warm_start(seen, LABELS)
+    closed = method.occupancy.density < 0
+    assert 0.5 < float(closed.float().mean()) < 1 and all(torch.equal(closed[0], box) for box in closed)
+    for y in np.linspace(-0.9, 0.7, 9):  # wherever a ball was
+        cell = ((torch.tensor([0.0, y, 0.2]) + 2) / 4 * FAST.cells).long()
+        assert not closed[0, cell[0], cell[1], cell[2]]
+
+
+def test_one_camera_that_stands_still_closes_nothing(seen: list[Frame]) -> None:
+    method = new(FAST)
+    assert isinstance(method, FastDNeRF)
+    method.warm_start([frame for frame in seen if frame.camera_id == "0"], LABELS)
+    assert not (method.occupancy.density < 0).any() and method.initial.any()
+
+
+def test_a_look_at_one_sequence_does_not_undo_what_was_found_of_another() -> None:
+    method = told(FAST)
+    assert isinstance(method, FastDNeRF)
+    between = method._any_beginnings(500)
+    low, high = method.initial.amin(0), method.initial.amax(0)
+    assert (between >= low - 1e-6).all() and (between <= high + 1e-6).all() and len(between.unique(dim=0)) > 100
+    with torch.no_grad():
+        method.canonical.values.fill_(-20.0)
+        method.occupancy.density.fill_(1.0)
+    method.before_step(12, 0.1)
+    looked = method.occupancy.density[method.occupancy.density < 1]
+    torch.testing.assert_close(looked, torch.full_like(looked, 0.8**0.5))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_what_it_cannot_learn_is_refused(config: FastConfig | PaperConfig) -> None:
+    silent = replace(two(), bodies=(("ball",), ()))
+    with pytest.raises(UserError, match=r"'up' has no truth that says so: take it out of the folder, or give a folder"):
+        build(config, silent)
+    with pytest.raises(UserError, match="several sequences of equally many bodies, and these have 1 or 2: give a"):
+        build(config, replace(two(), bodies=(("ball",), ("ball", "rod"))))
+    with pytest.raises(UserError, match="this run learned 2 sequences; there is no sequence 2"):
+        new(config).observe(Observation(sequence=2))
+    pair = LABELS[0].at(0)
+    twice = replace(pair, positions=pair.positions.repeat(1, 2, 1), velocities=pair.velocities.repeat(1, 2, 1))
+    with pytest.raises(UserError, match="a new sequence has 2 bodies, and this run learned sequences of 1: give one"):
+        new(config).observe(Observation(initial=twice))
