@@ -15,6 +15,7 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.evaluation.baselines import BASELINES, Baseline, Observed, Prediction
 from foreseen.evaluation.beginnings import CONTEXT, Beginning, Source, beginnings
+from foreseen.evaluation.films import TRUTH, Films
 from foreseen.evaluation.frames import choose_frames, follows, select_splits
 from foreseen.evaluation.horizon import horizon_split, remove_horizon, write_horizon
 from foreseen.evaluation.lpips import LPIPS, load_lpips
@@ -104,6 +105,7 @@ class _Contest:
         ends = {name: begin.end for name, begin in given.items()}
         observed = Observed(run.dataset(), frames, ends, {name for name, begin in given.items() if begin.unseen})
         self.last_times = observed.last_times
+        self.films = Films(self.sequences)
         self.predictors: dict[str, Baseline] = {self.method: _renderer(run, given)}
         if baselines:
             self.predictors |= {name: make(observed) for name, make in BASELINES.items()}
@@ -119,9 +121,10 @@ class _Contest:
                 progress(done / total, f"{split}: {frame.camera_id} at {frame.time:.4g}")
                 last = self._score_frame(frame, last, table)
                 done += 1
+            consistency = self.films.finish(self.method)
             for name in self.predictors:
                 if table[name]:
-                    summaries[name][split] = self._summarise(table, name)
+                    summaries[name][split] = self._summarise(table, name) | consistency.get(name, {})
         progress(1.0, "scored")
         trivial = {name: found for name, found in summaries.items() if name != self.method and found}
         return {"splits": summaries[self.method], "baselines": trivial}
@@ -149,12 +152,14 @@ class _Contest:
         target = Target(frame.image(), truth_mask(frame), background_picture(frame, sequence), previous)
         now = _Step(frame, target.image)
         index = len(table[self.method])
+        self.films.add(TRUTH, frame, target.image, target.background)
         for name, predict in self.predictors.items():
             started = time.perf_counter()
             prediction = predict(frame)
             if prediction is None:
                 continue
             seconds = time.perf_counter() - started
+            self.films.add(name, frame, prediction.image, target.background_of(prediction))
             scores = score(prediction, target, last.predictions.get(name), self.lpips)
             if name == self.method:
                 scores |= {"mask_iou_ceiling": target.ceiling(), "render_seconds": seconds}

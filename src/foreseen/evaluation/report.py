@@ -7,13 +7,21 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from foreseen.evaluation.films import NAME, TRUTH
+from foreseen.evaluation.physics import RULES
 from foreseen.evaluation.scores import METRICS, Metric
 
 
 def metrics_tables(metrics: dict[str, Any]) -> list[Table]:
     """One table for each split: a row for each metric that was found, a column for the method and each
-    baseline; the best of those that were scored on all frames is bold."""
-    return [_split_table(metrics, split) for split in metrics["splits"]]
+    baseline; the best of those that were scored on all frames is bold. After it the rules of physics, where
+    there were films."""
+    tables = []
+    for split, own in metrics["splits"].items():
+        tables.append(_split_table(metrics, split))
+        if NAME in own:
+            tables.append(_physics_table(metrics, split))
+    return tables
 
 
 def _split_table(metrics: dict[str, Any], split: str) -> Table:
@@ -45,3 +53,29 @@ def _cells(values: list[float | None], full: list[bool], metric: Metric) -> list
     best = (max if metric.higher_is_better else min)(known)
     marks = [on_all and value == best for value, on_all in zip(values, full)]
     return [f"[bold]{text}[/]" if mark else text for text, mark in zip(texts, marks)]
+
+
+def _physics_table(metrics: dict[str, Any], split: str) -> Table:
+    """No best is marked: what stands still breaks no rule. The truth's column says what a possible motion has."""
+    own = metrics["splits"][split][NAME]
+    columns = {metrics["method"]: own}
+    if TRUTH in own:
+        columns[TRUTH] = own[TRUTH]
+    columns |= {
+        name.replace("-", "\n"): found[split][NAME]
+        for name, found in metrics["baselines"].items()
+        if NAME in found.get(split, {})
+    }
+    table = Table(title=f"[bold]{split}: is it a possible motion?[/]", title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right", vertical="bottom")
+    table.add_column("ideal", justify="right", vertical="bottom", style="dim")
+    table.add_row("frames of films", *(str(found["frames"]) for found in columns.values()))
+    for name, rule in RULES.items():
+        if any(name in found for found in columns.values()):
+            texts = [f"{found[name]:.3f}" if name in found else "" for found in columns.values()]
+            table.add_row(escape(rule.label), *texts, rule.ideal)
+        if name == "energy_gain" and any("energy_frames" in found for found in columns.values()):
+            table.add_row("  found on frames", *(str(found.get("energy_frames", 0)) for found in columns.values()))
+    return table

@@ -64,6 +64,10 @@ class Target:
     background: Tensor | None
     previous: Tensor | None
 
+    def background_of(self, made: Prediction) -> Tensor | None:
+        """What a prediction's moving part is told from."""
+        return self.background if made.background is None else made.background
+
     def ceiling(self) -> float | None:
         """Mask IoU of the true image itself: what the rule that finds masks in renderings can reach."""
         if self.mask is None or self.background is None:
@@ -77,7 +81,7 @@ def score(made: Prediction, target: Target, before: Tensor | None, lpips: LPIPS 
     A metric that does not apply is None or left out.
     """
     truth, mask, prediction = target.image, target.mask, made.image
-    background = target.background if made.background is None else made.background
+    background = target.background_of(made)
     similar = ssim_map(prediction, truth)
     scores: Scores = {
         "psnr": psnr(prediction, truth),
