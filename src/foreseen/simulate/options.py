@@ -16,7 +16,9 @@ class SimulateOptions:
 
     sequences: int | None = None
     """How many runs of the world, each with its own initial conditions. From four on, the last quarter is
-    marked "test": unseen sequences."""
+    marked "test": unseen sequences; --unseen says how many."""
+    unseen: int | None = None
+    """How many of the sequences are marked "test", the last ones; None: a quarter."""
     frames: int | None = None
     """Times a sequence, in all cameras at once. Every eighth is marked "test": unseen times."""
     cameras: int | None = None
@@ -49,6 +51,8 @@ class SimulateOptions:
             value = getattr(self, name)
             if value is not None and value < bound:
                 raise UserError(f"--{name} {value}: give {bound} or more")
+        if self.unseen is not None and not 0 <= self.unseen < (self.sequences or math.inf):
+            raise UserError(f"--unseen {self.unseen}: give 0 or more, and fewer than --sequences")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise UserError(f"--fps {self.fps:g}: give a positive number of times a second")
 

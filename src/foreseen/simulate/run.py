@@ -186,7 +186,7 @@ def _solve(
     typed = [parse_numbers(text, scenario.initial, "--initial") for text in options.initial.split(";")]
     if len(typed) > count:
         raise UserError(f"--initial names {len(typed)} sequences of {count}: raise --sequences")
-    seen, runs = count - count // 4, []
+    seen, runs = count - (count // 4 if options.unseen is None else options.unseen), []
     for s in range(count):
         unseen = s >= seen
         which = Draw(s - seen if unseen else s, unseen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -128,8 +128,37 @@ class PaperConfig:
 
 
 @dataclass(frozen=True)
+class SharedLawConfig:
+    """The law that several sequences share, in the `fast` preset."""
+
+    labels: Literal["auto", "never"] = "auto"
+    """Where the parts are in the training frames: auto takes what truth the data set has, as the paper does, else
+    silhouettes tell."""
+    widths: tuple[int, ...] = (256,)
+    """Units of the hidden layers of the law's network."""
+    structure: Literal["potential", "free"] = "potential"
+    """potential: a force that is the gradient of a network; free: any force."""
+    most_coordinates: int = 12
+    """Coordinates of the law of motion at most."""
+    stretch: float = 0.12
+    """Length of the stretches from which the law is solved in closed form, in windows."""
+    most_stretches: int = 512
+    """So many of them at most, from all sequences: what a fit costs does not grow further."""
+    lengths: tuple[float, ...] = (0.15, 0.4)
+    """Lengths of the stretches that solutions are then made to follow, in windows."""
+    most_shots: int = 64
+    """So many of those at most."""
+    settle: float = 0.3
+    """Length of the stretch whose end a forecast of a learned sequence starts from, in windows."""
+    members: int = 8
+    """Laws that are drawn from what the sequences leave open: the spread of their forecasts is the uncertainty."""
+    law_at: tuple[float, ...] = (0.4, 0.9)
+    """Shares of the budget at which the law is fitted where silhouettes tell the poses."""
+
+
+@dataclass(frozen=True)
 class FastConfig:
-    """One sequence on two cores: radiance fields at rest in the frames of moving parts."""
+    """On two cores: radiance fields at rest in the frames of moving parts."""
 
     rays: int = 16_384
     """Rays a step at most, from all training frames."""
@@ -175,6 +204,9 @@ class FastConfig:
     latent number."""
     latent_boxes: int = 8
     """Where no part is told apart: occupancy grids along the latent number."""
+
+    many: SharedLawConfig = field(default_factory=SharedLawConfig)
+    """Where the data set has several training sequences."""
 
     most_coordinates: int = 12
     """Coordinates of the law of motion at most."""

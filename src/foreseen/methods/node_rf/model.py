@@ -15,6 +15,7 @@ CLASSES: dict[type, str] = {
 """Config type -> "module:class", imported when it is built."""
 
 CLASSES_OF_MANY: dict[type, str] = {
+    FastConfig: "foreseen.methods.node_rf.many_fast:ManyFastNodeRF",
     PaperConfig: "foreseen.methods.node_rf.many_paper:PaperManyNodeRF",
 }
 """The same, where there are several sequences and one law is learned from them."""

@@ -1,0 +1,179 @@
+"""One law of motion for many sequences: fitted to their poses, solved from any state."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.interpolate import make_smoothing_spline
+from torch import Tensor, nn
+
+from foreseen.errors import UserError
+from foreseen.methods.node_rf.config import SharedLawConfig
+from foreseen.methods.node_rf.force import Law
+from foreseen.methods.node_rf.manifold import Manifold
+from foreseen.methods.node_rf.matching import FARTHEST, Paths, match, settle, shoot
+from foreseen.ode import integrate
+
+FINER = 4
+"""Times of the smooth paths for each usual interval of the frames."""
+LEAST_TIMES = 6
+"""A sequence with fewer training times says too little of a law."""
+EXACT = 1e-12
+"""Smoothing of paths that are known exactly, as the weight of squared second derivatives."""
+
+
+class Dynamics(nn.Module):
+    """The surface that the poses lie on, the law on it, and others that the poses leave possible.
+
+    Poses are `[..., P]` float64, times are counted in windows.
+
+    Args:
+        poses: P.
+    """
+
+    members: Tensor
+    misfit: Tensor
+
+    def __init__(self, config: SharedLawConfig, poses: int) -> None:
+        super().__init__()
+        self.config = config
+        self.manifold = Manifold(poses, config.most_coordinates)
+        self.law = Law(self.manifold, config.widths, config.structure)
+        self.law.requires_grad_(False)
+        count = sum(p.numel() for p in self.law.last_layer())
+        self.register_buffer("members", torch.zeros(1 + config.members, count, dtype=torch.float64))
+        self.register_buffer("spacing", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("misfit", torch.tensor(float("nan"), dtype=torch.float64))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there is a law yet."""
+        return not bool(self.misfit.isnan())
+
+    def fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int = 0) -> None:
+        """Finds surface and law.
+
+        Args:
+            poses: `[S, T, P]` at `times` `[S, T]`, of which the first `counts` `[S]` are valid.
+            exact: the poses are known, not seen.
+        """
+        check_counts(counts)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # many small operations: threads that meet after each cost more than they bring
+        try:
+            self._fit(poses, times, counts, exact, seed)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int) -> None:
+        c = self.config
+        valid = torch.arange(poses.shape[1]) < counts[:, None]
+        self.manifold.fit(poses[valid])
+        self.spacing.fill_(_usual_interval(times, counts) / FINER)
+        if self.manifold.size == 0:  # nothing moves: no force
+            self.misfit.zero_()
+            return
+        paths = self.paths(poses, times, counts, exact)
+        everywhere = torch.arange(paths.q.shape[1]) < paths.counts[:, None]
+        self.law.pace.copy_(paths.v[everywhere].square().mean().sqrt().clamp_min(1e-6))
+        generator = torch.Generator().manual_seed(seed)
+        weights, _ = match(self.law, paths, c.stretch, c.most_stretches, generator)
+        size = self.manifold.size
+        for length in c.lengths:
+            posterior, misfit = shoot(self.law, paths, weights, length, c.most_shots)
+            weights = posterior.weights
+            self.misfit.fill_(misfit)
+        for index, member in enumerate(self.members):
+            draw = torch.randn(len(weights), generator=generator, dtype=weights.dtype)
+            self.law.set_weights(weights + (posterior.factor @ draw if index else 0), size)
+            member.copy_(torch.cat([p.flatten() for p in self.law.last_layer()]))
+        self.use(0)
+
+    def paths(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool) -> Paths:
+        """Smooth paths of q on even times, from poses as in `fit`."""
+        q = self.manifold.encode(poses)
+        spacing = float(self.spacing)
+        spans = torch.stack([times[s, n - 1] - times[s, 0] for s, n in enumerate(counts.tolist())])
+        lengths = (spans / spacing).round().long() + 1
+        shape = (len(q), int(lengths.max()), q.shape[-1])
+        smooth, rates, raw = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
+        seen = torch.zeros(shape[:2], dtype=torch.bool)
+        for s, n in enumerate(counts.tolist()):
+            own = (times[s, :n] - times[s, 0]).numpy()
+            grid = np.arange(int(lengths[s])) * spacing
+            place = torch.from_numpy(own / spacing).round().long()
+            for k in range(q.shape[-1]):
+                spline = make_smoothing_spline(own, q[s, :n, k].numpy(), lam=EXACT if exact else None)
+                smooth[s, : len(grid), k] = torch.from_numpy(spline(grid))
+                rates[s, : len(grid), k] = torch.from_numpy(spline.derivative()(grid))
+            # Where a frame lies between two times of the grid, what it saw is carried to the nearer one.
+            late = torch.from_numpy(grid)[place] - torch.from_numpy(own)
+            raw[s, place] = q[s, :n] + rates[s, place] * late[:, None]
+            seen[s, place] = True
+        return Paths(smooth, rates, raw, seen, lengths, spacing)
+
+    def solve(self, state: Tensor, start: float, times: Tensor) -> Tensor:
+        """q and q' `[T, ..., 2 d]` at `times` `[T]`, any order, from `state` `[..., 2 d]` at `start`. A solution that
+        leaves all sense stays where it does."""
+        if self.manifold.size == 0:
+            return state.expand(len(times), *state.shape)
+        out = torch.empty(len(times), *state.shape, dtype=torch.float64)
+        for side in (times >= start, times < start):
+            if not side.any():
+                continue
+            wanted, order = torch.unique(times[side], return_inverse=True)
+            later = bool(wanted[0] >= start)
+            wanted = wanted if later else wanted.flip(0)
+            order = order if later else len(wanted) - 1 - order
+            fresh = bool(wanted[0] != start)
+            line = torch.cat([torch.tensor([start], dtype=torch.float64), wanted]) if fresh else wanted
+            if len(line) == 1:
+                out[side] = state
+                continue
+            steps = max(4, round(abs(float(line[-1] - line[0])) / float(self.spacing)))
+            path = integrate(self.law, state, line, steps=steps)
+            out[side] = _held(path[1:] if fresh else path)[order]
+        return out
+
+    def ends(self, poses: Tensor, times: Tensor, exact: bool) -> tuple[tuple[float, Tensor], tuple[float, Tensor]]:
+        """For one sequence's poses `[T, P]` at `times` `[T]`: time and state that forecasts before and after it start
+        from: of the solutions that follow its first and its last stretch best."""
+        count = torch.tensor([len(times)])
+        paths = self.paths(poses[None], times[None], count, exact)
+        total = int(paths.counts[0])
+        span = min(max(LEAST_TIMES * FINER, round(self.config.settle / paths.spacing)), total - 1)
+        first = float(times[0])
+        if self.manifold.size == 0:
+            state = torch.zeros(0, dtype=torch.float64)
+            return (first, state), (first, state)
+        rows = torch.zeros(2, dtype=torch.int64)
+        q, v = paths.cut(rows, torch.tensor([0, total - 1 - span]), span)
+        states, _ = settle(self.law, q, v, paths.spacing, span)
+        late = first + (total - 1 - span) * paths.spacing
+        return (first, states[0]), (late, states[1])
+
+    def use(self, member: int) -> None:
+        """Solves by the most likely law (0), or by one of those that are drawn."""
+        self.law.set_last_layer(self.members[member])
+
+
+def check_counts(counts: Tensor) -> None:
+    """Raises `UserError` where a sequence has too few times."""
+    if int(counts.min()) < LEAST_TIMES:
+        raise UserError(
+            f"node-rf learns a law from sequences of {LEAST_TIMES} training times or more, and one has "
+            f"{int(counts.min())}: give more frames, or a larger --observe-until."
+        )
+
+
+def _usual_interval(times: Tensor, counts: Tensor) -> float:
+    steps = torch.cat([times[s, :n].diff() for s, n in enumerate(counts.tolist())])
+    return float(steps.median())
+
+
+def _held(path: Tensor) -> Tensor:
+    """`path` `[T, ..., 2 d]`, standing still from where it leaves all sense."""
+    size = path.shape[-1] // 2
+    sane = (path[..., :size].abs() <= FARTHEST).all(-1).cumprod(0)
+    index = torch.minimum(torch.arange(len(path)).view(-1, *[1] * (sane.dim() - 1)), (sane.sum(0) - 1).clamp_min(0))
+    return path.gather(0, index[..., None].expand_as(path))

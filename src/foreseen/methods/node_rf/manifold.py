@@ -1,0 +1,235 @@
+"""Few numbers q that tell where the parts are: coordinates on the curve or surface that their poses lie on."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+TOLERANCE = 0.08
+"""Poses count as told by q when this share of their motion (root mean square) is left: more than the noise of learned
+poses, less than a motion of its own."""
+STILL = 1e-9
+"""Poses that vary by no more than this share of their size do not move: no coordinate is needed."""
+BEYOND = 0.15
+"""The surface is known where the parts were. From this share of its extent beyond that it goes straight on, where a
+polynomial would soon run away."""
+NODES = 801
+"""Of the table that holds a curve."""
+DEGREES = {1: 12, 2: 6, 3: 3}
+"""Highest degree of the polynomials from q to the poses, by the number of coordinates; more of those: 1."""
+GAIN = 10.0
+"""A higher degree must improve Bayes' information criterion by so much."""
+
+
+class Manifold(nn.Module):
+    """Coordinates q `[..., d]` of poses p `[..., P]`; both float64.
+
+    Where one number tells the poses (a swing, a bead on a wire), q is the length of the curve that they trace: in it
+    the law of a body without drag is a force alone, whatever the curve's shape. Else q are principal components, and
+    the poses polynomials of them. q has about unit variance over the fitted poses.
+
+    The surface is embedded in the space of poses, so it has a metric M = J J^T (J = dp/dq, `[d, P]`), and a free body
+    on it follows q'' = -`bend`(q, q').
+    """
+
+    mean: Tensor
+    project: Tensor
+    powers: Tensor
+    weights: Tensor
+    low: Tensor
+    high: Tensor
+    line: Tensor
+    lengths: Tensor
+    curve: Tensor
+    used: Tensor
+    terms: Tensor
+    left: Tensor
+
+    def __init__(self, poses: int, most: int) -> None:
+        super().__init__()
+        self.most = min(most, poses)
+        double = torch.float64
+        self.register_buffer("mean", torch.zeros(poses, dtype=double))
+        self.register_buffer("project", torch.zeros(poses, self.most, dtype=double))
+        most_terms = max(len(_powers(d, k)) for d, k in [*DEGREES.items(), (self.most, 1)])
+        self.register_buffer("powers", torch.zeros(most_terms, self.most, dtype=torch.int64))
+        self.register_buffer("weights", torch.zeros(most_terms, poses, dtype=double))
+        self.register_buffer("low", torch.zeros(self.most, dtype=double))
+        self.register_buffer("high", torch.zeros(self.most, dtype=double))
+        self.register_buffer("line", torch.zeros(NODES, dtype=double))
+        self.register_buffer("lengths", torch.linspace(0, 1, NODES, dtype=double))
+        self.register_buffer("curve", torch.zeros(NODES, poses, dtype=double))
+        self.register_buffer("used", torch.tensor(0))
+        self.register_buffer("terms", torch.tensor(1))
+        self.register_buffer("left", torch.tensor(0.0, dtype=double))
+
+    @property
+    def size(self) -> int:
+        """d."""
+        return int(self.used)
+
+    @torch.no_grad()
+    def fit(self, poses: Tensor) -> None:
+        """Chooses the fewest coordinates that tell `poses` `[N, P]`, and the surface. `left` is the share of the motion
+        that they do not tell."""
+        self.mean.copy_(poses.mean(0))
+        centred = poses - self.mean
+        _, sizes, directions = torch.linalg.svd(centred, full_matrices=False)
+        scale = sizes[0] / len(poses) ** 0.5
+        self.used.zero_()
+        self.project.zero_()
+        if scale <= STILL * (1 + poses.abs().max()):
+            return
+        for size in range(1, min(self.most, len(sizes)) + 1):
+            # One scale for all: what hardly moves must not be blown up to weigh as much as what does.
+            self.project[:, size - 1] = directions[size - 1] / scale
+            self.used.fill_(size)
+            self._fit_surface(centred)
+            error = (self.decode(self.encode(poses)) - poses).square().mean().sqrt()
+            self.left.copy_(error / centred.square().mean().sqrt())
+            if self.left <= TOLERANCE:
+                return
+
+    def _fit_surface(self, centred: Tensor) -> None:
+        """The polynomials from principal components to poses, of the degree that Bayes' criterion prefers."""
+        size = self.size
+        q = centred @ self.project[:, :size]
+        reach = BEYOND * (q.amax(0) - q.amin(0))
+        self.low[:size], self.high[:size] = q.amin(0) - reach, q.amax(0) + reach
+        best = float("inf")
+        for degree in range(1, DEGREES.get(size, 1) + 1):
+            powers = torch.tensor(_powers(size, degree))
+            terms = _monomials(q, powers)
+            # Not torch's default driver: its last digits differ from call to call, and a resumed run must be the same.
+            weights = torch.linalg.lstsq(terms, centred, driver="gelsd").solution
+            left = (terms @ weights - centred).square().mean().clamp_min(1e-24)
+            count = centred.numel()
+            worth = float(count * left.log() + weights.numel() * torch.tensor(float(count)).log())
+            if worth < best - GAIN:
+                best = worth
+                self.terms.fill_(len(powers))
+                self.powers[: len(powers), :size] = powers
+                self.weights[: len(powers)] = weights
+        if size == 1:
+            self._measure_curve(q)
+
+    def _measure_curve(self, q: Tensor) -> None:
+        """A table of the curve by its length, which becomes the coordinate."""
+        line = torch.linspace(float(self.low[0]), float(self.high[0]), NODES, dtype=q.dtype)
+        points = self._polynomial(line[:, None])
+        lengths = torch.cat([line[:1] * 0, points.diff(dim=0).norm(dim=-1).cumsum(0)])
+        own = _interpolated(q[:, 0], line, lengths[:, None])[:, 0]
+        self.line.copy_(line)
+        self.lengths.copy_((lengths - own.mean()) / own.std())
+        self.curve.copy_(points)
+
+    @property
+    def _polynomials(self) -> tuple[Tensor, Tensor]:
+        """Exponents `[terms, d]` and weights `[terms, P]`."""
+        return self.powers[: int(self.terms), : self.size], self.weights[: int(self.terms)]
+
+    def _polynomial(self, q: Tensor) -> Tensor:
+        """Poses without their mean, of principal components."""
+        powers, weights = self._polynomials
+        return _monomials(q, powers) @ weights
+
+    def encode(self, poses: Tensor) -> Tensor:
+        """q `[..., d]`: of the nearest point, roughly, for poses off the surface."""
+        q = (poses - self.mean) @ self.project[:, : self.size]
+        if self.size == 1:
+            return _interpolated(q[..., 0], self.line, self.lengths[:, None])
+        return q
+
+    def decode(self, q: Tensor) -> Tensor:
+        """Poses `[..., P]`."""
+        if self.size == 0:
+            return self.mean.expand(*q.shape[:-1], -1)
+        if self.size == 1:
+            return self.mean + _interpolated(q[..., 0], self.lengths, self.curve)
+        inside = self._clamped(q)
+        ahead = ((q - inside)[..., None, :] @ self.slopes(inside))[..., 0, :]
+        return self.mean + self._polynomial(inside) + ahead
+
+    def encode_rates(self, q: Tensor, rates: Tensor) -> Tensor:
+        """q' `[..., d]` that comes nearest to the poses' rates of change `[..., P]`."""
+        slopes = self.slopes(q)
+        gram = slopes @ slopes.transpose(-1, -2)
+        return torch.linalg.solve(gram, (slopes @ rates[..., None]))[..., 0]
+
+    def metric(self, q: Tensor) -> Tensor:
+        """M `[..., d, d]`."""
+        slopes = self.slopes(q)
+        return slopes @ slopes.transpose(-1, -2)
+
+    def bend(self, q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """What the surface's own bending adds, `[..., d]`: M^-1 J (v^T d2p/dq2 v); and M^-1 `[..., d, d]`."""
+        if self.size == 1:
+            step = (self.curve[-1] - self.curve[-2]).norm() / (self.lengths[-1] - self.lengths[-2])
+            return torch.zeros_like(q), (1 / step.square()).expand(*q.shape, 1)
+        inside = self._clamped(q)
+        slopes = self.slopes(inside)
+        inverse = torch.linalg.inv(slopes @ slopes.transpose(-1, -2))
+        within = (inside == q).to(q)
+        curved = self._curvature(inside, v * within)
+        return (inverse @ (slopes @ curved[..., None]))[..., 0], inverse
+
+    def _clamped(self, q: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(q, self.low[: self.size]), self.high[: self.size])
+
+    def slopes(self, q: Tensor) -> Tensor:
+        """J `[..., d, P]`."""
+        if self.size == 1:
+            place = _place(q[..., 0], self.lengths)
+            rise = self.curve[place + 1] - self.curve[place]
+            return (rise / (self.lengths[place + 1] - self.lengths[place])[..., None])[..., None, :]
+        powers, weights = self._polynomials
+        lines = []
+        for axis in range(self.size):
+            lower = powers.clone()
+            lower[:, axis] = (lower[:, axis] - 1).clamp_min(0)
+            lines.append((_monomials(q, lower) * powers[:, axis]) @ weights)
+        return torch.stack(lines, dim=-2)
+
+    def _curvature(self, q: Tensor, v: Tensor) -> Tensor:
+        """v^T (d2p/dq2) v, `[..., P]`."""
+        powers, weights = self._polynomials
+        total = torch.zeros(*q.shape[:-1], weights.shape[1], dtype=q.dtype)
+        for i, j in itertools.combinations_with_replacement(range(self.size), 2):
+            lower, factor = powers.clone(), torch.ones(len(powers), dtype=q.dtype)
+            for axis in (i, j):
+                factor = factor * lower[:, axis]
+                lower[:, axis] = (lower[:, axis] - 1).clamp_min(0)
+            if not bool(factor.any()):
+                continue
+            twice = 1.0 if i == j else 2.0
+            part = (_monomials(q, lower) * factor) @ weights
+            total = total + twice * (v[..., i] * v[..., j])[..., None] * part
+        return total
+
+
+def _powers(size: int, degree: int) -> list[tuple[int, ...]]:
+    """Exponents of all monomials up to a degree."""
+    found = []
+    for total in range(degree + 1):
+        for axes in itertools.combinations_with_replacement(range(size), total):
+            found.append(tuple(axes.count(axis) for axis in range(size)))
+    return found
+
+
+def _monomials(q: Tensor, powers: Tensor) -> Tensor:
+    """`[..., terms]` of exponents `[terms, d]`."""
+    return (q[..., None, :] ** powers.to(q)).prod(-1)
+
+
+def _place(x: Tensor, line: Tensor) -> Tensor:
+    """Index of the stretch of an ascending `line` that each x lies in, or is nearest to."""
+    return (torch.searchsorted(line, x.detach().contiguous()) - 1).clamp(0, len(line) - 2)
+
+
+def _interpolated(x: Tensor, line: Tensor, values: Tensor) -> Tensor:
+    """Values `[..., D]` at x between nodes `line` `[N]` with `values` `[N, D]`; straight on beyond them."""
+    place = _place(x, line)
+    share = (x - line[place]) / (line[place + 1] - line[place])
+    return values[place] + share[..., None] * (values[place + 1] - values[place])

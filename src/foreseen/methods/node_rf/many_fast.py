@@ -1,0 +1,249 @@
+"""Node-RF, preset `fast`, over several sequences: the parts and the law are shared, how each sequence begins is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from scipy.interpolate import CubicSpline
+from torch import Tensor, nn
+
+from foreseen.data.labels import Labels
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.node_rf.beginning import given_state, observed_state
+from foreseen.methods.node_rf.config import FastConfig
+from foreseen.methods.node_rf.dynamics import Dynamics, check_counts
+from foreseen.methods.node_rf.parts import PartsState
+from foreseen.methods.node_rf.rigid import RigidLook
+from foreseen.methods.node_rf.tracks import Tracks, find_tracks
+from foreseen.methods.packed import packed_losses
+from foreseen.nn.voxels import VoxelGrids, VoxelTable
+from foreseen.render import render_rays
+from foreseen.scenes import VoxelScene
+
+
+@dataclass(frozen=True)
+class BeginningState:
+    """A point on a trajectory, and whose it is.
+
+    Attributes:
+        state: `[2 d]` float64, coordinates and their rates per window.
+        time: `[]` float64, in the data set's unit.
+        sequence: `[]` int64, index of a learned sequence, whose own poses are known where it was seen; -1: a new one.
+    """
+
+    state: Tensor
+    time: Tensor
+    sequence: Tensor
+
+
+class ManyFastNodeRF(Method):
+    """See README.md, "fast, many sequences"."""
+
+    observes = ("sequence", "initial", "frames")
+    law_stage: Tensor
+    times: Tensor
+    counts: Tensor
+    exact: Tensor
+
+    def __init__(self, config: FastConfig, info: SceneInfo) -> None:
+        super().__init__()
+        self.config, self.info = config, info
+        self.batch = BatchSpec(rays=config.rays, foreground=config.foreground)
+        counts = torch.tensor([len(times) for times in info.times])
+        check_counts(counts)
+        if info.ndc:
+            raise UserError("node-rf learns several sequences in the world's own coordinates: NDC is not for them.")
+        self.window = max(times[-1] - times[0] for times in info.times)
+        times = torch.zeros(len(counts), int(counts.max()), dtype=torch.float64)
+        for s, own in enumerate(info.times):
+            times[s, : len(own)] = torch.tensor(own, dtype=torch.float64) / self.window
+        self.register_buffer("times", times, persistent=False)
+        self.register_buffer("counts", counts, persistent=False)
+        self.register_buffer("law_stage", torch.tensor(0))
+        self.register_buffer("exact", torch.tensor(False))
+        self.progress = 0.0
+        self.adopt(self._untrained(torch.ones(1, 3)))
+
+    def _untrained(self, halves: Tensor) -> RigidLook:
+        """Looks of the right kind, to be replaced by those of a warm start or of a checkpoint."""
+        levels = [self.config.part_levels] * len(halves) + [self.config.static_levels]
+        closed = torch.zeros(len(levels), 2, 2, 2, dtype=torch.bool)
+        voxels = VoxelGrids(VoxelTable.build(levels, closed), self.config.initial)
+        return RigidLook(self.config, self.info, halves, voxels)
+
+    def adopt(self, look: RigidLook) -> None:
+        """Takes over how things look, and makes new poses for its parts."""
+        shape = (*self.times.shape, len(look.halves) - 1, 3)
+        self.look = look
+        self.centres = nn.Parameter(torch.zeros(shape))
+        self.turns = nn.Parameter(torch.zeros(shape))
+        self.dynamics = Dynamics(self.config.many, 6 * (len(look.halves) - 1))
+
+    # Before training.
+
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str:
+        """Finds the parts, where they are, and empty space; and the law, where the poses are known."""
+        c = self.config
+        found = find_tracks(frames, labels if c.many.labels == "auto" else [None] * len(labels), self.info, c)
+        self.adopt(RigidLook.where(c, self.info, found.halves, found.may_be))
+        self._take_over(found)
+        count = len(found.halves)
+        line = f"{count} moving part{'s' if count > 1 else ''} in {len(self.counts)} sequences, {found.source}"
+        return f"{line}; {self._law_of_stage(len(c.many.law_at))}" if found.exact else f"{line}."
+
+    @torch.no_grad()
+    def _take_over(self, found: Tracks) -> None:
+        self.exact.fill_(found.exact)
+        for s, (centres, turns) in enumerate(zip(found.centres, found.turns)):
+            self.centres[s, : len(centres)] = centres.float()
+            self.turns[s, : len(turns)] = turns.float()
+
+    def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
+        """Makes room for as many parts and voxels as the checkpoint has."""
+        self.adopt(RigidLook.like(self.config, self.info, tensors, "look."))
+
+    # What the law is about.
+
+    @property
+    def _sizes(self) -> Tensor:
+        """`[K, 1]` mean half sizes of the parts."""
+        return self.look.halves[:-1].mean(-1, keepdim=True).double()
+
+    def numbers(self, centres: Tensor, turns: Tensor) -> Tensor:
+        """Poses `[..., 6 K]` float64 of centres and rotation vectors `[..., K, 3]`: as `Parts.numbers`, in scene
+        units: turns as the way that a rim of the part's own size goes."""
+        sizes = self._sizes
+        both = torch.cat([centres.double(), turns.double() * sizes], dim=-1)
+        return (both * sizes / sizes.max()).flatten(-2)
+
+    def parts_of(self, numbers: Tensor) -> PartsState:
+        """The inverse of `numbers` `[T, 6 K]`."""
+        sizes = self._sizes
+        both = numbers.unflatten(-1, (len(sizes), 6)) * sizes.max() / sizes
+        centres, turns = both.split(3, dim=-1)
+        return PartsState(centres.float(), (turns / sizes).float(), torch.zeros(len(numbers), 1))
+
+    @torch.no_grad()
+    def fit_law(self) -> str:
+        """Learns the law from the poses as they are now. Says how well it follows them."""
+        dynamics = self.dynamics
+        dynamics.fit(self.numbers(self.centres, self.turns), self.times, self.counts, bool(self.exact))
+        return (
+            f"a law of motion on {dynamics.manifold.size} coordinates follows the sequences "
+            f"with a misfit of {float(dynamics.misfit):.2%}."
+        )
+
+    # The four verbs (render belongs to the scene).
+
+    def observe(self, observation: Observation) -> BeginningState:
+        """How a sequence begins: of a learned one its first pose, of a new one what is given, or what fits its first
+        frames best."""
+        if observation.initial is not None:
+            known = observation.initial
+            return self._begin(given_state(self, known), float(known.times[0]), -1)
+        if observation.frames:
+            state, time = observed_state(self, observation.frames)
+            return self._begin(state, time, -1)
+        if not 0 <= observation.sequence < len(self.counts):
+            raise UserError(
+                f"this run learned {len(self.counts)} sequences; there is no sequence {observation.sequence}."
+            )
+        poses, times = self.poses(observation.sequence)
+        (time, state), _ = self.dynamics.ends(poses, times, bool(self.exact))
+        return self._begin(state, time * self.window, observation.sequence)
+
+    @staticmethod
+    def _begin(state: Tensor, time: float, sequence: int) -> BeginningState:
+        return BeginningState(state, torch.tensor(time, dtype=torch.float64), torch.tensor(sequence))
+
+    def poses(self, sequence: int) -> tuple[Tensor, Tensor]:
+        """`[T, 6 K]` poses of a learned sequence as they were seen, and when `[T]`, in windows."""
+        count = int(self.counts[sequence])
+        numbers = self.numbers(self.centres[sequence, :count], self.turns[sequence, :count]).detach()
+        return numbers, self.times[sequence, :count]
+
+    def evolve(self, state: BeginningState, times: Tensor) -> PartsState:
+        """The law from where the state says; inside what was seen of a learned sequence, what was seen."""
+        return self.parts_of(self.evolve_numbers(state, times))
+
+    def evolve_numbers(self, state: BeginningState, times: Tensor) -> Tensor:
+        """`[T, 6 K]` poses at `times`."""
+        u = times.double() / self.window
+        sequence, dynamics = int(state.sequence), self.dynamics
+        if sequence < 0:
+            path = dynamics.solve(state.state, float(state.time) / self.window, u)
+            return self._decoded(path)
+        poses, seen = self.poses(sequence)
+        spline = CubicSpline(seen.numpy(), poses.numpy())
+        out = torch.from_numpy(spline(u.clamp(float(seen[0]), float(seen[-1])).numpy()))
+        if not dynamics.fitted:
+            return out
+        # Compared as float32, as which times come: the last observed one must not count as after the window.
+        first, last = (seen[[0, -1]] * self.window).float()
+        before, after = times.float() < first, times.float() > last
+        if before.any() or after.any():
+            ends = dynamics.ends(poses, seen, bool(self.exact))
+            for side, (start, begin) in ((before, ends[0]), (after, ends[1])):
+                if side.any():
+                    out[side] = self._decoded(dynamics.solve(begin, start, u[side]))
+        return out
+
+    def _decoded(self, path: Tensor) -> Tensor:
+        return self.dynamics.manifold.decode(path[..., : self.dynamics.manifold.size])
+
+    def scene(self, state: PartsState) -> VoxelScene:
+        """The parts and their surroundings at one time."""
+        return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
+
+    # How it learns.
+
+    def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
+        """Squared colour error, opacity where the plain background was seen, and roughness."""
+        width = self.times.shape[1]
+        rows, which = (batch.sequences * width + batch.time_indices).unique(return_inverse=True)
+        centres, turns = self.centres.flatten(0, 1)[rows], self.turns.flatten(0, 1)[rows]
+        scene = self.look.scene(PartsState(centres, turns, torch.zeros(len(rows), 1)), which)
+        result = render_rays(scene, batch.rays, stratified=True)
+        self.look.budget.note(result)
+        terms = packed_losses(result, batch, self.info.background, self.config.empty_weight)
+        return terms | self.look.penalties(step, self.progress)
+
+    def batch_spec(self, step: int) -> BatchSpec:
+        """As many rays as the step's budget of samples allows."""
+        del step
+        return replace(self.batch, rays=self.look.budget.rays())
+
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
+        """How things look, and the poses, which rest where they are known, or once the law was fitted for the last
+        time."""
+        c, decay = self.config, self.config.lr_decay**progress
+        moves = 0.0 if bool(self.exact) or progress >= c.many.law_at[-1] else decay
+        radius = float(self._sizes.mean())
+        return [
+            *self.look.parameter_groups(decay),
+            {"name": "centres", "params": [self.centres], "lr": c.centre_lr * radius * moves},
+            {"name": "turns", "params": [self.turns], "lr": c.turn_lr * moves},
+        ]
+
+    def before_step(self, step: int, progress: float) -> str | None:
+        """Refreshes the occupancy, and fits the law at its times."""
+        c, self.progress = self.config, progress
+        if step and step % c.refresh_every == 0:
+            self.look.refresh(c.refresh_share * (4 if step <= 256 else 1))
+        return self._law_of_stage(sum(progress >= p for p in c.many.law_at))
+
+    def finish(self) -> str | None:
+        """The last fit of the law, where a step was so long that the budget ended before its time came."""
+        return self._law_of_stage(len(self.config.many.law_at))
+
+    def _law_of_stage(self, stage: int) -> str | None:
+        """Fits the law, unless that was done at this stage or a later one."""
+        if stage <= int(self.law_stage):
+            return None
+        self.law_stage.fill_(stage)
+        return self.fit_law()

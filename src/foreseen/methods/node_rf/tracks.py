@@ -1,0 +1,156 @@
+"""Where the parts are in the frames of several sequences, before training: as truth tells, or as silhouettes do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from foreseen.data.labels import Labels
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.geometry.rotations import rotation_matrix
+from foreseen.methods.base import SceneInfo
+from foreseen.methods.hulls import Silhouettes, View, own_hull, silhouettes, still_hull
+from foreseen.methods.node_rf.config import FastConfig
+from foreseen.methods.node_rf.discovery import MARGIN, find_parts
+from foreseen.nn.splines import UniformBSpline
+
+MOST_VIEWS = 240
+"""Frames that hulls are carved from: enough of every camera, whatever the number of sequences."""
+SEARCHED = 0.2
+"""Half size of the box in which a part's hull is looked for, as a share of the scene's longest side."""
+SEARCH_CELLS = 48
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """K parts in S sequences.
+
+    Attributes:
+        centres, turns: for each sequence `[T, K, 3]` at its training times, turns as rotation vectors.
+        halves: `[K, 3]` half sizes of the parts' boxes.
+        may_be: `[K + 1, G, G, G]` bool: where matter may be in each box's own frame, and in the scene's bounds.
+        exact: truth told the poses.
+        source: who told, in words.
+    """
+
+    centres: list[Tensor]
+    turns: list[Tensor]
+    halves: Tensor
+    may_be: Tensor
+    exact: bool
+    source: str
+
+
+def find_tracks(
+    frames: Sequence[Frame], labels: Sequence[Labels | None], info: SceneInfo, config: FastConfig
+) -> Tracks:
+    """The parts of all sequences. Raises `UserError` where none is found, or not as many in each."""
+    known = [one for one in labels if one is not None]
+    exact = len(known) == len(labels)
+    if exact:
+        _check_bodies(known)
+        centres = [one.positions for one in known]
+        turns = [rotation_vectors(one.rotations) for one in known]
+    else:
+        centres, turns = _tracked(frames, info, config)
+    frames = _some(frames)
+    views = [View.of(frame, 0.0, 1.0) for frame in frames]
+    masks = silhouettes(views, info.background)
+    bounds = np.array(info.bounds)
+    if masks is None:
+        raise UserError("node-rf cannot tell what moves: it needs cameras that stand still, or a plain background.")
+    where = [_nearest(frame, info) for frame in frames]
+    halves, own = [], []
+    for k in range(centres[0].shape[1]):
+        path = np.stack([centres[s][i, k].numpy() for s, i in where])
+        rotations = rotation_matrix(torch.stack([turns[s][i, k] for s, i in where])).numpy()
+        half = _half_size(views, masks, path, rotations, SEARCHED * float(np.ptp(bounds, axis=0).max()), k)
+        halves.append([half] * 3)
+        own.append(own_hull(views, masks, path, rotations, half, config.cells))
+    may_be = torch.from_numpy(np.stack([*own, still_hull(views, masks, bounds, config.cells)]))
+    source = "their poses as the data set tells" if exact else "found from silhouettes"
+    return Tracks(centres, turns, torch.tensor(halves, dtype=torch.float32), may_be, exact, source)
+
+
+def _some(frames: Sequence[Frame]) -> list[Frame]:
+    """At most `MOST_VIEWS`, spread over cameras, sequences and times: by steps that are no multiple of a camera's."""
+    ordered = sorted(frames, key=lambda f: (f.camera_id, f.sequence, f.time))
+    if len(ordered) <= MOST_VIEWS:
+        return ordered
+    return [ordered[i] for i in np.linspace(0, len(ordered) - 1, MOST_VIEWS).round().astype(int)]
+
+
+def _nearest(frame: Frame, info: SceneInfo) -> tuple[int, int]:
+    s = info.sequences.index(frame.sequence)
+    return s, int(np.abs(np.array(info.times[s]) - frame.time).argmin())
+
+
+def _check_bodies(known: Sequence[Labels]) -> None:
+    if len({len(one.bodies) for one in known}) != 1:
+        names = sorted({", ".join(one.bodies) for one in known})
+        raise UserError(
+            f"node-rf learns sequences of as many moving bodies each; these have: {'; '.join(names)}: "
+            "give those of one kind."
+        )
+
+
+def rotation_vectors(matrices: Tensor) -> Tensor:
+    """`[T, K, 3]` of `[T, K, 3, 3]`, going on smoothly where a body turns on and on."""
+    flat = Rotation.from_matrix(matrices.numpy().reshape(-1, 3, 3)).as_rotvec()
+    vectors = flat.reshape(*matrices.shape[:2], 3)
+    for k in range(vectors.shape[1]):
+        for t in range(1, len(vectors)):
+            vectors[t, k] = _nearest_turn(vectors[t, k], vectors[t - 1, k])
+    return torch.from_numpy(vectors)
+
+
+def _nearest_turn(vector: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """The rotation vector of the same rotation that is nearest to `before`."""
+    angle = float(np.linalg.norm(vector))
+    axis = vector / angle if angle > 1e-9 else _unit(before)
+    turns = angle + 2 * np.pi * np.arange(-8, 9)
+    candidates = turns[:, None] * axis
+    return candidates[np.linalg.norm(candidates - before, axis=1).argmin()]
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    length = float(np.linalg.norm(vector))
+    return vector / length if length > 1e-9 else np.array([0.0, 0.0, 1.0])
+
+
+def _half_size(
+    views: list[View], masks: Silhouettes, path: np.ndarray, rotations: np.ndarray, most: float, part: int
+) -> float:
+    """Half size of the box around a part: what most views see move wherever it is, in a box of half size `most`."""
+    hull = own_hull(views, masks, path, rotations, most, SEARCH_CELLS)
+    if not hull.any():
+        raise UserError(f"node-rf finds nothing that moves along with body {part}: are its positions those of a body?")
+    places = (np.argwhere(hull) + 0.5) / SEARCH_CELLS * 2 - 1
+    radius = float(np.quantile(np.linalg.norm(places, axis=1), 0.98)) + 1 / SEARCH_CELLS
+    return min(MARGIN * radius, 1.0) * most
+
+
+def _tracked(frames: Sequence[Frame], info: SceneInfo, config: FastConfig) -> tuple[list[Tensor], list[Tensor]]:
+    """Poses of the parts in every sequence, as silhouettes tell."""
+    centres, turns = [], []
+    for name, times in zip(info.sequences, info.times):
+        start, window = times[0], times[-1] - times[0]
+        views = [View.of(frame, start, window) for frame in frames if frame.sequence == name]
+        masks = silhouettes(views, info.background)
+        controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
+        parts = [] if masks is None else find_parts(views, masks, np.array(info.bounds), controls, config.most_parts)
+        if len(parts) != 1:
+            raise UserError(
+                f"node-rf finds {len(parts)} moving parts in sequence '{name}' without truth, and learns the law of "
+                "several sequences from one in each: give several cameras, or a data set that tells the positions."
+            )
+        basis = UniformBSpline(controls).basis((torch.tensor(times, dtype=torch.float64) - start) / window)
+        centres.append(torch.stack([basis @ torch.from_numpy(p.controls) for p in parts], dim=1))
+        turns.append(torch.stack([basis @ torch.from_numpy(p.rotations) for p in parts], dim=1))
+    return centres, turns
