@@ -84,6 +84,13 @@ class Law(nn.Module):
             upper = (upper * (1 - units[layer].square())) @ weight
         return upper
 
+    def _unit_slopes(self, units: list[Tensor], size: int) -> Tensor:
+        """`[..., units, d]`: the gradient of each unit of the last layer with respect to q."""
+        slopes = self.hidden[0][:, :size] * (1 - units[0].square())[..., None]
+        for unit, weight in zip(units[1:], self.hidden[1:]):
+            slopes = (weight @ slopes) * (1 - unit.square())[..., None]
+        return slopes
+
     def force(self, q: Tensor) -> Tensor:
         """-grad V, or f: `[..., d]`, in units of the pace squared."""
         size = q.shape[-1]
@@ -137,10 +144,7 @@ class Law(nn.Module):
         eye = torch.eye(size, dtype=q.dtype)
         if self.structure == "potential":
             _, inverse = self.manifold[0].bend(q, v)
-            last = units[-1].shape[-1]
-            one_each = torch.eye(last, dtype=q.dtype).expand(*q.shape[:-1], last, last)
-            lifted = [u[..., None, :] for u in units]
-            pulls = [self._pulled_back(lifted, one_each, size).transpose(-1, -2), eye.expand(*q.shape[:-1], size, size)]
+            pulls = [self._unit_slopes(units, size).transpose(-1, -2), eye.expand(*q.shape[:-1], size, size)]
             for i, j in self._pairs(size):
                 pulls.append((q[..., i, None] * eye[j] + q[..., j, None] * eye[i])[..., None])
             found = -(inverse @ torch.cat(pulls, dim=-1))
