@@ -2,7 +2,7 @@
 
     python benchmarks/many_sequences.py --minutes 3
 
-Each seed is other initial conditions (and another training). The bead on the hill: 8 training sequences, one camera; the
+Each seed is other initial conditions (and another training). On the hill: 8 training sequences, one camera; the
 ball in the bowl: 18, two cameras. Unseen sequences: 8 each; on the hill every other one begins within a centimetre of
 where little decides. Takes about (minutes + 4) for each scene, seed and method.
 """

@@ -16,6 +16,8 @@ from foreseen.ode import integrate
 
 FINER = 4
 """Times of the smooth paths for each usual interval of the frames."""
+BAND, DEVIATIONS = 0.9, 1.645
+"""So much of a normal distribution lies within so many standard deviations."""
 LEAST_TIMES = 6
 """A sequence with fewer training times says too little of a law."""
 EXACT = 1e-12
@@ -87,7 +89,31 @@ class Dynamics(nn.Module):
             draw = torch.randn(len(weights), generator=generator, dtype=weights.dtype)
             self.law.set_weights(weights + (posterior.factor @ draw if index else 0), size)
             member.copy_(torch.cat([p.flatten() for p in self.law.last_layer()]))
-        self.use(0)
+        self._calibrate(paths)
+
+    def _calibrate(self, paths: Paths) -> None:
+        """Moves the drawn laws away from the most likely one until `BAND` of what was seen lies within their spread:
+        the law's own form is wrong by a little, which a posterior within that form does not know. Whole sequences are
+        solved from their first stretch for it."""
+        short = round(self.config.settle / paths.spacing)
+        ratios = []
+        for row, count in enumerate(paths.counts.tolist()):
+            rows, first = torch.tensor([row]), torch.tensor([0])
+            q, v = paths.cut(rows, first, min(short, count - 1))
+            state, _ = settle(self.law, q, v, paths.spacing, q.shape[1] - 1)
+            times = torch.arange(count, dtype=torch.float64) * paths.spacing
+            futures = []
+            for member in range(len(self.members)):
+                self.use(member)
+                futures.append(self.manifold.decode(self.solve(state[0], 0.0, times)[:, : self.manifold.size]))
+            self.use(0)
+            deviation = torch.stack(futures[1:]).std(0).norm(dim=-1)
+            error = (futures[0] - self.manifold.decode(paths.raw[row, :count])).norm(dim=-1)
+            seen = paths.seen[row, :count] & (deviation > 0)
+            ratios.append((error / deviation.clamp_min(1e-12))[seen])
+        worst = torch.cat(ratios).quantile(BAND)
+        widened = (worst / DEVIATIONS).clamp_min(1.0)
+        self.members[1:] = self.members[:1] + widened * (self.members[1:] - self.members[:1])
 
     def paths(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool) -> Paths:
         """Smooth paths of q on even times, from poses as in `fit`."""
