@@ -79,17 +79,21 @@ class Dynamics(nn.Module):
         everywhere = torch.arange(paths.q.shape[1]) < paths.counts[:, None]
         self.law.pace.copy_(paths.v[everywhere].square().mean().sqrt().clamp_min(1e-6))
         generator = torch.Generator().manual_seed(seed)
-        weights, _ = match(self.law, paths, c.stretch, c.most_stretches, generator)
-        size = self.manifold.size
+        weights, left = match(self.law, paths, c.stretch, c.most_stretches, generator)
+        self.misfit.fill_(left)
+        size, posterior = self.manifold.size, None
         for length in c.lengths:
             posterior, misfit = shoot(self.law, paths, weights, length, c.most_shots)
             weights = posterior.weights
             self.misfit.fill_(misfit)
         for index, member in enumerate(self.members):
             draw = torch.randn(len(weights), generator=generator, dtype=weights.dtype)
-            self.law.set_weights(weights + (posterior.factor @ draw if index else 0), size)
+            moved = weights if index == 0 or posterior is None else weights + posterior.factor @ draw
+            self.law.set_weights(moved, size)
             member.copy_(torch.cat([p.flatten() for p in self.law.last_layer()]))
-        self._calibrate(paths)
+        self.use(0)
+        if posterior is not None:
+            self._calibrate(paths)
 
     def _calibrate(self, paths: Paths) -> None:
         """Moves the drawn laws away from the most likely one until `BAND` of what was seen lies within their spread:

@@ -26,6 +26,12 @@ from foreseen.render import render_rays
 from foreseen.scenes import VoxelScene
 
 
+Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
+ROOM = 0.03
+"""The box around everything reaches so much of its size beyond what is seen: a floor that lies in its face, and a corner
+of it that a ray just touches, would have no room to be opaque in."""
+
+
 @dataclass(frozen=True)
 class BeginningState:
     """A point on a trajectory, and whose it is.
@@ -52,6 +58,7 @@ class ManyFastNodeRF(Method):
 
     def __init__(self, config: FastConfig, info: SceneInfo) -> None:
         super().__init__()
+        info = replace(info, bounds=_roomy(info.bounds))
         self.config, self.info = config, info
         self.batch = BatchSpec(rays=config.rays, foreground=config.foreground)
         counts = torch.tensor([len(times) for times in info.times])
@@ -256,3 +263,9 @@ class ManyFastNodeRF(Method):
             return None
         self.law_stage.fill_(stage)
         return self.fit_law()
+
+
+def _roomy(bounds: Bounds) -> Bounds:
+    low, high = torch.tensor(bounds, dtype=torch.float64)
+    margin = ROOM * (high - low)
+    return tuple((low - margin).tolist()), tuple((high + margin).tolist())  # type: ignore[return-value]
