@@ -58,7 +58,7 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "nowhere holds no run" in err and len(err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["evaluate", "render"])
+@pytest.mark.parametrize("command", ["evaluate", "analyze", "render"])
 def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])

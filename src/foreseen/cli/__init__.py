@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("foreseen.cli.inspect:run", "say what is in a data set, and what looks doubtful"),
     "train": ("foreseen.cli.train:run", "train a method on a data set; goes on where it stopped"),
     "evaluate": ("foreseen.cli.evaluate:run", "score a run by split and time, beside trivial baselines"),
+    "analyze": ("foreseen.cli.analyze:run", "say what the learned law is like: fixed points, stability, energy"),
     "render": ("foreseen.cli.render:run", "render a run along a camera path, at any time"),
     "methods": ("foreseen.cli.methods:run", "list the methods"),
     "doctor": ("foreseen.cli.doctor:run", "say what this machine offers, and what is missing"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
@@ -122,6 +122,58 @@ class RayBatch:
     time_indices: Tensor
 
 
+@dataclass(frozen=True)
+class Trajectory:
+    """States of one learned sequence over what was seen of it.
+
+    Attributes:
+        sequence: index of the sequence.
+        times: `[T]` float64 ascending, in the data set's unit.
+        states: `[T, D]` float64.
+        start: `[D]` state at `times[0]` that a forecast begins with.
+    """
+
+    sequence: int
+    times: Tensor
+    states: Tensor
+    start: Tensor
+
+
+@dataclass(frozen=True)
+class DynamicalSystem:
+    """A learned law as mathematics sees it: y' = rate(y), y `[..., D]` float64. All functions take states with any
+    leading axes and can be differentiated by autograd; times are in the data set's unit, lengths in scene units.
+
+    Attributes:
+        names: of the D components of a state.
+        rate: y -> y' `[..., D]`, per unit of the data set's time.
+        seen: the learned sequences; at least one.
+        window: longest time that was seen of a sequence.
+        second_order: y = (q, q') in halves, so that what is at rest has q' = 0.
+        positions: y -> where the B bodies are, `[..., B, 3]`; None where the state does not tell.
+        energy: y -> energy `[...]` of the unit of mass that the law has chosen, up to a constant; None where the law
+            has none.
+        potential: q -> its potential part; None where the law has none.
+        code: y -> the code `[..., C]` that the field is asked by; None: the state itself takes the code's place.
+    """
+
+    names: tuple[str, ...]
+    rate: Callable[[Tensor], Tensor]
+    seen: tuple[Trajectory, ...]
+    window: float
+    second_order: bool = False
+    positions: Callable[[Tensor], Tensor] | None = None
+    energy: Callable[[Tensor], Tensor] | None = None
+    potential: Callable[[Tensor], Tensor] | None = None
+    code: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest `[D]` of the seen states."""
+        states = torch.cat([one.states for one in self.seen])
+        return states.amin(0), states.amax(0)
+
+
 class Method(nn.Module, ABC):
     """A way to learn a scene's motion: observe, evolve, scene, and losses. `render` belongs to the scene's type.
 
@@ -199,6 +251,10 @@ class Method(nn.Module, ABC):
     def finish(self) -> str | None:
         """Called when the budget is spent, before the last checkpoint: what a run must not be without, however few its
         steps were. Returns a line for the user."""
+        return None
+
+    def system(self) -> DynamicalSystem | None:
+        """The autonomous law that it learned, for those who study laws; None where it has none."""
         return None
 
     def at_time(self, time: float, observation: Observation | None = None) -> Scene:

@@ -13,7 +13,7 @@ from torch import Tensor
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, RayBatch, SceneInfo
 from foreseen.methods.hulls import View
 from foreseen.methods.node_rf.changing import ChangingLook
 from foreseen.methods.node_rf.config import FastConfig
@@ -22,6 +22,7 @@ from foreseen.methods.node_rf.law import Motion
 from foreseen.methods.node_rf.paper import check_scene
 from foreseen.methods.node_rf.parts import Parts, PartsState
 from foreseen.methods.node_rf.rigid import RigidLook
+from foreseen.methods.node_rf.systems import system_of_fast
 from foreseen.methods.packed import packed_losses
 from foreseen.nn.splines import UniformBSpline
 from foreseen.render import render_rays
@@ -112,6 +113,10 @@ class FastNodeRF(Method):
     def scene(self, state: PartsState) -> VoxelScene | ComposedField:
         """The parts and their surroundings at one time."""
         return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
+
+    def system(self) -> DynamicalSystem | None:
+        """The law that the parts' motion follows."""
+        return system_of_fast(self)
 
     # How it learns.
 

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, RayBatch, SceneInfo
 from foreseen.methods.node_rf.beginning import given_state, observed_state
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.dynamics import Dynamics, check_counts
 from foreseen.methods.node_rf.parts import PartsState
 from foreseen.methods.node_rf.rigid import RigidLook
+from foreseen.methods.node_rf.systems import system_of_many_fast
 from foreseen.methods.node_rf.tracks import Tracks, find_tracks
 from foreseen.methods.packed import packed_losses
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
@@ -215,6 +216,10 @@ class ManyFastNodeRF(Method):
     def scene(self, state: PartsState) -> VoxelScene:
         """The parts and their surroundings at one time."""
         return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
+
+    def system(self) -> DynamicalSystem | None:
+        """The law on the surface of the poses."""
+        return system_of_many_fast(self)
 
     # How it learns.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, Observation, RayBatch, SceneInfo
+from foreseen.methods.base import BatchSpec, DynamicalSystem, Observation, RayBatch, SceneInfo
 from foreseen.methods.node_rf.conditioned import ConditionedNeRF, LatentState
 from foreseen.methods.node_rf.config import PaperConfig
 from foreseen.methods.node_rf.known import KnownMotion
 from foreseen.methods.node_rf.losses import label_losses
 from foreseen.methods.node_rf.ode_rnn import AutonomousLaw
+from foreseen.methods.node_rf.systems import latent_system
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.scenes import RadianceField
@@ -94,6 +96,24 @@ class PaperManyNodeRF(ConditionedNeRF):
 
     def _code(self, latent: Tensor) -> Tensor:
         return self.decoders["code"](latent) + self.static_code
+
+    @torch.no_grad()
+    def system(self) -> DynamicalSystem:
+        """The latent ODE, over what was seen of each sequence."""
+        seen = []
+        for sequence, times in enumerate(self.info.times):
+            state = self.observe(Observation(sequence))
+            seen.append((times, self.evolve(state, torch.tensor(times, dtype=torch.float64)).latent))
+        return latent_system(self.law, seen, self.known.length, self._said_code(), self._said_positions())
+
+    def _said_code(self) -> Callable[[Tensor], Tensor]:
+        decoder, static = copy.deepcopy(self.decoders["code"]).double(), self.static_code.detach().double()
+        return lambda y: decoder(y) + static
+
+    def _said_positions(self) -> Callable[[Tensor], Tensor]:
+        """An encoding has what it encodes first."""
+        decoder, known = copy.deepcopy(self.decoders["pose"]).double(), self.known
+        return lambda y: decoder(y)[..., : known.width].unflatten(-1, (-1, 3)) * known.half_side + known.middle
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Colour of both networks, the bounds' product, and after the warm-up the errors of the decoded positions and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, Observation, RayBatch, SceneInfo
+from foreseen.methods.base import BatchSpec, DynamicalSystem, Observation, RayBatch, SceneInfo
 from foreseen.methods.node_rf.conditioned import ConditionedNeRF, LatentState
 from foreseen.methods.node_rf.config import PaperConfig
 from foreseen.methods.node_rf.ode_rnn import INIT_STD, AutonomousLaw, OdeRnnEncoder
+from foreseen.methods.node_rf.systems import latent_system
 from foreseen.nn.mlp import init_normal
 from foreseen.scenes import RadianceField
 
@@ -78,6 +80,14 @@ class PaperNodeRF(ConditionedNeRF):
     def scene(self, state: LatentState) -> RadianceField:
         """The radiance field that the state's code asks for."""
         return self._field(self.decoder(state.latent)[None], None)
+
+    @torch.no_grad()
+    def system(self) -> DynamicalSystem:
+        """The latent ODE, over the window."""
+        times = self.info.times[0]
+        path = self.evolve(self.observe(Observation()), torch.tensor(times, dtype=torch.float64)).latent
+        decoder = copy.deepcopy(self.decoder).double()
+        return latent_system(self.law, [(times, path)], self.length, decoder)
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Colour of both networks, and the bounds where `lipschitz` is on. No divergence from a prior: the

@@ -1,0 +1,65 @@
+"""The paper's indicator of critical points, beside what it is named after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foreseen.analysis.jacobians import value_and_jacobian
+from foreseen.methods.base import DynamicalSystem
+
+FEW, MANY, LARGE = 40, 200, 64
+"""Of each sequence at most so many states are looked at, of more than `LARGE` components and of fewer."""
+
+
+def code_indicator(system: DynamicalSystem, y: Tensor) -> Tensor:
+    """`[...]`: the sum over the code's components of their derivatives with respect to time, sum_k dc_k/dt, at states
+    `[..., D]`. What autograd finds for the sum of a decoded code by time, since the code depends on time through the
+    state alone: the gradient of sum_k c_k(y) times y'."""
+    rate = system.rate(y.detach()).detach()
+    if system.code is None:
+        return rate.sum(-1)
+    with torch.enable_grad():
+        own = y.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(system.code(own).sum(), own)
+    return (slope * rate).sum(-1)
+
+
+def divergence(system: DynamicalSystem, y: Tensor) -> Tensor:
+    """tr(dy'/dy) `[N]` at states `[N, D]`, per unit of time: how fast the flow makes a volume of states grow."""
+    return value_and_jacobian(system.rate, y)[1].diagonal(dim1=-2, dim2=-1).sum(-1)
+
+
+def compare(system: DynamicalSystem) -> dict[str, Any]:
+    """Both along the seen trajectories: their courses by sequence, and in short."""
+    courses: list[dict[str, Any]] = []
+    for one in system.seen:
+        count = min(FEW if len(system.names) > LARGE else MANY, len(one.states))
+        kept = torch.linspace(0, len(one.states) - 1, count).round().long()
+        states = one.states[kept]
+        courses.append(
+            {
+                "sequence": one.sequence,
+                "times": one.times[kept].tolist(),
+                "indicator": code_indicator(system, states).tolist(),
+                "divergence": divergence(system, states).tolist(),
+            }
+        )
+    return {
+        "code": "the state itself" if system.code is None else "the decoded code",
+        "indicator": _in_short([x for c in courses for x in c["indicator"]]),
+        "divergence": _in_short([x for c in courses for x in c["divergence"]]),
+        "courses": courses,
+    }
+
+
+def _in_short(values: list[float]) -> dict[str, float]:
+    x = torch.tensor(values, dtype=torch.float64)
+    return {
+        "mean": float(x.mean()),
+        "smallest": float(x.min()),
+        "largest": float(x.max()),
+        "mean_size": float(x.abs().mean()),
+    }

@@ -1,0 +1,28 @@
+"""Jacobians of functions that take states with any leading axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+MOST_NUMBERS = 20_000_000
+"""Numbers in a batch at most."""
+
+
+def value_and_jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """f `[N, K]` and df/dx `[N, K, D]` at `x` `[N, D]`; row n of f must depend on row n of x alone."""
+    outputs = f(x[:1]).shape[-1]
+    rows = max(1, MOST_NUMBERS // max(outputs * max(outputs, x.shape[-1]), 1))
+    found = [_of_some(f, part, outputs) for part in x.split(rows)]
+    return torch.cat([value for value, _ in found]), torch.cat([slope for _, slope in found])
+
+
+def _of_some(f: Callable[[Tensor], Tensor], x: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
+    # Every output has a copy of the input of its own: one backward pass finds all rows.
+    with torch.enable_grad():
+        copies = x.detach()[:, None].expand(-1, outputs, -1).clone().requires_grad_()
+        values = f(copies).diagonal(dim1=-2, dim2=-1)
+        (slopes,) = torch.autograd.grad(values.sum(), copies)
+    return values.detach(), slopes

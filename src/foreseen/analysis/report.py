@@ -1,0 +1,166 @@
+"""An analysis as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+
+def analysis_tables(content: dict[str, Any]) -> list[Table]:
+    """Fixed points, the true ones where they are known, and all other figures."""
+    tables = [_points(content)]
+    if content["true_points"]:
+        tables.append(_truth(content))
+    return [*tables, _figures(content)]
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=f"[bold]{title}[/]", title_justify="left", box=None, pad_edge=False)
+    for index, name in enumerate(columns):
+        table.add_column(escape(name), justify="left" if index == 0 else "right", no_wrap=name.startswith("place"))
+    return table
+
+
+def _points(content: dict[str, Any]) -> Table:
+    length, rate = _unit(content["length_unit"]), _unit(content["time_unit"], "1/")
+    table = _table("fixed points", "", f"place{length}", f"eigenvalues{rate}", "kind")
+    for index, point in enumerate(content["fixed_points"]):
+        place = "unknown" if point["position"] is None else "; ".join(_place(p) for p in point["position"])
+        beyond = " (outside of what was seen)" if point["beyond_what_was_seen"] else ""
+        table.add_row(str(index + 1), place, _eigenvalues(point["eigenvalues"]), escape(point["kind"] + beyond))
+    if not content["fixed_points"]:
+        table.add_row("none", "", "", "")
+    return table
+
+
+def _truth(content: dict[str, Any]) -> Table:
+    length = _unit(content["length_unit"])
+    columns = ("", f"place{length}", "nearest\nfound", f"distance\n{length.strip()}", "share of\nscene", "stability")
+    table = _table("the true ones", *columns)
+    for point in content["true_points"]:
+        near, share = point["nearest"], point["share_of_scene_size"]
+        row = [point["name"], _place(point["position"])]
+        if near is None:
+            table.add_row(*row, "none")
+            continue
+        found = content["fixed_points"][near]["stability"]
+        verdict = f"{found}, as in truth" if point["same_stability"] else f"{found}, truth: {point['stability']}"
+        table.add_row(*row, str(near + 1), f"{point['distance']:.4f}", "" if share is None else f"{share:.2%}", verdict)
+    return table
+
+
+def _figures(content: dict[str, Any]) -> Table:
+    table = _table("the law", "", "")
+    for name, value in [*_size(content), *_motion(content), *_energy(content), *_indicator(content)]:
+        table.add_row(name, escape(value))
+    table.columns[1].justify = "left"
+    return table
+
+
+def _size(content: dict[str, Any]) -> list[tuple[str, str]]:
+    state, size = content["state"], content["scene_size"]
+    order = "second order" if state["second_order"] else "first order"
+    rows = [("state", f"{state['size']} numbers, {order}, {content['sequences']} sequences seen")]
+    if size is not None:
+        length = _plain(content["length_unit"])
+        rows.append(("scene's size", f"{size:.4g}{length} (largest extent of the seen positions)"))
+    return rows
+
+
+def _motion(content: dict[str, Any]) -> list[tuple[str, str]]:
+    found, time = content["lyapunov"], content["time_unit"]
+    grown = [g for g in found["growth_within_window"] if g is not None]
+    value = "unknown" if found["mean"] is None else f"{found['mean']:+.4g}{_per(time)}"
+    rows = [("largest Lyapunov exponent", f"{value}, {found['words']}")]
+    if grown:
+        rows.append(
+            (
+                "small differences grow",
+                f"at most {min(grown):.3g} to {max(grown):.3g} times within the window, by sequence",
+            )
+        )
+    return rows
+
+
+def _energy(content: dict[str, Any]) -> list[tuple[str, str]]:
+    rows, time = [], content["time_unit"]
+    if energy := content["energy"]:
+        source = "learned energy" if energy["learned"] else "energy of its force"
+        spans = energy["relative_drift"].items()
+        words = [f"{_share(s['at_end_mean'])} over {_windows(n)}" for n, s in spans]
+        rows.append((f"{source}, change", ", ".join(words)))
+        half = energy["half_life"]
+        rows.append(
+            ("half of it is gone after", "never, as far as was looked" if half is None else f"{half:.3g}{_plain(time)}")
+        )
+    if drag := content["drag"]:
+        true, small = drag["true_drag"], drag["half_life_of_small_swings"]
+        words = [f"{drag['drag']:.4g}{_per(time)}"]
+        words += [f"truth {true:.4g}"] if true is not None else []
+        words += [f"a small swing's energy halves in {small:.3g}{_plain(time)}"] if small and small < 1e4 else []
+        rows.append(("drag", ", ".join(words)))
+    if body := content["body_energy"]:
+        words = [f"{_share(v)} over {_windows(n)}" for n, v in body["change"].items()]
+        rows.append(("body's g z + v²/2, change", ", ".join(words)))
+        mean, most = body["from_truth_mean"], body["from_truth_largest"]
+        if mean is not None:
+            rows.append(
+                ("  off the truth's", f"{100 * mean:.3g} % of its largest kinetic energy, at most {100 * most:.3g} %")
+            )
+    return rows
+
+
+def _indicator(content: dict[str, Any]) -> list[tuple[str, str]]:
+    found, per = content["indicator"], _per(content["time_unit"])
+    return [
+        ("paper's indicator (sum of dc/dt)", f"{_range(found['indicator'])}{per}, c being {found['code']}"),
+        ("true divergence tr(df/dy)", f"{_range(found['divergence'])}{per}"),
+    ]
+
+
+def _range(short: dict[str, float]) -> str:
+    return f"{short['smallest']:.3g} to {short['largest']:.3g}, mean {short['mean']:.3g}"
+
+
+def _windows(name: str) -> str:
+    count = name.partition("_")[0]
+    return f"{count} window{'' if count == '1' else 's'}"
+
+
+def _share(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:+.3g} %"
+
+
+def _place(position: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{x:.3f}".replace("-0.000", "0.000") for x in position) + ")"
+
+
+def _eigenvalues(values: Sequence[Sequence[float]], most: int = 4) -> str:
+    texts: list[str] = []
+    left = list(values)
+    while left and len(texts) < most:
+        real, imaginary = left.pop(0)
+        pair = [
+            other for other in left if abs(other[0] - real) + abs(other[1] + imaginary) < 1e-6 * (1 + abs(imaginary))
+        ]
+        if abs(imaginary) > 1e-9 and pair:
+            left.remove(pair[0])
+            texts.append(f"{real:.3g} ± {abs(imaginary):.3g}i")
+        else:
+            texts.append(f"{real:.3g}" if abs(imaginary) <= 1e-9 else f"{real:.3g} {imaginary:+.3g}i")
+    return ", ".join(texts) + (", ..." if left else "")
+
+
+def _unit(name: str, before: str = "") -> str:
+    return "" if name == "unknown" else f" [{before}{name}]"
+
+
+def _plain(name: str) -> str:
+    return "" if name == "unknown" else f" {name}"
+
+
+def _per(name: str) -> str:
+    return " per time unit" if name == "unknown" else f" / {name}"
