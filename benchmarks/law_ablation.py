@@ -100,8 +100,8 @@ def _one(scene: str, config: SharedLawConfig, seed: int) -> dict[str, float]:
 def page(found: dict[str, dict[str, list[dict[str, float]]]]) -> str:
     """The text with the tables."""
     parts = [
-        "Distances in radii of the body: mean over the forecast frames of 8 unseen sequences, the median sequence's mean, "
-        f"and the share of frames within {NEAR} radii; seconds of a fit on one core. Means over seeds."
+        "Distances in radii of the body: mean over the forecast frames of 8 unseen sequences, the median sequence's "
+        f"mean, and the share of frames within {NEAR} radii; seconds of a fit on one core. Means over seeds."
     ]
     for scene, count in SCENES.items():
         rows = []
