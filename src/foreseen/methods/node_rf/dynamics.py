@@ -11,7 +11,8 @@ from foreseen.errors import UserError
 from foreseen.methods.node_rf.config import SharedLawConfig
 from foreseen.methods.node_rf.force import Law
 from foreseen.methods.node_rf.manifold import Manifold
-from foreseen.methods.node_rf.matching import FARTHEST, Paths, match, settle, shoot
+from foreseen.methods.node_rf.matching import FARTHEST, Paths, match, settle
+from foreseen.methods.node_rf.shooting import shoot
 from foreseen.ode import integrate
 
 FINER = 4
@@ -32,6 +33,7 @@ class Dynamics(nn.Module):
     """
 
     members: Tensor
+    spacing: Tensor
     misfit: Tensor
 
     def __init__(self, config: SharedLawConfig, poses: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -39,7 +40,7 @@ class Law(nn.Module):
         self.structure = structure
         most, double = manifold.most, torch.float64
         sizes = (most, *widths)
-        self.hidden = nn.ParameterList(torch.zeros(b, a, dtype=double) for a, b in zip(sizes, sizes[1:]))
+        self.hidden = nn.ParameterList(torch.zeros(b, a, dtype=double) for a, b in itertools.pairwise(sizes))
         self.shifts = nn.ParameterList(torch.zeros(b, dtype=double) for b in widths)
         outputs = 1 if structure == "potential" else most
         self.output = nn.Parameter(torch.zeros(outputs, widths[-1], dtype=double))
@@ -137,8 +138,8 @@ class Law(nn.Module):
         eye = torch.eye(size, dtype=q.dtype)
         if self.structure == "potential":
             _, inverse = self.manifold[0].bend(q, v)
-            last = units[-1].shape[-1]
-            one_each = torch.eye(last, dtype=q.dtype).expand(*q.shape[:-1], last, last)
+            count = units[-1].shape[-1]
+            one_each = torch.eye(count, dtype=q.dtype).expand(*q.shape[:-1], count, count)
             lifted = [u[..., None, :] for u in units]
             pulls = [self._pulled_back(lifted, one_each, size).transpose(-1, -2), eye.expand(*q.shape[:-1], size, size)]
             for i, j in self._pairs(size):
@@ -154,21 +155,19 @@ class Law(nn.Module):
     def set_weights(self, weights: Tensor, size: int) -> None:
         """Takes over the weights `[C]` of `columns`."""
         last = self.output.shape[1]
+        forces, drags = weights.split([len(weights) - size * size, size * size])
         for parameter in self.last_layer():
             parameter.zero_()
         if self.structure == "potential":
             pairs = self._pairs(size)
-            parts = weights.split([last, size, len(pairs), size * size])
-            self.output[0] = parts[0]
-            self.linear[:size] = parts[1]
-            for (i, j), value in zip(pairs, parts[2]):
+            self.output[0], self.linear[:size], squares = forces.split([last, size, len(pairs)])
+            for (i, j), value in zip(pairs, squares):
                 self.square[i, j] = value
         else:
-            rows = weights[: size * (last + 1 + size)].view(size, last + 1 + size)
+            rows = forces.view(size, last + 1 + size)
             self.output[:size], self.linear[:size] = rows[:, :last], rows[:, last]
             self.square[:size, :size] = rows[:, last + 1 :]
-            parts = weights[size * (last + 1 + size) :, None].T
-        self.drag[:size, :size] = parts[-1].reshape(size, size)
+        self.drag[:size, :size] = drags.view(size, size)
 
     def last_layer(self) -> list[nn.Parameter]:
         """What `set_weights` sets."""
