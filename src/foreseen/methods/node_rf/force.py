@@ -73,17 +73,28 @@ class Law(nn.Module):
     def _units(self, q: Tensor) -> list[Tensor]:
         """What every hidden layer says."""
         found, x = [], q
-        for layer, (weight, shift) in enumerate(zip(self.hidden, self.shifts)):
-            x = torch.tanh(x @ (weight[:, : q.shape[-1]] if layer == 0 else weight).T + shift)
+        for layer, shift in enumerate(self.shifts):
+            x = torch.tanh(x @ self._inner(layer, q.shape[-1]).T + shift)
             found.append(x)
         return found
+
+    def _inner(self, layer: int, size: int) -> Tensor:
+        """What multiplies the layer's inputs, of which the first has `size`."""
+        return self.hidden[layer][:, :size] if layer == 0 else self.hidden[layer]
 
     def _pulled_back(self, units: list[Tensor], upper: Tensor, size: int) -> Tensor:
         """The gradient with respect to q of a quantity whose gradient with respect to the last layer is `upper`."""
         for layer in range(len(units) - 1, -1, -1):
-            weight = self.hidden[layer][:, :size] if layer == 0 else self.hidden[layer]
-            upper = (upper * (1 - units[layer].square())) @ weight
+            upper = (upper * (1 - units[layer].square())) @ self._inner(layer, size)
         return upper
+
+    def _steepness(self, units: list[Tensor], size: int) -> Tensor:
+        """`[..., K, d]`: the gradients with respect to q of the last layer's K units."""
+        last = len(units) - 1
+        found = (1 - units[last].square())[..., None] * self._inner(last, size)
+        for layer in range(last - 1, -1, -1):
+            found = (found * (1 - units[layer].square())[..., None, :]) @ self._inner(layer, size)
+        return found
 
     def force(self, q: Tensor) -> Tensor:
         """-grad V, or f: `[..., d]`, in units of the pace squared."""
@@ -138,10 +149,7 @@ class Law(nn.Module):
         eye = torch.eye(size, dtype=q.dtype)
         if self.structure == "potential":
             _, inverse = self.manifold[0].bend(q, v)
-            count = units[-1].shape[-1]
-            one_each = torch.eye(count, dtype=q.dtype).expand(*q.shape[:-1], count, count)
-            lifted = [u[..., None, :] for u in units]
-            pulls = [self._pulled_back(lifted, one_each, size).transpose(-1, -2), eye.expand(*q.shape[:-1], size, size)]
+            pulls = [self._steepness(units, size).transpose(-1, -2), eye.expand(*q.shape[:-1], size, size)]
             for i, j in self._pairs(size):
                 pulls.append((q[..., i, None] * eye[j] + q[..., j, None] * eye[i])[..., None])
             found = -(inverse @ torch.cat(pulls, dim=-1))
