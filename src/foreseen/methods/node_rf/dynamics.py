@@ -133,9 +133,14 @@ class Dynamics(nn.Module):
                 out[side] = state
                 continue
             steps = max(4, round(abs(float(line[-1] - line[0])) / float(self.spacing)))
-            path = integrate(self.law, state, line, steps=steps)
-            out[side] = _held(path[1:] if fresh else path)[order]
+            path = integrate(self._stopping, state, line, steps=steps)
+            out[side] = (path[1:] if fresh else path)[order]
         return out
+
+    def _stopping(self, time: Tensor, state: Tensor) -> Tensor:
+        """The law, but what is beyond all sense stays there: the same at every later time, whichever is asked for."""
+        q = state[..., : state.shape[-1] // 2]
+        return torch.where((q.abs() <= FARTHEST).all(-1, keepdim=True), self.law(time, state), 0.0)
 
     def ends(self, poses: Tensor, times: Tensor, exact: bool) -> tuple[tuple[float, Tensor], tuple[float, Tensor]]:
         """For one sequence's poses `[T, P]` at `times` `[T]`: time and state that forecasts before and after it start
@@ -171,11 +176,3 @@ def check_counts(counts: Tensor) -> None:
 def _usual_interval(times: Tensor, counts: Tensor) -> float:
     steps = torch.cat([times[s, :n].diff() for s, n in enumerate(counts.tolist())])
     return float(steps.median())
-
-
-def _held(path: Tensor) -> Tensor:
-    """`path` `[T, ..., 2 d]`, standing still from where it leaves all sense."""
-    size = path.shape[-1] // 2
-    sane = (path[..., :size].abs() <= FARTHEST).all(-1).cumprod(0)
-    index = torch.minimum(torch.arange(len(path)).view(-1, *[1] * (sane.dim() - 1)), (sane.sum(0) - 1).clamp_min(0))
-    return path.gather(0, index[..., None].expand_as(path))

@@ -154,6 +154,9 @@ class ManyFastNodeRF(Method):
                 f"this run learned {len(self.counts)} sequences; there is no sequence {observation.sequence}."
             )
         poses, times = self.poses(observation.sequence)
+        if not self.dynamics.fitted:
+            nothing = torch.zeros(0, dtype=torch.float64)
+            return self._begin(nothing, float(times[0]) * self.window, observation.sequence)
         (time, state), _ = self.dynamics.ends(poses, times, bool(self.exact))
         return self._begin(state, time * self.window, observation.sequence)
 

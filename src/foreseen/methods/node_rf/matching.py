@@ -97,14 +97,16 @@ class Normal:
 
 
 def normal_equations(law: Law, paths: Paths, row: Tensor, start: Tensor, span: int, chunk: int = 256) -> list[Normal]:
-    """One for each of `FOLDS` groups of stretches, neighbours in pairs together."""
+    """One for each of at most `FOLDS` groups of stretches, neighbours in pairs together."""
     group = torch.arange(len(row)) // 2 % FOLDS
     time = torch.linspace(-1, 1, span + 1, dtype=paths.q.dtype)
     constant, _ = torch.linalg.qr(torch.stack([torch.ones_like(time), time], dim=-1))
     found = []
     for fold in range(FOLDS):
         mine = (group == fold).nonzero()[:, 0]
-        total = None
+        if len(mine) == 0:
+            continue
+        own = []
         for piece in mine.split(chunk):
             q, v = paths.cut(row[piece], start[piece], span)
             bent, _ = law.manifold[0].bend(q, v)
@@ -115,10 +117,8 @@ def normal_equations(law: Law, paths: Paths, row: Tensor, start: Tensor, span: i
             both = both - torch.einsum("tk,sk,bsdc->btdc", constant, constant, both)
             both = both.flatten(0, 2)
             products = both.T @ both
-            own = Normal(products[:-1, :-1], products[:-1, -1], products[-1, -1])
-            total = own if total is None else total + own
-        if total is not None:
-            found.append(total)
+            own.append(Normal(products[:-1, :-1], products[:-1, -1], products[-1, -1]))
+        found.append(_sum(own))
     return found
 
 
@@ -140,6 +140,8 @@ def match(law: Law, paths: Paths, length: float, most: int, generator: torch.Gen
     law.draw(seen.amin(0), seen.amax(0), generator)
     penalties = law.penalties(size)
     parts = normal_equations(law, paths, row, start, span)
+    if len(parts) == 1:  # so few stretches that there are no others
+        parts = parts * 2
     errors = []
     for ridge in RIDGES:
         rests = [_sum([p for j, p in enumerate(parts) if j != i]) for i in range(len(parts))]
@@ -179,7 +181,7 @@ def settle(law: Law, q: Tensor, v: Tensor, spacing: float, steps: int, rounds: i
         slopes = ((moved[..., :size] - path[:, None, :, :size]) / 1e-5).flatten(2).transpose(1, 2)
         left = (q - path[..., :size]).flatten(1)
         gram = slopes.transpose(1, 2) @ slopes
-        damped = gram + damping * (1e-9 + torch.diag_embed(gram.diagonal(dim1=1, dim2=2)))
+        damped = gram + damping * torch.diag_embed(1e-9 + gram.diagonal(dim1=1, dim2=2))
         step = torch.linalg.solve(damped, slopes.transpose(1, 2) @ left[..., None])[..., 0]
         tried = state + step.nan_to_num() * unit
         new = solved(law, tried, times, steps)

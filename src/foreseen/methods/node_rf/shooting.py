@@ -151,6 +151,7 @@ def shoot(
     """Improves the last layer, and the states that stretches start from, until solutions follow the paths: Gauss and
     Newton's method on multiple shooting (Bock and Plitt 1984). The weights' prior and the noise are those that make the
     paths most likely (MacKay 1992). Returns the posterior, and the root mean square misfit of q."""
+    law.set_weights(weights, paths.q.shape[-1])
     targets, state = _targets(law, paths, length, most)
     path = targets.solved(law, state)
     trial = _Trial(weights, state, path, targets.error(path))
