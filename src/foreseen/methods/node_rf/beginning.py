@@ -42,6 +42,8 @@ def given_state(method: ManyFastNodeRF, known: Labels) -> Tensor:
         )
     _check_law(method)
     manifold = method.dynamics.manifold
+    if not bool(torch.isfinite(known.positions).any()):
+        raise UserError("initial conditions need a position: give some of x, y and z.")
     turns = torch.full_like(known.positions, float("nan"))
     if bool(torch.isfinite(known.rotations).all()):
         turns = rotation_vectors(known.rotations)
@@ -67,8 +69,6 @@ def _nearest_coordinates(method: ManyFastNodeRF, poses: Tensor) -> Tensor:
     """q `[d]` where the surface comes nearest to the components of `poses` `[P]` that are known."""
     manifold = method.dynamics.manifold
     told = torch.isfinite(poses)
-    if not bool(told.any()):
-        raise UserError("initial conditions need a position: give some of x, y and z.")
     seen = torch.cat([method.poses(s)[0] for s in range(len(method.counts))])
     nearest = seen[(seen[:, told] - poses[told]).square().sum(-1).argmin()]
     q = manifold.encode(nearest)

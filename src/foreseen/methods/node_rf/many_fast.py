@@ -133,8 +133,9 @@ class ManyFastNodeRF(Method):
         """Learns the law from the poses as they are now. Says how well it follows them."""
         dynamics = self.dynamics
         dynamics.fit(self.numbers(self.centres, self.turns), self.times, self.counts, bool(self.exact))
+        size = dynamics.manifold.size
         return (
-            f"a law of motion on {dynamics.manifold.size} coordinates follows the sequences "
+            f"a law of motion on {size} coordinate{'' if size == 1 else 's'} follows the sequences "
             f"with a misfit of {float(dynamics.misfit):.2%}."
         )
 
