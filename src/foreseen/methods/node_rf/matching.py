@@ -18,6 +18,8 @@ from foreseen.ode import integrate
 RIDGES = tuple(10.0**k for k in range(-12, -1))
 """Shares of the mean square of all columns that are tried as the penalty of weights."""
 FOLDS = 4
+ARRIVED = 1e-9
+"""Steps of a state that are smaller, in units of q and of the pace, are not worth a solution."""
 FARTHEST = 30.0
 """A solution stops where q, of unit variance over what was seen, is beyond this."""
 
@@ -183,6 +185,8 @@ def settle(law: Law, q: Tensor, v: Tensor, spacing: float, steps: int, rounds: i
         gram = slopes.transpose(1, 2) @ slopes
         damped = gram + damping * torch.diag_embed(1e-9 + gram.diagonal(dim1=1, dim2=2))
         step = torch.linalg.solve(damped, slopes.transpose(1, 2) @ left[..., None])[..., 0]
+        if bool((step.abs() < ARRIVED).all()):
+            break
         tried = state + step.nan_to_num() * unit
         new = solved(law, tried, times, steps)
         now = (new[..., :size] - q).square().mean((1, 2))
