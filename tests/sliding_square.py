@@ -120,6 +120,9 @@ class PretendRun:
     def prepare(self, times: Iterable[float]) -> None:
         """All times are known."""
 
+    def spread(self, times: Iterable[float]) -> None:
+        """It has one future."""
+
     def dataset(self) -> Dataset:
         return self._dataset
 

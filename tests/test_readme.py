@@ -74,9 +74,8 @@ def test_a_wrong_option_would_be_found() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
 def test_links_lead_somewhere(page: Path) -> None:
-    made_later = {"dnerf_scenes.md"}
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
-        if not target.startswith("http") and Path(target).name not in made_later:
+        if not target.startswith("http"):
             assert (page.parent / target).exists(), target
 
 

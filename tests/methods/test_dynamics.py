@@ -89,10 +89,18 @@ def test_noisy_poses_tell_the_law_too() -> None:
     for member in (0, 1, 2):
         dynamics.use(member)
         ahead.append(decoded(dynamics, dynamics.solve(state, 0.0, TIMES)))
-        assert (ahead[-1] - true).norm(dim=-1).max() < 0.05
+        assert (ahead[-1] - true).norm(dim=-1).max() < (0.2 if member else 0.05), "draws are spread as the noise asks"
     assert (ahead[1] - ahead[2]).abs().max() > 1e-5, "members differ"
     dynamics.use(0)
     assert torch.equal(decoded(dynamics, dynamics.solve(state, 0.0, TIMES)), ahead[0])
+
+
+@pytest.mark.parametrize("members", [0, 1])
+def test_other_laws_need_not_be_drawn(members: int) -> None:
+    dynamics = Dynamics(replace(CONFIG, members=members, lengths=(0.2,)), 6)
+    dynamics.fit(poses_of("pendulum"), TIMES.expand(3, -1), torch.full((3,), FRAMES), exact=True)
+    assert dynamics.members.shape[0] == 1 + members and dynamics.members.isfinite().all()
+    assert torch.equal(torch.cat([p.flatten() for p in dynamics.law.last_layer()]), dynamics.members[0])
 
 
 def test_both_ways_in_any_order_and_again() -> None:

@@ -70,7 +70,7 @@ def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> No
     options = SimulateOptions(frames=14, cameras=4, size=40, background="plain", sequences=2, samples=1)
     simulate("oscillating-ball", tmp_path / "data", options)
     for labels in ("auto", "never"):
-        many = SharedLawConfig(labels=labels, widths=(12,), members=2, lengths=(0.2,), most_shots=8)
+        many = SharedLawConfig(labels=labels, widths=(12,), members=2, lengths=(0.2,), most_shots=4)
         changes = {**SMALL["node-rf", "fast"], "many": many}
         state = check_going_on("node-rf", "fast", tmp_path / "data", tmp_path / labels, changes)
         assert state["dynamics.members"].any() and state["law_stage"] == 2

@@ -68,4 +68,10 @@ def evaluate(
     console.print(f"{metrics['method']} ({metrics['preset']}): {metrics['protocol']['sentence']}\n")
     for table in metrics_tables(metrics):
         console.print(table, "")
+    for split, found in metrics["splits"].items():
+        if known := found.get("uncertainty"):
+            console.print(
+                f"{split}: {known['coverage']:.0%} of the true centres lie in the {known['band']:.0%} band, "
+                f"{known['width']:.3g} {metrics['protocol']['length_unit']} wide.\n"
+            )
     console.print(f"wrote {folder / 'metrics.json'}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,10 @@ def render(
     out: Path | None = None,
     path: str = "fixed",
     times: str | None = None,
+    sequence: str | None = None,
+    initial: str | None = None,
+    observe: Literal["truth", "frames"] | None = None,
+    context: int = 5,
     channel: Literal["rgb", "depth", "side-by-side"] = "rgb",
     size: str | None = None,
     downscale: int = 1,
@@ -38,6 +43,11 @@ def render(
         out: An .mp4, else a folder of PNGs; default: in the run's folder, renders/PATH-CHANNEL.mp4.
         path: train:CAMERA_ID (where it stood), fixed (the first training camera), follow (its poses), orbit or spiral.
         times: START:END:COUNT in the data set's unit, such as 0:4:120; START = END stops time; default: as filmed.
+        sequence: Name of a sequence of the data, learned or new; default: the first that was learned.
+        initial: How a new sequence begins, such as "x=0.7,vx=0.1" (x, y, z, vx, vy, vz in the data set's units; with
+            several bodies "NAME.x=..."); what is not named follows from what was learned, or rests.
+        observe: Of a new sequence: true pose and velocity at its first time, or its first frames.
+        context: So many first frames.
         channel: Colours, depth, or truth beside the rendering and their difference (train:CAMERA_ID and fixed).
         size: WIDTHxHEIGHT of the pictures; default: as the data that it was trained on.
         downscale: Shrink the pictures by this whole factor instead.
@@ -49,7 +59,7 @@ def render(
     """
     from rich.console import Console
 
-    from foreseen.export import parse_size, parse_times, plan_shots, write_clip
+    from foreseen.export import choose_subject, parse_size, parse_times, plan_shots, write_clip
     from foreseen.training import load_run
 
     when = None if times is None else parse_times(times)
@@ -57,11 +67,20 @@ def render(
     _check(size, downscale, fps, crf)
     loaded = load_run(folder, checkpoint, device=device)
     beside = channel == "side-by-side"
-    shots = plan_shots(loaded, path, when, size=pixels, downscale=downscale, degrees=degrees, with_truth=beside)
-    target = out or folder / "renders" / f"{path.replace(':', '-')}-{channel}.mp4"
+    subject = choose_subject(loaded, sequence, initial=initial, observe=observe, context=context)
+    shots = plan_shots(
+        loaded, path, when, subject=subject, size=pixels, downscale=downscale, degrees=degrees, with_truth=beside
+    )
+    target = out or folder / "renders" / f"{_name(path, sequence, initial)}-{channel}.mp4"
     with progress_bar("render") as progress:
-        write_clip(loaded, shots, target, channel=channel, fps=fps, crf=crf, progress=progress)
+        write_clip(loaded, shots, target, subject=subject, channel=channel, fps=fps, crf=crf, progress=progress)
     Console().print(f"wrote {target}", soft_wrap=True)
+
+
+def _name(path: str, sequence: str | None, initial: str | None) -> str:
+    """Of the file: path and subject, without what file systems refuse."""
+    parts = [path, *filter(None, (sequence, initial))]
+    return "-".join(re.sub(r"[^\w.+=]+", "-", part) for part in parts)
 
 
 def _check(size: str | None, downscale: int, fps: float, crf: int) -> None:

@@ -22,6 +22,7 @@ from foreseen.evaluation.lpips import LPIPS, load_lpips
 from foreseen.evaluation.moving import background_picture, truth_mask
 from foreseen.evaluation.protocol import describe_beginnings, describe_protocol, describe_run
 from foreseen.evaluation.scores import Scores, Target, mean_scores, score, summarise
+from foreseen.evaluation.uncertainty import coverage
 from foreseen.training.files import write_atomically
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class _Contest:
         observed = Observed(run.dataset(), frames, ends, {name for name, begin in given.items() if begin.unseen})
         self.last_times = observed.last_times
         self.films = Films(self.sequences)
-        self.predictors: dict[str, Baseline] = {self.method: _renderer(run, given)}
+        self.forecasts: dict[str, Forecast] = {}
+        self.predictors: dict[str, Baseline] = {self.method: _renderer(run, given, self.forecasts)}
         if baselines:
             self.predictors |= {name: make(observed) for name, make in BASELINES.items()}
 
@@ -125,6 +127,7 @@ class _Contest:
             for name in self.predictors:
                 if table[name]:
                     summaries[name][split] = self._summarise(table, name) | consistency.get(name, {})
+            summaries[self.method][split] |= coverage(frames, self.sequences, self.forecasts)
         progress(1.0, "scored")
         trivial = {name: found for name, found in summaries.items() if name != self.method and found}
         return {"splits": summaries[self.method], "baselines": trivial}
@@ -177,10 +180,9 @@ class _Step:
         self.predictions: dict[str, Tensor] = {}
 
 
-def _renderer(run: Run, given: Mapping[str, Beginning]) -> Baseline:
-    """The method as a predictor; its pictures carry the method's own background where the data has one to compare."""
+def _renderer(run: Run, given: Mapping[str, Beginning], forecasts: dict[str, Forecast]) -> Baseline:
+    """The method as a predictor, which keeps its `forecasts` by sequence; its pictures carry the method's own background where the data has one to compare."""
     sequences = {s.name: s for s in run.dataset().sequences}
-    forecasts: dict[str, Forecast] = {}
     backgrounds: dict[str, Tensor] = {}
 
     def picture(frame: Frame, name: str, time: float) -> Tensor:

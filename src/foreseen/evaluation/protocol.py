@@ -56,6 +56,7 @@ def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict
         "observed_until": float(splits.observed_until),
         "last_observed": max(f.time for f in splits.frames["train"]),
         "time_unit": dataset.time_unit,
+        "length_unit": dataset.length_unit,
         "background": list(dataset.background),
         "downscale": data.downscale,
         "image_size": [data.width, data.height],

@@ -14,11 +14,12 @@ from torch import Tensor
 from foreseen.data.types import Frame
 from foreseen.evaluation.baselines import sized
 from foreseen.export.compose import GAIN, Timeline, compose, difference_picture, to_bytes
+from foreseen.export.subject import Subject, choose_subject
 from foreseen.export.video import CRF, FPS, VideoWriter
 from foreseen.geometry.cameras import Camera
 
 if TYPE_CHECKING:
-    from foreseen.training.run import Run
+    from foreseen.training.run import Forecast, Run
 
 Channel = Literal["rgb", "depth", "side-by-side"]
 Progress = Callable[[float, str], None]
@@ -42,6 +43,7 @@ def write_clip(
     shots: Sequence[Shot],
     out: Path,
     *,
+    subject: Subject | None = None,
     channel: Channel = "rgb",
     timeline: Timeline | None = None,
     fps: float = FPS,
@@ -51,9 +53,10 @@ def write_clip(
     """Renders `shots` into an mp4 or a folder of PNGs (see `VideoWriter`).
 
     Args:
-        run: what is rendered.
+        run: whose data set has the units.
         shots: the frames, cameras of one size.
         out: a name ending in .mp4, else a folder.
+        subject: what is rendered; None: the first sequence that was learned.
         channel: colours; depth, coloured over the range of the whole clip; or truth, rendering and their difference.
         timeline: for "side-by-side": where the observed part ends. None takes it from the run.
         fps, crf: frames a second and quality of an mp4.
@@ -65,15 +68,17 @@ def write_clip(
     Raises:
         UserError: see `VideoWriter`.
     """
-    tell = progress or _silent
+    tell, subject = progress or _silent, subject or choose_subject(run)
+    forecast = subject.forecast
+    forecast.prepare(shot.time for shot in shots)
     with VideoWriter(out, fps=fps, crf=crf) as video:  # refuses a bad target before anything is rendered
         if channel == "depth":
-            frames = _depth_frames(run, shots, tell)
+            frames = _depth_frames(forecast, shots, tell)
         elif channel == "rgb":
-            frames = (to_bytes(run.render(s.camera, s.time).rgb.cpu()) for s in _counted(shots, tell))
+            frames = (to_bytes(forecast.render(s.camera, s.time).rgb.cpu()) for s in _counted(shots, tell))
         else:
-            line = timeline or clip_timeline(run, [s.time for s in shots])
-            frames = (_beside_truth(run, s, line) for s in _counted(shots, tell))
+            line = timeline or clip_timeline(run, subject, [s.time for s in shots])
+            frames = (_beside_truth(forecast, s, line) for s in _counted(shots, tell))
         for frame in frames:
             video.add(frame)
     tell(1.0, f"wrote {out}")
@@ -84,10 +89,9 @@ def _silent(share: float, doing: str) -> None:
     del share, doing
 
 
-def clip_timeline(run: Run, times: Sequence[float]) -> Timeline:
-    """The timeline of a clip of a run at `times`."""
-    unit = run.dataset().time_unit
-    return Timeline(min(times), max(times), run.config.split.observed_until, unit)
+def clip_timeline(run: Run, subject: Subject, times: Sequence[float]) -> Timeline:
+    """The timeline of a clip at `times`."""
+    return Timeline(min(times), max(times), subject.observed_until, run.dataset().time_unit)
 
 
 def _counted(shots: Sequence[Shot], tell: Progress) -> Iterator[Shot]:
@@ -96,8 +100,8 @@ def _counted(shots: Sequence[Shot], tell: Progress) -> Iterator[Shot]:
         yield shot
 
 
-def _beside_truth(run: Run, shot: Shot, timeline: Timeline) -> np.ndarray:
-    image = run.render(shot.camera, shot.time).rgb.cpu()
+def _beside_truth(forecast: Forecast, shot: Shot, timeline: Timeline) -> np.ndarray:
+    image = forecast.render(shot.camera, shot.time).rgb.cpu()
     truth = None if shot.truth is None else sized(shot.truth.image(), shot.camera)
     label = "forecast" if timeline.is_forecast(shot.time) else "rendered"
     panels = [
@@ -108,11 +112,11 @@ def _beside_truth(run: Run, shot: Shot, timeline: Timeline) -> np.ndarray:
     return compose(panels, shot.time, timeline)
 
 
-def _depth_frames(run: Run, shots: Sequence[Shot], tell: Progress) -> Iterator[np.ndarray]:
+def _depth_frames(forecast: Forecast, shots: Sequence[Shot], tell: Progress) -> Iterator[np.ndarray]:
     """Coloured once the range of the whole clip is known, or the colours would flicker."""
     depths, opacities = [], []
     for shot in _counted(shots, tell):
-        result = run.render(shot.camera, shot.time)
+        result = forecast.render(shot.camera, shot.time)
         opacity = result.opacity.cpu()
         depths.append((result.depth.cpu() / opacity.clamp(min=1e-6)).half())
         opacities.append((opacity * 255).round().to(torch.uint8))

@@ -14,7 +14,7 @@ from foreseen.errors import UserError, suggest
 from foreseen.export.clip import Shot
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import fixed, follow, orbit, spiral
-from foreseen.training.scene_info import sequence_names
+from foreseen.export.subject import Subject, choose_subject
 
 if TYPE_CHECKING:
     from foreseen.training.run import Run
@@ -52,13 +52,6 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(words[0]), int(words[1])
 
 
-def observed_frames(run: Run) -> list[Frame]:
-    """All frames of the sequence that the run observed, by time: what was filmed of what it renders."""
-    dataset = run.dataset()
-    name = sequence_names(dataset, run.splits().frames["train"])[0]
-    return [frame for frame in dataset.frames if frame.sequence == name]
-
-
 def default_times(frames: Sequence[Frame]) -> list[float]:
     """The times at which the sequence was filmed; where they are many, `LONGEST` ones over their range."""
     times = sorted({f.time for f in frames})
@@ -70,6 +63,7 @@ def plan_shots(
     path: str,
     times: Sequence[float] | None = None,
     *,
+    subject: Subject | None = None,
     size: tuple[int, int] | None = None,
     downscale: int = 1,
     degrees: float = 360.0,
@@ -84,6 +78,7 @@ def plan_shots(
             scene).
         times: of the frames, in the data set's unit; None takes those that were filmed: by any camera, or by the
             one beside whose pictures the truth is wanted.
+        subject: whose times and pictures are taken; None: the first sequence that was learned.
         size: width and height of the pictures; None keeps the data's.
         downscale: shrink the pictures by this whole factor instead.
         degrees: of an orbit.
@@ -97,8 +92,15 @@ def plan_shots(
         raise UserError(f"unknown path '{path}': {suggest(path, PATHS)}")
     if with_truth and kind not in ("train", "fixed"):
         raise UserError(f"--channel side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not {path}.")
-    frames = observed_frames(run)
-    seen = sorted((f for f in run.splits().frames["train"] if f.sequence == frames[0].sequence), key=lambda f: f.time)
+    subject = subject or choose_subject(run)
+    if with_truth and not subject.filmed:
+        raise UserError("--channel side-by-side needs a sequence that was filmed: leave --initial out.")
+    frames = subject.frames
+    train = run.splits().frames["train"]
+    seen = [f for f in train if f.sequence == frames[0].sequence] or [
+        f for f in train if f.sequence == train[0].sequence
+    ]
+    seen = sorted(seen, key=lambda f: f.time)
     if kind in ("train", "fixed"):
         camera_id = _known_camera(camera_id, frames) if kind == "train" else seen[0].camera_id
         own = [f for f in frames if f.camera_id == camera_id]

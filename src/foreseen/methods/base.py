@@ -150,6 +150,12 @@ class Method(nn.Module, ABC):
         """A state -> the state at `times` `[T]` (the data set's unit, any order, before or after what was observed);
         every tensor of the result has a leading axis T."""
 
+    def spread(self, state: Any, times: Tensor) -> Tensor | None:
+        """Where the moving parts' centres may be at `times` `[T]`, in E futures that are as likely: `[E, T, K, 3]`,
+        the first being that of `evolve`; None where the method has one future only."""
+        del state, times
+        return None
+
     @abstractmethod
     def scene(self, state: Any) -> Scene:
         """A state at one time (no leading axis) -> something that `foreseen.render.render` renders."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from foreseen.errors import UserError, suggest
+from foreseen.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -55,30 +54,3 @@ class SimulateOptions:
             raise UserError(f"--unseen {self.unseen}: give 0 or more, and fewer than --sequences")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise UserError(f"--fps {self.fps:g}: give a positive number of times a second")
-
-
-def parse_numbers(text: str, known: Iterable[str], flag: str) -> dict[str, float]:
-    """ "a=1,b=2" as numbers by name.
-
-    Raises:
-        UserError: an unknown name (the nearest is suggested), one given twice, or what is no finite number.
-    """
-    names, found = list(known), dict[str, float]()
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if name not in names:
-            raise UserError(f'{flag}: unknown name "{name}"; {suggest(name, names)}')
-        if name in found:
-            raise UserError(f"{flag}: {name} is given twice")
-        found[name] = _number(value, f"{flag}: {part}") if equals else _number("", f"{flag}: {part}")
-    return found
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{where}: write NAME=NUMBER, such as angle=0.6")
-    return value

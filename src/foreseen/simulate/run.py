@@ -14,11 +14,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from foreseen.data.typed import parse_numbers
 from foreseen.data.types import Truth
 from foreseen.data.writer import DatasetWriter, WrittenFrame
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
-from foreseen.simulate.options import SimulateOptions, parse_numbers
+from foreseen.simulate.options import SimulateOptions
 from foreseen.simulate.raycast import Backdrop, Picture, backdrop, cast
 from foreseen.simulate.rig import Rig
 from foreseen.simulate.scenario import Draw, Motion, Numbers, Scenario

@@ -116,6 +116,13 @@ class Forecast:
         return self._known[time]
 
     @torch.no_grad()
+    def spread(self, times: Iterable[float]) -> torch.Tensor | None:
+        """`[E, T, K, 3]` centres in E futures (see `Method.spread`), on the CPU."""
+        with torch.device(self.device):
+            found = self.method.spread(self.state, torch.tensor(list(times), dtype=torch.float32))
+        return None if found is None else found.cpu()
+
+    @torch.no_grad()
     def render(self, camera: Camera, time: float, *, memory_mb: int = 256) -> ImageResult:
         """What `camera` sees at `time`."""
         with torch.device(self.device):

@@ -17,6 +17,8 @@ from foreseen.ode import integrate
 
 FINER = 4
 """Times of the smooth paths for each usual interval of the frames."""
+BAND, DEVIATIONS = 0.9, 1.645
+"""So much of a normal distribution lies within so many standard deviations."""
 LEAST_TIMES = 6
 """A sequence with fewer training times says too little of a law."""
 EXACT = 1e-12
@@ -90,6 +92,34 @@ class Dynamics(nn.Module):
             self.law.set_weights(weights + (posterior.factor @ draw if index else 0), size)
             member.copy_(torch.cat([p.flatten() for p in self.law.last_layer()]))
         self.use(0)
+        if c.members > 1:  # of one the spread cannot be told
+            self._calibrate(paths)
+
+    def _calibrate(self, paths: Paths) -> None:
+        """Moves the drawn laws away from the most likely one until `BAND` of what was seen lies within their spread:
+        the law's own form is wrong by a little, which a posterior within that form does not know. Whole sequences are
+        solved from their first stretch for it."""
+        spans = (paths.counts - 1).clamp_max(round(self.config.settle / paths.spacing))
+        ratios = []
+        for span in spans.unique().tolist():  # all sequences at once, but for those that are shorter than a stretch
+            rows = (spans == span).nonzero()[:, 0]
+            q, v = paths.cut(rows, torch.zeros_like(rows), span)
+            state, _ = settle(self.law, q, v, paths.spacing, span)
+            times = torch.arange(int(paths.counts[rows].max()), dtype=torch.float64) * paths.spacing
+            futures = []
+            for member in range(len(self.members)):
+                self.use(member)
+                futures.append(self.manifold.decode(self.solve(state, 0.0, times)[..., : self.manifold.size]))
+            self.use(0)
+            deviation = torch.stack(futures[1:]).std(0).norm(dim=-1)
+            raw, seen = (x[rows, : len(times)].transpose(0, 1) for x in (paths.raw, paths.seen))
+            error = (futures[0] - self.manifold.decode(raw)).norm(dim=-1)
+            ratios.append((error / deviation.clamp_min(1e-12))[seen & (deviation > 0)])
+        found = torch.cat(ratios)
+        if len(found) == 0:
+            return
+        widened = (found.quantile(BAND) / DEVIATIONS).clamp_min(1.0)
+        self.members[1:] = self.members[:1] + widened * (self.members[1:] - self.members[:1])
 
     def paths(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool) -> Paths:
         """Smooth paths of q on even times, from poses as in `fit`."""

@@ -88,13 +88,12 @@ class Law(nn.Module):
             upper = (upper * (1 - units[layer].square())) @ self._inner(layer, size)
         return upper
 
-    def _steepness(self, units: list[Tensor], size: int) -> Tensor:
-        """`[..., K, d]`: the gradients with respect to q of the last layer's K units."""
-        last = len(units) - 1
-        found = (1 - units[last].square())[..., None] * self._inner(last, size)
-        for layer in range(last - 1, -1, -1):
-            found = (found * (1 - units[layer].square())[..., None, :]) @ self._inner(layer, size)
-        return found
+    def _unit_slopes(self, units: list[Tensor], size: int) -> Tensor:
+        """`[..., units, d]`: the gradient of each unit of the last layer with respect to q."""
+        slopes = self.hidden[0][:, :size] * (1 - units[0].square())[..., None]
+        for unit, weight in zip(units[1:], self.hidden[1:]):
+            slopes = (weight @ slopes) * (1 - unit.square())[..., None]
+        return slopes
 
     def force(self, q: Tensor) -> Tensor:
         """-grad V, or f: `[..., d]`, in units of the pace squared."""
@@ -149,7 +148,7 @@ class Law(nn.Module):
         eye = torch.eye(size, dtype=q.dtype)
         if self.structure == "potential":
             _, inverse = self.manifold[0].bend(q, v)
-            pulls = [self._steepness(units, size).transpose(-1, -2), eye.expand(*q.shape[:-1], size, size)]
+            pulls = [self._unit_slopes(units, size).transpose(-1, -2), eye.expand(*q.shape[:-1], size, size)]
             for i, j in self._pairs(size):
                 pulls.append((q[..., i, None] * eye[j] + q[..., j, None] * eye[i])[..., None])
             found = -(inverse @ torch.cat(pulls, dim=-1))

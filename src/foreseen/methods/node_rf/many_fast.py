@@ -200,6 +200,15 @@ class ManyFastNodeRF(Method):
     def _decoded(self, path: Tensor) -> Tensor:
         return self.dynamics.manifold.decode(path[..., : self.dynamics.manifold.size])
 
+    def spread(self, state: BeginningState, times: Tensor) -> Tensor:
+        """The solutions of the most likely law and of the others that the sequences leave possible."""
+        futures = []
+        for member in range(len(self.dynamics.members)):
+            self.dynamics.use(member)
+            futures.append(self.evolve(state, times).centres)
+        self.dynamics.use(0)
+        return torch.stack(futures)
+
     def scene(self, state: PartsState) -> VoxelScene:
         """The parts and their surroundings at one time."""
         return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)

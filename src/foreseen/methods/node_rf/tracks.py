@@ -131,9 +131,15 @@ def _half_size(
     hull = own_hull(views, masks, path, rotations, most, SEARCH_CELLS)
     if not hull.any():
         raise UserError(f"node-rf finds nothing that moves along with body {part}: are its positions those of a body?")
-    places = (np.argwhere(hull) + 0.5) / SEARCH_CELLS * 2 - 1
-    radius = float(np.quantile(np.linalg.norm(places, axis=1), 0.98)) + 1 / SEARCH_CELLS
-    return min(MARGIN * radius, 1.0) * most
+    cells = ((np.argwhere(hull) + 0.5) / SEARCH_CELLS * 2 - 1) * most
+    # Along the way that few cameras look, a hull is long whatever the part is: what counts is how wide it is.
+    across = []
+    for view, centre, rotation in zip(views, path, rotations):
+        ahead = (centre - view.camera.position.numpy()) @ rotation
+        ahead = ahead / np.linalg.norm(ahead)
+        across.append(np.linalg.norm(cells - (cells @ ahead)[:, None] * ahead, axis=1))
+    radius = float(np.quantile(np.median(across, axis=0), 0.98)) + most / SEARCH_CELLS
+    return min(MARGIN * radius, most)
 
 
 def _tracked(frames: Sequence[Frame], info: SceneInfo, config: FastConfig) -> tuple[list[Tensor], list[Tensor]]:

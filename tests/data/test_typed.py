@@ -1,0 +1,28 @@
+"""Initial conditions as a user types them."""
+
+import pytest
+import torch
+
+from foreseen.data.typed import typed_labels
+from foreseen.errors import UserError
+
+
+def test_one_body() -> None:
+    labels = typed_labels("x=0.7, vz=-1,v=2", ("bead",), 3.0)
+    assert labels.bodies == ("bead",) and labels.times.tolist() == [3.0]
+    position, velocity = labels.positions[0, 0], labels.velocities[0, 0]
+    assert position[0] == 0.7 and torch.isnan(position[1:]).all()
+    assert velocity[0] == 2 and velocity[2] == -1 and torch.isnan(velocity[1])
+
+
+def test_several_bodies_are_named() -> None:
+    labels = typed_labels("right.y=1,left.vx=2", ("left", "right"), 0.0)
+    assert labels.positions[0, 1, 1] == 1 and labels.velocities[0, 0, 0] == 2
+    assert int(torch.isfinite(labels.positions).sum() + torch.isfinite(labels.velocities).sum()) == 2
+    with pytest.raises(UserError, match='unknown name "x"'):
+        typed_labels("x=1", ("left", "right"), 0.0)
+
+
+def test_nothing_typed() -> None:
+    with pytest.raises(UserError, match="name a position, such as x=0.7"):
+        typed_labels(" , ", ("bead",), 0.0)
