@@ -84,10 +84,10 @@ def page(found: dict[str, dict[str, dict[str, Any]]], minutes: float) -> str:
     """The text with the tables."""
     some = next(iter(next(iter(next(iter(found.values())).values())).values()))
     parts = [
-        f"{some['protocol']['unseen'].capitalize()}. {minutes:g} minutes of training; means over all forecast "
-        f"frames of {UNSEEN} unseen sequences, and over seeds. The last row of each table is what the Node-RF paper gives for its "
-        "own data set of that name, which is not public: another data set, not comparable. A video predictor is to join "
-        "the table."
+        f"{some['protocol']['unseen'].capitalize()}. {minutes:g} minutes of training; means over all forecast frames "
+        f"of {UNSEEN} unseen sequences, and over seeds. The last row of each table is what the Node-RF paper gives "
+        "for its own data set of that name, which is not public: another data set, not comparable. A video predictor "
+        "is to join the table."
     ]
     for scene in dict.fromkeys(scene for runs in found.values() for scene in runs):
         rows = [

@@ -15,8 +15,9 @@ SMALL = ("--max-steps", "40", "--rays", "512", "--samples", "16384", "--cells", 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bead on the hill: three learned sequences and one that is not, and a run."""
     folder = tmp_path_factory.mktemp("hill")
-    main(["simulate", "bifurcating-hill", "--sequences", "4", "--frames", "30", "--size", "32", "--out", str(folder / "data")])  # fmt: skip
-    main(["train", "node-rf", "--data", str(folder / "data"), "--out", str(folder / "run"), *SMALL])
+    data = str(folder / "data")
+    main(["simulate", "bifurcating-hill", "--sequences", "4", "--frames", "30", "--size", "32", "--out", data])
+    main(["train", "node-rf", "--data", data, "--out", str(folder / "run"), *SMALL])
     return folder
 
 
@@ -33,9 +34,13 @@ def test_unseen_sequences_are_scored(folder: Path, capsys: pytest.CaptureFixture
 
 def test_clips_of_new_sequences(folder: Path) -> None:
     run, out = str(folder / "run"), folder / "clips"
-    main(["render", run, "--sequence", "sequence-003", "--channel", "side-by-side", "--times", "0:1:3", "--out", str(out / "a")])  # fmt: skip
-    main(["render", run, "--initial", "x=-0.3", "--times", "0:1:3", "--out", str(out / "b")])
-    main(["render", run, "--initial", "x=0.3,vx=0.1", "--times", "0:1:3", "--out", str(out / "c")])
+    subjects = {
+        "a": ["--sequence", "sequence-003", "--channel", "side-by-side"],
+        "b": ["--initial", "x=-0.3"],
+        "c": ["--initial", "x=0.3,vx=0.1"],
+    }
+    for name, words in subjects.items():
+        main(["render", run, *words, "--times", "0:1:3", "--out", str(out / name)])
     assert len(list(out.glob("?/frame-*.png"))) == 9
     left, right = ((out / name / "frame-00000.png").read_bytes() for name in "bc")
     assert left != right
@@ -66,7 +71,8 @@ def test_a_run_of_one_sequence_takes_no_new_ones(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["simulate", "pendulum", "--frames", "10", "--size", "24", "--cameras", "2", "--out", str(tmp_path / "data")])
-    small = ("--max-steps", "2", "--rays", "64", "--samples", "2048", "--plane-rays", "64", "--plane-samples", "2048", "--cells", "8")  # fmt: skip
+    small = ("--max-steps", "2", "--rays", "64", "--samples", "2048", "--plane-rays", "64", "--plane-samples", "2048",
+             "--cells", "8")  # fmt: skip
     main(["train", "node-rf", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *small])
     capsys.readouterr()
     with pytest.raises(SystemExit):

@@ -24,5 +24,5 @@ def test_several_bodies_are_named() -> None:
 
 
 def test_nothing_typed() -> None:
-    with pytest.raises(UserError, match="name a position, such as x=0.7"):
+    with pytest.raises(UserError, match="name a position, such as x="):
         typed_labels(" , ", ("bead",), 0.0)

@@ -250,7 +250,7 @@ def test_scenes_in_normalised_device_coordinates_look_for_no_parts(seen: list[Fr
 
 def test_what_it_cannot_learn_is_refused() -> None:
     with pytest.raises(UserError, match="node-rf learns one sequence, and the data set has 2"):
-        new(scene=replace(info(TIMES), times=(TIMES, TIMES)))
+        FastNodeRF(SMALL, replace(info(TIMES), times=(TIMES, TIMES)))
     with pytest.raises(UserError, match="node-rf needs training frames at 2 times or more; there is 1"):
         new(scene=info(TIMES[:1]))
     with pytest.raises(UserError, match="this run learned one sequence; there is no sequence 3"):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from foreseen.methods.node_rf.config import SharedLawConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.training import load_run, train
@@ -64,8 +65,22 @@ def test_going_on_with_several_sequences_is_exact(tmp_path: Path) -> None:
     assert state["known.positions"].any()
 
 
-def check_going_on(method: str, preset: str, data: Path, tmp_path: Path) -> dict[str, torch.Tensor]:
-    """Trains 16 steps, and again from the checkpoint of the 7th; returns the state that both have reached."""
+def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> None:
+    """From poses that truth tells, of which the law is known at the start; and from silhouettes, by fits on the way."""
+    options = SimulateOptions(frames=14, cameras=4, size=40, background="plain", sequences=2, samples=1)
+    simulate("oscillating-ball", tmp_path / "data", options)
+    for labels in ("auto", "never"):
+        many = SharedLawConfig(labels=labels, widths=(12,), members=2, lengths=(0.2,), most_shots=4)
+        changes = {**SMALL["node-rf", "fast"], "many": many}
+        state = check_going_on("node-rf", "fast", tmp_path / "data", tmp_path / labels, changes)
+        assert state["dynamics.members"].any() and state["law_stage"] == 2
+        assert bool(state["exact"]) == (labels == "auto")
+
+
+def check_going_on(
+    method: str, preset: str, data: Path, tmp_path: Path, changes: dict[str, Any] | None = None
+) -> dict[str, torch.Tensor]:
+    """Trains 16 steps, and again from the checkpoint of the 9th; returns the state that both have reached."""
 
     def fit(out: Path) -> dict[str, torch.Tensor]:
         run = train(
@@ -73,9 +88,9 @@ def check_going_on(method: str, preset: str, data: Path, tmp_path: Path) -> dict
             data,
             out,
             preset=preset,
-            overrides=SMALL[method, preset],
+            overrides=changes or SMALL[method, preset],
             max_steps=16,
-            save_every_steps=7,
+            save_every_steps=9,
             device="cpu",
             progress=False,
         )
@@ -83,8 +98,9 @@ def check_going_on(method: str, preset: str, data: Path, tmp_path: Path) -> dict
 
     whole = fit(tmp_path / "run")
     for step, folder in list_checkpoints(tmp_path / "run"):
-        if step != 7:
+        if step != 9:
             shutil.rmtree(folder)
+    assert [step for step, _ in list_checkpoints(tmp_path / "run")] == [9], "else it would begin again"
     torch.manual_seed(1)
     parts = fit(tmp_path / "run")
     assert whole.keys() == parts.keys()

@@ -181,7 +181,8 @@ class _Step:
 
 
 def _renderer(run: Run, given: Mapping[str, Beginning], forecasts: dict[str, Forecast]) -> Baseline:
-    """The method as a predictor, which keeps its `forecasts` by sequence; its pictures carry the method's own background where the data has one to compare."""
+    """The method as a predictor, which keeps its `forecasts` by sequence; its pictures carry the method's own
+    background where the data has one to compare."""
     sequences = {s.name: s for s in run.dataset().sequences}
     backgrounds: dict[str, Tensor] = {}
 

@@ -12,9 +12,9 @@ import numpy as np
 from foreseen.data.types import Frame
 from foreseen.errors import UserError, suggest
 from foreseen.export.clip import Shot
+from foreseen.export.subject import Subject, choose_subject
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import fixed, follow, orbit, spiral
-from foreseen.export.subject import Subject, choose_subject
 
 if TYPE_CHECKING:
     from foreseen.training.run import Run

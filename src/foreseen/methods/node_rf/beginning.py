@@ -40,7 +40,10 @@ def given_state(method: ManyFastNodeRF, known: Labels) -> Tensor:
             f"this run learned {parts} moving part{'s' if parts > 1 else ''}, and the initial conditions tell of "
             f"{known.positions.shape[1]}: give as many."
         )
+    _check_law(method)
     manifold = method.dynamics.manifold
+    if not bool(torch.isfinite(known.positions).any()):
+        raise UserError("initial conditions need a position: give some of x, y and z.")
     turns = torch.full_like(known.positions, float("nan"))
     if bool(torch.isfinite(known.rotations).all()):
         turns = rotation_vectors(known.rotations)
@@ -49,18 +52,23 @@ def given_state(method: ManyFastNodeRF, known: Labels) -> Tensor:
     q = _nearest_coordinates(method, poses)
     slopes = manifold.slopes(q)
     told = torch.isfinite(rates)
-    if not bool(told.any()):
+    if manifold.size == 0 or not bool(told.any()):
         return torch.cat([q, torch.zeros_like(q)])
     v = torch.linalg.lstsq(slopes[:, told].T, rates[told][:, None], driver="gelsd").solution[:, 0]
     return torch.cat([q, v])
+
+
+def _check_law(method: ManyFastNodeRF) -> None:
+    if not method.dynamics.fitted:
+        raise UserError(
+            "this run has no law of motion yet, and new sequences begin by it: train on, or take a later checkpoint."
+        )
 
 
 def _nearest_coordinates(method: ManyFastNodeRF, poses: Tensor) -> Tensor:
     """q `[d]` where the surface comes nearest to the components of `poses` `[P]` that are known."""
     manifold = method.dynamics.manifold
     told = torch.isfinite(poses)
-    if not bool(told.any()):
-        raise UserError("initial conditions need a position: give some of x, y and z.")
     seen = torch.cat([method.poses(s)[0] for s in range(len(method.counts))])
     nearest = seen[(seen[:, told] - poses[told]).square().sum(-1).argmin()]
     q = manifold.encode(nearest)
@@ -83,6 +91,7 @@ def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Ten
             "this run observes new sequences of one moving part from frames; it learned several: "
             "give --observe truth, or type the initial conditions."
         )
+    _check_law(method)
     sightings = [(f, pixel) for f in frames if (pixel := _centroid(method, f)) is not None]
     if len({f.time for f, _ in sightings}) < 2:
         raise UserError("nothing is seen to move in two or more of the first frames: give more of them.")
@@ -90,7 +99,7 @@ def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Ten
     times = sorted({f.time for f, _ in sightings})
     u = torch.tensor(times, dtype=torch.float64) / method.window
     index = torch.tensor([times.index(f.time) for f, _ in sightings])
-    target = torch.stack([pixel for _, pixel in sightings]) / sightings[0][0].camera.width
+    target = torch.stack([pixel / f.camera.width for f, pixel in sightings])
 
     def misses(states: Tensor) -> Tensor:
         """`[B, 2 M]`: how far the projections are from the sightings, in picture widths."""

@@ -11,7 +11,8 @@ from foreseen.errors import UserError
 from foreseen.methods.node_rf.config import SharedLawConfig
 from foreseen.methods.node_rf.force import Law
 from foreseen.methods.node_rf.manifold import Manifold
-from foreseen.methods.node_rf.matching import FARTHEST, Paths, match, settle, shoot
+from foreseen.methods.node_rf.matching import FARTHEST, Paths, match, settle
+from foreseen.methods.node_rf.shooting import shoot
 from foreseen.ode import integrate
 
 FINER = 4
@@ -34,6 +35,7 @@ class Dynamics(nn.Module):
     """
 
     members: Tensor
+    spacing: Tensor
     misfit: Tensor
 
     def __init__(self, config: SharedLawConfig, poses: int) -> None:
@@ -92,31 +94,33 @@ class Dynamics(nn.Module):
             self.law.set_weights(moved, size)
             member.copy_(torch.cat([p.flatten() for p in self.law.last_layer()]))
         self.use(0)
-        if posterior is not None:
+        if posterior is not None and c.members > 1:  # of one the spread cannot be told
             self._calibrate(paths)
 
     def _calibrate(self, paths: Paths) -> None:
         """Moves the drawn laws away from the most likely one until `BAND` of what was seen lies within their spread:
         the law's own form is wrong by a little, which a posterior within that form does not know. Whole sequences are
         solved from their first stretch for it."""
-        short = round(self.config.settle / paths.spacing)
+        spans = (paths.counts - 1).clamp_max(round(self.config.settle / paths.spacing))
         ratios = []
-        for row, count in enumerate(paths.counts.tolist()):
-            rows, first = torch.tensor([row]), torch.tensor([0])
-            q, v = paths.cut(rows, first, min(short, count - 1))
-            state, _ = settle(self.law, q, v, paths.spacing, q.shape[1] - 1)
-            times = torch.arange(count, dtype=torch.float64) * paths.spacing
+        for span in spans.unique().tolist():  # all sequences at once, but for those that are shorter than a stretch
+            rows = (spans == span).nonzero()[:, 0]
+            q, v = paths.cut(rows, torch.zeros_like(rows), span)
+            state, _ = settle(self.law, q, v, paths.spacing, span)
+            times = torch.arange(int(paths.counts[rows].max()), dtype=torch.float64) * paths.spacing
             futures = []
             for member in range(len(self.members)):
                 self.use(member)
-                futures.append(self.manifold.decode(self.solve(state[0], 0.0, times)[:, : self.manifold.size]))
+                futures.append(self.manifold.decode(self.solve(state, 0.0, times)[..., : self.manifold.size]))
             self.use(0)
             deviation = torch.stack(futures[1:]).std(0).norm(dim=-1)
-            error = (futures[0] - self.manifold.decode(paths.raw[row, :count])).norm(dim=-1)
-            seen = paths.seen[row, :count] & (deviation > 0)
-            ratios.append((error / deviation.clamp_min(1e-12))[seen])
-        worst = torch.cat(ratios).quantile(BAND)
-        widened = (worst / DEVIATIONS).clamp_min(1.0)
+            raw, seen = (x[rows, : len(times)].transpose(0, 1) for x in (paths.raw, paths.seen))
+            error = (futures[0] - self.manifold.decode(raw)).norm(dim=-1)
+            ratios.append((error / deviation.clamp_min(1e-12))[seen & (deviation > 0)])
+        found = torch.cat(ratios)
+        if len(found) == 0:
+            return
+        widened = (found.quantile(BAND) / DEVIATIONS).clamp_min(1.0)
         self.members[1:] = self.members[:1] + widened * (self.members[1:] - self.members[:1])
 
     def paths(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool) -> Paths:
@@ -161,9 +165,14 @@ class Dynamics(nn.Module):
                 out[side] = state
                 continue
             steps = max(4, round(abs(float(line[-1] - line[0])) / float(self.spacing)))
-            path = integrate(self.law, state, line, steps=steps)
-            out[side] = _held(path[1:] if fresh else path)[order]
+            path = integrate(self._stopping, state, line, steps=steps)
+            out[side] = (path[1:] if fresh else path)[order]
         return out
+
+    def _stopping(self, time: Tensor, state: Tensor) -> Tensor:
+        """The law, but what is beyond all sense stays there: the same at every later time, whichever is asked for."""
+        q = state[..., : state.shape[-1] // 2]
+        return torch.where((q.abs() <= FARTHEST).all(-1, keepdim=True), self.law(time, state), 0.0)
 
     def ends(self, poses: Tensor, times: Tensor, exact: bool) -> tuple[tuple[float, Tensor], tuple[float, Tensor]]:
         """For one sequence's poses `[T, P]` at `times` `[T]`: time and state that forecasts before and after it start
@@ -199,11 +208,3 @@ def check_counts(counts: Tensor) -> None:
 def _usual_interval(times: Tensor, counts: Tensor) -> float:
     steps = torch.cat([times[s, :n].diff() for s, n in enumerate(counts.tolist())])
     return float(steps.median())
-
-
-def _held(path: Tensor) -> Tensor:
-    """`path` `[T, ..., 2 d]`, standing still from where it leaves all sense."""
-    size = path.shape[-1] // 2
-    sane = (path[..., :size].abs() <= FARTHEST).all(-1).cumprod(0)
-    index = torch.minimum(torch.arange(len(path)).view(-1, *[1] * (sane.dim() - 1)), (sane.sum(0) - 1).clamp_min(0))
-    return path.gather(0, index[..., None].expand_as(path))

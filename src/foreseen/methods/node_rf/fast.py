@@ -66,6 +66,7 @@ class FastNodeRF(Method):
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str:
         """Finds the moving parts and empty space from silhouettes (see `discovery`)."""
+        del labels  # one sequence is learned from its pictures alone
         if self.info.ndc:  # the hull is carved in the space of the cameras, where rays in NDC do not run
             return NO_PARTS
         views = [View.of(frame, self.start, self.window) for frame in frames]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -39,7 +40,7 @@ class Law(nn.Module):
         self.structure = structure
         most, double = manifold.most, torch.float64
         sizes = (most, *widths)
-        self.hidden = nn.ParameterList(torch.zeros(b, a, dtype=double) for a, b in zip(sizes, sizes[1:]))
+        self.hidden = nn.ParameterList(torch.zeros(b, a, dtype=double) for a, b in itertools.pairwise(sizes))
         self.shifts = nn.ParameterList(torch.zeros(b, dtype=double) for b in widths)
         outputs = 1 if structure == "potential" else most
         self.output = nn.Parameter(torch.zeros(outputs, widths[-1], dtype=double))
@@ -72,16 +73,19 @@ class Law(nn.Module):
     def _units(self, q: Tensor) -> list[Tensor]:
         """What every hidden layer says."""
         found, x = [], q
-        for layer, (weight, shift) in enumerate(zip(self.hidden, self.shifts)):
-            x = torch.tanh(x @ (weight[:, : q.shape[-1]] if layer == 0 else weight).T + shift)
+        for layer, shift in enumerate(self.shifts):
+            x = torch.tanh(x @ self._inner(layer, q.shape[-1]).T + shift)
             found.append(x)
         return found
+
+    def _inner(self, layer: int, size: int) -> Tensor:
+        """What multiplies the layer's inputs, of which the first has `size`."""
+        return self.hidden[layer][:, :size] if layer == 0 else self.hidden[layer]
 
     def _pulled_back(self, units: list[Tensor], upper: Tensor, size: int) -> Tensor:
         """The gradient with respect to q of a quantity whose gradient with respect to the last layer is `upper`."""
         for layer in range(len(units) - 1, -1, -1):
-            weight = self.hidden[layer][:, :size] if layer == 0 else self.hidden[layer]
-            upper = (upper * (1 - units[layer].square())) @ weight
+            upper = (upper * (1 - units[layer].square())) @ self._inner(layer, size)
         return upper
 
     def _unit_slopes(self, units: list[Tensor], size: int) -> Tensor:
@@ -158,21 +162,19 @@ class Law(nn.Module):
     def set_weights(self, weights: Tensor, size: int) -> None:
         """Takes over the weights `[C]` of `columns`."""
         last = self.output.shape[1]
+        forces, drags = weights.split([len(weights) - size * size, size * size])
         for parameter in self.last_layer():
             parameter.zero_()
         if self.structure == "potential":
             pairs = self._pairs(size)
-            parts = weights.split([last, size, len(pairs), size * size])
-            self.output[0] = parts[0]
-            self.linear[:size] = parts[1]
-            for (i, j), value in zip(pairs, parts[2]):
+            self.output[0], self.linear[:size], squares = forces.split([last, size, len(pairs)])
+            for (i, j), value in zip(pairs, squares):
                 self.square[i, j] = value
         else:
-            rows = weights[: size * (last + 1 + size)].view(size, last + 1 + size)
+            rows = forces.view(size, last + 1 + size)
             self.output[:size], self.linear[:size] = rows[:, :last], rows[:, last]
             self.square[:size, :size] = rows[:, last + 1 :]
-            parts = weights[size * (last + 1 + size) :, None].T
-        self.drag[:size, :size] = parts[-1].reshape(size, size)
+        self.drag[:size, :size] = drags.view(size, size)
 
     def last_layer(self) -> list[nn.Parameter]:
         """What `set_weights` sets."""

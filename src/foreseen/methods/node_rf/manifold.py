@@ -179,13 +179,15 @@ class Manifold(nn.Module):
         return torch.minimum(torch.maximum(q, self.low[: self.size]), self.high[: self.size])
 
     def slopes(self, q: Tensor) -> Tensor:
-        """J `[..., d, P]`."""
+        """J `[..., d, P]`; beyond the surface that of its edge."""
+        if self.size == 0:
+            return self.mean.new_zeros(*q.shape, len(self.mean))
         if self.size == 1:
             place = _place(q[..., 0], self.lengths)
             rise = self.curve[place + 1] - self.curve[place]
             return (rise / (self.lengths[place + 1] - self.lengths[place])[..., None])[..., None, :]
         powers, weights = self._polynomials
-        lines = []
+        q, lines = self._clamped(q), []
         for axis in range(self.size):
             lower = powers.clone()
             lower[:, axis] = (lower[:, axis] - 1).clamp_min(0)

@@ -26,11 +26,10 @@ from foreseen.nn.voxels import VoxelGrids, VoxelTable
 from foreseen.render import render_rays
 from foreseen.scenes import VoxelScene
 
-
 Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
 ROOM = 0.03
-"""The box around everything reaches so much of its size beyond what is seen: a floor that lies in its face, and a corner
-of it that a ray just touches, would have no room to be opaque in."""
+"""The box around everything reaches so much of its size beyond what is seen: a floor that lies in its face, and a
+corner of it that a ray just touches, would have no room to be opaque in."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,9 @@ class ManyFastNodeRF(Method):
         """Learns the law from the poses as they are now. Says how well it follows them."""
         dynamics = self.dynamics
         dynamics.fit(self.numbers(self.centres, self.turns), self.times, self.counts, bool(self.exact))
+        size = dynamics.manifold.size
         return (
-            f"a law of motion on {dynamics.manifold.size} coordinates follows the sequences "
+            f"a law of motion on {size} coordinate{'' if size == 1 else 's'} follows the sequences "
             f"with a misfit of {float(dynamics.misfit):.2%}."
         )
 
@@ -162,6 +162,9 @@ class ManyFastNodeRF(Method):
                 f"this run learned {len(self.counts)} sequences; there is no sequence {observation.sequence}."
             )
         poses, times = self.poses(observation.sequence)
+        if not self.dynamics.fitted:
+            nothing = torch.zeros(0, dtype=torch.float64)
+            return self._begin(nothing, float(times[0]) * self.window, observation.sequence)
         (time, state), _ = self.dynamics.ends(poses, times, bool(self.exact))
         return self._begin(state, time * self.window, observation.sequence)
 

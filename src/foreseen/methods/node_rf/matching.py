@@ -1,4 +1,4 @@
-"""Finding the law: in closed form from what was seen, then by shooting.
+"""Finding the law in closed form from what was seen.
 
 Integral matching: over a short stretch the law says q(t) = q0 + v0 t + the double integral of its accelerations along
 the path. With the path as it was seen, that is linear in the law's last layer, and positions are never differentiated
@@ -18,6 +18,8 @@ from foreseen.ode import integrate
 RIDGES = tuple(10.0**k for k in range(-12, -1))
 """Shares of the mean square of all columns that are tried as the penalty of weights."""
 FOLDS = 4
+ARRIVED = 1e-9
+"""Steps of a state that are smaller, in units of q and of the pace, are not worth a solution."""
 FARTHEST = 30.0
 """A solution stops where q, of unit variance over what was seen, is beyond this."""
 
@@ -50,12 +52,12 @@ class Paths:
         """
         span = min(max(4, round(length / self.spacing)), int(self.counts.max()) - 1)
         rows, starts = [], []
-        for row, count in enumerate(self.counts.tolist()):
+        for s, count in enumerate(self.counts.tolist()):
             free = count - 1 - span
             if free < 0:
                 continue
             pieces = 1 + (0 if free == 0 else max(1, round(free / (apart * span))))
-            rows.append(torch.full((pieces,), row))
+            rows.append(torch.full((pieces,), s))
             starts.append(torch.linspace(0, free, pieces).round().long())
         row, start = torch.cat(rows), torch.cat(starts)
         if len(row) > most:
@@ -97,14 +99,16 @@ class Normal:
 
 
 def normal_equations(law: Law, paths: Paths, row: Tensor, start: Tensor, span: int, chunk: int = 256) -> list[Normal]:
-    """One for each of `FOLDS` groups of stretches, neighbours in pairs together."""
+    """One for each of at most `FOLDS` groups of stretches, neighbours in pairs together."""
     group = torch.arange(len(row)) // 2 % FOLDS
     time = torch.linspace(-1, 1, span + 1, dtype=paths.q.dtype)
     constant, _ = torch.linalg.qr(torch.stack([torch.ones_like(time), time], dim=-1))
     found = []
     for fold in range(FOLDS):
         mine = (group == fold).nonzero()[:, 0]
-        total = None
+        if len(mine) == 0:
+            continue
+        own = []
         for piece in mine.split(chunk):
             q, v = paths.cut(row[piece], start[piece], span)
             bent, _ = law.manifold[0].bend(q, v)
@@ -115,10 +119,8 @@ def normal_equations(law: Law, paths: Paths, row: Tensor, start: Tensor, span: i
             both = both - torch.einsum("tk,sk,bsdc->btdc", constant, constant, both)
             both = both.flatten(0, 2)
             products = both.T @ both
-            own = Normal(products[:-1, :-1], products[:-1, -1], products[-1, -1])
-            total = own if total is None else total + own
-        if total is not None:
-            found.append(total)
+            own.append(Normal(products[:-1, :-1], products[:-1, -1], products[-1, -1]))
+        found.append(_sum(own))
     return found
 
 
@@ -140,6 +142,8 @@ def match(law: Law, paths: Paths, length: float, most: int, generator: torch.Gen
     law.draw(seen.amin(0), seen.amax(0), generator)
     penalties = law.penalties(size)
     parts = normal_equations(law, paths, row, start, span)
+    if len(parts) == 1:  # so few stretches that there are no others
+        parts = parts * 2
     errors = []
     for ridge in RIDGES:
         rests = [_sum([p for j, p in enumerate(parts) if j != i]) for i in range(len(parts))]
@@ -172,17 +176,19 @@ def settle(law: Law, q: Tensor, v: Tensor, spacing: float, steps: int, rounds: i
     unit = torch.cat([torch.ones(size, dtype=q.dtype), law.pace.expand(size)])
     shifts = 1e-5 * torch.diag(unit)
     damping = torch.full((count, 1, 1), 1e-6, dtype=q.dtype)
-    path = _solved(law, state, times, steps)
+    path = solved(law, state, times, steps)
     error = (path[..., :size] - q).square().mean((1, 2))
     for _ in range(rounds):
-        moved = _solved(law, (state[:, None] + shifts).flatten(0, 1), times, steps).unflatten(0, (count, 2 * size))
+        moved = solved(law, (state[:, None] + shifts).flatten(0, 1), times, steps).unflatten(0, (count, 2 * size))
         slopes = ((moved[..., :size] - path[:, None, :, :size]) / 1e-5).flatten(2).transpose(1, 2)
         left = (q - path[..., :size]).flatten(1)
         gram = slopes.transpose(1, 2) @ slopes
-        damped = gram + damping * (1e-9 + torch.diag_embed(gram.diagonal(dim1=1, dim2=2)))
+        damped = gram + damping * torch.diag_embed(1e-9 + gram.diagonal(dim1=1, dim2=2))
         step = torch.linalg.solve(damped, slopes.transpose(1, 2) @ left[..., None])[..., 0]
+        if bool((step.abs() < ARRIVED).all()):
+            break
         tried = state + step.nan_to_num() * unit
-        new = _solved(law, tried, times, steps)
+        new = solved(law, tried, times, steps)
         now = (new[..., :size] - q).square().mean((1, 2))
         better = now < error
         state, error = torch.where(better[:, None], tried, state), torch.where(better, now, error)
@@ -191,125 +197,8 @@ def settle(law: Law, q: Tensor, v: Tensor, spacing: float, steps: int, rounds: i
     return state, error.sqrt()
 
 
-def _solved(law: Law, state: Tensor, times: Tensor, steps: int) -> Tensor:
-    """`[B, N, 2 d]`; a solution that leaves all sense stays where it does."""
+def solved(law: Law, state: Tensor, times: Tensor, steps: int) -> Tensor:
+    """Solutions `[B, N, 2 d]` from `state` `[B, 2 d]`; what has left all sense is `FARTHEST` away."""
     path = integrate(law, state, times, steps=steps).transpose(0, 1)
     size = path.shape[-1] // 2
     return torch.where((path[..., :size].abs() <= FARTHEST).all(-1, keepdim=True), path, FARTHEST)
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """What the paths say of the law's last layer (Laplace's approximation).
-
-    Attributes:
-        weights: `[C]`, the most likely ones.
-        factor: `[C, C]`; `weights + factor @ standard normal` is a draw.
-        noise: standard deviation of the paths around the law's solutions, in units of q.
-    """
-
-    weights: Tensor
-    factor: Tensor
-    noise: Tensor
-
-
-@torch.no_grad()
-def shoot(
-    law: Law, paths: Paths, weights: Tensor, length: float, most: int, rounds: int = 30
-) -> tuple[Posterior, float]:
-    """Improves the last layer, and the states that stretches start from, until solutions follow the paths: Gauss and
-    Newton's method on multiple shooting (Bock and Plitt 1984). The weights' prior and the noise are those that make the
-    paths most likely (MacKay 1992). Returns the posterior, and the root mean square misfit of q."""
-    row, start, span = paths.stretches(length, most, apart=0.5)
-    target, seen = paths.observed(row, start, span)
-    q, v = paths.cut(row, start, span)
-    state = settle(law, q, v, paths.spacing, span)[0]
-    size, spacing = q.shape[-1], paths.spacing
-    times = torch.linspace(0, span * spacing, span + 1, dtype=q.dtype)
-    penalised = law.penalties(size)
-    count = int(seen.sum()) * size
-    alpha, beta = None, None
-
-    def errors(path: Tensor) -> Tensor:
-        return ((path[..., :size] - target) * seen[..., None]).square().sum()
-
-    path = _solved(law, state, times, span)
-    error = errors(path)
-    for _ in range(rounds):
-        slopes = _sensitivities(law, path, spacing)[:, :, :size] * seen[:, :, None, None]
-        left = ((target - path[..., :size]) * seen[..., None]).flatten(1)
-        slopes = slopes.flatten(1, 2)
-        by_state, by_weight = slopes[..., : 2 * size], slopes[..., 2 * size :]
-        basis, triangle = torch.linalg.qr(by_state)
-        rest = by_weight - basis @ (basis.transpose(1, 2) @ by_weight)
-        inward = basis.transpose(1, 2) @ left[..., None]
-        left_rest = (left[..., None] - basis @ inward)[..., 0]
-        gram = torch.einsum("bnc,bne->ce", rest, rest)
-        right = torch.einsum("bnc,bn->c", rest, left_rest)
-        if alpha is None:
-            beta = count / error.clamp_min(1e-12)
-            alpha = (penalised > 0).sum() / (penalised * weights.square()).sum().clamp_min(1e-12)
-        before = beta
-        alpha, beta = _evidence(gram, weights, error, count - state.numel(), penalised, alpha, beta)
-        hessian = beta * gram + torch.diag(alpha * penalised) + 1e-9 * torch.diag(beta * gram.diagonal())
-        step = torch.linalg.solve(hessian, beta * right - alpha * penalised * weights)
-        shift = torch.linalg.solve_triangular(
-            triangle + 1e-9 * torch.eye(2 * size, dtype=q.dtype),
-            inward - basis.transpose(1, 2) @ (by_weight @ step)[..., None],
-            upper=True,
-        )[..., 0]
-        cost = beta * error + alpha * (penalised * weights.square()).sum()
-        for share in (1.0, 0.5, 0.2, 0.05):
-            law.set_weights(weights + share * step, size)
-            tried = state + share * shift
-            new = _solved(law, tried, times, span)
-            now = errors(new)
-            tried_cost = beta * now + alpha * (penalised * (weights + share * step).square()).sum()
-            if bool(tried_cost < cost):
-                weights, state, path, error = weights + share * step, tried, new, now
-                break
-        else:
-            law.set_weights(weights, size)
-            break
-        if bool(cost - tried_cost < 1e-3 * cost) and bool((beta / before).log().abs() < 0.05):
-            break
-    factor = torch.linalg.inv(torch.linalg.cholesky(hessian)).T
-    return Posterior(weights, factor, beta.rsqrt()), float((error / count).sqrt())
-
-
-def _evidence(
-    gram: Tensor, weights: Tensor, error: Tensor, count: int, penalised: Tensor, alpha: Tensor, beta: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One round of MacKay's fixed point for the precision of the prior and of the noise."""
-    hessian = beta * gram + torch.diag(alpha * penalised + 1e-12)
-    spread = torch.linalg.inv(hessian).diagonal()
-    known = ((penalised > 0).sum() - (alpha * penalised * spread).sum()).clamp(1.0, float(len(gram)))
-    alpha = known / (penalised * weights.square()).sum().clamp_min(1e-12)
-    beta = max(count - float(known), 1.0) / error.clamp_min(1e-12)
-    return alpha, beta
-
-
-def _sensitivities(law: Law, path: Tensor, spacing: float) -> Tensor:
-    """`[B, N, 2 d, 2 d + C]`: how solutions `path` `[B, N, 2 d]` change with their first state, and with the weights of
-    the last layer: the variational equation along the path, by the trapezoid rule."""
-    size = path.shape[-1] // 2
-    eye = torch.eye(2 * size, dtype=path.dtype)
-    now = law(path.new_zeros(()), path)
-    tiny = 1e-6 * torch.cat([torch.ones(size, dtype=path.dtype), law.pace.expand(size)])
-    slopes = torch.stack(
-        [(law(path.new_zeros(()), path + tiny[k] * eye[k]) - now) / tiny[k] for k in range(2 * size)], dim=-1
-    )
-    pushes = law.columns(path[..., :size], path[..., size:])
-    pushes = torch.cat([torch.zeros_like(pushes), pushes], dim=-2)
-    pushes = torch.cat([pushes.new_zeros(*pushes.shape[:-1], 2 * size), pushes], dim=-1)
-    half = 0.5 * spacing
-    ahead = torch.linalg.solve(eye - half * slopes[:, 1:], eye + half * slopes[:, :-1])
-    gains = torch.linalg.solve(eye - half * slopes[:, 1:], half * (pushes[:, 1:] + pushes[:, :-1]))
-    found = [
-        torch.cat(
-            [eye.expand(len(path), -1, -1), pushes.new_zeros(len(path), 2 * size, pushes.shape[-1] - 2 * size)], dim=-1
-        )
-    ]
-    for n in range(path.shape[1] - 1):
-        found.append(ahead[:, n] @ found[-1] + gains[:, n])
-    return torch.stack(found, dim=1)

@@ -17,7 +17,7 @@ from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.hulls import Silhouettes, View, own_hull, silhouettes, still_hull
 from foreseen.methods.node_rf.config import FastConfig
-from foreseen.methods.node_rf.discovery import MARGIN, find_parts
+from foreseen.methods.node_rf.discovery import MARGIN, Part, find_parts
 from foreseen.nn.splines import UniformBSpline
 
 MOST_VIEWS = 240
@@ -145,12 +145,17 @@ def _half_size(
 def _tracked(frames: Sequence[Frame], info: SceneInfo, config: FastConfig) -> tuple[list[Tensor], list[Tensor]]:
     """Poses of the parts in every sequence, as silhouettes tell."""
     centres, turns = [], []
+    # A part that lingers would count as what is at rest, did the cameras' median pictures not show all sequences.
+    others = [View.of(frame, 0.0, 1.0) for frame in _some(frames)]
     for name, times in zip(info.sequences, info.times):
         start, window = times[0], times[-1] - times[0]
         views = [View.of(frame, start, window) for frame in frames if frame.sequence == name]
-        masks = silhouettes(views, info.background)
+        masks = silhouettes(views + others, info.background)
         controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
-        parts = [] if masks is None else find_parts(views, masks, np.array(info.bounds), controls, config.most_parts)
+        parts: list[Part] = []
+        if masks is not None:
+            own = Silhouettes(masks.moving[: len(views)], masks.screen[: len(views)], masks.plain)
+            parts = find_parts(views, own, np.array(info.bounds), controls, config.most_parts)
         if len(parts) != 1:
             raise UserError(
                 f"node-rf finds {len(parts)} moving parts in sequence '{name}' without truth, and learns the law of "

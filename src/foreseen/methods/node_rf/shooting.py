@@ -1,0 +1,220 @@
+"""Finding the law by shooting: its solutions are made to follow what was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from foreseen.methods.node_rf.force import Law
+from foreseen.methods.node_rf.matching import Paths, settle, solved
+
+SHARES = (1.0, 0.5, 0.2, 0.05)
+"""Of a step of shooting, that are tried until one is an improvement."""
+SETTLED, SETTLED_NOISE = 1e-3, 0.05
+"""Shooting ends where a step lowers the cost by less than the one share, and changes the noise's variance by less than
+the other."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the paths say of the law's last layer (Laplace's approximation).
+
+    Attributes:
+        weights: `[C]`, the most likely ones.
+        factor: `[C, C]`; `weights + factor @ standard normal` is a draw.
+        noise: standard deviation of the paths around the law's solutions, in units of q.
+    """
+
+    weights: Tensor
+    factor: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """What solutions are to follow: B stretches of paths, as they were seen.
+
+    Attributes:
+        raw: `[B, N, d]`, of which `seen` `[B, N]` are valid.
+        times: `[N]`, from the start of each.
+        spacing: of the times.
+        count: how many numbers were seen.
+    """
+
+    raw: Tensor
+    seen: Tensor
+    times: Tensor
+    spacing: float
+    count: int
+
+    def solved(self, law: Law, state: Tensor) -> Tensor:
+        """`[B, N, 2 d]` from states `[B, 2 d]`."""
+        return solved(law, state, self.times, len(self.times) - 1)
+
+    def error(self, path: Tensor) -> Tensor:
+        """Sum of squared misfits of q."""
+        return ((path[..., : self.raw.shape[-1]] - self.raw) * self.seen[..., None]).square().sum()
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Weights `[C]` and first states `[B, 2 d]`, the solutions `[B, N, 2 d]`, and their squared misfit."""
+
+    weights: Tensor
+    state: Tensor
+    path: Tensor
+    error: Tensor
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Precisions of the prior of weights (times `penalties` `[C]`) and of the noise."""
+
+    penalties: Tensor
+    alpha: Tensor
+    beta: Tensor
+
+    @staticmethod
+    def usual(penalties: Tensor, trial: _Trial, count: int) -> _Scales:
+        """As if the trial's weights were typical of the prior, and its misfit of the noise."""
+        size = (penalties * trial.weights.square()).sum().clamp_min(1e-12)
+        return _Scales(penalties, (penalties > 0).sum() / size, count / trial.error.clamp_min(1e-12))
+
+    def renewed(self, gram: Tensor, trial: _Trial, count: int) -> _Scales:
+        """One round of MacKay's fixed point; `count`: of what was seen beyond what the states explain."""
+        penalties, alpha = self.penalties, self.alpha
+        hessian = self.beta * gram + torch.diag(alpha * penalties + 1e-12)
+        spread = torch.linalg.inv(hessian).diagonal()
+        known = ((penalties > 0).sum() - (alpha * penalties * spread).sum()).clamp(1.0, float(len(gram)))
+        alpha = known / (penalties * trial.weights.square()).sum().clamp_min(1e-12)
+        beta = max(count - float(known), 1.0) / trial.error.clamp_min(1e-12)
+        return _Scales(penalties, alpha, beta)
+
+    def cost(self, trial: _Trial) -> Tensor:
+        """Twice the negative logarithm of how likely a trial is."""
+        return self.beta * trial.error + self.alpha * (self.penalties * trial.weights.square()).sum()
+
+
+@dataclass(frozen=True)
+class _Nearby:
+    """Misfits close to a trial: what is left, less `by_weight` times a step of the weights, less `basis triangle` times
+    a step of each stretch's own state.
+
+    Attributes:
+        by_weight: `[B, N d, C]`.
+        basis, triangle: orthonormal `[B, N d, 2 d]`, and `[B, 2 d, 2 d]`.
+        inward: `[B, 2 d, 1]`, what is left along the basis.
+        gram, right: `[C, C]`, `[C]`: normal equations of the weights where the states always do their best.
+    """
+
+    by_weight: Tensor
+    basis: Tensor
+    triangle: Tensor
+    inward: Tensor
+    gram: Tensor
+    right: Tensor
+
+    @staticmethod
+    def of(law: Law, targets: _Targets, path: Tensor) -> _Nearby:
+        """Around solutions `path`."""
+        size = targets.raw.shape[-1]
+        slopes = _sensitivities(law, path, targets.spacing)[:, :, :size] * targets.seen[:, :, None, None]
+        left = ((targets.raw - path[..., :size]) * targets.seen[..., None]).flatten(1)
+        by_state, by_weight = slopes.flatten(1, 2).tensor_split([2 * size], dim=-1)
+        basis, triangle = torch.linalg.qr(by_state)
+        rest = by_weight - basis @ (basis.transpose(1, 2) @ by_weight)
+        inward = basis.transpose(1, 2) @ left[..., None]
+        left_rest = (left[..., None] - basis @ inward)[..., 0]
+        gram = torch.einsum("bnc,bne->ce", rest, rest)
+        return _Nearby(by_weight, basis, triangle, inward, gram, torch.einsum("bnc,bn->c", rest, left_rest))
+
+    def hessian(self, scales: _Scales) -> Tensor:
+        """`[C, C]`, the precision of the weights."""
+        prior = torch.diag(scales.alpha * scales.penalties)
+        return scales.beta * self.gram + prior + 1e-9 * torch.diag(scales.beta * self.gram.diagonal())
+
+    def step(self, scales: _Scales, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Gauss and Newton's step of the weights `[C]`, and of the states `[B, 2 d]`."""
+        downhill = scales.beta * self.right - scales.alpha * scales.penalties * weights
+        step = torch.linalg.solve(self.hessian(scales), downhill)
+        still = self.inward - self.basis.transpose(1, 2) @ (self.by_weight @ step)[..., None]
+        upright = self.triangle + 1e-9 * torch.eye(self.triangle.shape[-1], dtype=step.dtype)
+        return step, torch.linalg.solve_triangular(upright, still, upper=True)[..., 0]
+
+
+@torch.no_grad()
+def shoot(
+    law: Law, paths: Paths, weights: Tensor, length: float, most: int, rounds: int = 30
+) -> tuple[Posterior, float]:
+    """Improves the last layer, and the states that stretches start from, until solutions follow the paths: Gauss and
+    Newton's method on multiple shooting (Bock and Plitt 1984). The weights' prior and the noise are those that make the
+    paths most likely (MacKay 1992). Returns the posterior, and the root mean square misfit of q."""
+    law.set_weights(weights, paths.q.shape[-1])
+    targets, state = _targets(law, paths, length, most)
+    path = targets.solved(law, state)
+    trial = _Trial(weights, state, path, targets.error(path))
+    scales = _Scales.usual(law.penalties(paths.q.shape[-1]), trial, targets.count)
+    for _ in range(rounds):
+        nearby, before = _Nearby.of(law, targets, trial.path), scales
+        scales = scales.renewed(nearby.gram, trial, targets.count - state.numel())
+        cost = scales.cost(trial)
+        better = _better(law, targets, trial, scales, *nearby.step(scales, trial.weights))
+        if better is None:
+            break
+        trial = better
+        settled = bool((scales.beta / before.beta).log().abs() < SETTLED_NOISE)
+        if settled and bool(cost - scales.cost(trial) < SETTLED * cost):
+            break
+    factor = torch.linalg.inv(torch.linalg.cholesky(nearby.hessian(scales))).T
+    return Posterior(trial.weights, factor, scales.beta.rsqrt()), float((trial.error / targets.count).sqrt())
+
+
+def _targets(law: Law, paths: Paths, length: float, most: int) -> tuple[_Targets, Tensor]:
+    """Stretches to follow, and the states `[B, 2 d]` from which the law as it is follows them best."""
+    row, start, span = paths.stretches(length, most)
+    raw, seen = paths.observed(row, start, span)
+    q, v = paths.cut(row, start, span)
+    times = torch.linspace(0, span * paths.spacing, span + 1, dtype=q.dtype)
+    targets = _Targets(raw, seen, times, paths.spacing, int(seen.sum()) * q.shape[-1])
+    return targets, settle(law, q, v, paths.spacing, span)[0]
+
+
+def _better(law: Law, targets: _Targets, trial: _Trial, scales: _Scales, step: Tensor, shift: Tensor) -> _Trial | None:
+    """A trial that costs less, some way along a step of the weights and a shift of the states; None if there is none.
+    The law is left with the weights of the trial that counts."""
+    cost, size = scales.cost(trial), targets.raw.shape[-1]
+    for share in SHARES:
+        weights, state = trial.weights + share * step, trial.state + share * shift
+        law.set_weights(weights, size)
+        path = targets.solved(law, state)
+        tried = _Trial(weights, state, path, targets.error(path))
+        if bool(scales.cost(tried) < cost):
+            return tried
+    law.set_weights(trial.weights, size)
+    return None
+
+
+def _sensitivities(law: Law, path: Tensor, spacing: float) -> Tensor:
+    """`[B, N, 2 d, 2 d + C]`: how solutions `path` `[B, N, 2 d]` change with their first state, and with the weights of
+    the last layer: the variational equation along the path, by the trapezoid rule."""
+    size = path.shape[-1] // 2
+    eye = torch.eye(2 * size, dtype=path.dtype)
+    now = law(path.new_zeros(()), path)
+    tiny = 1e-6 * torch.cat([torch.ones(size, dtype=path.dtype), law.pace.expand(size)])
+    slopes = torch.stack(
+        [(law(path.new_zeros(()), path + tiny[k] * eye[k]) - now) / tiny[k] for k in range(2 * size)], dim=-1
+    )
+    pushes = law.columns(path[..., :size], path[..., size:])
+    pushes = torch.cat([torch.zeros_like(pushes), pushes], dim=-2)
+    pushes = torch.cat([pushes.new_zeros(*pushes.shape[:-1], 2 * size), pushes], dim=-1)
+    half = 0.5 * spacing
+    ahead = torch.linalg.solve(eye - half * slopes[:, 1:], eye + half * slopes[:, :-1])
+    gains = torch.linalg.solve(eye - half * slopes[:, 1:], half * (pushes[:, 1:] + pushes[:, :-1]))
+    weights = pushes.shape[-1] - 2 * size
+    first = torch.cat([eye, eye.new_zeros(2 * size, weights)], dim=-1)
+    found = [first.expand(len(path), -1, -1)]
+    for n in range(path.shape[1] - 1):
+        found.append(ahead[:, n] @ found[-1] + gains[:, n])
+    return torch.stack(found, dim=1)
