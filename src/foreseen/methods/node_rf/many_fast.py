@@ -276,4 +276,4 @@ class ManyFastNodeRF(Method):
 def _roomy(bounds: Bounds) -> Bounds:
     low, high = torch.tensor(bounds, dtype=torch.float64)
     margin = ROOM * (high - low)
-    return tuple((low - margin).tolist()), tuple((high + margin).tolist())  # type: ignore[return-value]
+    return tuple((low - margin).tolist()), tuple((high + margin).tolist())
