@@ -237,7 +237,9 @@ def test_stretches_cover_the_paths() -> None:
     assert span == 27 and set(row.tolist()) == {0, 1, 3}, "one path is too short"
     for s in (0, 1, 3):
         own = start[row == s]
-        assert own.min() == 0 and own.max() + span == short.counts[s] - 1 and (own.diff() <= span).all()
+        late = int(short.counts[s]) - 1 - int(own.max()) - span
+        assert own.min() == 0 and 0 <= late <= 8 and (own.diff() <= span).all()
+        assert short.seen[s, own].all(), "from what was seen"
     assert len(short.stretches(0.3, 4)[0]) == 4
     assert short.stretches(7.0, 99)[2] == 90, "as long as the longest path at most"
 
@@ -249,8 +251,9 @@ def test_sensitivities_against_finite_differences(name: str) -> None:
     size, span = paths.q.shape[-1], 24
     times = torch.linspace(0, span * paths.spacing, span + 1, dtype=torch.float64)
     state = torch.cat([paths.q, paths.v], dim=-1)[:3, 0]
-    slopes = _sensitivities(law, solved(law, state, times, span), paths.spacing)
-    assert slopes.shape == (3, span + 1, 2 * size, 2 * size + len(weights))
+    kept = torch.arange(span + 1) % 3 == 1
+    slopes = _sensitivities(law, solved(law, state, times, span), paths.spacing, kept)
+    assert slopes.shape == (3, int(kept.sum()), size, 2 * size + len(weights))
     for k in range(slopes.shape[-1]):
         ends = []
         for tiny in (1e-4, -1e-4):
@@ -262,7 +265,7 @@ def test_sensitivities_against_finite_differences(name: str) -> None:
                 nudged[k - 2 * size] += tiny
             law.set_weights(nudged, size)
             ends.append(solved(law, moved, times, span))
-        expected = (ends[0] - ends[1]) / 2e-4
+        expected = (ends[0] - ends[1])[:, kept, :size] / 2e-4
         worst = (slopes[..., k] - expected).abs().max() / expected.abs().max()
         assert worst < 0.02, k
 

@@ -18,6 +18,8 @@ from foreseen.ode import integrate
 RIDGES = tuple(10.0**k for k in range(-12, -1))
 """Shares of the mean square of all columns that are tried as the penalty of weights."""
 FOLDS = 4
+MOST_NUMBERS = 10_000_000
+"""Held at once for the normal equations: 80 MB, several times over."""
 ARRIVED = 1e-9
 """Steps of a state that are smaller, in units of q and of the pace, are not worth a solution."""
 FARTHEST = 30.0
@@ -43,7 +45,8 @@ class Paths:
     spacing: float
 
     def stretches(self, length: float, most: int, apart: float = 0.5) -> tuple[Tensor, Tensor, int]:
-        """Stretches that cover the paths: path and first time `[B]` of each, and how many steps they have.
+        """Stretches that cover the paths, but for a frame or two: path and first time `[B]` of each, and how many steps
+        they have.
 
         Args:
             length: in windows; where a path is shorter, none is taken of it.
@@ -57,8 +60,10 @@ class Paths:
             if free < 0:
                 continue
             pieces = 1 + (0 if free == 0 else max(1, round(free / (apart * span))))
-            rows.append(torch.full((pieces,), s))
-            starts.append(torch.linspace(0, free, pieces).round().long())
+            # From times that were seen: all stretches are then seen at about the same of their times.
+            possible = self.seen[s, : free + 1].nonzero()[:, 0]
+            starts.append(possible[torch.linspace(0, len(possible) - 1, pieces).round().long()].unique())
+            rows.append(torch.full_like(starts[-1], s))
         row, start = torch.cat(rows), torch.cat(starts)
         if len(row) > most:
             kept = torch.linspace(0, len(row) - 1, most).round().long()
@@ -98,9 +103,9 @@ class Normal:
         return float(self.square - 2 * weights @ self.right + weights @ self.gram @ weights)
 
 
-def normal_equations(law: Law, paths: Paths, row: Tensor, start: Tensor, span: int, chunk: int = 256) -> list[Normal]:
+def normal_equations(law: Law, paths: Paths, row: Tensor, start: Tensor, span: int) -> list[Normal]:
     """One for each of at most `FOLDS` groups of stretches, neighbours in pairs together."""
-    group = torch.arange(len(row)) // 2 % FOLDS
+    group, size = torch.arange(len(row)) // 2 % FOLDS, paths.q.shape[-1]
     time = torch.linspace(-1, 1, span + 1, dtype=paths.q.dtype)
     constant, _ = torch.linalg.qr(torch.stack([torch.ones_like(time), time], dim=-1))
     found = []
@@ -109,7 +114,8 @@ def normal_equations(law: Law, paths: Paths, row: Tensor, start: Tensor, span: i
         if len(mine) == 0:
             continue
         own = []
-        for piece in mine.split(chunk):
+        chunk = MOST_NUMBERS // ((span + 1) * size * len(law.penalties(size)))
+        for piece in mine.split(max(1, chunk)):
             q, v = paths.cut(row[piece], start[piece], span)
             bent, _ = law.manifold[0].bend(q, v)
             left = _twice_integrated(law.columns(q, v), paths.spacing)

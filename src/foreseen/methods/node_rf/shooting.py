@@ -103,8 +103,8 @@ class _Nearby:
     a step of each stretch's own state.
 
     Attributes:
-        by_weight: `[B, N d, C]`.
-        basis, triangle: orthonormal `[B, N d, 2 d]`, and `[B, 2 d, 2 d]`.
+        by_weight: `[B, K d, C]`, at the K times at which any of the stretches was seen.
+        basis, triangle: orthonormal `[B, K d, 2 d]`, and `[B, 2 d, 2 d]`.
         inward: `[B, 2 d, 1]`, what is left along the basis.
         gram, right: `[C, C]`, `[C]`: normal equations of the weights where the states always do their best.
     """
@@ -119,9 +119,10 @@ class _Nearby:
     @staticmethod
     def of(law: Law, targets: _Targets, path: Tensor) -> _Nearby:
         """Around solutions `path`."""
-        size = targets.raw.shape[-1]
-        slopes = _sensitivities(law, path, targets.spacing)[:, :, :size] * targets.seen[:, :, None, None]
-        left = ((targets.raw - path[..., :size]) * targets.seen[..., None]).flatten(1)
+        size, kept = targets.raw.shape[-1], targets.seen.any(0)
+        seen = targets.seen[:, kept, None]
+        slopes = _sensitivities(law, path, targets.spacing, kept) * seen[..., None]
+        left = ((targets.raw - path[..., :size])[:, kept] * seen).flatten(1)
         by_state, by_weight = slopes.flatten(1, 2).tensor_split([2 * size], dim=-1)
         basis, triangle = torch.linalg.qr(by_state)
         rest = by_weight - basis @ (basis.transpose(1, 2) @ by_weight)
@@ -196,9 +197,10 @@ def _better(law: Law, targets: _Targets, trial: _Trial, scales: _Scales, step: T
     return None
 
 
-def _sensitivities(law: Law, path: Tensor, spacing: float) -> Tensor:
-    """`[B, N, 2 d, 2 d + C]`: how solutions `path` `[B, N, 2 d]` change with their first state, and with the weights of
-    the last layer: the variational equation along the path, by the trapezoid rule."""
+def _sensitivities(law: Law, path: Tensor, spacing: float, kept: Tensor) -> Tensor:
+    """`[B, K, d, 2 d + C]`: how q of solutions `path` `[B, N, 2 d]` changes with their first state, and with the
+    weights of the last layer, at the times `kept` (`[N]` bool, K of them): the variational equation along the path, by
+    the trapezoid rule."""
     size = path.shape[-1] // 2
     eye = torch.eye(2 * size, dtype=path.dtype)
     now = law(path.new_zeros(()), path)
@@ -206,15 +208,17 @@ def _sensitivities(law: Law, path: Tensor, spacing: float) -> Tensor:
     slopes = torch.stack(
         [(law(path.new_zeros(()), path + tiny[k] * eye[k]) - now) / tiny[k] for k in range(2 * size)], dim=-1
     )
-    pushes = law.columns(path[..., :size], path[..., size:])
-    pushes = torch.cat([torch.zeros_like(pushes), pushes], dim=-2)
-    pushes = torch.cat([pushes.new_zeros(*pushes.shape[:-1], 2 * size), pushes], dim=-1)
     half = 0.5 * spacing
-    ahead = torch.linalg.solve(eye - half * slopes[:, 1:], eye + half * slopes[:, :-1])
-    gains = torch.linalg.solve(eye - half * slopes[:, 1:], half * (pushes[:, 1:] + pushes[:, :-1]))
-    weights = pushes.shape[-1] - 2 * size
-    first = torch.cat([eye, eye.new_zeros(2 * size, weights)], dim=-1)
-    found = [first.expand(len(path), -1, -1)]
-    for n in range(path.shape[1] - 1):
-        found.append(ahead[:, n] @ found[-1] + gains[:, n])
+    inverse = torch.linalg.inv(eye - half * slopes[:, 1:])
+    ahead, pushed = inverse @ (eye + half * slopes[:, :-1]), half * inverse[..., size:]
+    push = law.columns(path[:, 0, :size], path[:, 0, size:])
+    first = torch.cat([eye, eye.new_zeros(2 * size, push.shape[-1])], dim=-1)
+    state, found = first.repeat(len(path), 1, 1), []
+    for n in range(path.shape[1]):
+        if n:
+            before, push = push, law.columns(path[:, n, :size], path[:, n, size:])
+            state = ahead[:, n - 1] @ state
+            state[..., 2 * size :] += pushed[:, n - 1] @ (push + before)
+        if bool(kept[n]):
+            found.append(state[:, :size].clone())
     return torch.stack(found, dim=1)
