@@ -112,6 +112,34 @@ def test_scenes_that_are_not_finished_stay_empty() -> None:
     assert "interpolation 10, novel-view 10" in page
 
 
+def test_unseen_sequences_by_scene_and_seed() -> None:
+    module = load("many_sequences")
+    runs = {"0": metrics(30.0, ("unseen-sequence",)), "1": metrics(40.0, ("unseen-sequence",))}
+    for run in runs.values():
+        run["protocol"]["unseen"] = "given: the truth"
+        run["splits"]["unseen-sequence"]["mask_iou_ceiling"] = 0.95
+        run["splits"]["unseen-sequence"]["uncertainty"] = {"coverage": 0.9}
+    page = module.page({"node-rf fast": {"bifurcating-hill": runs}}, 3.0)
+    assert "| node-rf fast | 0.80 |  | 2.00 | 35.00 | 25.00 | 0.90 |" in page
+    assert "| node-rf fast, seed 1 | 0.80 |  | 2.00 | 40.00 | 30.00 | 0.90 |" in page
+    assert "| last-frame | 0.80 |  | 2.00 | 15.00 | 5.00 |  |" in page
+    assert "| ceiling | 0.95 |" in page and "| paper, on its own data |  | 0.48 |" in page
+
+
+def test_the_law_part_by_part() -> None:
+    module = load("law_ablation")
+    entry = {"error": 0.25, "median": 0.125, "near": 0.5, "seconds": 8.0}
+    page = module.page({"as shipped": {"bifurcating-hill": [entry, {**entry, "near": 1.0}]}})
+    assert "| as shipped | 0.250 | 0.1250 | 0.75 | 8.00 |" in page
+
+
+def test_the_cost_of_sequences() -> None:
+    module = load("many_cost")
+    cost = {"warm_seconds": 5.0, "step_seconds": 0.02, "peak_mb": 900.4}
+    page = module.page({"10": cost, "100": {**cost, "step_seconds": 0.03}})
+    assert "| 10 | 20.0 | 1.00 | 5.00 | 900 |" in page and "| 100 | 30.0 | 1.50 | 5.00 | 900 |" in page
+
+
 def test_the_hand(tmp_path: Path) -> None:
     module = load("hand_capture")
     page = module.page({"d-nerf fast": metrics(20.0)}, 10.0, {"d-nerf fast": tmp_path / "run" / "held-out"}, tmp_path)
