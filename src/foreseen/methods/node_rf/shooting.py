@@ -70,31 +70,34 @@ class _Trial:
 
 @dataclass(frozen=True)
 class _Scales:
-    """Precisions of the prior of weights (times `penalties` `[C]`) and of the noise."""
+    """Precisions of the prior of each weight, `alpha` `[C]`, and of the noise, `beta`. Weights without a penalty are
+    free: their alpha is 0."""
 
-    penalties: Tensor
     alpha: Tensor
     beta: Tensor
 
     @staticmethod
     def usual(penalties: Tensor, trial: _Trial, count: int) -> _Scales:
-        """As if the trial's weights were typical of the prior, and its misfit of the noise."""
+        """As if the trial's weights were typical of a prior in proportion to `penalties`, and its misfit of the
+        noise."""
         size = (penalties * trial.weights.square()).sum().clamp_min(1e-12)
-        return _Scales(penalties, (penalties > 0).sum() / size, count / trial.error.clamp_min(1e-12))
+        alpha = (penalties > 0).sum() / size * penalties
+        return _Scales(alpha, count / trial.error.clamp_min(1e-12))
 
     def renewed(self, gram: Tensor, trial: _Trial, count: int) -> _Scales:
-        """One round of MacKay's fixed point; `count`: of what was seen beyond what the states explain."""
-        penalties, alpha = self.penalties, self.alpha
-        hessian = self.beta * gram + torch.diag(alpha * penalties + 1e-12)
-        spread = torch.linalg.inv(hessian).diagonal()
-        known = ((penalties > 0).sum() - (alpha * penalties * spread).sum()).clamp(1.0, float(len(gram)))
-        alpha = known / (penalties * trial.weights.square()).sum().clamp_min(1e-12)
-        beta = max(count - float(known), 1.0) / trial.error.clamp_min(1e-12)
-        return _Scales(penalties, alpha, beta)
+        """One round of MacKay's fixed point; `count`: of what was seen beyond what the states explain. Each weight has
+        a prior of its own (automatic relevance determination, MacKay 1994; Tipping 2001): units that the paths do not
+        ask for fall silent, instead of bending the law where nothing was seen."""
+        told = self.alpha > 0
+        spread = torch.linalg.inv(self.beta * gram + torch.diag(self.alpha + 1e-12)).diagonal()
+        known = torch.where(told, (1 - self.alpha * spread).clamp(1e-6, 1.0), 0.0)
+        alpha = (known / trial.weights.square().clamp_min(1e-14)).clamp(1e-12, 1e12)
+        beta = max(count - float(known.sum()), 1.0) / trial.error.clamp_min(1e-12)
+        return _Scales(torch.where(told, alpha, 0.0), beta)
 
     def cost(self, trial: _Trial) -> Tensor:
         """Twice the negative logarithm of how likely a trial is."""
-        return self.beta * trial.error + self.alpha * (self.penalties * trial.weights.square()).sum()
+        return self.beta * trial.error + (self.alpha * trial.weights.square()).sum()
 
 
 @dataclass(frozen=True)
@@ -133,12 +136,12 @@ class _Nearby:
 
     def hessian(self, scales: _Scales) -> Tensor:
         """`[C, C]`, the precision of the weights."""
-        prior = torch.diag(scales.alpha * scales.penalties)
+        prior = torch.diag(scales.alpha)
         return scales.beta * self.gram + prior + 1e-9 * torch.diag(scales.beta * self.gram.diagonal())
 
     def step(self, scales: _Scales, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Gauss and Newton's step of the weights `[C]`, and of the states `[B, 2 d]`."""
-        downhill = scales.beta * self.right - scales.alpha * scales.penalties * weights
+        downhill = scales.beta * self.right - scales.alpha * weights
         step = torch.linalg.solve(self.hessian(scales), downhill)
         still = self.inward - self.basis.transpose(1, 2) @ (self.by_weight @ step)[..., None]
         upright = self.triangle + 1e-9 * torch.eye(self.triangle.shape[-1], dtype=step.dtype)
@@ -150,8 +153,8 @@ def shoot(
     law: Law, paths: Paths, weights: Tensor, length: float, most: int, rounds: int = 30
 ) -> tuple[Posterior, float]:
     """Improves the last layer, and the states that stretches start from, until solutions follow the paths: Gauss and
-    Newton's method on multiple shooting (Bock and Plitt 1984). The weights' prior and the noise are those that make the
-    paths most likely (MacKay 1992). Returns the posterior, and the root mean square misfit of q."""
+    Newton's method on multiple shooting (Bock and Plitt 1984). Each weight's prior and the noise are those that make
+    the paths most likely. Returns the posterior, and the root mean square misfit of q."""
     law.set_weights(weights, paths.q.shape[-1])
     targets, state = _targets(law, paths, length, most)
     path = targets.solved(law, state)
