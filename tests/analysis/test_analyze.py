@@ -114,7 +114,7 @@ def test_the_systems_of_the_methods(hill: Path) -> None:
     one = system.seen[0]
     found = (one.states[2:] - one.states[:-2]) / (one.times[2:] - one.times[:-2])[:, None]
     middle = slice(10, -10)
-    assert (found - system.rate(one.states[1:-1]))[middle].abs().mean() < 0.02 * found.abs().max()
+    assert (found - system.rate(one.states[1:-1]))[middle].abs().mean() < 0.05 * found.abs().max()
     truth = run.dataset().sequences[0].truth
     assert truth is not None
     x = np.interp(one.times.numpy(), truth.times, truth.positions[:, 0, 0])

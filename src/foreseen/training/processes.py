@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import warnings
 from collections.abc import Iterable
 
@@ -45,11 +46,21 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*OMP_NUM_THREADS.*")
-        return Accelerator(
+        made = Accelerator(
             cpu=device == "cpu",
             mixed_precision="bf16" if precision == "bf16" else "no",
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
         )
+    if made.num_processes > 1:
+        atexit.unregister(_leave_group)
+        atexit.register(_leave_group)
+    return made
+
+
+def _leave_group() -> None:
+    """Ends the threads by which processes talk: one that is still there at the end aborts the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class Losses(nn.Module):
