@@ -236,8 +236,8 @@ def hull_by_time(
 def own_hull(
     views: list[View], masks: Silhouettes, centres: np.ndarray, rotations: np.ndarray, half: float, cells: int
 ) -> np.ndarray:
-    """`[G, G, G]` bool: cells of a part's box, in its own frame, that most views see move wherever the part is; not what
-    no view ever shows.
+    """`[G, G, G]` bool: cells of a part's box, in its own frame, that most views see move wherever the part is; not
+    what no view ever shows.
 
     Args:
         centres, rotations: `[V, 3]` and `[V, 3, 3]`, the part's pose in each view.
