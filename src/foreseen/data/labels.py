@@ -35,7 +35,7 @@ class Labels:
 
     def at(self, index: int) -> Labels:
         """One time of it."""
-        one = slice(index, index + 1) if index >= 0 else slice(index, index + 1 or None)
+        one = slice(index, index + 1 or None)
         return Labels(self.bodies, self.times[one], self.positions[one], self.velocities[one], self.rotations[one])
 
 

@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from foreseen.data.difference import moving_mask
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
@@ -24,10 +25,6 @@ GUESSES = 1500
 """States of the learned sequences that are tried as the beginning of a new one."""
 ROUNDS = 12
 """Of Gauss and Newton's method on the state."""
-DIFFERENCE = 0.08
-"""Largest difference of a channel (0..1) that still counts as what is at rest."""
-DARKEST_SHADOW = 0.5
-"""A shadow leaves at least this share of the brightness."""
 LEAST_PIXELS = 4
 
 
@@ -143,10 +140,7 @@ def _seen_states(method: ManyFastNodeRF) -> Tensor:
 def _centroid(method: ManyFastNodeRF, frame: Frame) -> Tensor | None:
     """`[2]` pixels: the middle of the largest piece that differs from what is at rest and from its shadows; None where
     there is none."""
-    still = _at_rest(method, frame.camera)
-    image = frame.image()
-    factor = ((image * still).sum(-1) / still.square().sum(-1).clamp_min(1e-6)).clamp(DARKEST_SHADOW, 1.0)
-    moving = ((image - factor[..., None] * still).abs().amax(-1) > DIFFERENCE).numpy()
+    moving = moving_mask(frame.image(), _at_rest(method, frame.camera)).numpy()
     labels, count = ndimage.label(ndimage.binary_opening(moving))
     sizes = ndimage.sum_labels(moving, labels, range(1, count + 1)) if count else []
     if count == 0 or max(sizes) < LEAST_PIXELS:

@@ -32,7 +32,6 @@ class Law(nn.Module):
     """
 
     pace: Tensor
-    used: Tensor
 
     def __init__(self, manifold: Manifold, widths: tuple[int, ...], structure: Structure) -> None:
         super().__init__()
