@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import gc
+import time
 import warnings
 from collections.abc import Iterable
 
@@ -17,6 +19,8 @@ from foreseen.methods.base import Method, RayBatch
 from foreseen.training.optimizer import total_loss
 
 PRECISIONS = ("fp32", "bf16")
+REST = 0.5
+"""Seconds that a process of several stays after its last word to the others."""
 
 
 def find_device(name: str) -> str:
@@ -58,9 +62,12 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
 
 
 def _leave_group() -> None:
-    """Ends the threads by which processes talk: one that is still there at the end aborts the process."""
+    """Leaves the group, and lets its threads come to rest: torch keeps them after DDP has been used, and one that
+    still lets go of a tensor while Python ends aborts the process."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        gc.collect()
+        time.sleep(REST)
 
 
 class Losses(nn.Module):
