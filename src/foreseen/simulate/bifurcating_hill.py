@@ -59,7 +59,8 @@ def separatrix(constants: Numbers, velocity: float, side: float) -> float:
 
 def draw(rng: np.random.Generator, constants: Numbers, which: Draw) -> Numbers:
     """Sides in turns. Seen: two starts on an outer slope that stay on their side, one that crosses over, one
-    near the top, and so on; none is pushed off the end. Unseen: every other one within 1 cm of the separatrix, where little decides.
+    near the top, and so on; none is pushed off the end. Unseen: every other one within 1 cm of the separatrix,
+    where little decides.
     """
     kind, velocity = which.index % 4, float(rng.uniform(-0.3, 0.3))
     side = (-1.0) ** (which.index + which.index // 4)
