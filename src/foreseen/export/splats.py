@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -111,12 +110,17 @@ def export_splats(
     if format == "4d":
         content = moving.encode(gather_motion(frames, source.time_unit))
     else:
-        time, gaussians = next(frames) if wanted else (None, source.at(0.0))
-        encode = {"ply": partial(_ply, time=time, unit=source.time_unit), "splat": splat.encode, "spz": spz.encode}
-        content, left = encode[format](gaussians), left_out(gaussians, format)
+        gaussians = source.at(wanted[0] if wanted else 0.0)
+        content, left = _encode(format, gaussians, wanted, source.time_unit), left_out(gaussians, format)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, content)
     return left
+
+
+def _encode(format: str, gaussians: Gaussians, times: Sequence[float], unit: str) -> bytes:
+    if format == "ply":
+        return _ply(gaussians, times[0] if times else None, unit)
+    return splat.encode(gaussians) if format == "splat" else spz.encode(gaussians)
 
 
 def _ply(gaussians: Gaussians, time: float | None, unit: str) -> bytes:
