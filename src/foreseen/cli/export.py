@@ -51,6 +51,8 @@ def export(
 
     from foreseen.export import choose_subject, export_splats, parse_times, source_from_file, source_from_run
 
+    if not source.exists():
+        raise UserError(f"{source} does not exist: give a run's folder or a file of Gaussians.")
     when = None if times is None else parse_times(times)
     notes: tuple[str, ...] = ()
     if source.is_dir():

@@ -97,8 +97,8 @@ def export_splats(
     Raises:
         UserError: times that do not fit source or format, a place that is taken, Gaussians that cannot be written.
     """
-    wanted = _times(source, format, times)
     _check_place(format, out, overwrite)
+    wanted = _times(source, format, times)
     source.prepare(wanted)
     frames = _frames(source, wanted, progress)
     if format == "ply-sequence":
