@@ -187,7 +187,7 @@ def test_spz_round_trip(
     constant = given.harmonics[:, 0].clamp(-0.5 / 0.15, 0.5 / 0.15)
     assert float((found.harmonics[:, 0] - constant).abs().max()) <= 0.5 / 255 / 0.15 + 1e-5
     if degree:
-        ends = given.harmonics.clamp(-1, 120 / 128)
+        ends = given.harmonics.clamp(-1, 127 / 128)
         assert float((found.harmonics[:, 1:4] - ends[:, 1:4]).abs().max()) <= 4.5 / 128 + 1e-6
         assert float((found.harmonics - ends)[:, 4:].abs().amax() if degree > 1 else 0) <= 8.5 / 128 + 1e-6
     assert found.antialiased == antialiased
