@@ -137,7 +137,8 @@ def test_nothing_is_left_of_what_fails(
     target = tmp_path / "new" / out
     times = "2:2:1" if format == "ply" else "0:2:3"
     line = refused(capsys, run.path, "--format", format, "--out", target, "--times", times)
-    assert "the scales of Gaussians are to be finite" in line and "is nan" in line
+    assert f"{run.path}" in line and "cannot be exported: the scales of Gaussians are to be finite" in line
+    assert ("at time 2 cannot" in line) == (format != "4d")
     assert not target.exists() and not list((tmp_path / "new").glob("*") if (tmp_path / "new").exists() else [])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -104,28 +105,36 @@ def export_splats(
     if format == "ply-sequence":
         with written_folder(out) as folder:
             for i, (time, gaussians) in enumerate(frames):
-                (folder / f"frame_{i + 1:04d}.ply").write_bytes(_ply(gaussians, time, source.time_unit))
+                (folder / f"frame_{i + 1:04d}.ply").write_bytes(_encode("ply", gaussians, source, time))
         return ()
     left: tuple[str, ...] = ()
     if format == "4d":
-        content = moving.encode(gather_motion(frames, source.time_unit))
+        with _source_is_named(source):
+            content = moving.encode(gather_motion(frames, source.time_unit))
     else:
-        gaussians = source.at(wanted[0] if wanted else 0.0)
-        content, left = _encode(format, gaussians, wanted, source.time_unit), left_out(gaussians, format)
+        one = wanted[0] if wanted else None
+        gaussians = source.at(one or 0.0)
+        content, left = _encode(format, gaussians, source, one), left_out(gaussians, format)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, content)
     return left
 
 
-def _encode(format: str, gaussians: Gaussians, times: Sequence[float], unit: str) -> bytes:
-    if format == "ply":
-        return _ply(gaussians, times[0] if times else None, unit)
-    return splat.encode(gaussians) if format == "splat" else spz.encode(gaussians)
+def _encode(format: str, gaussians: Gaussians, source: SplatSource, time: float | None) -> bytes:
+    with _source_is_named(source, "" if time is None else f" at time {time:g}"):
+        if format == "ply":
+            when = [] if time is None else [f"time {time:.9g} {source.time_unit}"]
+            return ply.encode(gaussians, [f"made by foreseen {__version__}", *when])
+        return splat.encode(gaussians) if format == "splat" else spz.encode(gaussians)
 
 
-def _ply(gaussians: Gaussians, time: float | None, unit: str) -> bytes:
-    made = [f"made by foreseen {__version__}"]
-    return ply.encode(gaussians, made if time is None else [*made, f"time {time:.9g} {unit}".rstrip()])
+@contextmanager
+def _source_is_named(source: SplatSource, when: str = "") -> Iterator[None]:
+    """Says whose Gaussians cannot be written."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{source.name}{when} cannot be exported: {error}") from None
 
 
 def _frames(source: SplatSource, times: Sequence[float], tell: Tell | None) -> Iterator[tuple[float, Gaussians]]:

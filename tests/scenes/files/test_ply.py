@@ -160,6 +160,7 @@ def test_damaged_files(tmp_path: Path, change: Callable[[bytes], bytes], line: s
 
 @pytest.mark.parametrize(("change", "line"), [
     (lambda b: b.replace(b"vertex 2", b"vertex 3"), "promises 3 rows of element 'vertex', but there are 2"),
+    (lambda b: b.replace(b"vertex 2", b"vertex 0"), "holds no Gaussians"),
     (lambda b: b.replace(b"vertex 2", b"vertex 99999999999"), "promises 99999999999 rows .* at most"),
     (lambda b: b.replace(b"0.1", b"one"), "rows of element 'vertex' are not understood"),
     (lambda b: b.replace(b" 0.1", b""), "rows of element 'vertex' are not understood"),
@@ -182,6 +183,12 @@ def test_no_rubbish_is_more_than_a_user_error(tmp_path_factory: pytest.TempPathF
             load(path)
         except UserError as error:
             assert str(path) in str(error)
+
+
+def test_a_remark_stays_a_remark(tmp_path: Path) -> None:
+    path = tmp_path / "a.ply"
+    path.write_bytes(ply.encode(random_gaussians(2, 0), ["time 1 \u00b5s\nelement vertex 9"]))
+    assert len(load(path).means) == 2 and b"\ncomment time 1 ?s element vertex 9\n" in path.read_bytes()
 
 
 @pytest.mark.parametrize(("name", "value", "line"), [

@@ -67,12 +67,12 @@ def encode(gaussians: Gaussians, comments: Sequence[str] = ()) -> bytes:
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        *(f"comment {remark}" for remark in remarks),
+        *(f"comment {' '.join(remark.split())}" for remark in remarks),
         f"element vertex {columns.count}",
         *(f"property float {name}" for name in names),
         "end_header",
     ]
-    return ("\n".join(header) + "\n").encode("ascii") + values.astype("<f4").tobytes()
+    return ("\n".join(header) + "\n").encode("ascii", "replace") + values.astype("<f4").tobytes()
 
 
 def _fields(columns: Columns) -> tuple[list[str], Array]:

@@ -170,7 +170,10 @@ def _require(name: str, values: Array, good: Array, words: str) -> None:
     if not good.all():
         bad = np.argwhere(~good)
         where, found = bad[0].tolist(), values[tuple(bad[0])]
-        raise UserError(f"the {name} of Gaussians are to be {words}, but at {where} is {found:g} ({len(bad)} such).")
+        raise UserError(
+            f"the {name} of Gaussians are to be {words}, but at {where} is {found:g} ({len(bad)} such): "
+            "make them again, or take another time or checkpoint."
+        )
 
 
 def as_color(harmonics: Array) -> Array:
