@@ -42,7 +42,8 @@ def render(
     Args:
         folder: Folder that `foreseen train` wrote.
         out: An .mp4, else a folder of PNGs; default: in the run's folder, renders/PATH-CHANNEL.mp4.
-        path: train:CAMERA_ID (where it stood), fixed (the first training camera), follow (its poses), orbit or spiral.
+        path: train:CAMERA_ID (where it stood), fixed (the first training camera), follow (its poses), orbit, spiral, or
+            a FILE.json that `foreseen view` saved: views with their times.
         times: START:END:COUNT in the data set's unit, such as 0:4:120; START = END stops time; default: as filmed.
         sequence: Name of a sequence of the data, learned or new; default: the first that was learned.
         initial: How a new sequence begins, such as "x=0.7,vx=0.1" (x, y, z, vx, vy, vz in the data set's units; with
@@ -72,7 +73,15 @@ def render(
     beside = channel == "side-by-side"
     subject = choose_subject(loaded, sequence, initial=initial, observe=observe, context=context)
     shots = plan_shots(
-        loaded, path, when, subject=subject, size=pixels, downscale=downscale, degrees=degrees, with_truth=beside
+        loaded,
+        path,
+        when,
+        subject=subject,
+        size=pixels,
+        downscale=downscale,
+        degrees=degrees,
+        fps=fps,
+        with_truth=beside,
     )
     target = out or folder / "renders" / f"{_name(path, sequence, initial)}-{channel}.mp4"
     with progress_bar("render") as progress:
@@ -96,7 +105,7 @@ def render(
 
 def _name(path: str, sequence: str | None, initial: str | None) -> str:
     """Of the file: path and subject, without what file systems refuse."""
-    parts = [path, *filter(None, (sequence, initial))]
+    parts = [Path(path).stem if path.lower().endswith(".json") else path, *filter(None, (sequence, initial))]
     return "-".join(re.sub(r"[^\w.+=]+", "-", part) for part in parts)
 
 

@@ -155,12 +155,17 @@ def colour_depth(depths: Sequence[Tensor], opacities: Sequence[Tensor]) -> Itera
 
     The range of colours runs from the 1st to the 99th percentile of what is seen in all of them.
     """
-    from matplotlib import colormaps
-
-    colours = colormaps[DEPTH_COLOURS]
     seen = np.concatenate([d[o >= SEEN * 255].float().numpy().ravel()[::7] for d, o in zip(depths, opacities)])
     low, high = np.percentile(seen, [1, 99]) if seen.size else (0.0, 1.0)
     for depth, opacity in zip(depths, opacities):
-        level = (depth.float().numpy() - low) / max(high - low, 1e-6)
-        picture = colours(np.clip(level, 0, 1))[..., :3] * (opacity.numpy()[..., None] / 255)
-        yield to_bytes(picture)
+        yield depth_picture(depth, opacity.float() / 255, float(low), float(high))
+
+
+def depth_picture(depth: Tensor, opacity: Tensor, low: float, high: float) -> np.ndarray:
+    """A depth map `[H, W]` with opacities `[H, W]` in 0..1 -> a picture `[H, W, 3]` uint8, coloured from `low` to
+    `high` and fading to black where nothing is."""
+    from matplotlib import colormaps
+
+    level = (depth.float().numpy() - low) / max(high - low, 1e-6)
+    picture = colormaps[DEPTH_COLOURS](np.clip(level, 0, 1))[..., :3] * opacity.numpy()[..., None]
+    return to_bytes(picture)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foreseen.data.types import Frame
 from foreseen.errors import UserError, suggest
+from foreseen.export.camera_path import SUFFIX, along, read_path
 from foreseen.export.clip import Shot
 from foreseen.export.subject import Subject, choose_subject
+from foreseen.export.video import FPS
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import fixed, follow, orbit, spiral
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from foreseen.training.run import Run
 
 KINDS = ("train", "fixed", "follow", "orbit", "spiral")
-PATHS = ("train:CAMERA_ID", *KINDS[1:])
+PATHS = ("train:CAMERA_ID", *KINDS[1:], "FILE.json")
 LONGEST = 300
 """Frames of a clip where nobody says how many."""
 
@@ -67,6 +70,7 @@ def plan_shots(
     size: tuple[int, int] | None = None,
     downscale: int = 1,
     degrees: float = 360.0,
+    fps: float = FPS,
     with_truth: bool = False,
 ) -> list[Shot]:
     """Cameras and times of a clip.
@@ -75,18 +79,21 @@ def plan_shots(
         run: whose cameras are followed.
         path: "train:CAMERA_ID" (where that camera stood; it need not have been trained on), "fixed" (the first
             training camera), "follow" (from the first training pose to the last), "orbit" or "spiral" (around the
-            scene).
+            scene), or a file that holds a path with its times (see `read_path`).
         times: of the frames, in the data set's unit; None takes those that were filmed: by any camera, or by the
             one beside whose pictures the truth is wanted.
         subject: whose times and pictures are taken; None: the first sequence that was learned.
         size: width and height of the pictures; None keeps the data's.
         downscale: shrink the pictures by this whole factor instead.
         degrees: of an orbit.
+        fps: frames a second of a path from a file.
         with_truth: look up what was filmed at each time.
 
     Raises:
         UserError: an unknown path or camera; truth asked for where no camera stood.
     """
+    if path.lower().endswith(SUFFIX):
+        return _from_file(run, Path(path), times, subject or choose_subject(run), size, downscale, fps, with_truth)
     kind, colon, camera_id = path.partition(":")
     if kind not in KINDS or bool(colon) != (kind == "train"):
         raise UserError(f"unknown path '{path}': {suggest(path, PATHS)}")
@@ -112,7 +119,28 @@ def plan_shots(
         times = default_times(frames) if times is None else list(times)
         cameras = _moving(kind, seen, len(times), degrees)
     resized = [_resize(camera, size, downscale) for camera in cameras]
-    return [Shot(c, t, _filmed_at(filmed, t, frames)) for c, t in zip(resized, times)]
+    return [Shot(c, t, filmed_at(filmed, t, frames)) for c, t in zip(resized, times)]
+
+
+def _from_file(
+    run: Run,
+    file: Path,
+    times: Sequence[float] | None,
+    subject: Subject,
+    size: tuple[int, int] | None,
+    downscale: int,
+    fps: float,
+    with_truth: bool,
+) -> list[Shot]:
+    path = read_path(file)
+    if times is not None:
+        raise UserError(f"--path {file} has the times of its views: leave --times out.")
+    if with_truth:
+        raise UserError(f"--channel side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not {file}.")
+    like = subject.frames[0].camera
+    cameras, moments = along(path, fps, like.downscale(downscale), size)
+    near, far = run.info.near, run.info.far
+    return [Shot(replace(camera, near=near, far=far), time) for camera, time in zip(cameras, moments)]
 
 
 def _moving(kind: str, seen: Sequence[Frame], count: int, degrees: float) -> list[Camera]:
@@ -130,7 +158,7 @@ def _known_camera(camera_id: str, frames: Sequence[Frame]) -> str:
     return camera_id
 
 
-def _filmed_at(filmed: Sequence[Frame], time: float, frames: Sequence[Frame]) -> Frame | None:
+def filmed_at(filmed: Sequence[Frame], time: float, frames: Sequence[Frame]) -> Frame | None:
     """The frame of the camera within half a step of `time`, if there is one."""
     if not filmed:
         return None
@@ -143,13 +171,4 @@ def _filmed_at(filmed: Sequence[Frame], time: float, frames: Sequence[Frame]) ->
 def _resize(camera: Camera, size: tuple[int, int] | None, downscale: int) -> Camera:
     if size is None:
         return camera.downscale(downscale) if downscale > 1 else camera
-    sx, sy = size[0] / camera.width, size[1] / camera.height
-    return replace(
-        camera,
-        fx=camera.fx * sx,
-        fy=camera.fy * sy,
-        cx=camera.cx * sx,
-        cy=camera.cy * sy,
-        width=size[0],
-        height=size[1],
-    )
+    return camera.resize(*size)

@@ -38,7 +38,10 @@ class Camera:
 
     def downscale(self, factor: int) -> Camera:
         """The camera of an image shrunk by a whole factor (rounded down, as the image loader does)."""
-        width, height = self.width // factor, self.height // factor
+        return self.resize(self.width // factor, self.height // factor)
+
+    def resize(self, width: int, height: int) -> Camera:
+        """The same view in another number of pixels."""
         sx, sy = width / self.width, height / self.height
         return replace(
             self, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy, width=width, height=height

@@ -111,6 +111,10 @@ class Forecast:
                 evolved = self.method.evolve(self.state, torch.tensor(new, dtype=torch.float32))
             self._known |= {time: take(evolved, i) for i, time in enumerate(new)}
 
+    def knows(self, time: float) -> bool:
+        """Whether the state at `time` has been found already."""
+        return time in self._known
+
     def at(self, time: float) -> Any:
         """The state at `time`."""
         self.prepare([time])

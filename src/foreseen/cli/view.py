@@ -1,0 +1,103 @@
+"""`foreseen view RUN [RUN ...]` and `foreseen view DATA`: the viewer in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from foreseen.cli.options import call
+from foreseen.errors import UserError
+
+if TYPE_CHECKING:
+    from foreseen.viewer.shown import Shown
+
+
+def run(args: list[str]) -> None:
+    """Views as `args` say."""
+    call(view, args, prog="foreseen view")
+
+
+def view(
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA")],
+    sequence: str | None = None,
+    until: float | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    format: str | None = None,
+    checkpoint: int | None = None,
+    device: str = "cpu",
+) -> None:
+    """Look at runs in the browser, from any view, at any time, past the last frame; or at a data set, or at Gaussians.
+
+    Args:
+        folders: Runs, shown side by side; or one data set's folder; or one splat file (.ply, .spz, .splat,
+            .safetensors).
+        sequence: Sequence that is shown first; default: the first that was learned.
+        until: Last time of the slider, in the data set's unit; default: half as long again as was filmed.
+        host: Address to listen on; whoever reaches it can look, so that only this machine does by default.
+        port: Port; where it is taken, the next free one.
+        format: Format of a data set; default: found out.
+        checkpoint: Step of the runs' checkpoint; default: the last one.
+        device: cpu, cuda or auto.
+    """
+    if not folders:
+        raise UserError("foreseen view takes a run, a data set or a splat file: give its folder.")
+    if not 0 <= port < 65536:
+        raise UserError(f"--port {port}: give a whole number from 0 to 65535.")
+    try:
+        from foreseen.viewer.server import Viewer
+    except ModuleNotFoundError as error:
+        if error.name != "viser":
+            raise
+        raise UserError('the viewer needs viser, which is absent: pip install "foreseen[view]".') from None
+    from foreseen.training.signals import StopSignals
+
+    make = _maker(folders, until, format, checkpoint, device)
+
+    def chosen() -> Sequence[Shown]:
+        found = make()
+        for shown in found if sequence is not None else ():
+            shown.choose(str(sequence))
+        return found
+
+    viewer = Viewer(chosen, ", ".join(f.name for f in folders), host, port)
+    with StopSignals() as signals:
+        print(f"look at {viewer.address} (Ctrl-C ends it)", flush=True)
+        viewer.run(lambda: signals.received)
+    print("ended.", flush=True)
+
+
+def _maker(
+    paths: Sequence[Path], until: float | None, format: str | None, checkpoint: int | None, device: str
+) -> Callable[[], Sequence[Shown]]:
+    """Loads once; makes anew for each browser what is its own."""
+    from foreseen.data import load_dataset
+    from foreseen.scenes.files import READERS, read_splats
+    from foreseen.training import load_run
+    from foreseen.training.config import FILE
+    from foreseen.viewer.shown import DataShown, RunShown, SplatShown
+
+    if any((path / FILE).is_file() for path in paths):
+        runs = [load_run(path, checkpoint, device=device) for path in paths]
+        names = distinct([path.name or str(path.resolve().name) for path in paths])
+        return lambda: [RunShown(one, name, until) for one, name in zip(runs, names)]
+    if len(paths) > 1:
+        raise UserError("only runs are shown side by side: give one data set or splat file.")
+    path = paths[0]
+    if path.is_file() and path.suffix.lower() in READERS:
+        file = read_splats(path)
+        return lambda: [SplatShown(file)]
+    dataset = load_dataset(path, format=format)
+    return lambda: [DataShown(dataset)]
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names that are told apart: the second of the same name gets a number."""
+    found: list[str] = []
+    for name in names:
+        again = sum(n == name or n.startswith(f"{name} (") for n in found)
+        found.append(f"{name} ({again + 1})" if again else name)
+    return found

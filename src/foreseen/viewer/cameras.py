@@ -1,0 +1,77 @@
+"""Cameras of the browser and of data sets.
+
+Viser gives a camera as position, quaternion (real part first) and vertical field of view; its axes are OpenCV's, as
+ours are (viser, "Conventions"). Its pictures are centred, pixels are square.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from foreseen.geometry.cameras import Camera
+from foreseen.viewer.resolution import Size
+
+Vector = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """Where somebody looks from.
+
+    Attributes:
+        wxyz: from the camera's axes (OpenCV) to the world's.
+        position: in scene units.
+        fov: vertical field of view [rad].
+    """
+
+    wxyz: Vector
+    position: Vector
+    fov: float
+
+    def camera(self, size: Size, like: Camera) -> Camera:
+        """A camera of `size` that sees this. Bounds and normalised device coordinates are those of `like`."""
+        pose = torch.eye(4, dtype=like.camera_to_world.dtype)
+        pose[:3, :3] = torch.from_numpy(Rotation.from_quat(self.wxyz, scalar_first=True).as_matrix())
+        pose[:3, 3] = torch.tensor(self.position)
+        focal = size[1] / 2 / math.tan(self.fov / 2)
+        return replace(
+            like,
+            camera_to_world=pose,
+            fx=focal,
+            fy=focal,
+            cx=size[0] / 2,
+            cy=size[1] / 2,
+            width=size[0],
+            height=size[1],
+        )
+
+    def near(self, other: View, length: float) -> bool:
+        """Whether both are the same for the eye: positions within a thousandth of `length`, axes within 0.1 degrees."""
+        if math.dist(self.position, other.position) > 1e-3 * length:
+            return False
+        a, b = (Rotation.from_quat(v.wxyz, scalar_first=True) for v in (self, other))
+        return float((a.inv() * b).magnitude()) < 2e-3 and abs(self.fov - other.fov) < 2e-3
+
+
+def view_of(camera: Camera) -> View:
+    """What a camera of the data sees, as nearly as the browser can: its picture's middle is the optical axis."""
+    pose = camera.camera_to_world.detach().cpu().double().numpy()
+    quaternion = Rotation.from_matrix(pose[:3, :3]).as_quat(scalar_first=True)
+    return View(tuple(quaternion.tolist()), tuple(pose[:3, 3].tolist()), vertical_fov(camera))
+
+
+def vertical_fov(camera: Camera) -> float:
+    """In radians."""
+    return 2 * math.atan(camera.height / 2 / camera.fy)
+
+
+def look_distance(camera: Camera, target: np.ndarray) -> float:
+    """How far before the camera the point lies around which the mouse turns: as far along the axis as `target`."""
+    pose = camera.camera_to_world.detach().cpu().double().numpy()
+    ahead = float((target - pose[:3, 3]) @ pose[:3, 2])
+    return ahead if ahead > 0 else max(float(np.linalg.norm(target - pose[:3, 3])), 1e-3)

@@ -1,0 +1,92 @@
+"""From what a camera sees to a picture for the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from foreseen.export.clip import SEEN, depth_picture
+from foreseen.export.compose import to_bytes
+from foreseen.geometry.cameras import Camera
+from foreseen.render import ImageResult
+
+Channel = Literal["rgb", "depth", "opacity", "motion"]
+CHANNELS: tuple[Channel, ...] = ("rgb", "depth", "opacity", "motion")
+
+STILL = 0.15
+"""Optical flow up to so many pixels is shown as rest."""
+SMALLEST_FLOW = 32
+"""Optical flow is not looked for in pictures with a side below this."""
+
+Look = Callable[[Camera], ImageResult]
+
+
+def looked_at(look: Look, camera: Camera, lines: int) -> Iterator[ImageResult | None]:
+    """What `camera` sees, so many lines at a time: None after each band but the last, then the whole picture."""
+    bands = []
+    for top in range(0, camera.height, lines):
+        height = min(lines, camera.height - top)
+        bands.append(look(replace(camera, cy=camera.cy - top, height=height)))
+        if top + height < camera.height:
+            yield None
+    yield ImageResult(*(torch.cat([getattr(b, name) for b in bands]) for name in ("rgb", "depth", "opacity")))
+
+
+class Colours:
+    """Pictures of every channel. It remembers the range of depths that it has shown, so that colours stay."""
+
+    def __init__(self) -> None:
+        self._depths: tuple[float, float] | None = None
+
+    def forget(self) -> None:
+        """The next depths begin a range of their own."""
+        self._depths = None
+
+    def picture(self, channel: Channel, now: ImageResult, later: ImageResult | None = None) -> np.ndarray:
+        """`[H, W, 3]` uint8. `later`: the same view a little later, for "motion"."""
+        if channel == "depth":
+            return self._depth(now)
+        if channel == "opacity":
+            return to_bytes(now.opacity.clamp(0, 1)[..., None].expand(-1, -1, 3))
+        if channel == "motion" and later is not None:
+            return motion_picture(now.rgb, later.rgb)
+        return to_bytes(now.rgb)
+
+    def _depth(self, now: ImageResult) -> np.ndarray:
+        depth = now.depth / now.opacity.clamp(min=1e-6)
+        seen = depth[now.opacity >= SEEN]
+        if len(seen):
+            low, high = (float(x) for x in np.percentile(seen.numpy().ravel()[::7], [1, 99]))
+            before = self._depths or (low, high)
+            self._depths = min(low, before[0]), max(high, before[1])
+        return depth_picture(depth, now.opacity.clamp(0, 1), *(self._depths or (0.0, 1.0)))
+
+
+def motion_picture(now: Tensor, later: Tensor) -> np.ndarray:
+    """Optical flow from one picture `[H, W, 3]` to another, as colours `[H, W, 3]` uint8: the hue says where to, the
+    saturation how far beside the fastest pixel; what rests is white.
+
+    The flow is that of dense inverse search (Kroeger et al. 2016), found in what was rendered, so that it works with
+    every kind of scene.
+    """
+    height, width = now.shape[:2]
+    if min(height, width) < SMALLEST_FLOW:
+        return np.full((height, width, 3), 255, np.uint8)
+    grey = [cv2.cvtColor(to_bytes(x), cv2.COLOR_RGB2GRAY) for x in (now, later)]
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    return flow_picture(np.asarray(search.calc(grey[0], grey[1], np.zeros((height, width, 2), np.float32))))
+
+
+def flow_picture(flow: np.ndarray) -> np.ndarray:
+    """The colours of a flow `[H, W, 2]` in pixels."""
+    length = np.linalg.norm(flow, axis=-1)
+    hue = (np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360).astype(np.float32)
+    most = max(float(np.percentile(length, 99.5)), 2 * STILL)
+    saturation = np.where(length > STILL, np.clip(length / most, 0, 1), 0).astype(np.float32)
+    return to_bytes(cv2.cvtColor(np.stack([hue, saturation, np.ones_like(hue)], -1), cv2.COLOR_HSV2RGB))

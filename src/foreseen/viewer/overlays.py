@@ -1,0 +1,223 @@
+"""What the browser draws into the picture itself: cameras, paths, possible futures, handles, Gaussians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import viser
+from torch import Tensor
+
+from foreseen.data.types import Frame
+from foreseen.export.compose import FORECAST, INK, OBSERVED, to_bytes
+from foreseen.export.shots import filmed_at
+from foreseen.scenes.gaussians import Gaussians
+from foreseen.viewer.beginning import Knob
+from foreseen.viewer.cameras import view_of
+from foreseen.viewer.painting import splat_arrays
+from foreseen.viewer.shown import Shown
+
+ROOT = "/over"
+MOST_CAMERAS = 48
+"""More frustums than that hide what they look at; then some are left out, evenly."""
+THUMB = 72
+"""Height of the pictures on frustums, in pixels."""
+FRUSTUM = 0.12
+"""Size of a frustum, as a share of its distance from what it looks at."""
+HANDLE = 0.12
+"""Size of a handle, as a share of the scene's extent."""
+TIMES = 64
+"""Possible futures are drawn through so many times."""
+
+
+class Overlays:
+    """The nodes of one browser's scene."""
+
+    def __init__(self, client: viser.ClientHandle) -> None:
+        self.scene = client.scene
+        self.root = client.scene.add_frame(ROOT, show_axes=False)
+        self._frustums: dict[str, tuple[viser.CameraFrustumHandle, Frame]] = {}
+        self._handles: dict[int, viser.TransformControlsHandle] = {}
+        self._splats: viser.GaussianSplatHandle | None = None
+        self._futures: Tensor | None = None
+        self._times = np.empty(0)
+        self._dots: dict[str, Any] = {}
+
+    def show(self, visible: bool) -> None:
+        """All of it, or nothing: in a divided window it would lie in the wrong places."""
+        if self.root.visible != visible:
+            self.root.visible = visible
+
+    # --- cameras
+
+    def set_cameras(self, shown: Shown, time: float, on_click: Callable[[str], None], visible: bool) -> None:
+        """Frustums of the data's cameras, with what they saw at `time`."""
+        for handle, _ in self._frustums.values():
+            handle.remove()
+        self._frustums = {}
+        if not visible:
+            return
+        by_id = {f.camera_id: f for f in reversed(shown.frames)}
+        ids = list(by_id)[::-1]
+        some = np.linspace(0, len(ids) - 1, min(len(ids), MOST_CAMERAS)).round().astype(int)
+        for camera_id in (ids[i] for i in some):
+            frame = self._frame(shown, camera_id, time) or by_id[camera_id]
+            view = view_of(frame.camera)
+            distance = max(float(np.linalg.norm(shown.target - np.array(view.position))), 1e-6)
+            handle = self.scene.add_camera_frustum(
+                f"{ROOT}/camera-{len(self._frustums)}",
+                fov=view.fov,
+                aspect=frame.camera.width / frame.camera.height,
+                scale=FRUSTUM * distance,
+                thickness=1.5,
+                thickness_units="screen",
+                color=OBSERVED,
+                image=thumbnail(frame),
+                wxyz=np.array(view.wxyz),
+                position=np.array(view.position),
+                cast_shadow=False,
+                receive_shadow=False,
+            )
+            handle.on_click(partial(_clicked, on_click, camera_id))
+            self._frustums[camera_id] = (handle, frame)
+
+    def update_cameras(self, shown: Shown, time: float) -> None:
+        """New pictures on those frustums whose camera has seen another one by now."""
+        for camera_id, (handle, before) in list(self._frustums.items()):
+            frame = self._frame(shown, camera_id, time)
+            if frame is not None and frame.image_path != before.image_path:
+                handle.image = thumbnail(frame)
+                self._frustums[camera_id] = (handle, frame)
+
+    @staticmethod
+    def _frame(shown: Shown, camera_id: str, time: float) -> Frame | None:
+        return filmed_at([f for f in shown.frames if f.camera_id == camera_id], time, shown.frames)
+
+    # --- paths
+
+    def set_path(self, shown: Shown, visible: bool) -> None:
+        """The exact paths of the bodies, where they are known."""
+        self._remove("path")
+        if visible and shown.truth is not None and len(shown.truth.times) > 1:
+            places = shown.truth.positions.transpose(1, 0, 2)
+            segments = np.stack([places[:, :-1], places[:, 1:]], axis=2).reshape(-1, 2, 3)
+            self._dots["path"] = self.scene.add_line_segments(
+                f"{ROOT}/path", segments.astype(np.float32), INK, thickness=2.0, thickness_units="screen"
+            )
+
+    def set_futures(self, shown: Shown, visible: bool) -> bool:
+        """Lines along all futures from where the observed part ends. Returns whether there is more than one."""
+        self._remove("futures")
+        self._remove("now")
+        self._futures = None
+        line = shown.timeline
+        times = np.linspace(min(line.observed_until, line.end), line.end, TIMES)
+        found = shown.futures(times.tolist()) if visible else None
+        if found is None or len(found) < 2:
+            return False
+        self._futures, self._times = found, times
+        paths = found.permute(0, 2, 1, 3).flatten(0, 1).numpy()
+        segments = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2, 3)
+        self._dots["futures"] = self.scene.add_line_segments(
+            f"{ROOT}/futures", segments.astype(np.float32), FORECAST, thickness=1.0, thickness_units="screen"
+        )
+        return True
+
+    def update_futures(self, shown: Shown, time: float) -> None:
+        """Dots where the parts may be now."""
+        self._remove("now")
+        if self._futures is None or not shown.timeline.is_forecast(time):
+            return
+        place = float(np.interp(time, self._times, np.arange(len(self._times))))
+        low = int(place)
+        high = min(low + 1, len(self._times) - 1)
+        points = (1 - place + low) * self._futures[:, low] + (place - low) * self._futures[:, high]
+        self._dots["now"] = self.scene.add_point_cloud(
+            f"{ROOT}/now",
+            points.flatten(0, 1).float().numpy(),
+            INK,
+            point_size=0.012 * shown.extent,
+            point_shape="circle",
+            precision="float32",
+        )
+
+    def _remove(self, name: str) -> None:
+        if name in self._dots:
+            self._dots.pop(name).remove()
+
+    # --- handles
+
+    def set_handles(
+        self, shown: Shown, places: dict[int, np.ndarray], on_move: Callable[[int, Sequence[float], bool], None]
+    ) -> None:
+        """A handle where each body begins. `on_move` is told the body, the place, and whether the handle is held."""
+        for body, place in places.items():
+            if body in self._handles:
+                self._handles[body].position = place
+                continue
+            axes = {k.axis for k in shown.knobs if k.body == body and not k.velocity}
+            handle = self.scene.add_transform_controls(
+                f"{ROOT}/begin-{body}",
+                scale=HANDLE * shown.extent,
+                active_axes=(0 in axes, 1 in axes, 2 in axes),
+                disable_rotations=True,
+                disable_sliders=len(axes) < 2,
+                depth_test=False,
+                position=place,
+            )
+            self._handles[body] = handle
+            self._listen(handle, body, on_move)
+
+    @staticmethod
+    def _listen(
+        handle: viser.TransformControlsHandle, body: int, on_move: Callable[[int, Sequence[float], bool], None]
+    ) -> None:
+        @handle.on_update
+        def _(event: viser.TransformControlsEvent) -> None:
+            on_move(body, [float(x) for x in event.target.position], event.phase != "end")
+
+    # --- Gaussians
+
+    def set_splats(self, gaussians: Gaussians | None) -> None:
+        """Gaussians for the browser to splat, or none."""
+        if gaussians is None:
+            if self._splats is not None and self._splats.visible:
+                self._splats.visible = False
+            return
+        self._splats = self.scene.add_gaussian_splats("/gaussians", *splat_arrays(gaussians))
+
+
+def _clicked(act: Callable[[str], None], camera_id: str, event: object) -> None:
+    del event
+    act(camera_id)
+
+
+def thumbnail(frame: Frame) -> np.ndarray:
+    """The frame's picture, small: shrunk after it is read, so that pictures of one size are kept in memory."""
+    import cv2
+
+    picture = to_bytes(frame.image())
+    height = min(THUMB, picture.shape[0])
+    width = max(round(picture.shape[1] * height / picture.shape[0]), 1)
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def begin_places(shown: Shown, values: Sequence[float], found: np.ndarray | None) -> dict[int, np.ndarray]:
+    """Where each body with knobs begins: along their axes as they say, else `found` `[K, 3]` where the forecast
+    tells, else in the middle."""
+    places: dict[int, np.ndarray] = {}
+    for knob, value in zip(shown.knobs, values):
+        if knob.velocity:
+            continue
+        if knob.body not in places:
+            places[knob.body] = _first_place(shown, knob, found)
+        places[knob.body][knob.axis] = value
+    return places
+
+
+def _first_place(shown: Shown, knob: Knob, found: np.ndarray | None) -> np.ndarray:
+    if found is not None and knob.body < len(found):
+        return np.array(found[knob.body], dtype=float)
+    return np.array(shown.bounds.double().mean(0))

@@ -1,0 +1,72 @@
+"""Camera paths as they are recorded: view by view, or as one looks around."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from foreseen.errors import UserError
+from foreseen.export.camera_path import LONGEST, CameraPath, PathView, encode_path
+from foreseen.viewer.cameras import View
+
+EVERY = 1 / 20
+"""Seconds between the views of a recording."""
+
+
+class Recorder:
+    """Views with their times. `between`: seconds from one added view to the next."""
+
+    def __init__(self) -> None:
+        self.between = 2.0
+        self.views: list[PathView] = []
+        self._since: float | None = None
+        self._aspect = 1.0
+
+    @property
+    def recording(self) -> bool:
+        """Every look is recorded."""
+        return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long the clip will be."""
+        return self.views[-1].at if self.views else 0.0
+
+    def add(self, view: View, time: float, aspect: float) -> None:
+        """One view more, at the path's end."""
+        self._add(self.seconds + self.between if self.views else 0.0, view, time, aspect)
+
+    def toggle(self, now: float) -> None:
+        """Begins to record at the end of what there is, or ends it; `now` in seconds of any clock."""
+        start = self.seconds + (EVERY if self.views else 0.0)
+        self._since = None if self.recording else now - start
+
+    def tick(self, now: float, view: View, time: float, aspect: float) -> bool:
+        """What is looked at now. Returns whether it was recorded."""
+        if self._since is None:
+            return False
+        at = now - self._since
+        if self.views and at < self.seconds + EVERY - 1e-9:
+            return False
+        if at > LONGEST:
+            self._since = None
+            return False
+        self._add(at, view, time, aspect)
+        return True
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self.views, self._since = [], None
+
+    def encode(self) -> bytes:
+        """The content of a file. Raises `UserError` where nothing was recorded."""
+        if not self.views:
+            raise UserError("the path has no views yet: add one, or record.")
+        return encode_path(CameraPath(tuple(self.views), self._aspect))
+
+    def _add(self, at: float, view: View, time: float, aspect: float) -> None:
+        pose = np.eye(4)
+        pose[:3, :3] = Rotation.from_quat(view.wxyz, scalar_first=True).as_matrix()
+        pose[:3, 3] = view.position
+        self.views.append(PathView(at, time, float(np.degrees(view.fov)), pose))
+        self._aspect = aspect

@@ -1,0 +1,139 @@
+"""The server: browsers come and go, one thread renders for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+import viser
+
+from foreseen.errors import UserError
+from foreseen.viewer.cameras import look_distance, view_of
+from foreseen.viewer.session import Session
+from foreseen.viewer.shown import Shown
+
+BUSY, IDLE = 0.002, 0.1
+"""Seconds between two looks at what there is to do."""
+
+
+class Viewer:
+    """Serves browsers until it is told to stop.
+
+    Args:
+        make: what a new browser is shown: things of its own, as each browser has its own time and sequence.
+        title: of the page.
+        host, port: where to listen; where the port is taken, the next free one.
+
+    Raises:
+        UserError: that address cannot be listened on.
+    """
+
+    def __init__(self, make: Callable[[], Sequence[Shown]], title: str, host: str, port: int) -> None:
+        self._make = make
+        self._first: Sequence[Shown] | None = make()  # what is wrong is told before anybody comes
+        self._wake = threading.Event()
+        self._came: dict[int, viser.ClientHandle] = {}
+        self._sessions: dict[int, Session] = {}
+        self._lock = threading.Lock()
+        self._server = _listen(host, port, title)
+        self._stage(self._first[0])
+        self._server.on_client_connect(self._connected)
+        self._server.on_client_disconnect(self._left)
+
+    @property
+    def address(self) -> str:
+        """Of the page, with the real port."""
+        host = self._server.get_host()
+        return f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{self._server.get_port()}"
+
+    @property
+    def watching(self) -> int:
+        """How many browsers are served."""
+        return len(self._sessions)
+
+    def run(self, stop: Callable[[], object]) -> None:
+        """Serves until `stop` returns something true, then closes the address."""
+        try:
+            while not stop():
+                self._wake.clear()
+                busy = [self._step(key) for key in self._members()]
+                self._wake.wait(BUSY if any(busy) else IDLE)
+        finally:
+            with contextlib.redirect_stdout(io.StringIO()):  # viser's own farewell
+                self._server.stop()
+
+    def _members(self) -> list[int]:
+        """Sessions of those who are here; of those who came they begin."""
+        with self._lock:
+            came, self._came = self._came, {}
+        for key, client in came.items():
+            shown, self._first = self._first or self._make(), None
+            self._guarded(key, lambda c=client, s=shown: self._begin(c, s))  # type: ignore[misc]
+        return list(self._sessions)
+
+    def _begin(self, client: viser.ClientHandle, shown: Sequence[Shown]) -> bool:
+        self._sessions[client.client_id] = Session(client, shown, self._wake.set)
+        return True
+
+    def _step(self, key: int) -> bool:
+        session = self._sessions.get(key)
+        return session is not None and self._guarded(key, session.step)
+
+    def _guarded(self, key: int, act: Callable[[], bool]) -> bool:
+        """What goes wrong for one browser is told there, and disturbs no other one. A browser that has left needs no
+        words."""
+        try:
+            return act()
+        except Exception as error:
+            if key not in self._server.get_clients():
+                self._sessions.pop(key, None)
+                return False
+            text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            print(f"foreseen: warning: the viewer: {text}", file=sys.stderr, flush=True)
+            if key in self._sessions:
+                self._sessions[key].say("That went wrong", text)
+            return False
+
+    def _connected(self, client: viser.ClientHandle) -> None:
+        with self._lock:
+            self._came[client.client_id] = client
+        self._wake.set()
+
+    def _left(self, client: viser.ClientHandle) -> None:
+        with self._lock:
+            self._came.pop(client.client_id, None)
+        self._sessions.pop(client.client_id, None)
+
+    def _stage(self, first: Shown) -> None:
+        """Where a browser looks from at first."""
+        server, view = self._server, view_of(first.reference)
+        forward = first.reference.camera_to_world[:3, 2].double().numpy()
+        server.scene.set_up_direction(tuple(float(x) for x in first.up))  # type: ignore[arg-type]
+        server.initial_camera.position = view.position  # type: ignore[assignment]
+        server.initial_camera.look_at = tuple(  # type: ignore[assignment]
+            float(p + look_distance(first.reference, first.target) * f) for p, f in zip(view.position, forward)
+        )
+        server.initial_camera.fov = view.fov
+        server.initial_camera.near = 1e-3 * first.extent
+        server.initial_camera.far = 1e2 * first.extent
+
+
+def _listen(host: str, port: int, title: str) -> viser.ViserServer:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # viser's own banner: the real address is printed once
+            server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
+    except OSError as error:
+        raise UserError(f"--host {host} --port {port} cannot be listened on ({error}): give another one.") from None
+    # A page must not be able to open a tunnel to the outside, whatever it asks for.
+    server.request_share_url = _no_tunnel  # type: ignore[method-assign]
+    server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
+    server.gui.main_panel.dock_right()
+    server.scene.world_axes.visible = False
+    return server
+
+
+def _no_tunnel(verbose: bool = True) -> None:
+    del verbose

@@ -1,0 +1,420 @@
+"""One browser: what it looks at, and what is done when something is pressed. All of it runs in one thread."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time as clock
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+import numpy as np
+import viser
+from PIL import Image
+
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.viewer.beginning import words
+from foreseen.viewer.cameras import View, look_distance, view_of
+from foreseen.viewer.channels import CHANNELS
+from foreseen.viewer.overlays import Overlays, begin_places
+from foreseen.viewer.painting import Painter, Wanted
+from foreseen.viewer.panel import BESIDE, FREE, TYPED, Panel, bar_html, build_panel, knob_words, path_words, put
+from foreseen.viewer.player import Player
+from foreseen.viewer.recorder import Recorder
+from foreseen.viewer.resolution import Resolution, Size
+from foreseen.viewer.shown import Shown
+
+REST = 0.35
+"""Seconds without a change until a view is refined."""
+ARRIVED = 1.0
+"""Seconds that a browser may take to where it was told to stand."""
+WHOLE_RANGE = 6.0
+"""Seconds in which the whole range is played at speed 1, where the unit of time is not a second."""
+QUALITY, FINE_QUALITY = 75, 92
+"""Of JPEG pictures, while things move and at rest."""
+
+
+class Session:
+    """What one browser shows. Callbacks of the browser come from other threads: they only `tell`."""
+
+    def __init__(self, client: viser.ClientHandle, shown: Sequence[Shown], wake: Callable[[], None]) -> None:
+        self.client, self.shown, self._wake = client, list(shown), wake
+        self.resolution = Resolution()
+        self.painter = Painter(self.shown, self.resolution)
+        line = self.shown[0].timeline
+        rate = 1.0 if line.unit == "s" else max(line.end - line.start, 1e-9) / WHOLE_RANGE
+        self.player = Player(line.start, line.end, line.start, rate)
+        self.channel = CHANNELS[0]
+        self.columns = tuple(range(len(self.shown)))
+        self.truth, self.futures = False, True
+        self.cameras = self.path_shown = not self.shown[0].renders
+        self.values = [k.value for k in self.shown[0].knobs]
+        self._todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._standing: tuple[str, View, float] | None = None
+        self.recorder = Recorder()
+        self._last: Wanted | None = None
+        self._in_browser, self._dragging = False, False
+        self._splatted: tuple[int, float, tuple[int, ...]] | None = None
+        self._size: Size = (0, 0)
+        self._changed = self._tick = clock.monotonic()
+        self._work: Iterator[np.ndarray | None] | None = None
+        self._dirty = {"cameras", "path", "futures"}
+        self._begun: list[float] | None = None
+        self._reached: tuple[int, float] | None = None
+        self.overlays = Overlays(client)
+        self.panel: Panel = build_panel(client.gui, self)
+        client.camera.on_update(lambda _: self._wake())
+
+    # --- from other threads
+
+    def tell(self, act: Callable[[], None]) -> None:
+        """Has something done by the session's own thread, soon."""
+        self._todo.put(act)
+        self._wake()
+
+    # --- the loop
+
+    def step(self) -> bool:
+        """Does a small piece of what there is to do. Returns whether there is more."""
+        now = clock.monotonic()
+        self._obey()
+        if self.player.advance(now - self._tick):
+            self._tell_time()
+        self._tick = now
+        self._begin()
+        want = self._wanted()
+        if want is None:
+            return False
+        if self.recorder.tick(now, want.view, want.time, want.window[0] / want.window[1]):
+            self._tell_path()
+        if want != self._last:
+            self._show_moving(want, now)
+            return True
+        if now - self._changed < REST:
+            return True
+        return self._refine(want) or self._rest(want) or self.player.playing
+
+    def _obey(self) -> None:
+        with suppress(Empty):
+            while True:
+                act = self._todo.get_nowait()
+                try:
+                    act()
+                except UserError as error:
+                    self.say("That does not work", str(error))
+
+    def say(self, title: str, text: str) -> None:
+        """Tells the user something in the browser."""
+        self.client.add_notification(title, text, auto_close_seconds=12)
+
+    def _wanted(self) -> Wanted | None:
+        camera = self.client.camera
+        window = camera.image_width, camera.image_height
+        if min(window) < 8 or camera.fov <= 0:
+            return None
+        view = View(tuple(camera.wxyz.tolist()), tuple(camera.position.tolist()), float(camera.fov))
+        moment = self.shown[0].snapped(self.player.time)
+        versions = tuple(s.version for s in self.shown)
+        standing = self._where(view)
+        return Wanted(view, window, moment, self.channel, self.columns, self.truth, standing, versions)
+
+    def _where(self, view: View) -> str | None:
+        """The camera in whose place one stands, until one moves away."""
+        if self._standing is None:
+            return None
+        camera_id, place, since = self._standing
+        now = clock.monotonic()
+        if view.near(place, self.shown[0].extent):
+            self._standing = (camera_id, place, now)
+        elif now - since > ARRIVED:
+            self._standing = None
+            put(self.panel.standing, FREE)
+            return None
+        return camera_id
+
+    def _show_moving(self, want: Wanted, now: float) -> None:
+        self.overlays.show(want.alone)
+        self._last, self._changed, self._work = want, now, None
+        self._show_splats(want)
+        if self._in_browser:
+            return
+        self._size = self.resolution.moving(self.resolution.finest(want.window))
+        for picture in self.painter.paint(want, self._size, steadily=True):
+            if picture is not None:
+                self._send(picture, QUALITY)
+        if self.player.playing:
+            self.overlays.update_futures(self.shown[0], want.time)
+
+    def _show_splats(self, want: Wanted) -> None:
+        gaussians = self.painter.in_browser(want)
+        self._in_browser = gaussians is not None
+        key = (self.columns[0], want.time, want.versions)
+        if gaussians is None or key != self._splatted:
+            self.overlays.set_splats(gaussians)
+        if gaussians is not None and self._splatted is None:
+            colour = np.round(255 * np.array(gaussians.background)).astype(np.uint8)
+            self.client.scene.set_background_image(np.tile(colour, (2, 2, 1)), format="png")
+        self._splatted = key if gaussians is not None else None
+
+    def _refine(self, want: Wanted) -> bool:
+        """A piece of a finer picture of what rests."""
+        if self._in_browser:
+            return False
+        if self._work is None:
+            finer = self.resolution.finer(self._size, self.resolution.finest(want.window))
+            if finer is None:
+                return False
+            self._size, self._work = finer, self.painter.paint(want, finer, steadily=False)
+        picture = next(self._work, None)
+        if picture is not None:
+            self._send(picture, FINE_QUALITY)
+            self._work = None
+        return True
+
+    def _rest(self, want: Wanted) -> bool:
+        """What can wait until nothing moves: frustums, paths and futures. Returns whether something was done."""
+        first = self.shown[0]
+        if not self._dirty and self._reached == (first.version, want.time):
+            return False
+        if "cameras" in self._dirty:
+            self.overlays.set_cameras(first, want.time, lambda name: self.tell(lambda: self.stand(name)), self.cameras)
+        else:
+            self.overlays.update_cameras(first, want.time)
+        if "path" in self._dirty:
+            self.overlays.set_path(first, self.path_shown)
+        if "futures" in self._dirty:
+            self.overlays.set_futures(first, self.futures)
+            if not self._dragging:
+                self._place_handles()
+        self.overlays.update_futures(first, want.time)
+        self._dirty, self._reached = set(), (first.version, want.time)
+        return True
+
+    def _send(self, picture: np.ndarray, quality: int) -> None:
+        self.client.scene.set_background_image(picture, format="jpeg", jpeg_quality=quality)
+
+    # --- time
+
+    def seek(self, time: float) -> None:
+        """Goes to a time."""
+        self.player.seek(time)
+        self._tell_time(slider=False)
+
+    def toggle(self) -> None:
+        """Plays or stops."""
+        self.player.toggle()
+        self.panel.play.label = "Pause" if self.player.playing else "Play"
+        self.panel.play.icon = viser.Icon.PLAYER_PAUSE if self.player.playing else viser.Icon.PLAYER_PLAY
+
+    def set_speed(self, text: str) -> None:
+        """Times the clock on the wall."""
+        self.player.speed = float(text)
+
+    def set_loop(self, loop: bool) -> None:
+        """Goes on at the start."""
+        self.player.loop = loop
+
+    def _tell_time(self, slider: bool = True) -> None:
+        shown, now = self.shown[0], self.shown[0].snapped(self.player.time)
+        if slider:
+            put(self.panel.time, min(max(now, shown.timeline.start), self.panel.time.max))
+        self.panel.bar.content = bar_html(shown.timeline, now, shown.words(now))
+        if not self.player.playing and self.panel.play.label == "Pause":
+            self.panel.play.label, self.panel.play.icon = "Play", viser.Icon.PLAYER_PLAY
+
+    # --- views
+
+    def set_channel(self, channel: str) -> None:
+        """Colours, depth, opacity or motion."""
+        self.channel = next(c for c in CHANNELS if c == channel)
+        self.painter.colours.forget()
+
+    def set_columns(self, name: str) -> None:
+        """One run, or all of them side by side."""
+        names = [s.name for s in self.shown]
+        self.columns = tuple(range(len(names))) if name == BESIDE else (names.index(name),)
+
+    def set_truth(self, beside: bool) -> None:
+        """Puts what was filmed beside; for that one stands where it was filmed."""
+        self.truth = beside
+        first = self.shown[0]
+        if beside and self._standing is None and first.frames:
+            self.stand(first.frames[0].camera_id)
+
+    def set_cameras(self, visible: bool) -> None:
+        """Frustums."""
+        self.cameras = visible
+        self._dirty.add("cameras")
+
+    def set_path(self, visible: bool) -> None:
+        """The true path."""
+        self.path_shown = visible
+        self._dirty.add("path")
+
+    def set_futures(self, visible: bool) -> None:
+        """Possible futures."""
+        self.futures = visible
+        self._dirty.add("futures")
+
+    def set_lines(self, lines: float) -> None:
+        """Height of the finest picture."""
+        self.resolution.lines = int(lines)
+        self._last = None
+
+    def set_rate(self, rate: float) -> None:
+        """Frames a second while things move."""
+        self.resolution.rate = float(rate)
+
+    def stand(self, camera_id: str) -> None:
+        """Looks through one of the data's cameras; those that filmed at one time only take one to that time."""
+        own = [f for f in self.shown[0].frames if f.camera_id == camera_id]
+        if not own:
+            self._standing = None
+            return
+        frame = min(own, key=lambda f: abs(f.time - self.player.time))
+        if len(own) == 1 and len({f.time for f in self.shown[0].frames}) > 1:
+            self.player.seek(frame.time)
+            self._tell_time()
+        self._go_to(frame)
+        put(self.panel.standing, camera_id)
+
+    def _go_to(self, frame: Frame) -> None:
+        view, camera = view_of(frame.camera), self.client.camera
+        forward = frame.camera.camera_to_world[:3, 2].double().numpy()
+        position = np.array(view.position)
+        distance = look_distance(frame.camera, self.shown[0].target)
+        with self.client.atomic():
+            camera.position = position
+            camera.up_direction = -frame.camera.camera_to_world[:3, 1].double().numpy()
+            camera.look_at = position + distance * forward
+            camera.fov = view.fov
+        self._standing = (frame.camera_id, view, clock.monotonic())
+
+    # --- what is shown
+
+    def choose(self, sequence: str) -> None:
+        """Another sequence, in all runs that know it."""
+        if sequence == TYPED:
+            self._begun = list(self.values)
+            return
+        for shown in self.shown:
+            if sequence in shown.sequences:
+                shown.choose(sequence)
+        self._standing = None
+        self._shows_anew()
+
+    def turn(self, index: int, value: float) -> None:
+        """Turns a knob of the initial conditions."""
+        self.values[index] = value
+        self._begun = list(self.values)
+
+    def _moved(self, body: int, place: Sequence[float], held: bool) -> None:
+        """A handle was dragged there; `held`: it still is."""
+        self._dragging = held
+        for index, knob in enumerate(self.shown[0].knobs):
+            if knob.body == body and not knob.velocity:
+                self.values[index] = min(max(place[knob.axis], knob.low), knob.high)
+                put(self.panel.knobs[index], self.values[index])
+        self._begun = list(self.values)
+
+    def _begin(self) -> None:
+        """What was turned last, once: what was turned meanwhile is passed over."""
+        values, self._begun = self._begun, None
+        if values is None:
+            return
+        try:
+            for shown in self.shown:
+                if [k.name for k in shown.knobs] == [k.name for k in self.shown[0].knobs]:
+                    shown.begin(values)
+        except UserError as error:
+            self.say("It cannot begin so", str(error))
+            return
+        if self.panel.typed is not None:
+            self.panel.typed.content = knob_words(words(self.shown[0].knobs, values))
+        if self.panel.sequence is not None:
+            put(self.panel.sequence, TYPED)
+        self._shows_anew()
+
+    def _shows_anew(self) -> None:
+        line = self.shown[0].timeline
+        self.player.span(line.start, line.end)
+        self.panel.set_timeline(self.shown[0], lambda time: self.tell(lambda: self.seek(time)))
+        self._tell_time()
+        self._dirty |= {"futures", "path"} | ({"cameras"} if self.shown[0].sequence is not None else set())
+
+    def _place_handles(self) -> None:
+        """Handles, where one begins by hand; not while one drags."""
+        first = self.shown[0]
+        if not first.knobs:
+            return
+        found = first.futures([first.timeline.start]) if first.sequence is None else None
+        places = begin_places(first, self.values, None if found is None else found[0, 0].double().numpy())
+        self.overlays.set_handles(first, places, self._on_handle)
+
+    def _on_handle(self, body: int, place: Sequence[float], held: bool) -> None:
+        self.tell(lambda: self._moved(body, place, held))
+
+    # --- what is kept
+
+    def take_picture(self) -> None:
+        """Sends the picture in its finest form to the browser, as a file."""
+        want = self._wanted()
+        if want is None:
+            return
+        name, size = f"foreseen-t{want.time:.3f}.png", self.resolution.finest(want.window)
+        if self._in_browser:
+            # The browser answers when it has drawn: waiting for it here would keep all others waiting.
+            threading.Thread(target=self._fetch_picture, args=(name, want, size), daemon=True).start()
+            return
+        *_, picture = self.painter.paint(want, size, steadily=True)
+        assert picture is not None
+        self._send_picture(name, picture)
+
+    def _fetch_picture(self, name: str, want: Wanted, size: Size) -> None:
+        view = want.view
+        drawn = self.client.get_render(
+            size[1],
+            size[0],
+            wxyz=np.array(view.wxyz),
+            position=np.array(view.position),
+            fov=view.fov,
+            transport_format="png",
+            timeout=60.0,
+        )
+        self._send_picture(name, drawn[..., :3])
+
+    def _send_picture(self, name: str, picture: np.ndarray) -> None:
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "PNG")
+        self.client.send_file_download(name, content.getvalue(), save_immediately=True)
+
+    def add_view(self) -> None:
+        """Adds the view and its time to the path."""
+        want = self._wanted()
+        if want is not None:
+            self.recorder.add(want.view, want.time, want.window[0] / want.window[1])
+            self._tell_path()
+
+    def set_seconds_between(self, seconds: float) -> None:
+        """From one added view to the next."""
+        self.recorder.between = float(seconds)
+
+    def toggle_recording(self) -> None:
+        """Records as one looks around and plays, or ends that."""
+        self.recorder.toggle(clock.monotonic())
+        self.panel.record.label = "Stop recording" if self.recorder.recording else "Record"
+
+    def clear_path(self) -> None:
+        """Forgets the path."""
+        self.recorder.clear()
+        self.panel.record.label = "Record"
+        self._tell_path()
+
+    def save_path(self) -> None:
+        """Sends the path to the browser, as a file. Raises `UserError` where it has no views."""
+        self.client.send_file_download("camera-path.json", self.recorder.encode(), save_immediately=True)
+
+    def _tell_path(self) -> None:
+        self.panel.path.content = path_words(len(self.recorder.views), self.recorder.seconds)

@@ -1,0 +1,300 @@
+"""What can be shown: a run, a data set, a file of Gaussians. All of it in plain words of scenes, frames and times."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foreseen.data.types import Dataset, Frame, Truth
+from foreseen.errors import UserError
+from foreseen.export.compose import Timeline
+from foreseen.export.subject import Subject, choose_subject
+from foreseen.geometry.cameras import Camera
+from foreseen.geometry.paths import look_at, look_at_point, up_direction
+from foreseen.render import ImageResult, render
+from foreseen.scenes import ComposedField, VoxelScene
+from foreseen.scenes.files import SplatFile
+from foreseen.scenes.gaussians import Gaussians
+from foreseen.scenes.moving_gaussians import MovingGaussians
+from foreseen.training.run import Run
+from foreseen.viewer.beginning import Knob, find_knobs, words
+
+FURTHER = 0.5
+"""The time slider of a run goes on after the last frame by this share of what was filmed, where nobody says how far."""
+MOMENTS = 480
+"""The time slider stops at about so many times: states at them are computed once and kept."""
+AHEAD = 12
+"""So many of these are computed at once: one solution of the law serves them all."""
+DEFAULT_FOV = 50.0
+"""Degrees, where no camera of a data set tells."""
+
+
+class Shown(ABC):
+    """Something with time and views.
+
+    Attributes:
+        name: for the screen.
+        timeline: its range, and where the observed part ends.
+        frames: what was filmed of it.
+        truth: exact motion of what was filmed, if known.
+        sequences: names of what can be chosen; `sequence` is what is shown, None while it begins as typed.
+        knobs: initial conditions that can be turned; none where it takes none.
+        bounds: `[2, 3]` corners of the box that things lie in.
+        moment: time between two moments of the slider; `step`: between two frames.
+        given: times of what was learned from, ascending.
+        version: grows when something else is shown.
+        moves: there is more than one time.
+        renders: there are scenes, and not only pictures.
+    """
+
+    name: str
+    timeline: Timeline
+    frames: tuple[Frame, ...] = ()
+    truth: Truth | None = None
+    sequences: tuple[str, ...] = ()
+    sequence: str | None = None
+    knobs: tuple[Knob, ...] = ()
+    bounds: Tensor
+    moment: float
+    step: float
+    given: np.ndarray = np.empty(0)
+    version: int = 0
+    moves: bool = True
+    renders: bool = True
+
+    @abstractmethod
+    def scene(self, time: float) -> Any | None:
+        """What there is to render at a moment; None where there are only pictures."""
+
+    def futures(self, times: Sequence[float]) -> Tensor | None:
+        """`[E, T, K, 3]` centres of the moving parts in E futures, the most likely first; None: there is one."""
+        del times
+        return None
+
+    def choose(self, sequence: str) -> None:
+        """Shows another sequence. Raises `UserError` for one that cannot be shown."""
+        del sequence
+        raise UserError(f"{self.name} has no other sequences.")
+
+    def begin(self, values: Sequence[float]) -> None:
+        """Shows what follows from initial conditions: a value for each knob. Raises `UserError` where it takes none."""
+        del values
+        raise UserError(f"{self.name} takes no initial conditions.")
+
+    @property
+    def filmed(self) -> bool:
+        """The frames show what is shown."""
+        return False
+
+    def _time_goes(self, timeline: Timeline) -> None:
+        """Something else is shown, over another range."""
+        self.timeline = timeline
+        self.moment, self.step = _moments(timeline, self.frames)
+        self.version += 1
+
+    def words(self, time: float) -> str:
+        """What a time is: "observed", "interpolated" (inside the observed window, and nothing was given then) or
+        "forecast"."""
+        if self.timeline.is_forecast(time):
+            return "forecast"
+        given = not len(self.given) or bool(np.abs(self.given - time).min() <= 0.51 * self.moment)
+        return "observed" if given else "interpolated"
+
+    @property
+    def extent(self) -> float:
+        """Diagonal of the box."""
+        return max(float((self.bounds[1] - self.bounds[0]).norm()), 1e-6)
+
+    def snapped(self, time: float) -> float:
+        """The moment nearest to `time`."""
+        start = self.timeline.start
+        return round(start + round((time - start) / self.moment) * self.moment, 9)
+
+    @cached_property
+    def reference(self) -> Camera:
+        """Where one looks from at first, and whose bounds of rays all views share."""
+        return self.frames[0].camera if self.frames else _outside(self.bounds)
+
+    @cached_property
+    def up(self) -> np.ndarray:
+        """`[3]`"""
+        return up_direction(self._cameras) if self.frames else np.array([0.0, 0.0, 1.0])
+
+    @cached_property
+    def target(self) -> np.ndarray:
+        """`[3]`: the point that the mouse turns around at first."""
+        return look_at_point(self._cameras) if self.frames else self.bounds.double().mean(0).numpy()
+
+    @property
+    def _cameras(self) -> list[Camera]:
+        return [f.camera for f in {f.camera_id: f for f in reversed(self.frames)}.values()][::-1]
+
+    def look(self, camera: Camera, time: float) -> ImageResult:
+        """What `camera` sees at a moment. Raises TypeError where nothing renders this kind of scene."""
+        scene = self.scene(time)
+        return render(_reaching(scene, camera, self.bounds), camera)
+
+
+class RunShown(Shown):
+    """A run: what it forecasts of one sequence, or from what a user types."""
+
+    def __init__(self, run: Run, name: str, until: float | None = None) -> None:
+        self.run, self.name, self.until = run, name, until
+        self.bounds = torch.tensor(run.info.bounds)
+        self.data = _data_of(run)
+        self._subject: Subject | None = None
+        if self.data is None:
+            start, end = run.info.time_range
+            self.given = np.array(run.info.times[0])
+            self._forecast = run.forecast()
+            self._span(start, end, end)
+        else:
+            self.knobs = find_knobs(run, self.data)
+            self.sequences = _forecastable(run)
+            self.choose(self.sequences[0])
+
+    def choose(self, sequence: str) -> None:
+        self._take(choose_subject(self.run, sequence))
+        self.sequence = sequence
+
+    def begin(self, values: Sequence[float]) -> None:
+        if not self.knobs:
+            raise UserError(f"{self.name} takes no initial conditions.")
+        self._take(choose_subject(self.run, initial=words(self.knobs, values)))
+        self.sequence = None
+
+    def _take(self, subject: Subject) -> None:
+        self._subject, self._forecast = subject, subject.forecast
+        self.frames = subject.frames
+        truths = {} if self.data is None else {s.name: s.truth for s in self.data.sequences}
+        self.truth = truths.get(subject.frames[0].sequence) if subject.filmed else None
+        trained = self.run.splits().frames["train"]
+        own = [f for f in trained if subject.filmed and f.sequence == subject.frames[0].sequence]
+        self.given = np.unique([f.time for f in own])
+        times = [f.time for f in subject.frames]
+        self._span(min(times), max(times), subject.observed_until)
+
+    def _span(self, start: float, end: float, observed_until: float) -> None:
+        last = end + FURTHER * (end - start) if self.until is None else max(self.until, end)
+        unit = self.data.time_unit if self.data else "unknown"
+        self._time_goes(Timeline(start, last, observed_until, unit))
+
+    @property
+    def filmed(self) -> bool:
+        """The frames show what is shown."""
+        return self._subject is not None and self._subject.filmed
+
+    def scene(self, time: float) -> Any:
+        count = min(AHEAD, int((self.timeline.end - time) / self.moment) + 1)
+        if not self._forecast.knows(time):
+            self._forecast.prepare(self.snapped(time + i * self.moment) if i else time for i in range(max(count, 1)))
+        return self._forecast.scene(time)
+
+    def futures(self, times: Sequence[float]) -> Tensor | None:
+        return self._forecast.spread(times)
+
+    @cached_property
+    def reference(self) -> Camera:
+        info = self.run.info
+        camera = self.frames[0].camera if self.frames else _outside(self.bounds)
+        return replace(camera, near=info.near, far=info.far)
+
+
+class DataShown(Shown):
+    """A data set: cameras, pictures, and the exact motion where it is known."""
+
+    renders = False
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset, self.name, self.bounds = dataset, dataset.name, dataset.bounds
+        self.sequences = tuple(s.name for s in dataset.sequences)
+        self.choose(self.sequences[0])
+
+    def choose(self, sequence: str) -> None:
+        chosen = next(s for s in self.dataset.sequences if s.name == sequence)
+        self.sequence, self.frames, self.truth = sequence, chosen.frames, chosen.truth
+        times = chosen.times
+        self.moves = len(times) > 1
+        self._time_goes(Timeline(float(times[0]), float(times[-1]), float(times[-1]), self.dataset.time_unit))
+
+    @property
+    def filmed(self) -> bool:
+        """The frames show what is shown."""
+        return True
+
+    def scene(self, time: float) -> None:
+        del time
+
+
+class SplatShown(Shown):
+    """A file of Gaussians, at rest or moving."""
+
+    def __init__(self, file: SplatFile) -> None:
+        self.name, self._scene = file.path.name, file.scene
+        times = self._scene.times.tolist() if isinstance(self._scene, MovingGaussians) else [0.0]
+        unit = self._scene.time_unit if isinstance(self._scene, MovingGaussians) else ""
+        self.moves = len(times) > 1
+        ordered = self.scene(times[0]).means.double().sort(dim=0).values
+        # Far-off Gaussians would make everything else a dot.
+        self.bounds = torch.stack([ordered[int(share * (len(ordered) - 1))] for share in (0.02, 0.98)])
+        self._time_goes(Timeline(times[0], times[-1], times[-1], unit or "unknown"))
+
+    def scene(self, time: float) -> Gaussians:
+        return self._scene.at(time) if isinstance(self._scene, MovingGaussians) else self._scene
+
+
+def _moments(timeline: Timeline, frames: Sequence[Frame]) -> tuple[float, float]:
+    """Time between two moments of the slider, and between two frames: a whole multiple of it where frames are even, so
+    that the slider stops at theirs."""
+    span = max(timeline.end - timeline.start, 1e-9)
+    times = sorted({f.time for f in frames})
+    step = float(np.median(np.diff(times))) if len(times) > 1 else span / 50
+    return step / max(round(MOMENTS * step / span), 1), step
+
+
+def _data_of(run: Run) -> Dataset | None:
+    """The data that it was trained on; None where it is gone: a run can be looked at without."""
+    try:
+        run.splits()
+        return run.dataset()
+    except UserError as error:
+        print(f"foreseen: warning: shown without its data: {error}", flush=True)
+        return None
+
+
+def _forecastable(run: Run) -> tuple[str, ...]:
+    """Learned sequences first, then those that it can forecast."""
+    from foreseen.evaluation.beginnings import beginnings
+
+    return tuple(beginnings(run, run.splits(), None))
+
+
+def _outside(bounds: Tensor) -> Camera:
+    """A camera that sees a box from outside, z upwards."""
+    low, high = bounds.double().numpy()
+    centre, size = (low + high) / 2, max(float(np.linalg.norm(high - low)), 1e-6)
+    pose = look_at(centre + size * np.array([0.3, -1.0, 0.5]), centre, np.array([0.0, 0.0, 1.0]))
+    focal = 240 / math.tan(math.radians(DEFAULT_FOV) / 2)
+    return Camera(torch.from_numpy(pose).float(), focal, focal, 320, 240, 640, 480, 0.01 * size, 10 * size)
+
+
+def _reaching(scene: Any, camera: Camera, bounds: Tensor) -> Any:
+    """A scene of boxes whose rays reach all of the bounds from where the camera stands: its own reach is that of the
+    data's cameras, and a step outside would cut it. Empty space costs such scenes nothing."""
+    if not isinstance(scene, ComposedField | VoxelScene) or camera.ndc is not None:
+        return scene
+    place = camera.position.to(bounds)
+    farthest = torch.maximum((place - bounds[0]).abs(), (place - bounds[1]).abs()).norm()
+    nearest = (torch.maximum(bounds[0] - place, place - bounds[1]).clamp(min=0)).norm()
+    steps = math.ceil(max(scene.near - float(nearest), 0.0) / scene.step)
+    # By whole steps: the ladder of samples stays where it is.
+    near = max(scene.near - steps * scene.step, 0.5 * scene.step)
+    return replace(scene, near=near, far=max(scene.far, float(farthest)))
