@@ -28,11 +28,13 @@ from foreseen.viewer.shown import Shown
 
 REST = 0.35
 """Seconds without a change until a view is refined."""
+LONG_REST = 0.8
+"""Seconds without a change until possible futures are looked for, which may take a second or two."""
 ARRIVED = 1.0
 """Seconds that a browser may take to where it was told to stand."""
 WHOLE_RANGE = 6.0
 """Seconds in which the whole range is played at speed 1, where the unit of time is not a second."""
-QUALITY, FINE_QUALITY = 75, 92
+QUALITY, FINE_QUALITY = 85, 92
 """Of JPEG pictures, while things move and at rest."""
 
 
@@ -94,7 +96,7 @@ class Session:
             return True
         if now - self._changed < REST:
             return True
-        return self._refine(want) or self._rest(want) or self.player.playing
+        return self._rest(want) or self._refine(want) or self.player.playing
 
     def _obey(self) -> None:
         with suppress(Empty):
@@ -176,7 +178,8 @@ class Session:
     def _rest(self, want: Wanted) -> bool:
         """What can wait until nothing moves: frustums, paths and futures. Returns whether something was done."""
         first = self.shown[0]
-        if not self._dirty and self._reached == (first.version, want.time):
+        late = {"futures"} if clock.monotonic() - self._changed < LONG_REST else set()
+        if not self._dirty - late and self._reached == (first.version, want.time):
             return False
         if "cameras" in self._dirty:
             self.overlays.set_cameras(first, want.time, lambda name: self.tell(lambda: self.stand(name)), self.cameras)
@@ -184,12 +187,12 @@ class Session:
             self.overlays.update_cameras(first, want.time)
         if "path" in self._dirty:
             self.overlays.set_path(first, self.path_shown)
-        if "futures" in self._dirty:
+        if "futures" in self._dirty - late:
             self.overlays.set_futures(first, self.futures)
             if not self._dragging:
                 self._place_handles()
         self.overlays.update_futures(first, want.time)
-        self._dirty, self._reached = set(), (first.version, want.time)
+        self._dirty, self._reached = self._dirty & late, (first.version, want.time)
         return True
 
     def _send(self, picture: np.ndarray, quality: int) -> None:

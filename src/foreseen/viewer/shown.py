@@ -69,6 +69,7 @@ class Shown(ABC):
     version: int = 0
     moves: bool = True
     renders: bool = True
+    _made: tuple[tuple[int, float], Any] | None = None
 
     @abstractmethod
     def scene(self, time: float) -> Any | None:
@@ -138,9 +139,15 @@ class Shown(ABC):
         return [f.camera for f in {f.camera_id: f for f in reversed(self.frames)}.values()][::-1]
 
     def look(self, camera: Camera, time: float) -> ImageResult:
-        """What `camera` sees at a moment. Raises TypeError where nothing renders this kind of scene."""
-        scene = self.scene(time)
-        return render(_reaching(scene, camera, self.bounds), camera)
+        """What `camera` sees at a moment. Raises `UserError` where nothing renders this kind of scene."""
+        key = self.version, time
+        if self._made is None or self._made[0] != key:
+            self._made = key, self.scene(time)
+        scene = self._made[1]
+        try:
+            return render(_reaching(scene, camera, self.bounds), camera)
+        except TypeError as error:
+            raise UserError(f"{self.name}: {error}") from None
 
 
 class RunShown(Shown):
