@@ -14,7 +14,6 @@ from foreseen.data.types import Frame
 from foreseen.export.compose import FORECAST, INK, OBSERVED, to_bytes
 from foreseen.export.shots import filmed_at
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.viewer.beginning import Knob
 from foreseen.viewer.cameras import view_of
 from foreseen.viewer.painting import splat_arrays
 from foreseen.viewer.shown import Shown
@@ -91,6 +90,12 @@ class Overlays:
                 handle.image = thumbnail(frame)
                 self._frustums[camera_id] = (handle, frame)
 
+    def hide_camera(self, standing: str | None) -> None:
+        """The frustum that one stands in would hide what is seen from there."""
+        for camera_id, (handle, _) in self._frustums.items():
+            if handle.visible == (camera_id == standing):
+                handle.visible = camera_id != standing
+
     @staticmethod
     def _frame(shown: Shown, camera_id: str, time: float) -> Frame | None:
         return filmed_at([f for f in shown.frames if f.camera_id == camera_id], time, shown.frames)
@@ -121,7 +126,7 @@ class Overlays:
         paths = found.permute(0, 2, 1, 3).flatten(0, 1).numpy()
         segments = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2, 3)
         self._dots["futures"] = self.scene.add_line_segments(
-            f"{ROOT}/futures", segments.astype(np.float32), FORECAST, thickness=1.0, thickness_units="screen"
+            f"{ROOT}/futures", segments.astype(np.float32), FORECAST, thickness=2.0, thickness_units="screen"
         )
         return True
 
@@ -205,19 +210,12 @@ def thumbnail(frame: Frame) -> np.ndarray:
 
 
 def begin_places(shown: Shown, values: Sequence[float], found: np.ndarray | None) -> dict[int, np.ndarray]:
-    """Where each body with knobs begins: along their axes as they say, else `found` `[K, 3]` where the forecast
-    tells, else in the middle."""
+    """Where each body with knobs begins: `found` `[K, 3]` where the forecast tells, else as the knobs say, and in the
+    middle along other axes."""
     places: dict[int, np.ndarray] = {}
     for knob, value in zip(shown.knobs, values):
-        if knob.velocity:
-            continue
-        if knob.body not in places:
-            places[knob.body] = _first_place(shown, knob, found)
-        places[knob.body][knob.axis] = value
+        if found is not None and knob.body < len(found):
+            places[knob.body] = np.array(found[knob.body], dtype=float)
+        elif not knob.velocity:
+            places.setdefault(knob.body, np.array(shown.bounds.double().mean(0)))[knob.axis] = value
     return places
-
-
-def _first_place(shown: Shown, knob: Knob, found: np.ndarray | None) -> np.ndarray:
-    if found is not None and knob.body < len(found):
-        return np.array(found[knob.body], dtype=float)
-    return np.array(shown.bounds.double().mean(0))

@@ -109,12 +109,12 @@ class Viewer:
 
     def _stage(self, first: Shown) -> None:
         """Where a browser looks from at first."""
-        server, view = self._server, view_of(first.reference)
-        forward = first.reference.camera_to_world[:3, 2].double().numpy()
+        server, start = self._server, first.first_look
+        view, forward = view_of(start), start.camera_to_world[:3, 2].double().numpy()
         server.scene.set_up_direction(tuple(float(x) for x in first.up))  # type: ignore[arg-type]
         server.initial_camera.position = view.position  # type: ignore[assignment]
         server.initial_camera.look_at = tuple(  # type: ignore[assignment]
-            float(p + look_distance(first.reference, first.target) * f) for p, f in zip(view.position, forward)
+            float(p + look_distance(start, first.target) * f) for p, f in zip(view.position, forward)
         )
         server.initial_camera.fov = view.fov
         server.initial_camera.near = 1e-3 * first.extent

@@ -138,6 +138,7 @@ class Session:
 
     def _show_moving(self, want: Wanted, now: float) -> None:
         self.overlays.show(want.alone)
+        self.overlays.hide_camera(want.standing)
         self._last, self._changed, self._work = want, now, None
         self._show_splats(want)
         if self._in_browser:
@@ -352,7 +353,7 @@ class Session:
         first = self.shown[0]
         if not first.knobs:
             return
-        found = first.futures([first.timeline.start]) if first.sequence is None else None
+        found = first.futures([first.timeline.start])
         places = begin_places(first, self.values, None if found is None else found[0, 0].double().numpy())
         self.overlays.set_handles(first, places, self._on_handle)
 

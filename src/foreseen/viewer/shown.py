@@ -33,6 +33,8 @@ MOMENTS = 480
 """The time slider stops at about so many times: states at them are computed once and kept."""
 AHEAD = 12
 """So many of these are computed at once: one solution of the law serves them all."""
+BACK, ASIDE = 1.5, 0.35
+"""A data set is first seen from so many times as far as its first camera, and so much to the side and above."""
 DEFAULT_FOV = 50.0
 """Degrees, where no camera of a data set tells."""
 
@@ -121,8 +123,13 @@ class Shown(ABC):
 
     @cached_property
     def reference(self) -> Camera:
-        """Where one looks from at first, and whose bounds of rays all views share."""
+        """Whose bounds of rays all views share."""
         return self.frames[0].camera if self.frames else _outside(self.bounds)
+
+    @cached_property
+    def first_look(self) -> Camera:
+        """Where one looks from at first."""
+        return self.reference
 
     @cached_property
     def up(self) -> np.ndarray:
@@ -239,6 +246,16 @@ class DataShown(Shown):
 
     def scene(self, time: float) -> None:
         del time
+
+    @cached_property
+    def first_look(self) -> Camera:
+        """From behind the first camera and beside it, so that the cameras are seen."""
+        camera, up = self.reference, self.up
+        offset = camera.position.double().numpy() - self.target
+        beside = np.cross(up, offset)
+        place = self.target + BACK * offset + ASIDE * beside + ASIDE * float(np.linalg.norm(offset)) * up
+        pose = torch.from_numpy(look_at(place, self.target, up))
+        return replace(camera, camera_to_world=pose.to(camera.camera_to_world))
 
 
 class SplatShown(Shown):

@@ -1,0 +1,194 @@
+"""The viewer in a real browser: Chromium with WebGL in software. Skipped where one of them is absent.
+
+Everything waits for what it expects, and nothing for a time: a slow machine is slow.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from foreseen.data.types import Dataset
+from foreseen.export.compose import Timeline
+from foreseen.render import ImageResult
+from foreseen.scenes.files import SplatFile
+from foreseen.scenes.gaussians import Gaussians
+from foreseen.scenes.moving_gaussians import MovingGaussians, Track
+from foreseen.viewer.shown import DataShown, Shown, SplatShown
+from random_gaussians import random_gaussians
+from sliding_square import make_dataset
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+PATIENCE = 120.0
+CANVAS = (400, 60, 240, 300)
+"""A part of the window (left, top, width, height) that only the scene is in."""
+
+pytest.importorskip("viser", reason="viser comes with the extra [view]")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra [dev]")
+if CHROMIUM is None:
+    pytest.skip("no Chromium on this machine", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield one
+        one.close()
+
+
+class Glow(Shown):
+    """A run that glows red in the observed window and blue after it, and brighter to the right."""
+
+    def __init__(self) -> None:
+        self.name, self.bounds = "glow", torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
+        self._time_goes(Timeline(0.0, 2.0, 1.0, "s"))
+        self.asked: set[float] = set()
+
+    def scene(self, time: float) -> str:
+        return "glow"
+
+    def look(self, camera: Any, time: float) -> ImageResult:
+        self.asked.add(time)
+        size = camera.height, camera.width
+        ramp = torch.linspace(0.4, 1, camera.width).expand(size)
+        late = float(self.timeline.is_forecast(time))
+        rgb = torch.stack([(1 - late) * ramp, 0.1 * ramp, late * ramp], -1)
+        return ImageResult(rgb, torch.ones(size), torch.ones(size))
+
+
+class Served:
+    """A viewer in a thread of its own."""
+
+    def __init__(self, make: Callable[[], Sequence[Shown]]) -> None:
+        from foreseen.viewer.server import Viewer
+
+        self.stop = threading.Event()
+        self.viewer = Viewer(make, "test", "127.0.0.1", 18080)
+        self.thread = threading.Thread(target=self.viewer.run, args=(self.stop.is_set,))
+        self.thread.start()
+
+    def __enter__(self) -> Served:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+    def open(self, browser: Any) -> Any:
+        page = browser.new_page(viewport={"width": 1000, "height": 640}, accept_downloads=True)
+        page.set_default_timeout(1000 * PATIENCE)
+        page.goto(self.viewer.address)
+        page.get_by_role("button", name="Take picture").wait_for()
+        return page
+
+
+def canvas(page: Any) -> np.ndarray:
+    """`[H, W, 3]` of what one sees."""
+    left, top, width, height = CANVAS
+    shot = page.screenshot(clip={"x": left, "y": top, "width": width, "height": height})
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+
+
+def until(page: Any, good: Callable[[np.ndarray], bool]) -> np.ndarray:
+    """The canvas, once it looks as it should."""
+    end = time.monotonic() + PATIENCE
+    while not good(seen := canvas(page)):
+        assert time.monotonic() < end, f"the canvas looks like {seen.reshape(-1, 3).mean(0)}"
+        page.wait_for_timeout(100)
+    return seen
+
+
+def red(seen: np.ndarray) -> bool:
+    return bool((seen[..., 0] > seen[..., 2] + 60).mean() > 0.9)
+
+
+def blue(seen: np.ndarray) -> bool:
+    return bool((seen[..., 2] > seen[..., 0] + 60).mean() > 0.9)
+
+
+def press(page: Any, key: str) -> None:
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    slider.press(key)
+
+
+def test_the_slider_goes_past_the_border_and_clients_come_and_go(browser: Any) -> None:
+    with Served(lambda: [Glow()]) as served:
+        assert served.viewer.address.startswith("http://127.0.0.1:18")
+        first = served.open(browser)
+        seen = until(first, red)
+        assert seen[:, -40:, 0].mean() > seen[:, :40, 0].mean() + 20  # it is no plain colour
+        second = served.open(browser)
+        until(second, red)
+        press(first, "End")
+        until(first, blue)
+        assert "forecast" in first.content() and "t = 2.000 s" in first.content()
+        assert red(canvas(second))  # everybody has a time of their own
+        second.close()
+        press(first, "Home")
+        until(first, red)
+        until(first, lambda _: served.viewer.watching == 1)
+        first.get_by_role("button", name="Play").click()
+        until(first, blue)
+        first.get_by_role("button", name="Pause").click()
+        with first.expect_download() as info:
+            first.get_by_role("button", name="Take picture").click()
+        assert Image.open(info.value.path()).size[1] >= 500
+        first.get_by_role("button", name="Add view to path").click()
+        first.get_by_role("button", name="Add view to path").click()
+        with first.expect_download() as info:
+            first.get_by_role("button", name="Save path").click()
+        saved = json.loads(Path(info.value.path()).read_text())
+        assert saved["format"] == "foreseen camera path" and [v["at"] for v in saved["views"]] == [0.0, 2.0]
+        first.close()
+
+
+def moving_splats() -> SplatFile:
+    """A cloud of green Gaussians that is gone at the end."""
+    rest = random_gaussians(400, 0)
+    rest = Gaussians(
+        0.3 * rest.means, rest.quaternions, 0 * rest.scales + 0.08, 0 * rest.opacities + 0.9,
+        torch.tensor([-1.7, 1.7, -1.7]).expand(400, 1, 3).clone(), (0.0, 0.0, 0.0),
+    )  # fmt: skip
+    away = torch.stack([rest.means, rest.means + 100])
+    track = Track(torch.arange(400), away)
+    return SplatFile(Path("cloud.safetensors"), "4D", MovingGaussians(rest, torch.tensor([0.0, 1.0]), {"means": track}))
+
+
+def test_gaussians_are_drawn_by_the_browser_and_move(browser: Any) -> None:
+    def green(seen: np.ndarray) -> bool:
+        return bool((seen[..., 1] > seen[..., 0] + 60).mean() > 0.03)
+
+    with Served(lambda: [SplatShown(moving_splats())]) as served:
+        page = served.open(browser)
+        until(page, green)
+        press(page, "End")
+        until(page, lambda seen: not green(seen))
+        page.close()
+
+
+def test_a_data_set_is_seen_through_its_cameras(browser: Any, tmp_path: Path) -> None:
+    data: Dataset = make_dataset(tmp_path / "data")
+    with Served(lambda: [DataShown(data)]) as served:
+        page = served.open(browser)
+        page.get_by_role("combobox").filter(visible=True).nth(1).click()
+        page.get_by_role("option", name="left").click()
+        wall = until(page, lambda seen: seen.mean() > 60)
+        assert wall[..., 2].mean() > wall[..., 0].mean()  # the bluish wall
+        press(page, "End")
+        until(page, lambda seen: np.abs(seen - wall).max() > 60)  # the red square has come by
+        page.close()

@@ -1,0 +1,209 @@
+"""Pictures for the screen: channels, columns, Gaussians for the browser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from foreseen.data.types import Dataset
+from foreseen.render import ImageResult
+from foreseen.scenes.gaussians import Gaussians
+from foreseen.viewer.beginning import Knob, free_axes, words
+from foreseen.viewer.cameras import view_of
+from foreseen.viewer.channels import Colours, flow_picture, looked_at, motion_picture
+from foreseen.viewer.layout import as_high, column_size, fitting, side_by_side
+from foreseen.viewer.painting import Painter, Wanted, splat_arrays
+from foreseen.viewer.resolution import Resolution
+from foreseen.viewer.shown import DataShown, RunShown, Shown
+from sliding_square import DT, HEIGHT, OBSERVED_UNTIL, STEPS, WIDTH, PretendRun, camera, make_dataset
+
+
+def pattern(one: object) -> ImageResult:
+    """What a camera sees of a world whose colour is the direction of the ray: bands must fit together."""
+    rays = one.rays(one.pixel_centres())  # type: ignore[attr-defined]
+    return ImageResult(rays.directions, rays.directions[..., 2], rays.directions[..., 0].abs())
+
+
+@pytest.mark.parametrize("lines", [1, 7, 24, 99])
+def test_bands_make_the_whole_picture(lines: int) -> None:
+    one = camera("left")
+    *pauses, whole = looked_at(pattern, one, lines)
+    assert pauses == [None] * (-(-HEIGHT // lines) - 1)
+    assert whole is not None
+    for name in ("rgb", "depth", "opacity"):
+        assert torch.allclose(getattr(whole, name), getattr(pattern(one), name), atol=1e-6)
+
+
+def test_depth_keeps_its_range_while_one_looks() -> None:
+    colours = Colours()
+    near = ImageResult(torch.zeros(8, 8, 3), torch.linspace(1, 2, 64).reshape(8, 8), torch.ones(8, 8))
+    far = replace(near, depth=near.depth + 4)
+    first = colours.picture("depth", near)
+    colours.picture("depth", far)
+    after = colours.picture("depth", near)
+    assert first.min() < 60 < after.mean()  # all of the near picture is bright now: there is something farther
+    assert (colours.picture("depth", replace(near, opacity=torch.zeros(8, 8))) == 0).all()
+
+
+def test_opacity_is_grey() -> None:
+    result = ImageResult(torch.rand(4, 5, 3), torch.zeros(4, 5), torch.full((4, 5), 0.4))
+    assert (Colours().picture("opacity", result) == 102).all()
+
+
+def test_motion_says_where_things_go() -> None:
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(1, 3, 16, 16, generator=generator)
+    ground = torch.nn.functional.interpolate(small, scale_factor=6, mode="bicubic")[0].permute(1, 2, 0).clamp(0, 1)
+    patch, before, after = ground[:40, :40].flip(0), ground.clone(), ground.clone()
+    before[30:70, 20:60], after[30:70, 24:64] = patch, patch
+    found = motion_picture(before, after).astype(int)
+    assert (found[:15] > 240).all()  # what rests is white
+    inside = found[40:60, 32:50].reshape(-1, 3).mean(0)
+    assert inside[0] > inside[1] + 60 and inside[0] > inside[2] + 60  # to the right: red
+    assert (motion_picture(before[:8, :8], after[:8, :8]) == 255).all()
+
+
+def test_colours_of_flow_turn_with_it() -> None:
+    flow = np.zeros((4, 4, 2))
+    flow[0, 0], flow[1, 0], flow[2, 0] = (5, 0), (0, 5), (-5, 0)
+    picture = flow_picture(flow)
+    assert tuple(picture[0, 0]) == (255, 0, 0) and tuple(picture[2, 0]) == (0, 255, 255)
+    assert tuple(picture[3, 3]) == (255, 255, 255)
+
+
+def test_columns_fill_the_window() -> None:
+    red, blue = np.zeros((10, 20, 3), np.uint8), np.zeros((10, 20, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    found = side_by_side([("a", red), ("b", blue), ("nothing there", None)], (600, 300))
+    assert found.shape == (300, 600, 3)
+    width, _ = column_size((600, 300), 3)
+    assert tuple(found[150, width // 2]) == (255, 0, 0) and tuple(found[150, 300]) == (0, 0, 255)
+    assert fitting((200, 300), (20, 10)) == (200, 100)
+
+
+def test_a_picture_as_high_as_the_window() -> None:
+    wide = np.zeros((10, 40, 3), np.uint8)
+    wide[:, 20:, 1] = 255
+    found = as_high(wide, (50, 50))
+    assert found.shape == (50, 50, 3) and found[25, 45, 1] > 250 and found[25, 5, 1] < 5
+
+
+def test_covariances_turn_with_the_quaternion() -> None:
+    half = 0.5**0.5
+    gaussians = Gaussians(
+        means=torch.tensor([[1.0, 2, 3], [0, 0, 0], [float("nan"), 0, 0]]),
+        quaternions=torch.tensor([[2 * half, 0, 0, 2 * half], [1, 0, 0, 0], [1, 0, 0, 0]]),  # 90 degrees about z
+        scales=torch.tensor([[3.0, 1, 2], [1, 1, 1], [1, 1, 1]]),
+        opacities=torch.tensor([0.5, 1.0, 1.0]),
+        harmonics=torch.zeros(3, 4, 3),
+        background=(0.0, 0.0, 0.0),
+    )
+    centres, covariances, colours, opacities = splat_arrays(gaussians)
+    assert centres.tolist() == [[1, 2, 3], [0, 0, 0]]  # what is no number is left out
+    assert np.allclose(covariances[0], np.diag([1, 9, 4]), atol=1e-5)
+    assert np.allclose(colours, 0.5) and opacities.tolist() == [[0.5], [1.0]]
+
+
+def test_a_bead_on_a_hill_is_told_by_x_and_a_ball_in_a_plane_by_both() -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, 500)
+    y = np.random.default_rng(1).uniform(-1, 1, 500)
+    assert free_axes(np.stack([x, 0 * x, 0.3 * x**4 - 0.2 * x**2], -1)) == (0,)
+    assert free_axes(np.stack([x, 0 * x, y], -1)) == (0, 2)
+    assert free_axes(np.stack([0 * x, x, 1.5 * y], -1)) == (1, 2)
+    assert free_axes(np.stack([x, 0.001 * y, x], -1)) == (0,)
+
+
+def test_knobs_are_written_as_the_command_line_reads_them() -> None:
+    knobs = [Knob("x", 0, 0, False, -1, 1, 0), Knob("vx", 0, 0, True, -1, 1, 0)]
+    assert words(knobs, [0.25, -1.5]) == "x=0.25,vx=-1.5"
+
+
+class PretendShown(RunShown):
+    """A run that was not trained, in pictures that can be worked out by hand."""
+
+    def __init__(self, run: PretendRun, name: str) -> None:
+        self.pretend = run
+        super().__init__(run, name)  # type: ignore[arg-type]
+
+    def look(self, camera: object, time: float) -> ImageResult:
+        return self.pretend.render(camera, time)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Dataset:
+    return make_dataset(tmp_path / "data")
+
+
+@pytest.fixture
+def shown(tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> PretendShown:
+    run = PretendRun(tmp_path / "run", data)
+    run.info = type("Info", (), {"bounds": ((-1, -1, 0), (1, 1, 5)), "near": 0.1, "far": 9.0, "bodies": (("a",),)})()  # type: ignore[attr-defined]
+    return PretendShown(run, "run")
+
+
+def wanted(shown: Shown, **change: object) -> Wanted:
+    view = view_of(shown.frames[0].camera)
+    return replace(Wanted(view, (WIDTH, HEIGHT), 0.3, "rgb", (0,), False, None, (1,)), **change)  # type: ignore[arg-type]
+
+
+def painted(shown: list[Shown], want: Wanted) -> np.ndarray:
+    *_, picture = Painter(shown, Resolution()).paint(want, want.window, steadily=True)
+    assert picture is not None
+    return picture
+
+
+def test_time_goes_on_past_the_last_frame(shown: PretendShown) -> None:
+    line = shown.timeline
+    assert line.end == pytest.approx(1.5 * (STEPS - 1) * DT) and line.observed_until < line.end
+    said = [shown.words(t) for t in (0.0, 0.3, 0.35, OBSERVED_UNTIL, line.observed_until + DT, line.end)]
+    assert said == ["observed", "observed", "interpolated", "observed", "forecast", "forecast"]
+
+
+def test_the_slider_stops_at_the_frames_times(shown: PretendShown) -> None:
+    for frame in shown.frames:
+        assert shown.snapped(frame.time) == pytest.approx(frame.time, abs=1e-9)
+    assert shown.step == pytest.approx(DT) and 100 < (shown.timeline.end - shown.timeline.start) / shown.moment < 2000
+
+
+def test_a_run_without_knobs_takes_no_initial_conditions(shown: PretendShown) -> None:
+    from foreseen.errors import UserError
+
+    assert shown.knobs == ()
+    with pytest.raises(UserError, match="takes no initial conditions"):
+        shown.begin([])
+
+
+def test_truth_stands_beside_where_one_stands(shown: PretendShown) -> None:
+    apart = painted([shown], wanted(shown, truth=True))
+    beside = painted([shown], wanted(shown, truth=True, standing="left"))
+    width, _ = column_size((WIDTH, HEIGHT), 2)
+    right = np.s_[HEIGHT // 3 :, WIDTH - width + 2 : WIDTH - 2]
+    assert apart[right].std() < beside[right].std()
+    left = beside[HEIGHT // 3 :, 2 : width - 2].astype(int)
+    assert np.abs(left.mean((0, 1)) - beside[right].astype(int).mean((0, 1))).max() < 12  # the run knows the truth
+
+
+def test_a_data_set_shows_what_the_camera_saw(data: Dataset) -> None:
+    shown = DataShown(data)
+    nothing = painted([shown], wanted(shown))
+    seen = painted([shown], wanted(shown, standing="left"))
+    assert len(np.unique(nothing.reshape(-1, 3), axis=0)) == 1
+    assert np.abs(seen.astype(int) - 255 * shown.frames[6].image().numpy()).mean() < 2
+    assert shown.words(0.3) == "observed" and shown.timeline.end == pytest.approx((STEPS - 1) * DT)
+
+
+def test_two_runs_stand_side_by_side(shown: PretendShown) -> None:
+    found = painted([shown, shown], wanted(shown, columns=(0, 1), window=(120, 60), versions=(1, 1)))
+    assert found.shape == (60, 120, 3)
+
+
+def test_a_view_that_rests_is_painted_in_pieces(shown: PretendShown) -> None:
+    painter = Painter([shown], Resolution(rate=1000.0))
+    painter.resolution.measured(1, 1.0)
+    pieces = list(painter.paint(wanted(shown), (WIDTH, HEIGHT), steadily=False))
+    assert pieces[:-1] == [None] * (len(pieces) - 1) and len(pieces) == HEIGHT / 8
+    assert pieces[-1].shape == (HEIGHT, WIDTH, 3)
