@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -136,7 +137,10 @@ class Painter:
             if taken is not None:
                 own = shown.reference
                 return replace(taken.resize(*fitting(size, (taken.width, taken.height))), near=own.near, far=own.far)
-        return want.view.camera(size, shown.reference)
+        # A narrower column sees as far to the sides as the window would, and more above and below.
+        narrower = max(want.window[0] / want.window[1] / (size[0] / size[1]), 1.0)
+        fov = 2 * math.atan(math.tan(want.view.fov / 2) * narrower)
+        return replace(want.view, fov=fov).camera(size, shown.reference)
 
     def filmed(self, want: Wanted, shown: Shown) -> Frame | None:
         """What the camera in whose place one stands saw at the wanted time."""

@@ -95,15 +95,15 @@ def build_panel(gui: viser.GuiApi, session: Session) -> Panel:
             sequence = told(gui.add_dropdown("sequence", [*shown.sequences, *extra]), session.choose)
     knobs, typed = _add_knobs(gui, session, told) if shown.knobs else ([], None)
     with gui.add_folder("Keep"):
-        pressed(gui.add_button("Take picture", icon=viser.Icon.CAMERA), session.take_picture)
-        pressed(gui.add_button("Add view to path", icon=viser.Icon.PLUS), session.add_view)
+        pressed(gui.add_button("Take picture", icon=viser.Icon.CAMERA), session.keeping.take_picture)
+        pressed(gui.add_button("Add view to path", icon=viser.Icon.PLUS), session.keeping.add_view)
         told(
             gui.add_number("seconds between views", 2.0, min=0.1, max=60.0, step=0.1),
-            session.set_seconds_between,
+            session.keeping.set_seconds_between,
         )
-        record = pressed(gui.add_button("Record", icon=viser.Icon.PLAYER_RECORD), session.toggle_recording)
-        pressed(gui.add_button("Save path", icon=viser.Icon.DOWNLOAD), session.save_path)
-        pressed(gui.add_button("Clear path", icon=viser.Icon.TRASH), session.clear_path)
+        record = pressed(gui.add_button("Record", icon=viser.Icon.PLAYER_RECORD), session.keeping.toggle_recording)
+        pressed(gui.add_button("Save path", icon=viser.Icon.DOWNLOAD), session.keeping.save_path)
+        pressed(gui.add_button("Clear path", icon=viser.Icon.TRASH), session.keeping.clear_path)
         path = gui.add_markdown(path_words(0, 0.0))
     with gui.add_folder("Quality", expand_by_default=False):
         most = session.resolution

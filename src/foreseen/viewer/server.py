@@ -105,7 +105,9 @@ class Viewer:
     def _left(self, client: viser.ClientHandle) -> None:
         with self._lock:
             self._came.pop(client.client_id, None)
-        self._sessions.pop(client.client_id, None)
+        session = self._sessions.pop(client.client_id, None)
+        if session is not None:
+            session.gone = True
 
     def _stage(self, first: Shown) -> None:
         """Where a browser looks from at first."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import threading
 import time as clock
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,18 +9,17 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 import viser
-from PIL import Image
 
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.viewer.beginning import words
 from foreseen.viewer.cameras import View, look_distance, view_of
 from foreseen.viewer.channels import CHANNELS
+from foreseen.viewer.keeping import Keeping
 from foreseen.viewer.overlays import Overlays, begin_places
 from foreseen.viewer.painting import Painter, Wanted
-from foreseen.viewer.panel import BESIDE, FREE, TYPED, Panel, bar_html, build_panel, knob_words, path_words, put
+from foreseen.viewer.panel import BESIDE, FREE, TYPED, Panel, bar_html, build_panel, knob_words, put
 from foreseen.viewer.player import Player
-from foreseen.viewer.recorder import Recorder
 from foreseen.viewer.resolution import Resolution, Size
 from foreseen.viewer.shown import Shown
 
@@ -55,9 +52,10 @@ class Session:
         self.values = [k.value for k in self.shown[0].knobs]
         self._todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._standing: tuple[str, View, float] | None = None
-        self.recorder = Recorder()
+        self.keeping = Keeping(self)
+        self.gone = False  # the browser has left while something was painted for it
         self._last: Wanted | None = None
-        self._in_browser, self._dragging = False, False
+        self.in_browser, self._dragging = False, False
         self._splatted: tuple[int, float, tuple[int, ...]] | None = None
         self._size: Size = (0, 0)
         self._changed = self._tick = clock.monotonic()
@@ -86,11 +84,10 @@ class Session:
             self._tell_time()
         self._tick = now
         self._begin()
-        want = self._wanted()
+        want = self.wanted()
         if want is None:
             return False
-        if self.recorder.tick(now, want.view, want.time, want.window[0] / want.window[1]):
-            self._tell_path()
+        self.keeping.tick(now, want)
         if want != self._last:
             self._show_moving(want, now)
             return True
@@ -111,7 +108,8 @@ class Session:
         """Tells the user something in the browser."""
         self.client.add_notification(title, text, auto_close_seconds=12)
 
-    def _wanted(self) -> Wanted | None:
+    def wanted(self) -> Wanted | None:
+        """What is to be seen now; None before the browser has said how large it is."""
         camera = self.client.camera
         window = camera.image_width, camera.image_height
         if min(window) < 8 or camera.fov <= 0:
@@ -141,7 +139,7 @@ class Session:
         self.overlays.hide_camera(want.standing)
         self._last, self._changed, self._work = want, now, None
         self._show_splats(want)
-        if self._in_browser:
+        if self.in_browser:
             return
         self._size = self.resolution.moving(self.resolution.finest(want.window))
         for picture in self.painter.paint(want, self._size, steadily=True):
@@ -152,7 +150,7 @@ class Session:
 
     def _show_splats(self, want: Wanted) -> None:
         gaussians = self.painter.in_browser(want)
-        self._in_browser = gaussians is not None
+        self.in_browser = gaussians is not None
         key = (self.columns[0], want.time, want.versions)
         if gaussians is None or key != self._splatted:
             self.overlays.set_splats(gaussians)
@@ -163,7 +161,7 @@ class Session:
 
     def _refine(self, want: Wanted) -> bool:
         """A piece of a finer picture of what rests."""
-        if self._in_browser:
+        if self.in_browser:
             return False
         if self._work is None:
             finer = self.resolution.finer(self._size, self.resolution.finest(want.window))
@@ -197,7 +195,8 @@ class Session:
         return True
 
     def _send(self, picture: np.ndarray, quality: int) -> None:
-        self.client.scene.set_background_image(picture, format="jpeg", jpeg_quality=quality)
+        if not self.gone:
+            self.client.scene.set_background_image(picture, format="jpeg", jpeg_quality=quality)
 
     # --- time
 
@@ -359,66 +358,3 @@ class Session:
 
     def _on_handle(self, body: int, place: Sequence[float], held: bool) -> None:
         self.tell(lambda: self._moved(body, place, held))
-
-    # --- what is kept
-
-    def take_picture(self) -> None:
-        """Sends the picture in its finest form to the browser, as a file."""
-        want = self._wanted()
-        if want is None:
-            return
-        name, size = f"foreseen-t{want.time:.3f}.png", self.resolution.finest(want.window)
-        if self._in_browser:
-            # The browser answers when it has drawn: waiting for it here would keep all others waiting.
-            threading.Thread(target=self._fetch_picture, args=(name, want, size), daemon=True).start()
-            return
-        *_, picture = self.painter.paint(want, size, steadily=True)
-        assert picture is not None
-        self._send_picture(name, picture)
-
-    def _fetch_picture(self, name: str, want: Wanted, size: Size) -> None:
-        view = want.view
-        drawn = self.client.get_render(
-            size[1],
-            size[0],
-            wxyz=np.array(view.wxyz),
-            position=np.array(view.position),
-            fov=view.fov,
-            transport_format="png",
-            timeout=60.0,
-        )
-        self._send_picture(name, drawn[..., :3])
-
-    def _send_picture(self, name: str, picture: np.ndarray) -> None:
-        content = io.BytesIO()
-        Image.fromarray(picture).save(content, "PNG")
-        self.client.send_file_download(name, content.getvalue(), save_immediately=True)
-
-    def add_view(self) -> None:
-        """Adds the view and its time to the path."""
-        want = self._wanted()
-        if want is not None:
-            self.recorder.add(want.view, want.time, want.window[0] / want.window[1])
-            self._tell_path()
-
-    def set_seconds_between(self, seconds: float) -> None:
-        """From one added view to the next."""
-        self.recorder.between = float(seconds)
-
-    def toggle_recording(self) -> None:
-        """Records as one looks around and plays, or ends that."""
-        self.recorder.toggle(clock.monotonic())
-        self.panel.record.label = "Stop recording" if self.recorder.recording else "Record"
-
-    def clear_path(self) -> None:
-        """Forgets the path."""
-        self.recorder.clear()
-        self.panel.record.label = "Record"
-        self._tell_path()
-
-    def save_path(self) -> None:
-        """Sends the path to the browser, as a file. Raises `UserError` where it has no views."""
-        self.client.send_file_download("camera-path.json", self.recorder.encode(), save_immediately=True)
-
-    def _tell_path(self) -> None:
-        self.panel.path.content = path_words(len(self.recorder.views), self.recorder.seconds)

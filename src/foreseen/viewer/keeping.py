@@ -1,0 +1,93 @@
+"""What somebody takes along from the browser: pictures, and camera paths with their times."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time as clock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from foreseen.viewer.painting import Wanted
+from foreseen.viewer.panel import path_words
+from foreseen.viewer.recorder import Recorder
+from foreseen.viewer.resolution import Size
+
+if TYPE_CHECKING:
+    from foreseen.viewer.session import Session
+
+
+class Keeping:
+    """Pictures and paths of one session. All go to the browser as files: nothing is written on the server's side."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.recorder = Recorder()
+
+    def tick(self, now: float, want: Wanted) -> None:
+        """What is looked at now, for a recording."""
+        if self.recorder.tick(now, want.view, want.time, want.window[0] / want.window[1]):
+            self._tell_path()
+
+    def take_picture(self) -> None:
+        """Sends the picture in its finest form to the browser, as a file."""
+        want = self.session.wanted()
+        if want is None:
+            return
+        name, size = f"foreseen-t{want.time:.3f}.png", self.session.resolution.finest(want.window)
+        if self.session.in_browser:
+            # The browser answers when it has drawn: waiting for it here would keep all others waiting.
+            threading.Thread(target=self._fetch_picture, args=(name, want, size), daemon=True).start()
+            return
+        *_, picture = self.session.painter.paint(want, size, steadily=True)
+        assert picture is not None
+        self._send_picture(name, picture)
+
+    def _fetch_picture(self, name: str, want: Wanted, size: Size) -> None:
+        view = want.view
+        drawn = self.session.client.get_render(
+            size[1],
+            size[0],
+            wxyz=np.array(view.wxyz),
+            position=np.array(view.position),
+            fov=view.fov,
+            transport_format="png",
+            timeout=60.0,
+        )
+        self._send_picture(name, drawn[..., :3])
+
+    def _send_picture(self, name: str, picture: np.ndarray) -> None:
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "PNG")
+        self.session.client.send_file_download(name, content.getvalue(), save_immediately=True)
+
+    def add_view(self) -> None:
+        """Adds the view and its time to the path."""
+        want = self.session.wanted()
+        if want is not None:
+            self.recorder.add(want.view, want.time, want.window[0] / want.window[1])
+            self._tell_path()
+
+    def set_seconds_between(self, seconds: float) -> None:
+        """From one added view to the next."""
+        self.recorder.between = float(seconds)
+
+    def toggle_recording(self) -> None:
+        """Records as one looks around and plays, or ends that."""
+        self.recorder.toggle(clock.monotonic())
+        self.session.panel.record.label = "Stop recording" if self.recorder.recording else "Record"
+
+    def clear_path(self) -> None:
+        """Forgets the path."""
+        self.recorder.clear()
+        self.session.panel.record.label = "Record"
+        self._tell_path()
+
+    def save_path(self) -> None:
+        """Sends the path to the browser, as a file. Raises `UserError` where it has no views."""
+        self.session.client.send_file_download("camera-path.json", self.recorder.encode(), save_immediately=True)
+
+    def _tell_path(self) -> None:
+        self.session.panel.path.content = path_words(len(self.recorder.views), self.recorder.seconds)
