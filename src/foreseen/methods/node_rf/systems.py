@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.base import DynamicalSystem, Trajectory
-from foreseen.methods.node_rf.dynamics import FINER, LEAST_TIMES
+from foreseen.methods.node_rf.dynamics import FINER, LEAST_TIMES, Dynamics
 from foreseen.methods.node_rf.matching import Paths, settle
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Function = Callable[[Tensor], Tensor]
 
 
-def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
-    """The law on the surface of the poses; None where none was fitted, or nothing moves."""
-    dynamics, window = method.dynamics, method.window
+def system_of_many_fast(method: ManyFastNodeRF, kind: int) -> DynamicalSystem | None:
+    """The law on the surface of a kind's poses; None where none was fitted, or nothing moves."""
+    dynamics, window = method.dynamics[kind], method.window
     size, law = dynamics.manifold.size, dynamics.law
     if not dynamics.fitted or size == 0:
         return None
@@ -33,13 +33,14 @@ def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
 
     def positions(y: Tensor) -> Tensor:
         numbers = dynamics.manifold.decode(y[..., :size])
-        return method.parts_of(numbers.reshape(-1, numbers.shape[-1])).centres.unflatten(0, y.shape[:-1]).double()
+        centres = method.parts_of(kind, numbers.reshape(-1, numbers.shape[-1])).centres[:, method.parts(kind)]
+        return centres.unflatten(0, y.shape[:-1]).double()
 
     stored = law.structure == "potential"
     return DynamicalSystem(
         names=_names(size),
         rate=_second_order(lambda state: law(state.new_zeros(()), state), size, window),
-        seen=_seen_by_many(method, size),
+        seen=_seen_by_many(method, kind, size),
         window=window,
         second_order=True,
         positions=_any_axes(positions),
@@ -49,29 +50,30 @@ def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
 
 
 @torch.no_grad()
-def _seen_by_many(method: ManyFastNodeRF, size: int) -> tuple[Trajectory, ...]:
-    dynamics, window, exact = method.dynamics, method.window, bool(method.exact)
-    paths = dynamics.paths(method.numbers(method.centres, method.turns), method.times, method.counts, exact)
-    starts = _settled(method, paths)
+def _seen_by_many(method: ManyFastNodeRF, kind: int, size: int) -> tuple[Trajectory, ...]:
+    dynamics, window = method.dynamics[kind], method.window
+    poses, when, counts = method.seen(kind)
+    paths = dynamics.paths(poses, when, counts, bool(method.exact))
+    starts = _settled(dynamics, paths)
     found = []
-    for sequence, count in enumerate(paths.counts.tolist()):
-        states = torch.cat([paths.q[sequence, :count], paths.v[sequence, :count] / window], dim=-1)
-        start = torch.cat([starts[sequence, :size], starts[sequence, size:] / window])
-        times = (method.times[sequence, 0] + torch.arange(count) * paths.spacing) * window
+    for row, (sequence, count) in enumerate(zip(method.sequences(kind).tolist(), paths.counts.tolist())):
+        states = torch.cat([paths.q[row, :count], paths.v[row, :count] / window], dim=-1)
+        start = torch.cat([starts[row, :size], starts[row, size:] / window])
+        times = (when[row, 0] + torch.arange(count) * paths.spacing) * window
         found.append(Trajectory(sequence, times, states, start))
     return tuple(found)
 
 
-def _settled(method: ManyFastNodeRF, paths: Paths) -> Tensor:
+def _settled(dynamics: Dynamics, paths: Paths) -> Tensor:
     """`[S, 2 d]`: as `Dynamics.ends`, the beginnings of the solutions that follow the paths' first stretches best, all
     at once. A path's own first rate, at its end, is its least certain one."""
-    span = max(LEAST_TIMES * FINER, round(method.dynamics.config.settle / paths.spacing))
+    span = max(LEAST_TIMES * FINER, round(dynamics.config.settle / paths.spacing))
     starts = torch.zeros(len(paths.q), 2 * paths.q.shape[-1], dtype=torch.float64)
     spans = (paths.counts - 1).clamp_max(span)
     for own in spans.unique().tolist():
         rows = (spans == own).nonzero()[:, 0]
         q, v = paths.cut(rows, torch.zeros_like(rows), own)
-        starts[rows] = settle(method.dynamics.law, q, v, paths.spacing, own)[0]
+        starts[rows] = settle(dynamics.law, q, v, paths.spacing, own)[0]
     return starts
 
 
