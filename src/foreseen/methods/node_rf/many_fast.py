@@ -121,7 +121,9 @@ class ManyFastNodeRF(Method):
         words = []
         for kind in range(self.kinds):
             count, sequences = len(self.parts(kind)), len(self.sequences(kind))
-            words.append(f"{count} moving part{'s' if count > 1 else ''} in {sequences} sequences")
+            words.append(
+                f"{count} moving part{'s' if count > 1 else ''} in {sequences} sequence{'s' if sequences > 1 else ''}"
+            )
         return " and ".join(words) + (f" ({self.kinds} kinds of motion)" if self.kinds > 1 else "")
 
     @torch.no_grad()
