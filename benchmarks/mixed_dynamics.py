@@ -124,8 +124,8 @@ def page(found: dict[str, dict[str, Any]], minutes: float) -> str:
     half, new = TRAINED // 2, UNSEEN // 2
     pure = sum(sorted(one["grouped"]) == sorted([law] for law in LAWS) for one in found.values())
     lines = [
-        f"One run of {minutes:g} minutes over {half} sequences of a pendulum and {half} of a ball in a bowl; nobody tells "
-        f"it which is which. {new} unseen sequences of each; means over all forecast frames, and over seeds.",
+        f"One run of {minutes:g} minutes over {half} sequences of a pendulum and {half} of a ball in a bowl; nobody "
+        f"tells it which is which. {new} unseen sequences of each; means over all forecast frames, and over seeds.",
         f"Alone: two runs of {minutes / 2:g} minutes, each of which sees one law's sequences only, given truth.",
         f"The training sequences were grouped by their law in {pure} of {len(found)} runs.",
     ]

@@ -25,9 +25,9 @@ POSES = 24
 APART = 0.2
 """Two surfaces are not one where the one that is laid through both, of no more coordinates than either, leaves so large
 a share of the motion."""
-MOST, LEAST = 4, 3
-"""Surfaces tell kinds apart where there are few, each of several sequences: else every sequence has its own way on a
-surface that none of them shows."""
+MOST, LEAST, WIDEST = 4, 3, 2
+"""Surfaces tell kinds apart where there are few, each of several sequences and of few coordinates: else every sequence
+may have its own way on a surface that none of them shows."""
 
 
 def find_kinds(
@@ -167,7 +167,7 @@ def _by_surface(poses: list[Tensor]) -> np.ndarray:
         surfaces = _joined([*surfaces, _Surface.through([index], own, own.shape[1])])
         if len(surfaces) > MOST:
             return one
-    if min(len(surface.members) for surface in surfaces) < LEAST:
+    if any(len(surface.members) < LEAST or surface.manifold.size > WIDEST for surface in surfaces):
         return one
     for label, surface in enumerate(surfaces):
         one[surface.members] = label
