@@ -252,7 +252,14 @@ def test_surfaces_tell_kinds_apart_and_ways_on_one_surface_do_not(seed: int) -> 
     assert _by_surface(orbits(6, generator) + arcs(2, generator)).tolist() == [0] * 8, "two show no surface"
 
 
-def test_one_noisy_surface_is_not_split() -> None:
+def test_of_many_sequences_some_show_the_surfaces() -> None:
+    """And noise of a few hundredths of the motion neither splits a surface nor hides one."""
     generator = np.random.default_rng(0)
-    noisy = [p + 0.02 * torch.from_numpy(generator.normal(size=p.shape)) for p in orbits(12, generator)]
-    assert _by_surface(noisy).tolist() == [0] * 12
+
+    def noisy(poses: list[Tensor]) -> list[Tensor]:
+        return [p + 0.01 * torch.from_numpy(generator.normal(size=p.shape)) for p in poses]
+
+    assert _by_surface(noisy(orbits(12, generator))).tolist() == [0] * 12
+    both = [p for pair in zip(noisy(orbits(20, generator)), noisy(arcs(20, generator))) for p in pair]
+    found = _by_surface(both)
+    assert len(set(found[::2])) == len(set(found[1::2])) == 1 and found[0] != found[1]
