@@ -33,6 +33,9 @@ COMPARED = 6
 """Frames at most in which the kinds' pictures are compared with what was seen."""
 CLEAR = 1.1
 """A kind is told where the next one's pictures are off so many times as much."""
+BIAS = 0.15
+"""The middle of what a camera sees of a body is off by so many pixels [standard deviation], at all times alike: part of
+it is in shade, or its edge is."""
 
 
 def given_state(method: ManyFastNodeRF, known: Labels) -> tuple[int, Tensor]:
@@ -120,11 +123,11 @@ def _nearest_coordinates(method: ManyFastNodeRF, kind: int, poses: Tensor) -> tu
 
 
 @torch.no_grad()
-def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[int, Tensor, float]:
-    """The kind, the state `[2 d]` and its time: the beginning whose solution passes through what moves in the `frames`,
-    by Gauss and Newton's method from the best of many states that were seen in training; of the kind whose pictures
-    come nearest to the frames. Raises `UserError` where nothing is seen to move, for several parts, and where several
-    kinds look the same."""
+def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[int, Tensor, Tensor, float]:
+    """The kind, the state `[2 d]`, a square root of its covariance `[2 d, D]`, and its time: the beginning whose
+    solution passes through what moves in the `frames`, by Gauss and Newton's method from the best of many states that
+    were seen in training; of the kind whose pictures come nearest to the frames. Raises `UserError` where nothing is
+    seen to move, for several parts, and where several kinds look the same."""
     kinds = [kind for kind in range(method.kinds) if len(method.parts(kind)) == 1]
     if not kinds:
         raise UserError(
@@ -136,16 +139,17 @@ def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[int
     if len({f.time for f, _ in sightings}) < 2:
         raise UserError("nothing is seen to move in two or more of the first frames: give more of them.")
     first = min(f.time for f in frames)
-    states = {kind: _passing_state(method, kind, sightings, first) for kind in kinds}
+    found = {kind: _passing_state(method, kind, sightings, first) for kind in kinds}
     if len(kinds) == 1:
-        return kinds[0], states[kinds[0]], first
+        return kinds[0], *found[kinds[0]], first
+    states = {kind: state for kind, (state, _) in found.items()}
     best, *others = kinds = sorted(kinds, key=(unlike := _unlike(method, states, sightings, first)).__getitem__)
     if unlike[others[0]] < CLEAR * unlike[best]:
         raise UserError(
             f"these first frames show as well one as another of the kinds of motion that this run learned "
             f"({_names(method, kinds[:2])}): give more of them."
         )
-    return best, states[best], first
+    return best, *found[best], first
 
 
 def _unlike(
@@ -174,8 +178,9 @@ def _picture(method: ManyFastNodeRF, kind: int, state: Tensor, first: float, fra
 
 def _passing_state(
     method: ManyFastNodeRF, kind: int, sightings: Sequence[tuple[Frame, Tensor]], first: float
-) -> Tensor:
-    """`[2 d]` at time `first`, from which a kind's one part passes through pixels of the frames."""
+) -> tuple[Tensor, Tensor]:
+    """`[2 d]` at time `first`, from which a kind's one part passes through pixels of the frames, and a square root of
+    its covariance."""
     dynamics, part = method.dynamics[kind], int(method.parts(kind)[0])
     times = sorted({f.time for f, _ in sightings})
     u = torch.tensor(times, dtype=torch.float64) / method.window
@@ -193,11 +198,15 @@ def _passing_state(
 
     states = _seen_states(method, kind)
     state = states[misses(states).square().sum(-1).argmin()]
-    unit = torch.cat([torch.ones(len(state) // 2), dynamics.law.pace.expand(len(state) // 2)]).double()
+    unit = dynamics.unit()
     left, damping = misses(state[None])[0], 1e-3
+
+    def slopes_at(state: Tensor) -> Tensor:
+        """`[2 d, 2 M]`"""
+        return (misses(state + 1e-4 * torch.diag(unit)) - misses(state[None])) / 1e-4
+
     for _ in range(ROUNDS):
-        moved = misses(state + 1e-4 * torch.diag(unit))
-        slopes = (moved - left) / 1e-4
+        slopes = slopes_at(state)
         gram = slopes @ slopes.T
         step = torch.linalg.solve(gram + damping * torch.diag(gram.diagonal() + 1e-12), -slopes @ left)
         tried = misses((state + step * unit)[None])[0]
@@ -205,7 +214,27 @@ def _passing_state(
             state, left, damping = state + step * unit, tried, damping * 0.2
         else:
             damping *= 5
-    return state
+    return state, unit[:, None] * _square_root_of_covariance(slopes_at(state), left, _biases(sightings))
+
+
+def _square_root_of_covariance(slopes: Tensor, left: Tensor, biases: Tensor) -> Tensor:
+    """`[2 d, 2 d + B]`: of the state, from how misses change with it `[2 d, 2 M]`, what is left of them `[2 M]`, and
+    what may be wrong with all of them together `[2 M, B]`. Before anything was seen, each number had the variance 1
+    that states of learned sequences have."""
+    free = max(len(left) - len(slopes), 1)
+    weight = free / left.square().sum().clamp_min(1e-12)
+    precision = weight * slopes @ slopes.T + torch.eye(len(slopes), dtype=slopes.dtype)
+    scattered = torch.linalg.inv(torch.linalg.cholesky(precision)).T
+    return torch.cat([scattered, torch.linalg.solve(precision, weight * slopes @ biases)], dim=-1)
+
+
+def _biases(sightings: Sequence[tuple[Frame, Tensor]]) -> Tensor:
+    """`[2 M, 2 C]`: `BIAS` along each axis of each of C cameras."""
+    cameras = sorted({f.camera_id for f, _ in sightings})
+    found = torch.zeros(len(sightings), 2, len(cameras), 2, dtype=torch.float64)
+    for row, (frame, _) in enumerate(sightings):
+        found[row, :, cameras.index(frame.camera_id)] = BIAS / frame.camera.width * torch.eye(2)
+    return found.flatten(2).flatten(0, 1)
 
 
 def _project(camera: Camera, points: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.base import DynamicalSystem, Trajectory
-from foreseen.methods.node_rf.dynamics import FINER, LEAST_TIMES, Dynamics
+from foreseen.methods.node_rf.dynamics import FINER, LEAST_TIMES, Dynamics, Rate
 from foreseen.methods.node_rf.matching import Paths, settle
 
 if TYPE_CHECKING:
@@ -36,16 +36,20 @@ def system_of_many_fast(method: ManyFastNodeRF, kind: int) -> DynamicalSystem | 
         centres = method.parts_of(kind, numbers.reshape(-1, numbers.shape[-1])).centres[:, method.parts(kind)]
         return centres.unflatten(0, y.shape[:-1]).double()
 
+    def timeless(rate: Rate) -> Function:
+        return _second_order(lambda state: rate(state.new_zeros(()), state), size, window)
+
     stored = law.structure == "potential"
     return DynamicalSystem(
         names=_names(size),
-        rate=_second_order(lambda state: law(state.new_zeros(()), state), size, window),
+        rate=timeless(law),
         seen=_seen_by_many(method, kind, size),
         window=window,
         second_order=True,
         positions=_any_axes(positions),
         energy=energy if stored else None,
         potential=(lambda q: unit * law.potential(q)) if stored else None,
+        drawn=tuple(timeless(rate) for rate in dynamics.drawn()),
     )
 
 
