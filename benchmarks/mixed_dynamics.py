@@ -3,9 +3,9 @@ of its own?
 
     python benchmarks/mixed_dynamics.py --minutes 3
 
-Each seed is other initial conditions (and another training): 8 training sequences and 4 unseen ones of each law, three
-cameras. Beside the one model stand two, each of which learns from one law's sequences alone, for half of the time: the
-same time for both together. Takes about twice the minutes and six more for each seed.
+Each seed is other initial conditions (and another training): 8 training sequences and 4 unseen ones of each law, five
+cameras and one that no training sees. Beside the one model stand two, each of which learns from one law's sequences
+alone, for half of the time: the same time for both together. Takes about twice the minutes and six more for each seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tyro
 
 from common import RESULTS, WORK, Clock, Contestant, evaluate, foreseen, mean, provenance, publish, table, train
 
-SCENE, TRAINED, UNSEEN = "pendulum-and-ball", 16, 8
+SCENE, TRAINED, UNSEEN, CAMERAS = "pendulum-and-ball", 16, 8, 5
 LAWS = {"damped-pendulum": "pendulum", "slide-in-bowl": "ball"}
 SPLIT = "unseen-sequence"
 METRICS = {
@@ -64,7 +64,7 @@ def one_seed(seed: int, minutes: float, size: int, max_frames: int, work: Path) 
     which law each of their sequences is]}."""
     data = work / f"data-{seed}-{size}"
     if not data.exists():
-        count = ("--sequences", TRAINED + UNSEEN, "--unseen", UNSEEN)
+        count = ("--sequences", TRAINED + UNSEEN, "--unseen", UNSEEN, "--cameras", CAMERAS)
         foreseen("simulate", SCENE, "--out", data, *count, "--size", size, "--seed", seed)
     run = work / f"both-{seed}-{size}-{minutes:g}min"
     train(WHO, data, run, seed=seed, minutes=minutes)
