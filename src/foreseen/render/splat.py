@@ -90,9 +90,7 @@ Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Colour `[H, W, 3]`, depth along z `[H, W]`, light that is left `[H, W]`, extra channels `[H, W, E]`, radii `[N, 2]`."""
 
 
-def splat_reference(
-    scene: Gaussians, features: Tensor, camera: Camera, window: Window, shifts: Tensor | None
-) -> Parts:
+def splat_reference(scene: Gaussians, features: Tensor, camera: Camera, window: Window, shifts: Tensor | None) -> Parts:
     """The definition: any device, any precision. `features` `[N, E]` are the extra channels."""
     found = reference.project_reference(scene, camera, window, shifts)
     columns = torch.cat([found.colors, found.depths[:, None], features[found.index]], dim=-1)
@@ -110,9 +108,7 @@ def _lengths(camera: Camera, window: Window) -> Tensor:
     return (1 + x.square() + y.square()[:, None]).sqrt()
 
 
-def _compiled(
-    scene: Gaussians, features: Tensor, camera: Camera, window: Window, shifts: Tensor | None
-) -> Parts:
+def _compiled(scene: Gaussians, features: Tensor, camera: Camera, window: Window, shifts: Tensor | None) -> Parts:
     pose = camera.camera_to_world.to(scene.means)
     parts: Parts = _Splat.apply(
         scene.means, scene.quaternions, scene.scales, scene.opacities, scene.harmonics, features, pose, shifts,

@@ -120,9 +120,7 @@ def _rotations(q: Tensor) -> Tensor:
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
-def composite_reference(
-    found: Projection, features: Tensor, width: int, height: int
-) -> tuple[Tensor, Tensor]:
+def composite_reference(found: Projection, features: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
     """Sums of `features` `[V, C]` weighted by what each Gaussian gives `[H, W, C]`, and the light that passes all of
     them `[H, W]`."""
     order = found.depths.detach().argsort(stable=True)

@@ -17,10 +17,17 @@ X, Y, SHARP_X, LEAN, SHARP_Y, OPACITY, REACH, RED, GREEN, BLUE, DEPTH, RADIUS_X,
 """Columns of a record. REACH is the power at which alpha falls to its smallest."""
 SUMS = 10
 """Gradients to X .. OPACITY, RED .. DEPTH, in this order; those to extra channels follow."""
+LARGEST = np.float32(1e30)
+"""A comparison with it is false for what is not a number, and for what is infinite."""
 LOOSE = {"contract", "reassoc", "nsz", "arcp", "afn"}
 """Fast arithmetic that still knows what is not a number."""
 
 ONE, TWO, HALF = np.float32(1.0), np.float32(2.0), np.float32(0.5)
+
+
+@njit(inline="always")
+def _dot(a, b):
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 @njit(inline="always")
@@ -78,12 +85,12 @@ def _basis_slope(x, y, z, count, g):
 
 @njit(inline="always")
 def _geometry(mean, quaternion, scale, pose, lens, local, turned, axes):
-    """Fills `local [3]` (the centre in the camera's axes), `turned [3, 3]` (own axes in the world) and `axes [3, 3]` (the
-    same, scaled, in the camera's); returns the slopes that the affine map is taken at."""
+    """Fills `local [3]` (the centre in the camera's axes), `turned [3, 3]` (own axes in the world) and `axes [3, 3]`
+    (the same in the camera's); returns the slopes that the affine map is taken at."""
     for j in range(3):
-        local[j] = (
-            (mean[0] - pose[0, 3]) * pose[0, j] + (mean[1] - pose[1, 3]) * pose[1, j] + (mean[2] - pose[2, 3]) * pose[2, j]
-        )
+        local[j] = np.float32(0.0)
+        for i in range(3):
+            local[j] += (mean[i] - pose[i, 3]) * pose[i, j]
     w, x, y, z = quaternion[0], quaternion[1], quaternion[2], quaternion[3]
     n = ONE / np.sqrt(w * w + x * x + y * y + z * z)
     w, x, y, z = w * n, x * n, y * n, z * n
@@ -91,12 +98,22 @@ def _geometry(mean, quaternion, scale, pose, lens, local, turned, axes):
     turned[1, 0], turned[1, 1], turned[1, 2] = TWO * (x * y + w * z), ONE - TWO * (x * x + z * z), TWO * (y * z - w * x)
     turned[2, 0], turned[2, 1], turned[2, 2] = TWO * (x * z - w * y), TWO * (y * z + w * x), ONE - TWO * (x * x + y * y)
     for k in range(3):
-        a, b, c = turned[0, k] * scale[k], turned[1, k] * scale[k], turned[2, k] * scale[k]
         for j in range(3):
-            axes[j, k] = pose[0, j] * a + pose[1, j] * b + pose[2, j] * c
+            axes[j, k] = pose[0, j] * turned[0, k] + pose[1, j] * turned[1, k] + pose[2, j] * turned[2, k]
     slope_x = min(max(local[0] / local[2], lens[4]), lens[5])
     slope_y = min(max(local[1] / local[2], lens[6]), lens[7])
     return slope_x, slope_y
+
+
+@njit(inline="always")
+def _spread(axes, scale, zoom_x, zoom_y, slope_x, slope_y, a, b, c):
+    """Fills `a` and `b` `[3]`, rows of the affine map from a unit ball to the picture, and their cross product `c`, whose
+    square is the determinant before the low-pass: from the axes, because thin Gaussians have nearly parallel rows."""
+    for k in range(3):
+        a[k] = zoom_x * scale[k] * (axes[0, k] - slope_x * axes[2, k])
+        b[k] = zoom_y * scale[k] * (axes[1, k] - slope_y * axes[2, k])
+        face = scale[(k + 1) % 3] * scale[(k + 2) % 3]
+        c[k] = zoom_x * zoom_y * face * (axes[2, k] + slope_x * axes[0, k] + slope_y * axes[1, k])
 
 
 @njit(parallel=True, fastmath=LOOSE, cache=True, nogil=True, boundscheck=False, error_model="numpy")
@@ -113,7 +130,12 @@ def project(
     count, terms = means.shape[0], harmonics.shape[1]
     for chunk in prange(chunks):
         local, turned, axes = np.empty(3, np.float32), np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
-        basis = np.empty(16, np.float32)
+        a, b, c, basis = (
+            np.empty(3, np.float32),
+            np.empty(3, np.float32),
+            np.empty(3, np.float32),
+            np.empty(16, np.float32),
+        )
         for n in range(chunk * count // chunks, (chunk + 1) * count // chunks):
             tiles[n, 0], tiles[n, 1], tiles[n, 2], tiles[n, 3] = 0, 0, 0, 0
             row = record[n]
@@ -123,18 +145,8 @@ def project(
             if not (local[2] > lens[8] and near <= distance <= far):
                 continue
             zoom_x, zoom_y = lens[0] / local[2], lens[1] / local[2]
-            a0, a1, a2 = (
-                zoom_x * (axes[0, 0] - sx * axes[2, 0]),
-                zoom_x * (axes[0, 1] - sx * axes[2, 1]),
-                zoom_x * (axes[0, 2] - sx * axes[2, 2]),
-            )
-            b0, b1, b2 = (
-                zoom_y * (axes[1, 0] - sy * axes[2, 0]),
-                zoom_y * (axes[1, 1] - sy * axes[2, 1]),
-                zoom_y * (axes[1, 2] - sy * axes[2, 2]),
-            )
-            xx, xy, yy = a0 * a0 + a1 * a1 + a2 * a2, a0 * b0 + a1 * b1 + a2 * b2, b0 * b0 + b1 * b1 + b2 * b2
-            sharp = (a1 * b2 - a2 * b1) ** 2 + (a2 * b0 - a0 * b2) ** 2 + (a0 * b1 - a1 * b0) ** 2
+            _spread(axes, scales[n], zoom_x, zoom_y, sx, sy, a, b, c)
+            xx, xy, yy, sharp = _dot(a, a), _dot(a, b), _dot(b, b), _dot(c, c)
             blurred = sharp + low_pass * (xx + yy) + low_pass * low_pass
             xx += low_pass
             yy += low_pass
@@ -151,17 +163,17 @@ def project(
                 continue
             if not (y + radius_y >= HALF and y - radius_y <= height - HALF):
                 continue
-            if not (np.isfinite(blurred) and np.isfinite(xx) and np.isfinite(yy)):
+            if not blurred < LARGEST:
                 continue
             dx, dy, dz = means[n, 0] - pose[0, 3], means[n, 1] - pose[1, 3], means[n, 2] - pose[2, 3]
             _basis(dx / distance, dy / distance, dz / distance, terms, basis)
             finite = True
-            for c in range(3):
+            for i in range(3):
                 color = HALF
                 for k in range(terms):
-                    color += basis[k] * harmonics[n, k, c]
-                finite = finite and np.isfinite(color)
-                row[RED + c] = max(color, np.float32(0.0))
+                    color += basis[k] * harmonics[n, k, i]
+                finite = finite and abs(color) < LARGEST
+                row[RED + i] = max(color, np.float32(0.0))
             if not finite:
                 continue
             row[X], row[Y], row[OPACITY], row[REACH], row[DEPTH] = x, y, opacity, reach, local[2]
@@ -189,59 +201,60 @@ def project_backward(
         local, turned, axes = np.empty(3, np.float32), np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
         basis, g_basis, g = np.empty(16, np.float32), np.empty(16, np.float32), np.empty(SUMS, np.float32)
         g_local, g_axes, g_turned = np.empty(3, np.float32), np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
-        a, b = np.empty(3, np.float32), np.empty(3, np.float32)
+        a, b, c = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
+        g_a, g_b = np.empty(3, np.float32), np.empty(3, np.float32)
         own_pose = np.zeros((3, 4), np.float64)
         for n in range(chunk * count // chunks, (chunk + 1) * count // chunks):
             begin, many = offsets[n], (tiles[n, 1] - tiles[n, 0]) * (tiles[n, 3] - tiles[n, 2])
             if many == 0:
                 continue
-            for c in range(SUMS):
-                g[c] = zero
+            for i in range(SUMS):
+                g[i] = zero
             for s in range(begin, begin + many):
-                for c in range(SUMS):
-                    g[c] += slots[s, c]
-                for c in range(channels):
-                    grad_extras[n, c] += slots[s, SUMS + c]
+                for i in range(SUMS):
+                    g[i] += slots[s, i]
+                for i in range(channels):
+                    grad_extras[n, i] += slots[s, SUMS + i]
             grad_shifts[n, 0], grad_shifts[n, 1] = g[0], g[1]
             row = record[n]
             sx, sy = _geometry(means[n], quaternions[n], scales[n], pose, lens, local, turned, axes)
             zoom_x, zoom_y = lens[0] / local[2], lens[1] / local[2]
+            _spread(axes, scales[n], zoom_x, zoom_y, sx, sy, a, b, c)
+            # From the record's shape to a and b. Their sums with a and b, which the depth needs, are written out: thin
+            # Gaussians would lose all digits in them.
+            lean, yy = row[LEAN], HALF / row[SHARP_Y]
+            across = -TWO * row[SHARP_X] * row[SHARP_X] * g[SHARP_X]
+            tilt, down = g[LEAN] / yy, -TWO * row[SHARP_Y] * row[SHARP_Y] * g[SHARP_Y]
             for k in range(3):
-                a[k], b[k] = zoom_x * (axes[0, k] - sx * axes[2, k]), zoom_y * (axes[1, k] - sy * axes[2, k])
-            xx, xy, yy = zero, zero, zero
-            for k in range(3):
-                xx += a[k] * a[k]
-                xy += a[k] * b[k]
-                yy += b[k] * b[k]
-            # From the record's shape to the covariance.
-            across, lean = -TWO * row[SHARP_X] * row[SHARP_X] * g[SHARP_X], row[LEAN]
-            g_xx = across
-            g_xy = g[LEAN] / (yy + low_pass) - TWO * lean * across
-            g_yy = -g[LEAN] * lean / (yy + low_pass) + lean * lean * across - TWO * row[SHARP_Y] ** 2 * g[SHARP_Y]
+                rest = a[k] - lean * b[k]
+                g_a[k] = TWO * across * rest + tilt * b[k]
+                g_b[k] = (tilt - TWO * lean * across) * rest + (TWO * down - tilt * lean) * b[k]
+            zooming = TWO * across * (HALF / row[SHARP_X] - low_pass) + TWO * down * (yy - low_pass)
+            zooming += TWO * low_pass * lean * (tilt - lean * across)
             grad_opacities[n] = g[OPACITY]
             if antialiased:
-                sharp = (a[1] * b[2] - a[2] * b[1]) ** 2 + (a[2] * b[0] - a[0] * b[2]) ** 2 + (a[0] * b[1] - a[1] * b[0]) ** 2
+                xx, yy, sharp = _dot(a, a), _dot(b, b), _dot(c, c)
                 blurred = sharp + low_pass * (xx + yy) + low_pass * low_pass
                 share = np.sqrt(max(sharp / blurred, np.float32(1e-12)))
                 grad_opacities[n] *= share
                 if sharp / blurred > np.float32(1e-12):
-                    g_ratio = g[OPACITY] * opacities[n] * HALF / share / blurred
+                    g_ratio = g[OPACITY] * opacities[n] / share / blurred
                     g_sharp, g_blur = g_ratio * (ONE - sharp / blurred), -g_ratio * sharp / blurred * low_pass
-                    g_xx += g_sharp * yy + g_blur
-                    g_yy += g_sharp * xx + g_blur
-                    g_xy -= TWO * g_sharp * xy
-            # From the covariance to the axes in the camera, and to the depth and the slopes that they were seen at.
+                    for k in range(3):
+                        i, j = (k + 1) % 3, (k + 2) % 3
+                        g_a[k] += g_sharp * (b[i] * c[j] - b[j] * c[i]) + g_blur * a[k]
+                        g_b[k] += g_sharp * (c[i] * a[j] - c[j] * a[i]) + g_blur * b[k]
+                    zooming += TWO * g_sharp * sharp + g_blur * (xx + yy)
+            # From a and b to the axes in the camera, and to the depth and the slopes that they were seen at.
             x, y, z = local[0], local[1], local[2]
             g_local[0], g_local[1] = g[0] * zoom_x, g[1] * zoom_y
-            g_local[2] = g[9] - (g_local[0] * x + g_local[1] * y) / z
+            g_local[2] = g[9] - (g_local[0] * x + g_local[1] * y + zooming) / z
             g_sx, g_sy = zero, zero
             for k in range(3):
-                g_a, g_b = TWO * g_xx * a[k] + g_xy * b[k], TWO * g_yy * b[k] + g_xy * a[k]
-                g_local[2] -= (g_a * a[k] + g_b * b[k]) / z
-                g_axes[0, k], g_axes[1, k] = g_a * zoom_x, g_b * zoom_y
+                g_axes[0, k], g_axes[1, k] = g_a[k] * zoom_x, g_b[k] * zoom_y
                 g_axes[2, k] = -g_axes[0, k] * sx - g_axes[1, k] * sy
-                g_sx -= g_axes[0, k] * axes[2, k]
-                g_sy -= g_axes[1, k] * axes[2, k]
+                g_sx -= g_axes[0, k] * scales[n, k] * axes[2, k]
+                g_sy -= g_axes[1, k] * scales[n, k] * axes[2, k]
             if lens[4] < x / z < lens[5]:
                 g_local[0] += g_sx / z
                 g_local[2] -= g_sx * x / (z * z)
@@ -255,10 +268,10 @@ def project_backward(
             _basis(dx, dy, dz, terms, basis)
             for k in range(terms):
                 g_basis[k] = zero
-                for c in range(3):
-                    if row[RED + c] > 0:
-                        grad_harmonics[n, k, c] = g[6 + c] * basis[k]
-                        g_basis[k] += g[6 + c] * harmonics[n, k, c]
+                for i in range(3):
+                    if row[RED + i] > 0:
+                        grad_harmonics[n, k, i] = g[6 + i] * basis[k]
+                        g_basis[k] += g[6 + i] * harmonics[n, k, i]
             gx, gy, gz = _basis_slope(dx, dy, dz, terms, g_basis)
             along = gx * dx + gy * dy + gz * dz
             g_mean = ((gx - along * dx) / distance, (gy - along * dy) / distance, (gz - along * dz) / distance)
@@ -293,4 +306,5 @@ def _quaternion_backward(quaternion, g, out):
     gz = TWO * (x * (g[0, 2] + g[2, 0]) + y * (g[1, 2] + g[2, 1]) + w * (g[1, 0] - g[0, 1]))
     gz -= np.float32(4.0) * z * (g[0, 0] + g[1, 1])
     along = gw * w + gx * x + gy * y + gz * z
-    out[0], out[1], out[2], out[3] = (gw - along * w) * n, (gx - along * x) * n, (gy - along * y) * n, (gz - along * z) * n
+    out[0], out[1] = (gw - along * w) * n, (gx - along * x) * n
+    out[2], out[3] = (gy - along * y) * n, (gz - along * z) * n

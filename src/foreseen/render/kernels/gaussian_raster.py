@@ -14,7 +14,18 @@ from numba import njit, prange
 
 from foreseen.nn.simd import WIDTH, fma, lanes, least, load, most, root, splat, store, total, where
 from foreseen.render.kernels.gaussian_projection import (
-    BLUE, DEPTH, GREEN, LEAN, OPACITY, REACH, RED, SHARP_X, SHARP_Y, SUMS, X, Y,
+    BLUE,
+    DEPTH,
+    GREEN,
+    LEAN,
+    OPACITY,
+    REACH,
+    RED,
+    SHARP_X,
+    SHARP_Y,
+    SUMS,
+    X,
+    Y,
 )  # fmt: skip
 from foreseen.render.kernels.gaussian_tiles import TILE_HEIGHT, TILE_WIDTH
 
