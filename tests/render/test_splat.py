@@ -270,7 +270,7 @@ def test_render_finds_the_renderer():
     picture, result = render(s, view), splat(s, view)
     assert torch.equal(picture.rgb, result.rgb) and torch.equal(picture.opacity, result.opacity)
     assert torch.equal(picture.depth, result.depth) and not picture.rgb.requires_grad
-    with pytest.raises(TypeError, match=r"pictures, not by rays: foreseen\.render\.splat\.splat"):
+    with pytest.raises(TypeError, match="pictures, not by rays"):
         render_rays(s, view.rays(torch.zeros(1, 2)))
 
 
