@@ -63,7 +63,10 @@ def test_tiny_and_huge_ones(size):
 def test_one_gaussian_is_what_it_should_be():
     """Twice as long as wide, turned by 90 degrees: its long axis runs down."""
     s = ImageGaussians(
-        torch.tensor([[10.5, 8.5]]), torch.tensor([[4.0, 2.0]]), torch.tensor([math.pi / 2]), torch.tensor([[0.8, -1.0]])
+        torch.tensor([[10.5, 8.5]]),
+        torch.tensor([[4.0, 2.0]]),
+        torch.tensor([math.pi / 2]),
+        torch.tensor([[0.8, -1.0]]),
     )
     value = splat_image(s, 21, 17)
     for x, y in ((10, 8), (13, 8), (10, 12), (12, 5)):

@@ -117,7 +117,8 @@ def one(mean, scale=0.2, opacity=0.7, quaternion=(1.0, 0.0, 0.0, 0.0), color=(0.
 def test_one_gaussian_is_the_density_that_it_should_be():
     """A round one on the optical axis: variance (f s / z)^2 and the low-pass; alpha at a pixel's centre."""
     view = Camera(torch.eye(4), 40.0, 40.0, 10.5, 8.5, 21, 17, 0.0, 9.0)
-    result = splat(one((0.0, 0.0, 2.0)), view)
+    with torch.no_grad():
+        result = splat(one((0.0, 0.0, 2.0)), view)
     variance = (40 * 0.2 / 2) ** 2 + 0.3
     for x, y in ((10, 8), (14, 8), (10, 3), (16, 13)):
         alpha = 0.7 * math.exp(-((x - 10) ** 2 + (y - 8) ** 2) / (2 * variance))
@@ -224,7 +225,7 @@ def test_gradients_are_those_of_finite_differences():
 
 
 def test_gradients_by_the_place_on_the_picture():
-    """`shifts` are the centres' places; the norm is that of a picture two units wide and high, where nothing is seen 0."""
+    """Norms are those of a picture two units wide and high, and 0 for what is not seen."""
     s, view = leaves(scene(80), torch.float32), camera()
     result = splat(s, view)
     with pytest.raises(RuntimeError, match="after backward"):

@@ -1,12 +1,12 @@
 """Vectors of sixteen floats inside Numba kernels.
 
-Numba leaves it to LLVM to find loops that can be done sixteen numbers at a time. Kernels whose inner loops are short, begin
-anywhere and sum into many registers are not found; these say it themselves. LLVM cuts a vector down to what the processor
-has: one register of AVX-512, two of AVX2, four of NEON or SSE.
+Numba leaves it to LLVM to find loops that can be done sixteen numbers at a time. Kernels whose inner loops are short,
+begin anywhere and sum into many registers are not found; these say it themselves. LLVM cuts a vector down to what the
+processor has: one register of AVX-512, two of AVX2, four of NEON or SSE.
 
 A vector is made by `splat`, `lanes` or `load` and lives in registers. `+ - * /` and unary minus work between vectors;
-comparisons give masks for `where`. All functions are for compiled code only. Nothing is checked: `load` and `store` touch
-sixteen consecutive floats of a contiguous float32 array, counted from `at` in its flat order.
+comparisons give masks for `where`. All functions are for compiled code only. Nothing is checked: `load` and `store`
+touch sixteen consecutive floats of a contiguous float32 array, counted from `at` in its flat order.
 """
 
 import operator

@@ -147,8 +147,8 @@ def render(scene: Scene, camera: Camera, *, memory_mb: float = 256, device: torc
         scene: any type of `foreseen.scenes`.
         camera: pinhole camera of the wanted size, and no more than that for 2D Gaussians, which have no depth (0) and no
             background (opacity 1).
-        memory_mb: bound on the working memory of rays, in units of 2^20 bytes; the picture itself comes on top. Gaussians
-            need what they need: about 150 bytes each, and 4 for every tile that one reaches.
+        memory_mb: bound on the working memory of rays, in units of 2^20 bytes; the picture itself comes on top.
+            Gaussians need what they need: about 150 bytes each, and 4 for every tile that one reaches.
         device: where the scene's tensors live. The picture comes back to the CPU.
 
     Raises:
@@ -162,5 +162,7 @@ def render(scene: Scene, camera: Camera, *, memory_mb: float = 256, device: torc
 def _unknown(scene: object) -> TypeError:
     known = ", ".join(sorted({t.__name__ for t in (*render_rays.registry, *_picture.registry) if t is not object}))
     if isinstance(scene, Gaussians | ImageGaussians):
-        return TypeError("Gaussians are seen as pictures, not by rays: foreseen.render.splat, foreseen.render.image_splat")
+        return TypeError(
+            "Gaussians are seen as pictures, not by rays: foreseen.render.splat, foreseen.render.image_splat"
+        )
     return TypeError(f"no renderer for a scene of type {type(scene).__name__}; there is one for {known}")

@@ -9,8 +9,8 @@ from torch import Tensor
 def harmonics_basis(directions: Tensor, count: int) -> Tensor:
     """The first `count` (1, 4, 9 or 16) basis functions `[..., count]` at unit vectors `[..., 3]`.
 
-    Condon-Shortley phase, degree by degree, order -k to k. Source: Kerbl et al. 2023, whose files hold the coefficients;
-    the constants are those of Sloan 2008, "Stupid spherical harmonics (SH) tricks", appendix A2.
+    Condon-Shortley phase, degree by degree, order -k to k, as the files of Kerbl et al. 2023 have them. Constants:
+    Sloan 2008, "Stupid spherical harmonics (SH) tricks", appendix A2.
     """
     x, y, z = directions.unbind(-1)
     basis = [torch.full_like(x, 0.28209479177387814)]

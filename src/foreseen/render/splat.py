@@ -27,8 +27,8 @@ class SplatResult:
 
     Attributes:
         rgb: `[H, W, 3]` on the scene's background.
-        depth: `[H, W]` distance along the ray to each Gaussian's depth, weighted by what it gives: 0 where nothing is seen;
-            divided by `opacity` the expected distance of what is. In scene units.
+        depth: `[H, W]` distance along the ray to each Gaussian's depth, weighted by what it gives, in scene units: 0
+            where nothing is seen; divided by `opacity` the expected distance of what is.
         opacity: `[H, W]` in 0..1: the share of the light that does not come from the background.
         extras: `[H, W, E]` the extra channels, weighted alike, on 0; None where the scene has none.
         radii: `[N, 2]` half width and height [pixels] of the box in which a Gaussian counts; 0 for those not drawn.
@@ -49,8 +49,8 @@ class SplatResult:
         return self.radii[:, 0] > 0
 
     def screen_gradients(self, camera: Camera) -> Tensor:
-        """`[N]` lengths of the loss's gradients by the projected centres, after `backward`, where the picture of `camera` is
-        two units wide and two high: what clone and split compare with a threshold (Kerbl et al. 2023, section 5.2)."""
+        """`[N]` lengths of the loss's gradients by the projected centres, after `backward`, where the picture of `camera`
+        is two units wide and high: what clone and split compare with a threshold (Kerbl et al. 2023, section 5.2)."""
         if self.shifts is None or self.shifts.grad is None:
             raise RuntimeError("screen_gradients needs a picture made with gradients, after backward.")
         return (self.shifts.grad * self.shifts.grad.new_tensor([camera.width / 2, camera.height / 2])).norm(dim=-1)
@@ -63,9 +63,10 @@ def splat(scene: Gaussians, camera: Camera, window: Window | None = None) -> Spl
 
     Args:
         scene: N Gaussians; N may be 0.
-        camera: where from. Its near and far bound the distances of centres; in normalised device coordinates nothing does.
-        window: left, top, width and height of the part to render [pixels], the whole picture where it is None. The part has
-            the same pixels as the whole.
+        camera: where from. Its near and far bound the distances of centres, unless they are in normalised device
+            coordinates.
+        window: left, top, width and height of the part to render [pixels], the whole picture where it is None. The
+            part has the pixels of the whole.
 
     Raises:
         UserError: the tensors are on CUDA and gsplat is not installed.
@@ -87,7 +88,7 @@ def splat(scene: Gaussians, camera: Camera, window: Window | None = None) -> Spl
 
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Colour `[H, W, 3]`, depth along z `[H, W]`, light that is left `[H, W]`, extra channels `[H, W, E]`, radii `[N, 2]`."""
+"""Colour `[H, W, 3]`, depth along z and light that is left `[H, W]`, extra channels `[H, W, E]`, radii `[N, 2]`."""
 
 
 def splat_reference(scene: Gaussians, features: Tensor, camera: Camera, window: Window, shifts: Tensor | None) -> Parts:
@@ -121,7 +122,9 @@ class _Fixed:
     """The kernels' arguments that no gradient goes to."""
 
     def __init__(self, scene: Gaussians, camera: Camera, window: Window) -> None:
-        self.left, self.top, self.width, self.height = window
+        self.width, self.height = window[2:]
+        self.window = np.array(window, np.float32)
+        self.tile = np.array([gaussian_tiles.TILE_WIDTH, gaussian_tiles.TILE_HEIGHT], np.float32)
         edge_x, edge_y = (
             reference.MARGIN * size / (2 * focal)
             for size, focal in ((camera.width, camera.fx), (camera.height, camera.fy))
@@ -157,10 +160,8 @@ class _Splat(torch.autograd.Function):
         record = np.empty((count, gaussian_projection.RECORD), np.float32)
         tiles = np.empty((count, 4), np.int32)
         gaussian_projection.project(
-            *own, moved, _array(pose), fixed.lens, *fixed.bounds,
-            *(np.float32(x) for x in (fixed.left, fixed.top, fixed.width, fixed.height)), fixed.antialiased,
-            np.float32(reference.LOW_PASS), np.float32(reference.ALPHA_MIN),
-            np.float32(gaussian_tiles.TILE_WIDTH), np.float32(gaussian_tiles.TILE_HEIGHT), record, tiles, threads(),
+            *own, moved, _array(pose), fixed.lens, *fixed.bounds, fixed.window, fixed.antialiased,
+            np.float32(reference.LOW_PASS), np.float32(reference.ALPHA_MIN), fixed.tile, record, tiles, threads(),
         )  # fmt: skip
         bins = gaussian_tiles.bin_gaussians(record, tiles, fixed.columns, fixed.rows)
         size = (fixed.height, fixed.width)

@@ -1,7 +1,7 @@
 """Splatting on CUDA by `gsplat` (nerfstudio-project/gsplat, Apache-2.0), an optional package.
 
-Colours come from our own harmonics; projection, sorting and compositing are gsplat's. Where it differs from
-`foreseen.render.splat_reference`: it cuts alpha at 0.999 instead of 0.99, so opaque middles differ by up to a hundredth.
+Colours come from our own harmonics; projection, sorting and compositing are gsplat's. It differs from
+`foreseen.render.splat_reference` where it cuts alpha: at 0.999 instead of 0.99, so opaque middles differ a little.
 """
 
 from __future__ import annotations

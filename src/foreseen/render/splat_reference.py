@@ -1,6 +1,6 @@
 """Splatting of 3D Gaussians in plain torch, on any device and in any precision: the definition.
 
-`docs/rendering.md` has the equations. The kernels behind `foreseen.render.splat` are held to this, forward and backward.
+`docs/rendering.md` has the equations. The kernels behind `foreseen.render.splat` are held to this, forward and back.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def bounds(camera: Camera) -> tuple[float, float]:
 
 
 def project_reference(scene: Gaussians, camera: Camera, window: Window, shifts: Tensor | None = None) -> Projection:
-    """The Gaussians that reach into `window` (EWA: Zwicker et al. 2001). `shifts` `[N, 2]` move the centres [pixels]."""
+    """The Gaussians that reach into `window` (EWA: Zwicker et al. 2001). `shifts` `[N, 2]` move their centres."""
     local, index = _before_the_camera(scene, camera)
     distinct = torch.nn.functional.normalize(scene.quaternions[index], dim=-1)
     turned = _rotations(distinct) * scene.scales[index][:, None, :]
