@@ -43,8 +43,8 @@ def _across(sums, at, step, taps):
 def similarity(a, b, channels, taps, c1, c2, slopes, chunks):
     """Sum of the SSIM of all windows inside the images `[B, H, L]`.
 
-    `slopes` `[3, B, H - 10, S]`, zero on entry, gets each window's slope by its mean of a, of a^2 and of a b, from column
-    10 channels on; S is at least L + 10 channels + 32. Empty where they are not wanted.
+    `slopes` `[3, B, H - 10, S]`, zero on entry, gets each window's slope by its mean of a, of a^2 and of a b, from
+    column 10 channels on; S is at least L + 10 channels + 32. It is empty where they are not wanted.
     """
     images, height, size = a.shape
     rows, reach = height - TAPS + 1, (TAPS - 1) * channels
@@ -57,7 +57,8 @@ def similarity(a, b, channels, taps, c1, c2, slopes, chunks):
             _down(a, b, taps, (image * height + row) * size, size, sums, plane)
             line = splat(0.0)
             for x in range(0, inside, WIDTH):
-                mean_a, mean_b = _across(sums, x, channels, taps), _across(sums, plane + x, channels, taps)
+                mean_a = _across(sums, x, channels, taps)
+                mean_b = _across(sums, plane + x, channels, taps)
                 squares = _across(sums, 2 * plane + x, channels, taps)
                 product = _across(sums, 3 * plane + x, channels, taps)
                 means = mean_a * mean_b

@@ -145,8 +145,8 @@ def render(scene: Scene, camera: Camera, *, memory_mb: float = 256, device: torc
 
     Args:
         scene: any type of `foreseen.scenes`.
-        camera: pinhole camera of the wanted size, and no more than that for 2D Gaussians, which have no depth (0) and no
-            background (opacity 1).
+        camera: pinhole camera of the wanted size. 2D Gaussians ask it for no more than that; they have no depth (0) and
+            no background (opacity 1).
         memory_mb: bound on the working memory of rays, in units of 2^20 bytes; the picture itself comes on top.
             Gaussians need what they need: about 150 bytes each, and 4 for every tile that one reaches.
         device: where the scene's tensors live. The picture comes back to the CPU.

@@ -49,8 +49,8 @@ class SplatResult:
         return self.radii[:, 0] > 0
 
     def screen_gradients(self, camera: Camera) -> Tensor:
-        """`[N]` lengths of the loss's gradients by the projected centres, after `backward`, where the picture of `camera`
-        is two units wide and high: what clone and split compare with a threshold (Kerbl et al. 2023, section 5.2)."""
+        """`[N]` lengths of the loss's gradients by the projected centres, after `backward`, where the whole picture is
+        two units wide and high: what clone and split compare with a threshold (Kerbl et al. 2023, section 5.2)."""
         if self.shifts is None or self.shifts.grad is None:
             raise RuntimeError("screen_gradients needs a picture made with gradients, after backward.")
         return (self.shifts.grad * self.shifts.grad.new_tensor([camera.width / 2, camera.height / 2])).norm(dim=-1)

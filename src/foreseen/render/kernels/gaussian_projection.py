@@ -1,7 +1,7 @@
 """Numba kernels from Gaussians in space to Gaussians on the picture, colours included, and back.
 
-`foreseen.render.splat` calls them; `project_reference` of `foreseen.render.splat_reference` is their twin. A Gaussian on
-the picture is a row of `RECORD` numbers, in which the power of its density at (dx, dy) pixels from its centre is
+`foreseen.render.splat` calls them; `project_reference` of `foreseen.render.splat_reference` is their twin. A Gaussian
+on the picture is a row of `RECORD` numbers, in which the power of its density at (dx, dy) from its centre is
 
     power = sharp_x (dx - lean dy)^2 + sharp_y dy^2
 
@@ -109,8 +109,8 @@ def _geometry(mean, quaternion, pose, lens, local, turned, axes):
 
 @njit(inline="always")
 def _spread(axes, scale, zoom_x, zoom_y, slope_x, slope_y, a, b, c):
-    """Fills `a` and `b` `[3]`, rows of the affine map from a unit ball to the picture, and their cross product `c`, whose
-    square is the determinant before the low-pass: taken from the axes, as a thin Gaussian's rows are nearly parallel."""
+    """Fills `a` and `b` `[3]`, rows of the affine map from a unit ball to the picture, and their cross product `c`. Its
+    square is the determinant before the low-pass; it comes from the axes, as a thin Gaussian's rows are parallel."""
     for k in range(3):
         a[k] = zoom_x * scale[k] * (axes[0, k] - slope_x * axes[2, k])
         b[k] = zoom_y * scale[k] * (axes[1, k] - slope_y * axes[2, k])

@@ -2,11 +2,12 @@
 
 `foreseen.render.splat` calls them; `composite_reference` of `foreseen.render.splat_reference` is their twin.
 
-A tile's pixels are planes of floats, row after row: the light that is left, sums. A Gaussian is drawn row by row, sixteen
-pixels at a time, from the first pixel that it reaches in that row to the last. Nothing branches: where alpha is too small
-the weight is 0, and a pixel that has ended keeps its light with the sign turned. Backward goes front to back once more: what lies behind a
-Gaussian is the pixel's final value less what was summed up to it, so that nothing is kept of the forward pass but the
-picture. Each Gaussian has a slot for every tile that it reaches: no two threads add to the same number.
+A tile's pixels are planes of floats, row after row: the light that is left, sums. A Gaussian is drawn row by row,
+sixteen pixels at a time, from the first pixel that it reaches in that row to the last. Nothing branches: where alpha is
+too small the weight is 0, and a pixel that has ended keeps its light with the sign turned. Backward goes front to back
+once more: what lies behind a Gaussian is the pixel's final value less what was summed up to it, so that nothing is kept
+of the forward pass but the picture. Each Gaussian has a slot for every tile that it reaches: no two threads add to the
+same number.
 """
 
 import numpy as np
@@ -33,7 +34,7 @@ STRIDE = TILE_WIDTH + WIDTH
 """Floats from one row of a tile to the next: what begins in a row's last pixel ends in the same row."""
 PLANE = TILE_HEIGHT * STRIDE
 CHECK = 32
-"""After so many Gaussians a tile looks whether light is left anywhere in it."""
+"""After so many Gaussians a tile looks in which rows light is left."""
 
 ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
@@ -66,43 +67,71 @@ def _spans(row, left, top, begins, ends, middles):
 
 
 @njit(inline="always")
-def _some_light(state):
-    """Whether any pixel of the tile has not ended."""
-    left = splat(-1.0)
-    for at in range(0, PLANE, WIDTH):
-        left = most(left, load(state, at))
-    return total(most(left, splat(0.0))) > 0
+def _lit(state, first, last):
+    """First and last row, among these, with a pixel that has not ended; none if the first is above the last."""
+    while first <= last and not _row_is_lit(state, first):
+        first += 1
+    while first <= last and not _row_is_lit(state, last):
+        last -= 1
+    return first, last
+
+
+@njit(inline="always")
+def _row_is_lit(state, row):
+    left = splat(0.0)
+    for x in range(0, TILE_WIDTH, WIDTH):
+        left = most(left, load(state, row * STRIDE + x))
+    return total(left) > 0
+
+
+@njit(inline="always")
+def _rows(row, top, first, last):
+    """First and last row that a Gaussian reaches, among these of the tile."""
+    middle, reach = row[Y] - HALF - np.float32(top), np.sqrt(row[REACH] / row[SHARP_Y])
+    begin = max(np.ceil(middle - reach), np.float32(first))
+    end = min(np.floor(middle + reach), np.float32(last))
+    return int(min(begin, np.float32(TILE_HEIGHT))), int(max(end, np.float32(-1.0)))
+
+
+@njit(inline="always")
+def _meet(state, at, offset, base, sharp_x, opacity, largest, smallest, stop):
+    """Takes from the light of sixteen pixels what a Gaussian gives to them. Returns how far across they lie, alpha
+    before and after it is cut, and the weight."""
+    across = lanes() + splat(offset)
+    full = opacity * decay(least(fma(sharp_x * across, across, base), splat(6.0)))
+    alpha = least(full, splat(largest))
+    light = load(state, at)
+    weight = where(alpha >= splat(smallest), alpha * light, splat(0.0))
+    after = light - weight
+    alive = after > splat(stop)
+    store(state, at, where(alive, after, least(light, -light)))
+    return across, full, alpha, where(alive, weight, splat(0.0))
 
 
 @njit(nogil=True, boundscheck=False, error_model="numpy")
 def _draw(record, extras, entries, left, top, largest, smallest, stop, state, begins, ends, middles):
     """Composites `entries` onto the tile whose first pixel is (left, top)."""
     channels = extras.shape[1]
+    top_row, bottom_row = 0, TILE_HEIGHT - 1
     for e in range(len(entries)):
-        if e % CHECK == CHECK - 1 and not _some_light(state):
-            break
+        if e % CHECK == CHECK - 1:
+            top_row, bottom_row = _lit(state, top_row, bottom_row)
+            if top_row > bottom_row:
+                break
         n = entries[e]
         row = record[n]
         _spans(row, left, top, begins, ends, middles)
         sharp_x, opacity = splat(row[SHARP_X]), splat(row[OPACITY])
         red, green, blue, depth = splat(row[RED]), splat(row[GREEN]), splat(row[BLUE]), splat(row[DEPTH])
-        first = max(int(np.ceil(row[Y] - HALF - np.sqrt(row[REACH] / row[SHARP_Y]))) - top, 0)
-        last = min(int(np.floor(row[Y] - HALF + np.sqrt(row[REACH] / row[SHARP_Y]))) - top, TILE_HEIGHT - 1)
+        first, last = _rows(row, top, top_row, bottom_row)
         for r in range(first, last + 1):
             down = np.float32(top + r) + HALF - row[Y]
             base = splat(row[SHARP_Y] * down * down)
             begin = int(np.ceil(begins[r]))
             while np.float32(begin) <= ends[r]:
                 at = r * STRIDE + begin
-                across = lanes() + splat(np.float32(begin) - middles[r])
-                power = fma(sharp_x * across, across, base)
-                alpha = least(opacity * decay(least(power, splat(6.0))), splat(largest))
-                light = load(state, at)
-                weight = where(alpha >= splat(smallest), alpha * light, splat(0.0))
-                after = light - weight
-                alive = after > splat(stop)
-                weight = where(alive, weight, splat(0.0))
-                store(state, at, where(alive, after, least(light, -light)))
+                offset = np.float32(begin) - middles[r]
+                _, _, _, weight = _meet(state, at, offset, base, sharp_x, opacity, largest, smallest, stop)
                 store(state, at + PLANE, fma(weight, red, load(state, at + PLANE)))
                 store(state, at + 2 * PLANE, fma(weight, green, load(state, at + 2 * PLANE)))
                 store(state, at + 3 * PLANE, fma(weight, blue, load(state, at + 3 * PLANE)))
@@ -156,9 +185,12 @@ def _draw_backward(
     depth, of the extra channels."""
     channels = extras.shape[1]
     left, top = column * TILE_WIDTH, line * TILE_HEIGHT
+    top_row, bottom_row = 0, TILE_HEIGHT - 1
     for e in range(len(entries)):
-        if e % CHECK == CHECK - 1 and not _some_light(state):
-            break
+        if e % CHECK == CHECK - 1:
+            top_row, bottom_row = _lit(state, top_row, bottom_row)
+            if top_row > bottom_row:
+                break
         n = entries[e]
         row = record[n]
         _spans(row, left, top, begins, ends, middles)
@@ -168,24 +200,15 @@ def _draw_backward(
         s, s_u, s_uu, s_d, s_dd, s_ud = splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
         for c in range(channels):
             store(extra_sums, c * WIDTH, splat(0.0))
-        first = max(int(np.ceil(row[Y] - HALF - np.sqrt(row[REACH] / row[SHARP_Y]))) - top, 0)
-        last = min(int(np.floor(row[Y] - HALF + np.sqrt(row[REACH] / row[SHARP_Y]))) - top, TILE_HEIGHT - 1)
+        first, last = _rows(row, top, top_row, bottom_row)
         for r in range(first, last + 1):
             down = np.float32(top + r) + HALF - row[Y]
             base = splat(row[SHARP_Y] * down * down)
             begin = int(np.ceil(begins[r]))
             while np.float32(begin) <= ends[r]:
                 at = r * STRIDE + begin
-                across = lanes() + splat(np.float32(begin) - middles[r])
-                power = fma(sharp_x * across, across, base)
-                full = opacity * decay(least(power, splat(6.0)))
-                alpha = least(full, splat(largest))
-                light = load(state, at)
-                weight = where(alpha >= splat(smallest), alpha * light, splat(0.0))
-                after = light - weight
-                alive = after > splat(stop)
-                weight = where(alive, weight, splat(0.0))
-                store(state, at, where(alive, after, least(light, -light)))
+                offset = np.float32(begin) - middles[r]
+                across, full, alpha, weight = _meet(state, at, offset, base, sharp_x, opacity, largest, smallest, stop)
                 v_red, v_green = load(state, at + 2 * PLANE), load(state, at + 3 * PLANE)
                 v_blue, v_depth = load(state, at + 4 * PLANE), load(state, at + 5 * PLANE)
                 g_red, g_green = fma(weight, v_red, g_red), fma(weight, v_green, g_green)

@@ -1,7 +1,7 @@
 """Numba kernels that sum 2D Gaussians in the plane of a picture. Twin: `foreseen.render.image_splat`.
 
-A Gaussian is drawn row by row, sixteen pixels at a time, from the first pixel that it reaches in that row to the last. A
-record is x, y, across, lean, down: power = across (dx - lean dy)^2 + down dy^2.
+A Gaussian is drawn row by row, sixteen pixels at a time, from the first pixel that it reaches in that row to the last.
+A record is x, y, across, lean, down: power = across (dx - lean dy)^2 + down dy^2.
 """
 
 import numpy as np
