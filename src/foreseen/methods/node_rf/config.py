@@ -150,7 +150,7 @@ class SharedLawConfig:
     """So many of those at most."""
     settle: float = 0.3
     """Length of the stretch whose end a forecast of a learned sequence starts from, in windows."""
-    members: int = 8
+    members: int = 16
     """Laws that are drawn from what the sequences leave open: the spread of their forecasts is the uncertainty."""
     law_at: tuple[float, ...] = (0.4, 0.9)
     """Shares of the budget at which the law is fitted where silhouettes tell the poses."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.base import DynamicalSystem, Trajectory
-from foreseen.methods.node_rf.dynamics import FINER, LEAST_TIMES
+from foreseen.methods.node_rf.dynamics import FINER, LEAST_TIMES, Rate
 from foreseen.methods.node_rf.matching import Paths, settle
 
 if TYPE_CHECKING:
@@ -35,16 +35,20 @@ def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
         numbers = dynamics.manifold.decode(y[..., :size])
         return method.parts_of(numbers.reshape(-1, numbers.shape[-1])).centres.unflatten(0, y.shape[:-1]).double()
 
+    def timeless(rate: Rate) -> Function:
+        return _second_order(lambda state: rate(state.new_zeros(()), state), size, window)
+
     stored = law.structure == "potential"
     return DynamicalSystem(
         names=_names(size),
-        rate=_second_order(lambda state: law(state.new_zeros(()), state), size, window),
+        rate=timeless(law),
         seen=_seen_by_many(method, size),
         window=window,
         second_order=True,
         positions=_any_axes(positions),
         energy=energy if stored else None,
         potential=(lambda q: unit * law.potential(q)) if stored else None,
+        drawn=tuple(timeless(rate) for rate in dynamics.drawn()),
     )
 
 
