@@ -157,6 +157,19 @@ def test_a_state_dict_brings_the_kinds_along(method: ManyFastNodeRF) -> None:
         assert torch.equal(first, second)
 
 
+def test_silhouettes_tell_kinds_apart_where_no_label_does(seen: list[Frame]) -> None:
+    method = build(replace(SMALL, many=replace(LAW, labels="never")), about("adbec"))
+    assert isinstance(method, ManyFastNodeRF)
+    said = method.warm_start(seen, labels())
+    line = "1 moving part in 3 sequences and 1 moving part in 2 sequences (2 kinds of motion), found from silhouettes."
+    assert said == line and method.kinds_of.tolist() == [0, 1, 0, 1, 0]
+    for index, known in enumerate(labels()):
+        kind = int(method.kinds_of[index])
+        assert known is not None
+        off = method.centres[index, :, kind].double() - known.positions[:, 0]
+        assert off.norm(dim=-1).median() < 0.6 * LARGER
+
+
 def test_sequences_with_more_bodies_are_another_kind(seen: list[Frame]) -> None:
     """The second one's ball counts twice."""
     own = [f for f in seen if f.sequence in "ab"]
