@@ -96,8 +96,8 @@ def page(found: dict[str, dict[str, dict[str, Any]]], minutes: float) -> str:
     parts = [
         f"{some['protocol']['unseen'].capitalize()}. {minutes:g} minutes of training; means over all forecast frames "
         f"of {UNSEEN} unseen sequences, and over seeds. The last row of each table is what the Node-RF paper gives "
-        "for its own data set of that name, which is not public: another data set, not comparable. Methods but the first "
-        f"are scored on every {FEWER}th of its frames. A video predictor is to join the table."
+        "for its own data set of that name, which is not public: another data set, not comparable. Methods but the "
+        f"first are scored on every {FEWER}th of its frames. A video predictor is to join the table."
     ]
     for scene in dict.fromkeys(scene for runs in found.values() for scene in runs):
         rows = [
