@@ -119,7 +119,9 @@ def test_unseen_sequences_by_scene_and_seed() -> None:
         run["protocol"]["unseen"] = "given: the truth"
         run["splits"]["unseen-sequence"]["mask_iou_ceiling"] = 0.95
         run["splits"]["unseen-sequence"]["uncertainty"] = {"coverage": 0.9}
+    runs["0"]["from_frames"] = {"mask_iou": 0.7, "psnr": 20.0, "uncertainty": {"coverage": 0.85}}
     page = module.page({"node-rf fast": {"bifurcating-hill": runs}}, 3.0)
+    assert "| node-rf fast, from the first 5 frames alone | 0.70 |  |  | 20.00 |  | 0.85 |" in page
     assert "| node-rf fast | 0.80 |  | 2.00 | 35.00 | 25.00 | 0.90 |" in page
     assert "| node-rf fast, seed 1 | 0.80 |  | 2.00 | 40.00 | 30.00 | 0.90 |" in page
     assert "| last-frame | 0.80 |  | 2.00 | 15.00 | 5.00 |  |" in page

@@ -13,7 +13,7 @@ from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.evaluation import evaluate_run, metrics_tables
 from foreseen.evaluation.evaluate import STILL_TIMES
-from foreseen.evaluation.frames import follows
+from foreseen.evaluation.frames import choose_frames, follows
 from foreseen.geometry.cameras import Camera
 from foreseen.render import ImageResult
 from sliding_square import CAMERAS, DT, OBSERVED, OBSERVED_UNTIL, STEPS, WIDTH, PretendRun, make_dataset
@@ -106,6 +106,16 @@ def test_flow_is_scored_between_consecutive_frames_only(dataset: Dataset, tmp_pa
     assert every["baselines"]["last-frame"]["train"]["flow_iou"] == 0.0  # nothing moves, and that is wrong
     sparse = evaluate_run(run, splits=["train"], max_frames=3, baselines=False)
     assert "flow_iou" not in sparse["splits"]["train"]
+
+
+def test_many_times_are_thinned_in_pairs(dataset: Dataset) -> None:
+    first = dataset.sequences[0].frames[0]
+    frames = tuple(replace(first, camera_id=c, time=0.1 * i) for i in range(90) for c in ("left", "right"))
+    kept = choose_frames({"train": frames}, 48, None)["train"]
+    steps = [round(10 * f.time) for f in kept if f.camera_id == "left"]
+    assert len(kept) == 48 and len(steps) == 24
+    assert [b - a for a, b in zip(steps[::2], steps[1::2])] == [1] * 12
+    assert (steps[0], steps[-1]) == (0, 89) and max(b - a for a, b in zip(steps[1::2], steps[2::2])) <= 8
 
 
 def test_what_counts_as_consecutive(dataset: Dataset) -> None:

@@ -103,6 +103,23 @@ def test_other_laws_need_not_be_drawn(members: int) -> None:
     assert torch.equal(torch.cat([p.flatten() for p in dynamics.law.last_layer()]), dynamics.members[0])
 
 
+def test_futures_are_the_solutions_of_each_law() -> None:
+    dynamics = learned("ball")
+    poses, rates = moves("ball", UNSEEN["ball"])
+    state = beginning(dynamics, poses[0], rates[0])
+    states = state + 0.01 * torch.arange(3, dtype=torch.float64)[:, None]
+    together = dynamics.futures(states, 0.0, TIMES)
+    laws = dynamics.drawn()
+    assert together.shape == (FRAMES, 3, 4) and len(laws) == 2
+    for member in range(3):
+        dynamics.use(member)
+        assert torch.allclose(together[:, member], dynamics.solve(states[member], 0.0, TIMES), atol=1e-9)
+        if member:
+            rate = dynamics.law(TIMES[0], state)
+            assert torch.allclose(laws[member - 1](TIMES[0], state), rate, atol=1e-9)
+    dynamics.use(0)
+
+
 def test_both_ways_in_any_order_and_again() -> None:
     dynamics = learned("ball")
     poses, rates = moves("ball", SEEN["ball"][0])

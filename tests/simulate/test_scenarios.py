@@ -172,3 +172,9 @@ def test_rotations_follow_the_angular_velocity() -> None:
 def test_what_makes_no_sense_is_refused(solve, message: str) -> None:
     with pytest.raises(UserError, match=message):
         solve()
+
+
+def test_no_bead_is_drawn_that_flies_off_the_hill() -> None:
+    for index in range(2, 1002, 4):
+        initial = bifurcating_hill.draw(np.random.default_rng([0, 0, index]), HILL, Draw(index, False))
+        bifurcating_hill.solve(HILL, initial, np.linspace(0, 0.3, 4))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from foreseen.analysis.energy import body_energy, drag, energy_drift, energy_of
-from foreseen.analysis.fixed_points import FEW, LARGE, MANY, FixedPoint, find_fixed_points
+from foreseen.analysis.fixed_points import FEW, LARGE, MANY, FixedPoint, drawn_fixed_points, find_fixed_points
 from foreseen.analysis.flow import WINDOWS, Exponents, Flow
 from foreseen.analysis.indicator import compare
 from foreseen.analysis.truth import TruePoint, drag_of, is_known, true_points
@@ -206,9 +206,21 @@ def describe_point(system: DynamicalSystem, point: FixedPoint) -> dict[str, Any]
         "position": None if place is None else place.tolist(),
         "kind": point.kind,
         "stability": point.stability,
+        "deviation": _deviation(system, point),
         "beyond_what_was_seen": point.beyond,
         "eigenvalues": _complex(point.eigenvalues),
     }
+
+
+def _deviation(system: DynamicalSystem, point: FixedPoint) -> dict[str, Any] | None:
+    """How far the fixed points of drawn laws lie from this one [root mean square, scene units]."""
+    if not system.drawn or system.positions is None:
+        return None
+    found = drawn_fixed_points(system, point)
+    with torch.no_grad():
+        off = (system.positions(found) - system.positions(point.state)).norm(dim=-1)
+    distance = float(off.square().mean().sqrt()) if len(found) else None
+    return {"laws": len(system.drawn), "found": len(found), "distance": distance}
 
 
 def compare_point(

@@ -22,6 +22,8 @@ CLOSE = 1e-9
 """A rate counts as none at this share of the usual one."""
 LONGEST = 0.3
 """A step goes at most so far, in extents of the box."""
+NEARBY = 0.2
+"""A drawn law's fixed point is the same one when it is this near, in extents of the box."""
 SAME = 1e-3
 """Two fixed points are one when they are this near, in extents of the box."""
 FLAT = 2e-3
@@ -54,26 +56,56 @@ class FixedPoint:
 def find_fixed_points(system: DynamicalSystem, starts: int | None = None, seed: int = 0) -> list[FixedPoint]:
     """All that the search finds from so many starts: half seen states, half spread over the box; on a line evenly.
     In order of the first component."""
-    dims = len(system.names) // 2 if system.second_order else len(system.names)
-    count = starts or (MANY if dims <= LARGE else FEW)
-    low, extent = scaled_box(system)
-    low, extent = low[:dims], extent[:dims]
-
-    def whole(u: Tensor) -> Tensor:
-        """The state of scaled components: of a law of second order those of its places, at rest."""
-        place = low + extent * u
-        return torch.cat([place, torch.zeros_like(place)], dim=-1) if system.second_order else place
-
-    seen = torch.cat([one.states for one in system.seen])
-    usual = system.rate(seen)[:, -dims:].square().mean().sqrt().clamp_min(1e-300)
-
-    def misses(u: Tensor) -> Tensor:
-        return system.rate(whole(u))[..., -dims:] / usual
-
-    found = _roots(misses, _starts((seen[:, :dims] - low) / extent, count, seed))
+    search = _Search.of(system)
+    count = starts or (MANY if search.dims <= LARGE else FEW)
+    seen = torch.cat([one.states for one in system.seen])[:, : search.dims]
+    found = search.roots(system.rate, _starts((seen - search.low) / search.extent, count, seed))
     inside = ((found >= -MARGIN) & (found <= 1 + MARGIN)).all(-1)
-    points = [_describe(system, whole(u), bool(((u < 0) | (u > 1)).any())) for u in _distinct(found[inside])]
+    points = [_describe(system, search.whole(u), bool(((u < 0) | (u > 1)).any())) for u in _distinct(found[inside])]
     return sorted(points, key=lambda p: p.state.tolist())
+
+
+def drawn_fixed_points(system: DynamicalSystem, point: FixedPoint) -> Tensor:
+    """`[L, D]`: where the drawn laws rest, each from the point on: of those that rest within `NEARBY` of it."""
+    search = _Search.of(system)
+    start = ((point.state[: search.dims] - search.low) / search.extent)[None]
+    found = [search.roots(rate, start) for rate in system.drawn]
+    near = [u for u in found if len(u) and bool(((u - start).abs() <= NEARBY).all())]
+    return search.whole(torch.cat(near)) if near else point.state.new_zeros(0, len(point.state))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The box in which fixed points are sought: components scaled to 0..1, without the rates of a law of second order,
+    which are none at a fixed point.
+
+    Attributes:
+        low, extent: `[dims]` of the box.
+        usual: size of the rates of what was seen.
+    """
+
+    low: Tensor
+    extent: Tensor
+    dims: int
+    usual: Tensor
+    second_order: bool
+
+    @classmethod
+    def of(cls, system: DynamicalSystem) -> _Search:
+        dims = len(system.names) // 2 if system.second_order else len(system.names)
+        low, extent = scaled_box(system)
+        seen = torch.cat([one.states for one in system.seen])
+        usual = system.rate(seen)[:, -dims:].square().mean().sqrt().clamp_min(1e-300)
+        return cls(low[:dims], extent[:dims], dims, usual, system.second_order)
+
+    def whole(self, u: Tensor) -> Tensor:
+        """The state `[..., D]` of scaled components."""
+        place = self.low + self.extent * u
+        return torch.cat([place, torch.zeros_like(place)], dim=-1) if self.second_order else place
+
+    def roots(self, rate: Callable[[Tensor], Tensor], starts: Tensor) -> Tensor:
+        """Where a law rests, scaled, from starts `[N, dims]` on: those that get there."""
+        return _roots(lambda u: rate(self.whole(u))[..., -self.dims :] / self.usual, starts)
 
 
 def scaled_box(system: DynamicalSystem) -> tuple[Tensor, Tensor]:

@@ -26,14 +26,24 @@ def _table(title: str, *columns: str) -> Table:
 
 def _points(content: dict[str, Any]) -> Table:
     length, rate = _unit(content["length_unit"]), _unit(content["time_unit"], "1/")
-    table = _table("fixed points", "", f"place{length}", f"eigenvalues{rate}", "kind")
+    sure = any(point["deviation"] for point in content["fixed_points"])
+    columns = ["", f"place{length}", *(["give or\ntake"] if sure else []), f"eigenvalues{rate}", "kind"]
+    table = _table("fixed points", *columns)
     for index, point in enumerate(content["fixed_points"]):
         place = "unknown" if point["position"] is None else "; ".join(_place(p) for p in point["position"])
         beyond = " (outside of what was seen)" if point["beyond_what_was_seen"] else ""
-        table.add_row(str(index + 1), place, _eigenvalues(point["eigenvalues"]), escape(point["kind"] + beyond))
+        give = [_give_or_take(point["deviation"])] if sure else []
+        kind = escape(point["kind"] + beyond)
+        table.add_row(str(index + 1), place, *give, _eigenvalues(point["eigenvalues"]), kind)
     if not content["fixed_points"]:
         table.add_row("none", "", "", "")
     return table
+
+
+def _give_or_take(deviation: dict[str, Any]) -> str:
+    away = "" if deviation["distance"] is None else f"{deviation['distance']:.2g}"
+    missed = deviation["laws"] - deviation["found"]
+    return f"{away} ({missed} of {deviation['laws']} laws have none)" if missed else away
 
 
 def _truth(content: dict[str, Any]) -> Table:

@@ -11,11 +11,12 @@ from foreseen.errors import UserError, suggest
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("foreseen.cli.demo:run", "simulate a small scene, learn it, forecast it, report"),
     "simulate": ("foreseen.cli.simulate:run", "write a data set of known physics, with exact truth"),
-    "inspect": ("foreseen.cli.inspect:run", "say what is in a data set, and what looks doubtful"),
+    "inspect": ("foreseen.cli.inspect:run", "say what is in a data set or a splat file, and what looks doubtful"),
     "train": ("foreseen.cli.train:run", "train a method on a data set; goes on where it stopped"),
     "evaluate": ("foreseen.cli.evaluate:run", "score a run by split and time, beside trivial baselines"),
     "analyze": ("foreseen.cli.analyze:run", "say what the learned law is like: fixed points, stability, energy"),
     "render": ("foreseen.cli.render:run", "render a run along a camera path, at any time"),
+    "export": ("foreseen.cli.export:run", "write Gaussians as files that other programs read"),
     "methods": ("foreseen.cli.methods:run", "list the methods"),
     "doctor": ("foreseen.cli.doctor:run", "say what this machine offers, and what is missing"),
 }

@@ -49,6 +49,7 @@ def evaluate(
     from rich.console import Console
 
     from foreseen.evaluation import evaluate_run, metrics_tables
+    from foreseen.evaluation.uncertainty import either_way
     from foreseen.training import load_run
 
     run = load_run(folder, checkpoint, device=device)
@@ -72,6 +73,9 @@ def evaluate(
         if known := found.get("uncertainty"):
             console.print(
                 f"{split}: {known['coverage']:.0%} of the true centres lie in the {known['band']:.0%} band, "
-                f"{known['width']:.3g} {metrics['protocol']['length_unit']} wide.\n"
+                f"{known['width']:.3g} {metrics['protocol']['length_unit']} wide."
             )
+            for name, shares in known["undecided"].items():
+                console.print(f"{name} {either_way(shares, known['futures'])}.")
+            console.print("")
     console.print(f"wrote {folder / 'metrics.json'}", soft_wrap=True)

@@ -1,8 +1,9 @@
-"""`foreseen inspect DATA`: what is in a data set, and what looks doubtful."""
+"""`foreseen inspect DATA`: what is in a data set or a file of Gaussians, and what looks doubtful."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from foreseen.cli.progress import progress_bar
 from foreseen.errors import UserError
 
 if TYPE_CHECKING:
-    from foreseen.data.inspection import Inspection
+    from foreseen.data.inspection_report import Check
 
 
 def run(args: list[str]) -> None:
@@ -27,12 +28,13 @@ def inspect(
     format: str | None = None,
     observe_until: float | None = None,
 ) -> None:
-    """Say what is in a data set, draw its cameras, and tell what looks doubtful.
+    """Say what is in a data set, draw its cameras, and tell what looks doubtful; or the same of a file of Gaussians,
+    without a drawing.
 
     Every picture, mask, depth and flow is decoded. Nothing is written into the data set's folder.
 
     Args:
-        data: The data set's folder.
+        data: The data set's folder, or a splat file (.ply, .spz, .splat, .safetensors).
         out: Folder for the drawing, inspect-NAME.png; default: here.
         format: nerfstudio, blender, llff or nrnerf; default: found out.
         observe_until: Fraction of the time range that training is to see; what is later is the forecast.
@@ -40,13 +42,21 @@ def inspect(
     from foreseen.data import load_dataset
     from foreseen.data.inspection import inspect_dataset
     from foreseen.data.inspection_plot import draw_inspection
+    from foreseen.scenes.files import READERS
     from foreseen.training.files import write_atomically
 
+    if data.is_file() and data.suffix.lower() in READERS:
+        from foreseen.data.inspection_splats import inspect_splats
+
+        if format is not None or observe_until is not None:
+            raise UserError(f"{data} is a file of Gaussians: leave --format and --observe-until out.")
+        print_checks(data.name, inspect_splats(data))
+        return
     dataset = load_dataset(data, format=format, memory_budget_mb=256)
     picture = _target(out, dataset.path, dataset.name)
     with progress_bar("inspect") as progress:
         inspection = inspect_dataset(dataset, observe_until, progress)
-    print_inspection(inspection)
+    print_checks(inspection.dataset.name, inspection.checks)
     picture.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(picture, draw_inspection(inspection))
     print(f"wrote {picture}")
@@ -61,22 +71,22 @@ def _target(out: Path, data: Path, name: str) -> Path:
     return out / f"inspect-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.png"  # the name may come from the file
 
 
-def print_inspection(inspection: Inspection) -> None:
+def print_checks(title: str, checks: Sequence[Check]) -> None:
     """Tables of what was found, and the doubts."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console()
-    table = Table(title=f"{escape(inspection.dataset.name)}", box=None, show_header=False, pad_edge=False)
+    table = Table(title=escape(title), box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for check in inspection.checks:
+    for check in checks:
         table.add_row(f"[cyan]{check.title}[/]", "")
         for name, found in check.rows:
             table.add_row(f"  {escape(name)}", escape(found))
     console.print(table)
-    doubts = inspection.doubts
+    doubts = [doubt for check in checks for doubt in check.doubts]
     console.print("\n[bold]Doubts[/]" if doubts else "\nNothing looks doubtful.")
     for doubt in doubts:
         console.print(f"  [yellow]-[/] {escape(doubt)}", soft_wrap=True, highlight=False)

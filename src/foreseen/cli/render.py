@@ -28,6 +28,7 @@ def render(
     observe: Literal["truth", "frames"] | None = None,
     context: int = 5,
     channel: Literal["rgb", "depth", "side-by-side"] = "rgb",
+    futures: bool = False,
     size: str | None = None,
     downscale: int = 1,
     degrees: float = 360.0,
@@ -49,6 +50,7 @@ def render(
         observe: Of a new sequence: true pose and velocity at its first time, or its first frames.
         context: So many first frames.
         channel: Colours, depth, or truth beside the rendering and their difference (train:CAMERA_ID and fixed).
+        futures: Mark where the parts' centres may be, in each future that the run leaves possible.
         size: WIDTHxHEIGHT of the pictures; default: as the data that it was trained on.
         downscale: Shrink the pictures by this whole factor instead.
         degrees: How far an orbit goes; less than 360 swings there and back.
@@ -59,6 +61,7 @@ def render(
     """
     from rich.console import Console
 
+    from foreseen.evaluation.uncertainty import doubt
     from foreseen.export import choose_subject, parse_size, parse_times, plan_shots, write_clip
     from foreseen.training import load_run
 
@@ -73,8 +76,22 @@ def render(
     )
     target = out or folder / "renders" / f"{_name(path, sequence, initial)}-{channel}.mp4"
     with progress_bar("render") as progress:
-        write_clip(loaded, shots, target, subject=subject, channel=channel, fps=fps, crf=crf, progress=progress)
-    Console().print(f"wrote {target}", soft_wrap=True)
+        write_clip(
+            loaded,
+            shots,
+            target,
+            subject=subject,
+            channel=channel,
+            futures=futures,
+            fps=fps,
+            crf=crf,
+            progress=progress,
+        )
+    console = Console()
+    last = max(shot.time for shot in shots)
+    if last > subject.observed_until and (words := doubt(subject.forecast, subject.observed_until, last)):
+        console.print(f"until t = {last:.4g} it {words}.", soft_wrap=True)
+    console.print(f"wrote {target}", soft_wrap=True)
 
 
 def _name(path: str, sequence: str | None, initial: str | None) -> str:

@@ -17,12 +17,15 @@ from foreseen.evaluation.baselines import BASELINES, Baseline, Observed, Predict
 from foreseen.evaluation.beginnings import CONTEXT, Beginning, Source, beginnings
 from foreseen.evaluation.films import TRUTH, Films
 from foreseen.evaluation.frames import choose_frames, follows, select_splits
+from foreseen.evaluation.futures_plot import FILE as FUTURES_FILE
+from foreseen.evaluation.futures_plot import plot_futures
+from foreseen.evaluation.horizon import SPLITS as HORIZON_SPLITS
 from foreseen.evaluation.horizon import horizon_split, remove_horizon, write_horizon
 from foreseen.evaluation.lpips import LPIPS, load_lpips
 from foreseen.evaluation.moving import background_picture, truth_mask
 from foreseen.evaluation.protocol import describe_beginnings, describe_protocol, describe_run
 from foreseen.evaluation.scores import Scores, Target, mean_scores, score, summarise
-from foreseen.evaluation.uncertainty import coverage
+from foreseen.evaluation.uncertainty import Futures, coverage, find_futures
 from foreseen.training.files import write_atomically
 
 if TYPE_CHECKING:
@@ -50,7 +53,8 @@ def evaluate_run(
     lpips_weights: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Renders the held-out frames, scores them, and writes `metrics.json`, `horizon.json` and `horizon.png`.
+    """Renders the held-out frames, scores them, and writes `metrics.json`, `horizon.json`, `horizon.png`, and
+    `futures.png` where the method leaves several futures possible.
 
     Args:
         run: the run, at the checkpoint that it was loaded with (the last one, unless asked otherwise).
@@ -88,6 +92,10 @@ def evaluate_run(
         write_horizon(run.path, metrics)
     else:
         remove_horizon(run.path)
+    (run.path / FUTURES_FILE).unlink(missing_ok=True)
+    if contest.futures:
+        data = run.dataset()
+        write_atomically(run.path / FUTURES_FILE, plot_futures(contest.futures, data.time_unit, data.length_unit))
     return metrics
 
 
@@ -108,6 +116,7 @@ class _Contest:
         self.last_times = observed.last_times
         self.films = Films(self.sequences)
         self.forecasts: dict[str, Forecast] = {}
+        self.futures: list[Futures] = []
         self.predictors: dict[str, Baseline] = {self.method: _renderer(run, given, self.forecasts)}
         if baselines:
             self.predictors |= {name: make(observed) for name, make in BASELINES.items()}
@@ -127,7 +136,10 @@ class _Contest:
             for name in self.predictors:
                 if table[name]:
                     summaries[name][split] = self._summarise(table, name) | consistency.get(name, {})
-            summaries[self.method][split] |= coverage(frames, self.sequences, self.forecasts)
+            futures = find_futures(frames, self.sequences, self.forecasts)
+            summaries[self.method][split] |= coverage(futures)
+            if split in HORIZON_SPLITS:
+                self.futures += futures
         progress(1.0, "scored")
         trivial = {name: found for name, found in summaries.items() if name != self.method and found}
         return {"splits": summaries[self.method], "baselines": trivial}

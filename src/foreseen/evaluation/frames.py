@@ -15,6 +15,9 @@ from foreseen.evaluation.beginnings import Beginning
 SLACK = 1.5
 """Frames of one camera are consecutive when they are at most so many typical steps apart."""
 
+PAIRED = 12
+"""From so many times on, those that are kept come in pairs."""
+
 
 def select_splits(
     splits: Splits, names: Many[str] | None, given: Mapping[str, Beginning]
@@ -69,11 +72,13 @@ def choose_frames(
 
 def _thinned(frames: list[Frame], most: int) -> list[Frame]:
     """At most so many of `frames` (sorted by time): whole times, evenly spread, so that every time is seen by
-    the same cameras; where one time is too much already, single frames, evenly spread."""
+    the same cameras; where one time is too much already, single frames, evenly spread. Many times come in pairs of
+    neighbours: what moves from one frame to the next can be scored."""
     times = sorted({f.time for f in frames})
     count = max(int(most * len(times) / max(len(frames), 1)), 1)
     if len(frames) > most:
-        kept = {times[i] for i in _spread(len(times), count)}
+        pairs = [i + k for i in _spread(len(times) - 1, count // 2) for k in (0, 1)]
+        kept = {times[i] for i in (pairs if count >= PAIRED else _spread(len(times), count))}
         frames = [f for f in frames if f.time in kept]
     return [frames[i] for i in _spread(len(frames), most)] if len(frames) > most else frames
 

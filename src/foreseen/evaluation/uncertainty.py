@@ -1,15 +1,19 @@
-"""Does a method know how much it does not know? The share of true centres inside the band that it gives."""
+"""Does a method know how much it does not know? The futures that it leaves possible, held against what came."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
 from foreseen.data.labels import labels_at
-from foreseen.data.types import Frame, Sequence
+from foreseen.data.types import Frame
+from foreseen.data.types import Sequence as Recording
 
 if TYPE_CHECKING:
     from foreseen.training.run import Forecast
@@ -19,37 +23,105 @@ BAND, DEVIATIONS = 0.9, 1.645
 """The band holds so much of a normal distribution: the middle and so many standard deviations of the futures."""
 STILL = 1e-6
 """Axes along which truth moves less than this share of its way are left out: a centre that cannot move is no merit."""
+LOOKS = 24
+"""Futures are looked at so many times when asked whether they part."""
+APART = 0.2
+"""Futures part where their ends leave a gap of this share of the extent of them all."""
 
 
-def coverage(
-    frames: Iterable[Frame], sequences: Mapping[str, Sequence], forecasts: Mapping[str, Forecast]
-) -> dict[str, Any]:
-    """{"uncertainty": {"band", "coverage", "width", "count"}} over the times of `frames`, for methods that give several
-    futures of as many parts as truth has bodies; else nothing. `width` is the band's mean full width in scene units."""
+@dataclass(frozen=True)
+class Futures:
+    """What may become of one sequence.
+
+    Attributes:
+        sequence: its name.
+        times: `[T]`, sorted.
+        centres: `[E, T, K, 3]` of its bodies in E futures, the most likely one first.
+        truth: `[T, K, 3]`, what came.
+    """
+
+    sequence: str
+    times: Tensor
+    centres: Tensor
+    truth: Tensor
+
+    @property
+    def half(self) -> Tensor:
+        """`[T, K, 3]`: from the most likely future to the band's edge."""
+        return DEVIATIONS * self.centres[1:].std(0)
+
+
+def find_futures(
+    frames: Iterable[Frame], sequences: Mapping[str, Recording], forecasts: Mapping[str, Forecast]
+) -> list[Futures]:
+    """Those of the sequences of `frames` at their times, where the method leaves several possible, of as many bodies as
+    truth has."""
     times: dict[str, set[float]] = {}
     for frame in frames:
         times.setdefault(frame.sequence, set()).add(frame.time)
-    inside, widths = [], []
+    found = []
     for name, own in times.items():
-        labels = labels_at(sequences[name].truth, sorted(own))
-        futures = forecasts[name].spread(sorted(own)) if labels is not None and name in forecasts else None
-        if labels is None or futures is None or futures.shape[2] != labels.positions.shape[1]:
-            continue
-        held, width = _inside(futures.double(), labels.positions)
-        inside.append(held)
-        widths.append(width)
-    if not inside or not sum(len(x) for x in inside):
+        when = sorted(own)
+        labels = labels_at(sequences[name].truth, when)
+        centres = forecasts[name].spread(when) if labels is not None and name in forecasts else None
+        if labels is not None and centres is not None and centres.shape[2] == labels.positions.shape[1]:
+            found.append(Futures(name, torch.tensor(when), centres.double(), labels.positions))
+    return found
+
+
+def coverage(futures: Sequence[Futures]) -> dict[str, Any]:
+    """{"uncertainty": {"band", "coverage", "width", "count", "futures", "undecided"}}, or nothing where there is only
+    one future. `width` is the band's mean full width in scene units; `futures` is their number, and `undecided` has the
+    shares of them that end together, for the sequences that could go either way."""
+    if not futures:
         return {}
-    held, width = torch.cat(inside), torch.cat(widths)
-    found = {"band": BAND, "coverage": float(held.double().mean()), "width": float(width.mean()), "count": len(held)}
+    both = [_inside(one) for one in futures]
+    held, width = (torch.cat(x) for x in zip(*both))
+    if len(held) == 0:
+        return {}
+    shares = {one.sequence: branches(one.centres) for one in futures}
+    found = {
+        "band": BAND,
+        "coverage": float(held.double().mean()),
+        "width": float(width.mean()),
+        "count": len(held),
+        "futures": len(futures[0].centres),
+        "undecided": {name: own for name, own in shares.items() if len(own) > 1},
+    }
     return {NAME: found}
 
 
-def _inside(futures: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of truth's coordinates `[T, K, 3]` lie in the band of `futures` `[E, T, K, 3]`, and the band's width there;
-    both flat, without axes along which nothing moves."""
-    half = DEVIATIONS * futures[1:].std(0)
-    held = (futures[0] - truth).abs() <= half
+def _inside(futures: Futures) -> tuple[Tensor, Tensor]:
+    """Which of truth's coordinates lie in the band, and the band's width there; both flat, without axes along which
+    nothing moves."""
+    truth, half = futures.truth, futures.half
+    held = (futures.centres[0] - truth).abs() <= half
     way = truth.amax(0) - truth.amin(0)
     moves = (way > STILL * way.max().clamp_min(1e-12)).expand_as(held)
     return held[moves], 2 * half[moves]
+
+
+def branches(centres: Tensor) -> list[float]:
+    """Shares of the futures `[E, T, K, 3]` that end together, the largest first: one where all do. Ends are together
+    where no gap of `APART` of the extent of all futures lies between them."""
+    if len(centres) < 3:  # the most likely one, and one that is drawn: nothing to tell apart
+        return [1.0]
+    ends = centres[:, -1].flatten(1).double().numpy()
+    places = centres.flatten(0, 2)
+    extent = float((places.amax(0) - places.amin(0)).norm())
+    group = fcluster(linkage(ends, "single"), max(APART * extent, 1e-12), "distance")
+    return sorted((np.bincount(group)[1:] / len(group)).tolist(), reverse=True)
+
+
+def either_way(shares: Sequence[float], futures: int) -> str:
+    """In words, of shares of so many futures; empty where all end together."""
+    if len(shares) < 2:
+        return ""
+    counts = ", ".join(str(round(share * futures)) for share in shares)
+    return f"could go either way: of {futures} possible futures {counts} end together"
+
+
+def doubt(forecast: Forecast, start: float, end: float) -> str:
+    """`either_way` of a forecast from one time to a later one; empty where the method has one future only."""
+    centres = forecast.spread([start + (end - start) * i / LOOKS for i in range(LOOKS + 1)])
+    return "" if centres is None else either_way(branches(centres), len(centres))

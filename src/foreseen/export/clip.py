@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from foreseen.data.types import Frame
+from foreseen.errors import UserError
 from foreseen.evaluation.baselines import sized
 from foreseen.export.compose import GAIN, Timeline, compose, difference_picture, to_bytes
+from foreseen.export.marks import mark_points
 from foreseen.export.subject import Subject, choose_subject
 from foreseen.export.video import CRF, FPS, VideoWriter
 from foreseen.geometry.cameras import Camera
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 Channel = Literal["rgb", "depth", "side-by-side"]
 Progress = Callable[[float, str], None]
+Marks = Mapping[float, Tensor]
+"""Time -> points `[N, 3]` to be marked."""
 DEPTH_COLOURS = "magma_r"
 """Near is bright, far is dark."""
 SEEN = 0.5
@@ -46,6 +50,7 @@ def write_clip(
     subject: Subject | None = None,
     channel: Channel = "rgb",
     timeline: Timeline | None = None,
+    futures: bool = False,
     fps: float = FPS,
     crf: int = CRF,
     progress: Progress | None = None,
@@ -59,6 +64,7 @@ def write_clip(
         subject: what is rendered; None: the first sequence that was learned.
         channel: colours; depth, coloured over the range of the whole clip; or truth, rendering and their difference.
         timeline: for "side-by-side": where the observed part ends. None takes it from the run.
+        futures: mark where the parts' centres may be, in each future that the run leaves possible; not with "depth".
         fps, crf: frames a second and quality of an mp4.
         progress: called with the share that is done (0..1) and what is being done.
 
@@ -66,19 +72,20 @@ def write_clip(
         `out`.
 
     Raises:
-        UserError: see `VideoWriter`.
+        UserError: see `VideoWriter`; or there is only one future.
     """
     tell, subject = progress or _silent, subject or choose_subject(run)
     forecast = subject.forecast
     forecast.prepare(shot.time for shot in shots)
+    marks = _marks(forecast, shots, channel) if futures else {}
     with VideoWriter(out, fps=fps, crf=crf) as video:  # refuses a bad target before anything is rendered
         if channel == "depth":
             frames = _depth_frames(forecast, shots, tell)
         elif channel == "rgb":
-            frames = (to_bytes(forecast.render(s.camera, s.time).rgb.cpu()) for s in _counted(shots, tell))
+            frames = (_colours(forecast, s, marks) for s in _counted(shots, tell))
         else:
             line = timeline or clip_timeline(run, subject, [s.time for s in shots])
-            frames = (_beside_truth(forecast, s, line) for s in _counted(shots, tell))
+            frames = (_beside_truth(forecast, s, line, marks) for s in _counted(shots, tell))
         for frame in frames:
             video.add(frame)
     tell(1.0, f"wrote {out}")
@@ -100,13 +107,32 @@ def _counted(shots: Sequence[Shot], tell: Progress) -> Iterator[Shot]:
         yield shot
 
 
-def _beside_truth(forecast: Forecast, shot: Shot, timeline: Timeline) -> np.ndarray:
+def _marks(forecast: Forecast, shots: Sequence[Shot], channel: Channel) -> Marks:
+    if channel == "depth":
+        raise UserError("--futures marks colours: give --channel rgb or side-by-side.")
+    times = sorted({shot.time for shot in shots})
+    found = forecast.spread(times)
+    if found is None:
+        raise UserError("--futures: this run leaves one future only: leave it out.")
+    return {time: found[:, i].flatten(0, 1).float() for i, time in enumerate(times)}
+
+
+def _marked(picture: Tensor, shot: Shot, marks: Marks) -> np.ndarray:
+    found = to_bytes(picture)
+    return mark_points(found, shot.camera, marks[shot.time]) if shot.time in marks else found
+
+
+def _colours(forecast: Forecast, shot: Shot, marks: Marks) -> np.ndarray:
+    return _marked(forecast.render(shot.camera, shot.time).rgb.cpu(), shot, marks)
+
+
+def _beside_truth(forecast: Forecast, shot: Shot, timeline: Timeline, marks: Marks) -> np.ndarray:
     image = forecast.render(shot.camera, shot.time).rgb.cpu()
     truth = None if shot.truth is None else sized(shot.truth.image(), shot.camera)
     label = "forecast" if timeline.is_forecast(shot.time) else "rendered"
     panels = [
         ("truth", None if truth is None else to_bytes(truth)),
-        (label, to_bytes(image)),
+        (label, _marked(image, shot, marks)),
         (f"difference x {GAIN}", None if truth is None else difference_picture(image, truth)),
     ]
     return compose(panels, shot.time, timeline)

@@ -155,6 +155,7 @@ class DynamicalSystem:
             has none.
         potential: q -> its potential part; None where the law has none.
         code: y -> the code `[..., C]` that the field is asked by; None: the state itself takes the code's place.
+        drawn: rates of other laws that what was seen leaves possible.
     """
 
     names: tuple[str, ...]
@@ -166,6 +167,7 @@ class DynamicalSystem:
     energy: Callable[[Tensor], Tensor] | None = None
     potential: Callable[[Tensor], Tensor] | None = None
     code: Callable[[Tensor], Tensor] | None = None
+    drawn: tuple[Callable[[Tensor], Tensor], ...] = ()
 
     @property
     def box(self) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,8 @@ def separatrix(constants: Numbers, velocity: float, side: float) -> float:
 
 def draw(rng: np.random.Generator, constants: Numbers, which: Draw) -> Numbers:
     """Sides in turns. Seen: two starts on an outer slope that stay on their side, one that crosses over, one
-    near the top, and so on. Unseen: every other one within 1 cm of the separatrix, where little decides.
+    near the top, and so on; none is pushed off the end. Unseen: every other one within 1 cm of the separatrix,
+    where little decides.
     """
     kind, velocity = which.index % 4, float(rng.uniform(-0.3, 0.3))
     side = (-1.0) ** (which.index + which.index // 4)
@@ -67,7 +68,15 @@ def draw(rng: np.random.Generator, constants: Numbers, which: Draw) -> Numbers:
         x = abs(separatrix(constants, velocity, side)) + rng.uniform(0.002, 0.01) * rng.choice([-1.0, 1.0])
     else:
         x = rng.uniform(*((0.62, 0.73), (0.62, 0.73), (0.77, 0.82), (0.03, 0.15))[kind])
+    if side * velocity > 0 and _flies_off(constants, float(x), velocity):
+        velocity = -velocity
     return {"x": float(side * x), "velocity": velocity}
+
+
+def _flies_off(constants: Numbers, x: float, velocity: float) -> bool:
+    """Whether the energy of a bead at x is enough for the end of the ground, were there no drag."""
+    height, slope, _ = _curve(constants, np.array([x, REACH]))
+    return bool(0.5 * velocity**2 * (1 + slope[0] ** 2) > constants["gravity"] * (height[1] - height[0]))
 
 
 def _slide(constants: Numbers, x: float, velocity: float, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

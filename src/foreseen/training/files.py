@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,6 +44,27 @@ def write_atomically(path: Path, content: bytes) -> None:
             beside.unlink(missing_ok=True)
             raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def written_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` to write into, which gets that name when the block ends without an error.
+
+    Raises `UserError` where `path` exists and is not an empty folder, and on a full disk.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists and is not an empty folder: give another --out or remove it first.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+    try:
+        with full_disk_is_named(path):
+            yield beside
+        beside.chmod(0o755)  # temporary folders are private
+        if path.is_dir():
+            path.rmdir()
+        beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager

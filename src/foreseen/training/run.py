@@ -18,6 +18,7 @@ from foreseen.geometry.cameras import Camera
 from foreseen.methods import find_method
 from foreseen.methods.base import Method, Observation, SceneInfo, take
 from foreseen.render import ImageResult, render
+from foreseen.scenes import Scene
 from foreseen.training.checkpoints import Checkpoint, list_checkpoints, newest_checkpoint, read_checkpoint
 from foreseen.training.config import RunConfig, read_config
 from foreseen.training.processes import find_device
@@ -123,10 +124,16 @@ class Forecast:
         return None if found is None else found.cpu()
 
     @torch.no_grad()
+    def scene(self, time: float) -> Scene:
+        """What there is to render at `time`."""
+        with torch.device(self.device):
+            return self.method.scene(self.at(time))
+
+    @torch.no_grad()
     def render(self, camera: Camera, time: float, *, memory_mb: int = 256) -> ImageResult:
         """What `camera` sees at `time`."""
         with torch.device(self.device):
-            return render(self.method.scene(self.at(time)), camera, memory_mb=memory_mb)
+            return render(self.scene(time), camera, memory_mb=memory_mb)
 
 
 def _cannot_observe(observation: Observation) -> str:

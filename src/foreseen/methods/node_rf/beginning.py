@@ -26,6 +26,9 @@ GUESSES = 1500
 ROUNDS = 12
 """Of Gauss and Newton's method on the state."""
 LEAST_PIXELS = 4
+BIAS = 0.15
+"""The middle of what a camera sees of a body is off by so many pixels [standard deviation], at all times alike: part of
+it is in shade, or its edge is."""
 
 
 def given_state(method: ManyFastNodeRF, known: Labels) -> Tensor:
@@ -79,10 +82,10 @@ def _nearest_coordinates(method: ManyFastNodeRF, poses: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Tensor, float]:
-    """`[2 d]` and its time: the beginning whose solution passes through what moves in the `frames`, by Gauss and
-    Newton's method from the best of many states that were seen in training. Raises `UserError` where nothing is seen to
-    move, or for several parts."""
+def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Tensor, Tensor, float]:
+    """`[2 d]`, a square root of its covariance `[2 d, 2 d]`, and its time: the beginning whose solution passes through
+    what moves in the `frames`, by Gauss and Newton's method from the best of many states that were seen in training.
+    Raises `UserError` where nothing is seen to move, or for several parts."""
     if len(method.look.halves) != 2:
         raise UserError(
             "this run observes new sequences of one moving part from frames; it learned several: "
@@ -110,9 +113,13 @@ def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Ten
     state = states[misses(states).square().sum(-1).argmin()]
     unit = torch.cat([torch.ones(len(state) // 2), dynamics.law.pace.expand(len(state) // 2)]).double()
     left, damping = misses(state[None])[0], 1e-3
+
+    def slopes_at(state: Tensor) -> Tensor:
+        """`[2 d, 2 M]`"""
+        return (misses(state + 1e-4 * torch.diag(unit)) - misses(state[None])) / 1e-4
+
     for _ in range(ROUNDS):
-        moved = misses(state + 1e-4 * torch.diag(unit))
-        slopes = (moved - left) / 1e-4
+        slopes = slopes_at(state)
         gram = slopes @ slopes.T
         step = torch.linalg.solve(gram + damping * torch.diag(gram.diagonal() + 1e-12), -slopes @ left)
         tried = misses((state + step * unit)[None])[0]
@@ -120,7 +127,27 @@ def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Ten
             state, left, damping = state + step * unit, tried, damping * 0.2
         else:
             damping *= 5
-    return state, first
+    return state, unit[:, None] * _square_root_of_covariance(slopes_at(state), left, _biases(sightings)), first
+
+
+def _square_root_of_covariance(slopes: Tensor, left: Tensor, biases: Tensor) -> Tensor:
+    """`[2 d, 2 d + B]`: of the state, from how misses change with it `[2 d, 2 M]`, what is left of them `[2 M]`, and
+    what may be wrong with all of them together `[2 M, B]`. Before anything was seen, each number had the variance 1
+    that states of learned sequences have."""
+    free = max(len(left) - len(slopes), 1)
+    weight = free / left.square().sum().clamp_min(1e-12)
+    precision = weight * slopes @ slopes.T + torch.eye(len(slopes), dtype=slopes.dtype)
+    scattered = torch.linalg.inv(torch.linalg.cholesky(precision)).T
+    return torch.cat([scattered, torch.linalg.solve(precision, weight * slopes @ biases)], dim=-1)
+
+
+def _biases(sightings: Sequence[tuple[Frame, Tensor]]) -> Tensor:
+    """`[2 M, 2 C]`: `BIAS` along each axis of each of C cameras."""
+    cameras = sorted({f.camera_id for f, _ in sightings})
+    found = torch.zeros(len(sightings), 2, len(cameras), 2, dtype=torch.float64)
+    for row, (frame, _) in enumerate(sightings):
+        found[row, :, cameras.index(frame.camera_id)] = BIAS / frame.camera.width * torch.eye(2)
+    return found.flatten(2).flatten(0, 1)
 
 
 def _project(camera: Camera, points: Tensor) -> Tensor:

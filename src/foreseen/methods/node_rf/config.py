@@ -149,7 +149,7 @@ class LawConfig:
     """Rounds of shooting at most, for each of the lengths."""
     settle: float = 0.3
     """Length of the stretch whose end a forecast of a learned sequence starts from, in windows."""
-    members: int = 8
+    members: int = 16
     """Laws that are drawn from what the sequences leave open: the spread of their forecasts is the uncertainty."""
     law_at: tuple[float, ...] = (0.4, 0.9)
     """Shares of the budget at which the law is fitted where the trajectories are learned; at the last one they come to
@@ -214,7 +214,9 @@ class FastConfig:
     latent_boxes: int = 8
     """Where no part is told apart: occupancy grids along the latent number."""
 
-    one: LawConfig = field(default_factory=lambda: LawConfig(widths=(32,), lengths=(0.4,), rounds=10, law_at=(0.5, 0.95)))
+    one: LawConfig = field(
+        default_factory=lambda: LawConfig(widths=(32,), lengths=(0.4,), rounds=10, law_at=(0.5, 0.95))
+    )
     """The law where the data set has one training sequence."""
     many: SharedLawConfig = field(default_factory=SharedLawConfig)
     """Where the data set has several training sequences."""

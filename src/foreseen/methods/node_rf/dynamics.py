@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from scipy.interpolate import make_smoothing_spline
@@ -9,16 +12,16 @@ from torch import Tensor, nn
 
 from foreseen.errors import UserError
 from foreseen.methods.node_rf.config import LawConfig
-from foreseen.methods.node_rf.force import Law
+from foreseen.methods.node_rf.force import LAST, Law
 from foreseen.methods.node_rf.manifold import Manifold
 from foreseen.methods.node_rf.matching import FARTHEST, Paths, match, settle
 from foreseen.methods.node_rf.shooting import shoot
 from foreseen.ode import integrate
 
+Rate = Callable[[Tensor, Tensor], Tensor]
+
 FINER = 4
 """Times of the smooth paths for each usual interval of the frames."""
-BAND, DEVIATIONS = 0.9, 1.645
-"""So much of a normal distribution lies within so many standard deviations."""
 LEAST_TIMES = 6
 """A sequence with fewer training times says too little of a law."""
 EXACT = 1e-12
@@ -91,17 +94,15 @@ class Dynamics(nn.Module):
             weights = posterior.weights
             self.misfit.fill_(misfit)
         for index, member in enumerate(self.members):
-            draw = torch.randn(len(weights), generator=generator, dtype=weights.dtype)
-            moved = weights if index == 0 or posterior is None else weights + posterior.factor @ draw
+            moved = weights
+            if index and posterior is not None:
+                draw = torch.randn(posterior.factor.shape[1], generator=generator, dtype=weights.dtype)
+                moved = weights + posterior.factor @ draw
             self.law.set_weights(moved, size)
             member.copy_(torch.cat([p.flatten() for p in self.law.last_layer()]))
         self.use(0)
-        if posterior is not None and c.members > 1:  # of one the spread cannot be told
-            self._calibrate(paths)
 
-    def _surface(
-        self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, bent: bool = True
-    ) -> Paths | None:
+    def _surface(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, bent: bool = True) -> Paths | None:
         """Fits the surface; the paths on it, None where nothing moves."""
         valid = torch.arange(poses.shape[1]) < counts[:, None]
         self.manifold.fit(poses[valid], bent)
@@ -126,31 +127,6 @@ class Dynamics(nn.Module):
             drag = min(DRAGS, key=lambda drag: _coasting_error(paths, drag))
             self.law.drag[:size, :size] = drag / self.law.pace * torch.eye(size, dtype=torch.float64)
         self.members[:] = torch.cat([p.flatten() for p in self.law.last_layer()])
-
-    def _calibrate(self, paths: Paths) -> None:
-        """Moves the drawn laws away from the most likely one until `BAND` of what was seen lies within their spread:
-        the law's own form is wrong by a little, which a posterior within that form does not know. Whole sequences are
-        solved from their first stretch for it."""
-        _, states = self.starts(paths)
-        ratios = []
-        for count in paths.counts.unique().tolist():
-            rows = (paths.counts == count).nonzero()[:, 0]
-            state = states[rows]
-            times = torch.arange(int(paths.counts[rows].max()), dtype=torch.float64) * paths.spacing
-            futures = []
-            for member in range(len(self.members)):
-                self.use(member)
-                futures.append(self.manifold.decode(self.solve(state, 0.0, times)[..., : self.manifold.size]))
-            self.use(0)
-            deviation = torch.stack(futures[1:]).std(0).norm(dim=-1)
-            raw, seen = (x[rows, : len(times)].transpose(0, 1) for x in (paths.raw, paths.seen))
-            error = (futures[0] - self.manifold.decode(raw)).norm(dim=-1)
-            ratios.append((error / deviation.clamp_min(1e-12))[seen & (deviation > 0)])
-        found = torch.cat(ratios)
-        if len(found) == 0:
-            return
-        widened = (found.quantile(BAND) / DEVIATIONS).clamp_min(1.0)
-        self.members[1:] = self.members[:1] + widened * (self.members[1:] - self.members[:1])
 
     def paths(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool) -> Paths:
         """Smooth paths of q on even times, from poses as in `fit`."""
@@ -178,6 +154,31 @@ class Dynamics(nn.Module):
     def solve(self, state: Tensor, start: float, times: Tensor) -> Tensor:
         """q and q' `[T, ..., 2 d]` at `times` `[T]`, any order, from `state` `[..., 2 d]` at `start`. A solution that
         leaves all sense stays where it does."""
+        return self._solved(self.law, state, start, times)
+
+    def futures(self, states: Tensor, start: float, times: Tensor) -> Tensor:
+        """As `solve`, by the most likely law and by those that are drawn, all at once: `[T, E, 2 d]` from `states`
+        `[E, 2 d]`, one for each law."""
+        together = torch.func.vmap(self._by_weights, in_dims=(0, None, 0))
+        weights = self._last_layers()
+        return self._solved(lambda time, state: together(weights, time, state), states, start, times)
+
+    def drawn(self) -> list[Rate]:
+        """The laws that are drawn."""
+        weights = self._last_layers()
+        own = [{name: value[i] for name, value in weights.items()} for i in range(1, len(self.members))]
+        return [partial(self._by_weights, one) for one in own]
+
+    def _last_layers(self) -> dict[str, Tensor]:
+        """Of all members, `[E, ...]` by name."""
+        shapes = [p.shape for p in self.law.last_layer()]
+        parts = self.members.split([shape.numel() for shape in shapes], dim=-1)
+        return {name: part.unflatten(-1, shape) for name, part, shape in zip(LAST, parts, shapes)}
+
+    def _by_weights(self, own: dict[str, Tensor], time: Tensor, state: Tensor) -> Tensor:
+        return torch.func.functional_call(self.law, own, (time, state))
+
+    def _solved(self, law: Rate, state: Tensor, start: float, times: Tensor) -> Tensor:
         if self.manifold.size == 0:
             return state.expand(len(times), *state.shape)
         out = torch.empty(len(times), *state.shape, dtype=torch.float64)
@@ -194,14 +195,9 @@ class Dynamics(nn.Module):
                 out[side] = state
                 continue
             steps = max(4, round(abs(float(line[-1] - line[0])) / float(self.spacing)))
-            path = integrate(self._stopping, state, line, steps=steps)
+            path = integrate(_stopping(law), state, line, steps=steps)
             out[side] = (path[1:] if fresh else path)[order]
         return out
-
-    def _stopping(self, time: Tensor, state: Tensor) -> Tensor:
-        """The law, but what is beyond all sense stays there: the same at every later time, whichever is asked for."""
-        q = state[..., : state.shape[-1] // 2]
-        return torch.where((q.abs() <= FARTHEST).all(-1, keepdim=True), self.law(time, state), 0.0)
 
     def ends(self, poses: Tensor, times: Tensor, exact: bool) -> tuple[tuple[float, Tensor], tuple[float, Tensor]]:
         """For one sequence's poses `[T, P]` at `times` `[T]`: time and state that forecasts before and after it start
@@ -229,6 +225,16 @@ class Dynamics(nn.Module):
     def use(self, member: int) -> None:
         """Solves by the most likely law (0), or by one of those that are drawn."""
         self.law.set_last_layer(self.members[member])
+
+
+def _stopping(law: Rate) -> Rate:
+    """The law, but what is beyond all sense stays there: the same at every later time, whichever is asked for."""
+
+    def rate(time: Tensor, state: Tensor) -> Tensor:
+        q = state[..., : state.shape[-1] // 2]
+        return torch.where((q.abs() <= FARTHEST).all(-1, keepdim=True), law(time, state), 0.0)
+
+    return rate
 
 
 def _coasting_error(paths: Paths, drag: float) -> float:

@@ -13,6 +13,7 @@ from foreseen.methods.node_rf.manifold import Manifold
 Structure = Literal["potential", "free"]
 SHARPNESS = (0.5, 8.0)
 """Hidden units bend within 1 / so many units of q."""
+LAST = ("output", "linear", "square", "drag")
 ROUGH = 4.0
 """Power of the sharpness by which a unit's weight is less likely."""
 
@@ -182,7 +183,7 @@ class Law(nn.Module):
         self.drag[:size, :size] = drags.view(size, size)
 
     def last_layer(self) -> list[nn.Parameter]:
-        """What `set_weights` sets."""
+        """What `set_weights` sets: the parameters of the names `LAST`."""
         return [self.output, self.linear, self.square, self.drag]
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,10 @@ ROOM = 0.03
 corner of it that a ray just touches, would have no room to be opaque in."""
 
 
+Solve = Callable[[Tensor, float, Tensor], Tensor]
+"""State, its time, and times, in windows -> the states then."""
+
+
 @dataclass(frozen=True)
 class BeginningState:
     """A point on a trajectory, and whose it is.
@@ -40,11 +44,13 @@ class BeginningState:
         state: `[2 d]` float64, coordinates and their rates per window.
         time: `[]` float64, in the data set's unit.
         sequence: `[]` int64, index of a learned sequence, whose own poses are known where it was seen; -1: a new one.
+        factor: `[2 d, D]`; `state + factor @ standard normal` may be the state as well.
     """
 
     state: Tensor
     time: Tensor
     sequence: Tensor
+    factor: Tensor
 
 
 class ManyFastNodeRF(Method):
@@ -155,8 +161,8 @@ class ManyFastNodeRF(Method):
             known = observation.initial
             return self._begin(given_state(self, known), float(known.times[0]), -1)
         if observation.frames:
-            state, time = observed_state(self, observation.frames)
-            return self._begin(state, time, -1)
+            state, factor, time = observed_state(self, observation.frames)
+            return self._begin(state, time, -1, factor)
         if not 0 <= observation.sequence < len(self.counts):
             raise UserError(
                 f"this run learned {len(self.counts)} sequences; there is no sequence {observation.sequence}."
@@ -169,8 +175,10 @@ class ManyFastNodeRF(Method):
         return self._begin(state, time * self.window, observation.sequence)
 
     @staticmethod
-    def _begin(state: Tensor, time: float, sequence: int) -> BeginningState:
-        return BeginningState(state, torch.tensor(time, dtype=torch.float64), torch.tensor(sequence))
+    def _begin(state: Tensor, time: float, sequence: int, factor: Tensor | None = None) -> BeginningState:
+        sure = state.new_zeros(len(state), 0)
+        when = torch.tensor(time, dtype=torch.float64)
+        return BeginningState(state, when, torch.tensor(sequence), sure if factor is None else factor)
 
     def poses(self, sequence: int) -> tuple[Tensor, Tensor]:
         """`[T, 6 K]` poses of a learned sequence as they were seen, and when `[T]`, in windows."""
@@ -180,18 +188,33 @@ class ManyFastNodeRF(Method):
 
     def evolve(self, state: BeginningState, times: Tensor) -> PartsState:
         """The law from where the state says; inside what was seen of a learned sequence, what was seen."""
-        return self.parts_of(self.evolve_numbers(state, times))
+        return self.parts_of(self._numbers(state, times, self.dynamics.solve))
 
-    def evolve_numbers(self, state: BeginningState, times: Tensor) -> Tensor:
-        """`[T, 6 K]` poses at `times`."""
+    def spread(self, state: BeginningState, times: Tensor) -> Tensor:
+        """By the most likely law and by the others that the sequences leave possible, each from a state that is
+        possible. The same draws each time."""
+        dynamics, generator = self.dynamics, torch.Generator().manual_seed(0)
+        count = len(dynamics.members)
+        draws = torch.randn(count, state.factor.shape[1], generator=generator, dtype=torch.float64)
+        draws[0] = 0
+        off = draws @ state.factor.T
+
+        def solve(begin: Tensor, start: float, u: Tensor) -> Tensor:
+            return dynamics.futures(begin + off, start, u)
+
+        numbers = self._numbers(state, times, solve, (count,))
+        return self.parts_of(numbers.flatten(0, 1)).centres.unflatten(0, numbers.shape[:2]).transpose(0, 1)
+
+    def _numbers(self, state: BeginningState, times: Tensor, solve: Solve, futures: tuple[int, ...] = ()) -> Tensor:
+        """`[T, *futures, 6 K]` poses at `times`."""
         u = times.double() / self.window
         sequence, dynamics = int(state.sequence), self.dynamics
         if sequence < 0:
-            path = dynamics.solve(state.state, float(state.time) / self.window, u)
-            return self._decoded(path)
+            return self._decoded(solve(state.state, float(state.time) / self.window, u))
         poses, seen = self.poses(sequence)
         spline = CubicSpline(seen.numpy(), poses.numpy())
-        out = torch.from_numpy(spline(u.clamp(float(seen[0]), float(seen[-1])).numpy()))
+        inside = torch.from_numpy(spline(u.clamp(float(seen[0]), float(seen[-1])).numpy()))
+        out = inside.view(len(u), *(1 for _ in futures), -1).repeat(1, *futures, 1)
         if not dynamics.fitted:
             return out
         # Compared as float32, as which times come: the last observed one must not count as after the window.
@@ -201,20 +224,11 @@ class ManyFastNodeRF(Method):
             ends = dynamics.ends(poses, seen, bool(self.exact))
             for side, (start, begin) in ((before, ends[0]), (after, ends[1])):
                 if side.any():
-                    out[side] = self._decoded(dynamics.solve(begin, start, u[side]))
+                    out[side] = self._decoded(solve(begin, start, u[side]))
         return out
 
     def _decoded(self, path: Tensor) -> Tensor:
         return self.dynamics.manifold.decode(path[..., : self.dynamics.manifold.size])
-
-    def spread(self, state: BeginningState, times: Tensor) -> Tensor:
-        """The solutions of the most likely law and of the others that the sequences leave possible."""
-        futures = []
-        for member in range(len(self.dynamics.members)):
-            self.dynamics.use(member)
-            futures.append(self.evolve(state, times).centres)
-        self.dynamics.use(0)
-        return torch.stack(futures)
 
     def scene(self, state: PartsState) -> VoxelScene:
         """The parts and their surroundings at one time."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import norm as normal
+from scipy.stats import t as student
 from torch import Tensor
 
 from foreseen.methods.node_rf.force import Law
@@ -12,6 +14,10 @@ from foreseen.methods.node_rf.matching import Paths, settle, solved
 
 SHARES = (1.0, 0.5, 0.2, 0.05)
 """Of a step of shooting, that are tried until one is an improvement."""
+UPPER = 0.95
+"""Spreads are told apart at this quantile."""
+LEAST_GROUPS = 6
+"""The stretches of so few sequences are cut into so many groups, to be left out in turn."""
 SETTLED, SETTLED_NOISE = 1e-3, 0.05
 """Shooting ends where a step lowers the cost by less than the one share, and changes the noise's variance by less than
 the other."""
@@ -19,17 +25,15 @@ the other."""
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the paths say of the law's last layer (Laplace's approximation).
+    """What the paths say of the law's last layer.
 
     Attributes:
         weights: `[C]`, the most likely ones.
-        factor: `[C, C]`; `weights + factor @ standard normal` is a draw.
-        noise: standard deviation of the paths around the law's solutions, in units of q.
+        factor: `[C, D]`; `weights + factor @ standard normal` is a draw.
     """
 
     weights: Tensor
     factor: Tensor
-    noise: Tensor
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class _Targets:
     """What solutions are to follow: B stretches of paths, as they were seen.
 
     Attributes:
+        group: `[B]`, numbers from 0 up: what is seen together, and left out together.
         raw: `[B, N, d]`, of which `seen` `[B, N]` are valid.
         times: `[N]`, from the start of each.
         spacing: of the times.
         count: how many numbers were seen.
     """
 
+    group: Tensor
     raw: Tensor
     seen: Tensor
     times: Tensor
@@ -109,13 +115,16 @@ class _Nearby:
         by_weight: `[B, K d, C]`, at the K times at which any of the stretches was seen.
         basis, triangle: orthonormal `[B, K d, 2 d]`, and `[B, 2 d, 2 d]`.
         inward: `[B, 2 d, 1]`, what is left along the basis.
-        gram, right: `[C, C]`, `[C]`: normal equations of the weights where the states always do their best.
+        rest, left: `[B, K d, C]`, `[B, K d]`: `by_weight`, and what is left, where the states always do their best.
+        gram, right: `[C, C]`, `[C]`: their normal equations.
     """
 
     by_weight: Tensor
     basis: Tensor
     triangle: Tensor
     inward: Tensor
+    rest: Tensor
+    left: Tensor
     gram: Tensor
     right: Tensor
 
@@ -132,12 +141,27 @@ class _Nearby:
         inward = basis.transpose(1, 2) @ left[..., None]
         left_rest = (left[..., None] - basis @ inward)[..., 0]
         gram = torch.einsum("bnc,bne->ce", rest, rest)
-        return _Nearby(by_weight, basis, triangle, inward, gram, torch.einsum("bnc,bn->c", rest, left_rest))
+        right = torch.einsum("bnc,bn->c", rest, left_rest)
+        return _Nearby(by_weight, basis, triangle, inward, rest, left_rest, gram, right)
 
     def hessian(self, scales: _Scales) -> Tensor:
         """`[C, C]`, the precision of the weights."""
         prior = torch.diag(scales.alpha)
         return scales.beta * self.gram + prior + 1e-9 * torch.diag(scales.beta * self.gram.diagonal())
+
+    def left_out(self, scales: _Scales, group: Tensor) -> Tensor:
+        """`[C, G]`: a square root of the weights' covariance by the jackknife: how much they change, to first order,
+        when one of G groups of stretches is left out. Stretches of one sequence err together, and the law's own form is
+        wrong by a little: a posterior in which every time counts as evidence of its own is too sure by far."""
+        count, hessian, columns = int(group.max()) + 1, self.hessian(scales), []
+        if count == 1:
+            return hessian.new_zeros(len(hessian), 0)
+        for g in range(count):
+            rest, left = self.rest[group == g].flatten(0, 1), self.left[group == g].flatten()
+            columns.append(torch.linalg.solve(hessian - scales.beta * (rest.T @ rest), scales.beta * (rest.T @ left)))
+        # Of a spread that is told by few groups, the tails are those of Student's distribution.
+        wider = float(student.ppf(UPPER, count - 1) / normal.ppf(UPPER))
+        return wider * ((count - 1) / count) ** 0.5 * torch.stack(columns, dim=-1)
 
     def step(self, scales: _Scales, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Gauss and Newton's step of the weights `[C]`, and of the states `[B, 2 d]`."""
@@ -154,7 +178,8 @@ def shoot(
 ) -> tuple[Posterior, float]:
     """Improves the last layer, and the states that stretches start from, until solutions follow the paths: Gauss and
     Newton's method on multiple shooting (Bock and Plitt 1984). Each weight's prior and the noise are those that make
-    the paths most likely. Returns the posterior, and the root mean square misfit of q."""
+    the paths most likely. Returns the posterior (Laplace's approximation, and what the jackknife adds), and the root
+    mean square misfit of q."""
     law.set_weights(weights, paths.q.shape[-1])
     targets, state = _targets(law, paths, length, most)
     path = targets.solved(law, state)
@@ -171,8 +196,9 @@ def shoot(
         settled = bool((scales.beta / before.beta).log().abs() < SETTLED_NOISE)
         if settled and bool(cost - scales.cost(trial) < SETTLED * cost):
             break
-    factor = torch.linalg.inv(torch.linalg.cholesky(nearby.hessian(scales))).T
-    return Posterior(trial.weights, factor, scales.beta.rsqrt()), float((trial.error / targets.count).sqrt())
+    within = torch.linalg.inv(torch.linalg.cholesky(nearby.hessian(scales))).T
+    factor = torch.cat([within, nearby.left_out(scales, targets.group)], dim=-1)
+    return Posterior(trial.weights, factor), float((trial.error / targets.count).sqrt())
 
 
 def _targets(law: Law, paths: Paths, length: float, most: int) -> tuple[_Targets, Tensor]:
@@ -181,8 +207,19 @@ def _targets(law: Law, paths: Paths, length: float, most: int) -> tuple[_Targets
     raw, seen = paths.observed(row, start, span)
     q, v = paths.cut(row, start, span)
     times = torch.linspace(0, span * paths.spacing, span + 1, dtype=q.dtype)
-    targets = _Targets(raw, seen, times, paths.spacing, int(seen.sum()) * q.shape[-1])
+    targets = _Targets(_groups(row), raw, seen, times, paths.spacing, int(seen.sum()) * q.shape[-1])
     return targets, settle(law, q, v, paths.spacing, span)[0]
+
+
+def _groups(row: Tensor) -> Tensor:
+    """`[B]`: a group for each stretch, from the sequences that they are of: these, or pieces where they are few."""
+    _, sequence = row.unique(return_inverse=True)
+    count = int(sequence.max()) + 1
+    pieces = -(-LEAST_GROUPS // count)
+    place = torch.stack([(sequence[:b] == sequence[b]).sum() for b in range(len(row))])
+    own = torch.bincount(sequence)[sequence]
+    _, group = (sequence * pieces + place * pieces // own).unique(return_inverse=True)
+    return group
 
 
 def _better(law: Law, targets: _Targets, trial: _Trial, scales: _Scales, step: Tensor, shift: Tensor) -> _Trial | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -94,9 +95,21 @@ class Motion(nn.Module):
 
     def extrapolate(self, times: Tensor) -> Tensor:
         """Poses `[T, P]` at `times` `[T]` outside of 0..1, any order."""
-        dynamics, size = self.dynamics, self.dynamics.manifold.size
+        return self._poses(self.dynamics.solve, times)
+
+    def futures(self, times: Tensor) -> Tensor:
+        """As `extrapolate`, by the law and by the others that the window leaves possible: `[T, E, P]`."""
+        count = len(self.dynamics.members)
+
+        def solve(state: Tensor, start: float, times: Tensor) -> Tensor:
+            return self.dynamics.futures(state.expand(count, -1), start, times)
+
+        return self._poses(solve, times)
+
+    def _poses(self, solve: Callable[[Tensor, float, Tensor], Tensor], times: Tensor) -> Tensor:
+        size, before = self.dynamics.manifold.size, times < 0
         begin, end = self.starts[:, : 2 * size]
-        before = dynamics.solve(begin, 0.0, times.clamp_max(0.0))
-        after = dynamics.solve(end, float(self.late), times.clamp_min(1.0))
-        path = torch.where((times < 0)[:, None], before, after)
-        return dynamics.manifold.decode(path[:, :size])
+        sides = (solve(begin, 0.0, times[before]), solve(end, float(self.late), times[~before]))
+        path = sides[1].new_empty(len(times), *sides[1].shape[1:])
+        path[before], path[~before] = sides
+        return self.dynamics.manifold.decode(path[..., :size])

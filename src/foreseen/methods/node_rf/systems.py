@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.base import DynamicalSystem, Trajectory
-from foreseen.methods.node_rf.dynamics import FINER, LEAST_TIMES
-from foreseen.methods.node_rf.matching import Paths, settle
+from foreseen.methods.node_rf.dynamics import Dynamics, Rate
+from foreseen.methods.node_rf.parts import PartsState
 
 if TYPE_CHECKING:
     from foreseen.methods.node_rf.fast import FastNodeRF
@@ -22,7 +22,29 @@ Function = Callable[[Tensor], Tensor]
 
 def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
     """The law on the surface of the poses; None where none was fitted, or nothing moves."""
-    dynamics, window = method.dynamics, method.window
+    poses = method.numbers(method.centres, method.turns).detach()
+    return _on_surface(
+        method.dynamics, method.window, (poses, method.times, method.counts), bool(method.exact), method.parts_of
+    )
+
+
+def system_of_fast(method: FastNodeRF) -> DynamicalSystem | None:
+    """The law of one sequence's motion; None where none follows it, or nothing moves."""
+    poses, times = method.poses()
+    seen = (poses[None], times[None] + method.start / method.window, torch.tensor([len(times)]))
+    parts_of = method.parts.from_numbers if method.parts.count else None
+    return _on_surface(method.motion.dynamics, method.window, seen, False, parts_of)
+
+
+def _on_surface(
+    dynamics: Dynamics,
+    window: float,
+    seen: tuple[Tensor, Tensor, Tensor],
+    exact: bool,
+    parts_of: Callable[[Tensor], PartsState] | None,
+) -> DynamicalSystem | None:
+    """Of poses, times (in windows) and counts that were seen, as `Dynamics.fit` takes them. `parts_of`: where the parts
+    are in poses `[N, P]`."""
     size, law = dynamics.manifold.size, dynamics.law
     if not dynamics.fitted or size == 0:
         return None
@@ -32,79 +54,40 @@ def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
         return unit * law.energy(y[..., :size], y[..., size:] * window)
 
     def positions(y: Tensor) -> Tensor:
+        assert parts_of is not None
         numbers = dynamics.manifold.decode(y[..., :size])
-        return method.parts_of(numbers.reshape(-1, numbers.shape[-1])).centres.unflatten(0, y.shape[:-1]).double()
+        return parts_of(numbers.reshape(-1, numbers.shape[-1])).centres.unflatten(0, y.shape[:-1]).double()
+
+    def timeless(rate: Rate) -> Function:
+        return _second_order(lambda state: rate(state.new_zeros(()), state), size, window)
 
     stored = law.structure == "potential"
     return DynamicalSystem(
         names=_names(size),
-        rate=_second_order(lambda state: law(state.new_zeros(()), state), size, window),
-        seen=_seen_by_many(method, size),
+        rate=timeless(law),
+        seen=_trajectories(dynamics, window, seen, exact),
         window=window,
         second_order=True,
-        positions=_any_axes(positions),
+        positions=_any_axes(positions) if parts_of else None,
         energy=energy if stored else None,
         potential=(lambda q: unit * law.potential(q)) if stored else None,
+        drawn=tuple(timeless(rate) for rate in dynamics.drawn()),
     )
 
 
 @torch.no_grad()
-def _seen_by_many(method: ManyFastNodeRF, size: int) -> tuple[Trajectory, ...]:
-    dynamics, window, exact = method.dynamics, method.window, bool(method.exact)
-    paths = dynamics.paths(method.numbers(method.centres, method.turns), method.times, method.counts, exact)
-    starts = _settled(method, paths)
-    found = []
+def _trajectories(
+    dynamics: Dynamics, window: float, seen: tuple[Tensor, Tensor, Tensor], exact: bool
+) -> tuple[Trajectory, ...]:
+    size, found = dynamics.manifold.size, []
+    paths = dynamics.paths(*seen, exact)
+    _, starts = dynamics.starts(paths)
     for sequence, count in enumerate(paths.counts.tolist()):
         states = torch.cat([paths.q[sequence, :count], paths.v[sequence, :count] / window], dim=-1)
         start = torch.cat([starts[sequence, :size], starts[sequence, size:] / window])
-        times = (method.times[sequence, 0] + torch.arange(count) * paths.spacing) * window
+        times = (seen[1][sequence, 0] + torch.arange(count) * paths.spacing) * window
         found.append(Trajectory(sequence, times, states, start))
     return tuple(found)
-
-
-def _settled(method: ManyFastNodeRF, paths: Paths) -> Tensor:
-    """`[S, 2 d]`: as `Dynamics.ends`, the beginnings of the solutions that follow the paths' first stretches best, all
-    at once. A path's own first rate, at its end, is its least certain one."""
-    span = max(LEAST_TIMES * FINER, round(method.dynamics.config.settle / paths.spacing))
-    starts = torch.zeros(len(paths.q), 2 * paths.q.shape[-1], dtype=torch.float64)
-    spans = (paths.counts - 1).clamp_max(span)
-    for own in spans.unique().tolist():
-        rows = (spans == own).nonzero()[:, 0]
-        q, v = paths.cut(rows, torch.zeros_like(rows), own)
-        starts[rows] = settle(method.dynamics.law, q, v, paths.spacing, own)[0]
-    return starts
-
-
-def system_of_fast(method: FastNodeRF) -> DynamicalSystem | None:
-    """The law of one sequence's motion; None where none follows it, or nothing moves."""
-    motion, window = method.motion, method.window
-    size, most = int(motion.coordinates.used), motion.law.size
-    if bool(motion.misfit.isnan()) or size == 0:
-        return None
-
-    def filled(x: Tensor) -> Tensor:
-        """With zeros for the coordinates that are not alive."""
-        return torch.cat([x, x.new_zeros(*x.shape[:-1], most - size)], dim=-1)
-
-    def rate(state: Tensor) -> Tensor:
-        q, v = state[..., :size], state[..., size:]
-        full = motion.law(state.new_zeros(()), torch.cat([filled(q), filled(v)], dim=-1))
-        return torch.cat([v, full[..., most : most + size]], dim=-1)
-
-    def positions(y: Tensor) -> Tensor:
-        poses = motion.coordinates.decode(filled(y[..., :size]))
-        return method.parts.from_numbers(poses.reshape(-1, poses.shape[-1])).centres.unflatten(0, y.shape[:-1]).double()
-
-    nodes = torch.cat([motion.nodes[:, :size], motion.nodes[:, most : most + size] / window], dim=-1)
-    times = method.start + window * torch.linspace(0, 1, len(nodes), dtype=torch.float64)
-    return DynamicalSystem(
-        names=_names(size),
-        rate=_second_order(rate, size, window),
-        seen=(Trajectory(0, times, nodes, nodes[0]),),
-        window=window,
-        second_order=True,
-        positions=_any_axes(positions) if method.parts.count else None,
-    )
 
 
 def latent_system(

@@ -1,0 +1,94 @@
+"""What a method leaves possible, held against what came."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from foreseen.evaluation.futures_plot import plot_futures
+from foreseen.evaluation.uncertainty import NAME, Futures, branches, coverage, doubt, either_way
+
+TIMES = torch.linspace(0, 1, 40)
+
+
+def futures(off: Tensor, truth_off: float = 0.0, name: str = "a") -> Futures:
+    """One body that goes 2 along x and 1 along y, each future `off` `[E]` away along both."""
+    path = torch.stack([2 * TIMES, TIMES, 0 * TIMES], -1).double()[:, None]
+    moved = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+    return Futures(name, TIMES, path + off.double()[:, None, None, None] * moved, path + truth_off * moved)
+
+
+def drawn(deviation: float, count: int = 4000) -> Tensor:
+    off = deviation * torch.randn(count + 1, generator=torch.Generator().manual_seed(0))
+    off[0] = 0
+    return off
+
+
+@pytest.mark.parametrize(("share", "held"), [(1.5, 1.0), (1.8, 0.0)])
+def test_the_band_ends_at_1_645_deviations(share: float, held: float) -> None:
+    found = coverage([futures(drawn(0.1), share * 0.1)])[NAME]
+    assert found["coverage"] == held
+    assert found["width"] == pytest.approx(2 * 1.645 * 0.1, rel=0.05)
+    assert found["count"] == 2 * len(TIMES), "z, along which nothing moves, does not count"
+
+
+def test_what_is_normal_around_the_forecast_lies_inside_nine_times_out_of_ten() -> None:
+    truths = torch.randn(300, generator=torch.Generator().manual_seed(1))
+    found = coverage([futures(drawn(0.1), 0.1 * float(t)) for t in truths])
+    assert found[NAME]["coverage"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_no_futures_say_nothing() -> None:
+    assert coverage([]) == {}
+
+
+def parted(left: int, right: int, gap: float) -> Tensor:
+    """Futures that walk together and then go to +gap or -gap."""
+    side = torch.cat([torch.full((left,), -1.0), torch.full((right,), 1.0)])
+    ways = gap * side[:, None] * TIMES[None] ** 2 + 0.001 * torch.arange(left + right)[:, None]
+    return torch.stack([ways, 0.3 * TIMES.expand_as(ways), 0 * ways], -1)[:, :, None]
+
+
+def test_futures_that_part_are_told() -> None:
+    both = parted(4, 13, 0.5)
+    assert branches(both) == pytest.approx([13 / 17, 4 / 17])
+    assert branches(both[:4]) == [1.0]
+    assert either_way(branches(both), 17) == "could go either way: of 17 possible futures 13, 4 end together"
+    assert either_way([1.0], 17) == ""
+    known = coverage([Futures("hill", TIMES, both.double(), both[0].double())])[NAME]
+    assert known["undecided"] == {"hill": pytest.approx([13 / 17, 4 / 17])} and known["futures"] == 17
+
+
+def test_futures_that_meet_again_did_not_part() -> None:
+    meeting = parted(4, 13, 0.5) * torch.tensor([1.0, 1.0, 1.0])
+    meeting[..., 0] *= (1 - TIMES)[None, :, None]
+    assert branches(meeting) == [1.0]
+
+
+class Undecided:
+    """Something that forecasts."""
+
+    def __init__(self, centres: Tensor | None) -> None:
+        self.centres = centres
+
+    def spread(self, times: list[float]) -> Tensor | None:
+        self.asked = times
+        return self.centres
+
+
+def test_a_doubt_in_words() -> None:
+    forecast = Undecided(parted(1, 2, 0.5))
+    assert doubt(forecast, 1.0, 3.0).endswith("of 3 possible futures 2, 1 end together")  # type: ignore[arg-type]
+    assert forecast.asked[0] == 1.0 and forecast.asked[-1] == 3.0
+    assert doubt(Undecided(None), 1.0, 3.0) == ""  # type: ignore[arg-type]
+
+
+def test_the_plot_shows_the_undecided_first() -> None:
+    many = [futures(drawn(0.1, 8), name=str(i)) for i in range(8)]
+    hill = Futures("hill", TIMES, parted(4, 13, 0.5).double(), parted(1, 0, 0.5)[0].double())
+    sizes = [Image.open(io.BytesIO(plot_futures(some, "s", "m"))).size for some in ([hill], [*many, hill])]
+    assert sizes[0][0] < sizes[1][0] and sizes[0][1] < sizes[1][1]
