@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -72,12 +73,8 @@ class Dynamics(nn.Module):
             plain: without hidden units: springs and drags alone.
         """
         check_counts(counts)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # many small operations: threads that meet after each cost more than they bring
-        try:
+        with one_thread():
             self._fit(poses, times, counts, exact, seed, plain)
-        finally:
-            torch.set_num_threads(threads)
 
     def _fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int, plain: bool) -> None:
         c = self.config
@@ -116,8 +113,8 @@ class Dynamics(nn.Module):
 
     @torch.no_grad()
     def coast(self, poses: Tensor, times: Tensor) -> None:
-        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag, by which
-        each moment foretells the later ones best. It does not count as fitted."""
+        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag, by
+        which each moment foretells the later ones best. It does not count as fitted."""
         paths = self._surface(poses[None], times[None], torch.tensor([len(poses)]), exact=False, bent=False)
         self.misfit.fill_(float("nan"))
         self.law.silence()
@@ -225,6 +222,17 @@ class Dynamics(nn.Module):
     def use(self, member: int) -> None:
         """Solves by the most likely law (0), or by one of those that are drawn."""
         self.law.set_last_layer(self.members[member])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For many small operations: threads that meet after each cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _stopping(law: Rate) -> Rate:

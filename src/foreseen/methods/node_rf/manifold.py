@@ -79,8 +79,8 @@ class Manifold(nn.Module):
         centred = poses - self.mean
         _, sizes, directions = torch.linalg.svd(centred, full_matrices=False)
         scale = sizes[0] / len(poses) ** 0.5
-        self.used.zero_()
-        self.project.zero_()
+        for left_over in (self.used, self.project, self.powers, self.weights, self.low, self.high):
+            left_over.zero_()
         if scale <= STILL * (1 + poses.abs().max()):
             return
         for size in range(1, min(self.most, len(sizes)) + 1):

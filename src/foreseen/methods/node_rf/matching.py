@@ -139,9 +139,9 @@ def _twice_integrated(x: Tensor, spacing: float) -> Tensor:
 
 @torch.no_grad()
 def match(law: Law, paths: Paths, length: float, most: int, generator: torch.Generator | None) -> tuple[Tensor, float]:
-    """Draws the hidden layers (without a generator they are silent) and solves for the rest. The penalty is that under which the law of some stretches
-    foretells the others best. Returns the weights, and the share of the motion within stretches that was not
-    foretold."""
+    """Draws the hidden layers (without a generator they are silent) and solves for the rest. The penalty is that under
+    which the law of some stretches foretells the others best. Returns the weights, and the share of the motion within
+    stretches that was not foretold."""
     row, start, span = paths.stretches(length, most)
     size = paths.q.shape[-1]
     seen = torch.cat([paths.q[s, :count] for s, count in enumerate(paths.counts.tolist())])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.node_rf.config import LawConfig
-from foreseen.methods.node_rf.dynamics import Dynamics
+from foreseen.methods.node_rf.dynamics import Dynamics, one_thread
 
 TRIED = 0.85
 """Laws are tried on what follows this share of the window, which they are then not fitted to."""
@@ -56,6 +56,10 @@ class Motion(nn.Module):
     @torch.no_grad()
     def fit(self, poses: Tensor) -> None:
         """To `poses` `[N, P]` at even times 0..1."""
+        with one_thread():
+            self._fit(poses)
+
+    def _fit(self, poses: Tensor) -> None:
         dynamics, times = self.dynamics, torch.linspace(0, 1, len(poses), dtype=torch.float64)
         plain = self._tried(poses, times)
         if plain is None or not self._follows(dynamics, poses, times, plain):
