@@ -16,7 +16,8 @@ import torch
 
 import foreseen
 from foreseen.errors import UserError
-from foreseen.training import Run, TrainingInterrupted, load_run, train
+from foreseen.methods.base import BatchSpec
+from foreseen.training import Run, TrainingInterrupted, load_run, train, trainer
 from foreseen.training import checkpoints as checkpoint_files
 from foreseen.training.checkpoints import list_checkpoints
 from foreseen.training.files import only_one_process
@@ -338,6 +339,37 @@ def test_bf16_trains_in_another_precision(blender_data: Path, tmp_path: Path, mo
     run = fit(blender_data, tmp_path / "b", 1)
     assert kinds == [torch.bfloat16, torch.float32]
     assert run.method.colors.dtype == torch.float32
+
+
+def test_whole_pictures_and_rows_that_begin_anew(
+    blender_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tiny_method
+
+    made, cleared = tiny_method.Tiny.__init__, []
+
+    def init(self: Any, config: Any, info: Any) -> None:
+        made(self, config, info)
+        self.batch = BatchSpec("images", 2)
+
+    def losses(self: Any, batch: Any, step: int) -> dict[str, torch.Tensor]:
+        wanted = torch.stack([image.mean((0, 1)) for image in batch.images])
+        return {"colour": (self.colors[batch.time_indices] - wanted).square().mean() + 0 * self.late.sum()}
+
+    def before(self: Any, step: int, progress: float) -> None:
+        if step == 2:
+            self.forget(self.colors, torch.tensor([1]))
+
+    def watched(optimizer: Any, rows: Any) -> None:
+        cleared.append([(tuple(p.shape), r.tolist()) for p, r in rows])
+
+    monkeypatch.setattr(tiny_method.Tiny, "__init__", init)
+    monkeypatch.setattr(tiny_method.Tiny, "losses", losses)
+    monkeypatch.setattr(tiny_method.Tiny, "before_step", before)
+    monkeypatch.setattr(trainer, "forget_rows", watched)
+    run = fit(blender_data, tmp_path / "run", 4)
+    assert cleared == [[], [], [(tuple(run.method.colors.shape), [1])], []], "said once, heard once"
+    assert run.step == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
+from foreseen.geometry.cameras import Camera
 from foreseen.geometry.rays import Rays
 from foreseen.scenes import Scene
 
@@ -60,11 +61,14 @@ class Observation:
     Attributes:
         sequence: index of a training sequence; of no meaning where one of the others is given.
         initial: poses and velocities at one time.
+        precision: how well these are known, as a standard deviation in shares of how far what was learned usually is
+            from its middle, and of how fast it usually is.
         frames: the first frames of a new sequence, by time.
     """
 
     sequence: int = 0
     initial: Labels | None = None
+    precision: float = 0.0
     frames: tuple[Frame, ...] = ()
 
     @property
@@ -78,7 +82,9 @@ class BatchSpec:
     """What a method learns from, and how the sampler is to cut it.
 
     Attributes:
-        kind: "rays" is what exists now; images, clips and trajectories come with the methods that need them.
+        kind: rays from all over the frames, or whole images; clips and trajectories come with the methods that need
+            them. The fields below but `images` are of rays.
+        images: images in a batch.
         rays: rays in a batch.
         frames: how many frames a batch draws them from (1: one image a step, as the original NeRF); 0 means all.
         foreground: share of the rays drawn where something is seen or moves (alpha, or difference from the camera's
@@ -92,7 +98,8 @@ class BatchSpec:
             nothing; everywhere where nothing can be found.
     """
 
-    kind: Literal["rays"] = "rays"
+    kind: Literal["rays", "images"] = "rays"
+    images: int = 1
     rays: int = 1024
     frames: int = 0
     foreground: float = 0.0
@@ -120,6 +127,51 @@ class RayBatch:
     times: Tensor
     sequences: Tensor
     time_indices: Tensor
+
+    @property
+    def pixels(self) -> int:
+        """How many were seen."""
+        return len(self.colors)
+
+    def to(self, device: torch.device) -> RayBatch:
+        """The same batch on another device."""
+        tensors = (self.rays, self.colors, self.alpha, self.times, self.sequences, self.time_indices)
+        return RayBatch(*(None if x is None else x.to(device) for x in tensors))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """B whole pictures.
+
+    Attributes:
+        cameras: that took them.
+        images: `[H, W, 3]` each, alpha composited on the stated background.
+        alphas: `[H, W]` each; empty where the images have no opacity.
+        times: `[B]`, in the data set's unit.
+        sequences: `[B]` int64, index of the sequence.
+        time_indices: `[B]` int64, index into `SceneInfo.times[sequence]`.
+    """
+
+    cameras: tuple[Camera, ...]
+    images: tuple[Tensor, ...]
+    alphas: tuple[Tensor, ...]
+    times: Tensor
+    sequences: Tensor
+    time_indices: Tensor
+
+    @property
+    def pixels(self) -> int:
+        """How many were seen."""
+        return sum(image.shape[0] * image.shape[1] for image in self.images)
+
+    def to(self, device: torch.device) -> ImageBatch:
+        """The same batch on another device; cameras stay where they are."""
+        images, alphas = (tuple(x.to(device) for x in some) for some in (self.images, self.alphas))
+        rest = (x.to(device) for x in (self.times, self.sequences, self.time_indices))
+        return ImageBatch(self.cameras, images, alphas, *rest)
+
+
+Batch = RayBatch | ImageBatch
 
 
 @dataclass(frozen=True)
@@ -195,6 +247,10 @@ class Method(nn.Module, ABC):
     default_steps: int | None = None
     """Steps of a training for which the user names neither steps nor minutes; None leaves it to the trainer."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._forgotten: list[tuple[nn.Parameter, Tensor]] = []
+
     @abstractmethod
     def observe(self, observation: Observation) -> Any:
         """What was seen -> a state (a dataclass of tensors)."""
@@ -215,9 +271,9 @@ class Method(nn.Module, ABC):
         """A state at one time (no leading axis) -> something that `foreseen.render.render` renders."""
 
     @abstractmethod
-    def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
-        """Named scalar loss terms, already weighted; the trainer minimises their sum. A name that starts with "_" is
-        only logged."""
+    def losses(self, batch: Any, step: int) -> dict[str, Tensor]:
+        """Of a batch of the kind that `batch` asks for, named scalar terms, already weighted; the trainer minimises
+        their sum. A name that starts with "_" is only logged."""
 
     def batch_spec(self, step: int) -> BatchSpec:
         """What the batch of this step is to be. Called after `before_step` of the same step, and depends on nothing
@@ -249,6 +305,16 @@ class Method(nn.Module, ABC):
         Returns a line for the user when something notable begins."""
         del step, progress
         return None
+
+    def forget(self, parameter: nn.Parameter, rows: Tensor) -> None:
+        """Says, between steps, that `rows` `[R]` int64 of a parameter stand for something else now: what the optimiser
+        remembers of their gradients is cleared before the next step."""
+        self._forgotten.append((parameter, rows))
+
+    def take_forgotten(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """What `forget` said since this was asked last."""
+        found, self._forgotten = self._forgotten, []
+        return found
 
     def finish(self) -> str | None:
         """Called when the budget is spent, before the last checkpoint: what a run must not be without, however few its

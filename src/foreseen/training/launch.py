@@ -15,7 +15,7 @@ from foreseen.data.splits import Splits, make_splits
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.methods import find_method
-from foreseen.methods.base import Method, SceneInfo
+from foreseen.methods.base import Method
 from foreseen.training.checkpoints import Checkpoint, clean_up, newest_checkpoint
 from foreseen.training.config import (
     FILE,
@@ -31,6 +31,7 @@ from foreseen.training.config import (
     write_config,
 )
 from foreseen.training.files import LOCK, full_disk_is_named, only_one_process
+from foreseen.training.images import ImageSampler
 from foreseen.training.machine import current_commit
 from foreseen.training.plain import with_overrides
 from foreseen.training.processes import check_precision, find_device, make_accelerator
@@ -38,10 +39,13 @@ from foreseen.training.random_state import seed_everything
 from foreseen.training.rays import RaySampler
 from foreseen.training.report import Reporter, readable_time
 from foreseen.training.run import Run
+from foreseen.training.sampler import FrameSampler
 from foreseen.training.scene_info import scene_info, sequence_names, training_frames, training_labels
 from foreseen.training.trainer import Budget, Saving, Trainer
 
 DEFAULT_MINUTES = 10.0
+SAMPLERS: dict[str, type[FrameSampler]] = {"rays": RaySampler, "images": ImageSampler}
+"""By the kind of batch that a method asks for."""
 
 
 def train(
@@ -115,9 +119,9 @@ def train(
     reporter = Reporter(out / "logs" if first else None, log_every, progress and first)
     with only_one_process(out) if first else nullcontext(), reporter:
         run_config = _open_folder(out, asked, accelerator)
-        sampler = _sampler(data, splits, asked.scene, seed, memory_mb, accelerator, reporter)
         seed_everything(seed)
         built = find_method(method).load()(config, asked.scene)
+        sampler = _sampler(built, data, splits, seed, memory_mb, accelerator, reporter)
         if max_steps is None and max_minutes is None:
             max_steps, max_minutes = built.default_steps, None if built.default_steps else DEFAULT_MINUTES
         checkpoint = newest_checkpoint(out, reporter.say)
@@ -210,15 +214,17 @@ def _open_folder(out: Path, asked: RunConfig, accelerator: Accelerator) -> RunCo
 
 
 def _sampler(
+    method: Method,
     data: Dataset,
     splits: Splits,
-    info: SceneInfo,
     seed: int,
     memory_mb: int,
     accelerator: Accelerator,
     reporter: Reporter,
-) -> RaySampler:
-    frames = training_frames(splits)
+) -> FrameSampler:
+    """Of the kind that the method learns from."""
+    frames, info = training_frames(splits), scene_info(data, splits)
     reporter.say(f"reading {len(frames)} training frames.")
     rank = accelerator.process_index
-    return RaySampler(frames, sequence_names(data, frames), info, seed * 1009 + rank, memory_mb, reporter.say)
+    kind = SAMPLERS[method.batch.kind]
+    return kind(frames, sequence_names(data, frames), info, seed * 1009 + rank, memory_mb, reporter.say)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from foreseen.errors import UserError
-from foreseen.methods.base import Method, RayBatch
+from foreseen.methods.base import Batch, Method
 
 EPSILON = 1e-15
 """Adam divides by the root of the squared gradients' mean plus this. Features of a grid see gradients near
@@ -52,6 +54,14 @@ def restore_optimizer(optimizer: torch.optim.Adam, method: Method, tensors: dict
         optimizer.state[parameter][key] = value.to(device, copy=True)
 
 
+def forget_rows(optimizer: torch.optim.Adam, rows: Iterable[tuple[nn.Parameter, Tensor]]) -> None:
+    """Clears what is remembered of some rows' gradients; how many steps were taken is kept for all."""
+    for parameter, own in rows:
+        for value in optimizer.state.get(parameter, {}).values():
+            if value.shape == parameter.shape:
+                value[own] = 0
+
+
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
     """The sum of the terms; names that start with "_" are only logged."""
     return torch.stack([value for name, value in terms.items() if not name.startswith("_")]).sum()
@@ -67,7 +77,7 @@ def scale_gradients(parameters: list[nn.Parameter], factor: float) -> None:
     torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
 
 
-def explain_divergence(method: Method, batch: RayBatch, step: int, random: Tensor) -> UserError:
+def explain_divergence(method: Method, batch: Batch, step: int, random: Tensor) -> UserError:
     """Repeats a step whose loss or gradient is not finite and finds the term and the parameters that caused
     it."""
     torch.set_rng_state(random)

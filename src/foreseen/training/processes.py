@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from foreseen.errors import UserError, suggest
-from foreseen.methods.base import Method, RayBatch
+from foreseen.methods.base import Batch, Method
 from foreseen.training.optimizer import total_loss
 
 PRECISIONS = ("fp32", "bf16")
@@ -77,7 +77,7 @@ class Losses(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, batch: RayBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Their sum, and the terms cut from the graph."""
         terms = self.method.losses(batch, step)
         return total_loss(terms), {name: value.detach() for name, value in terms.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,8 @@ from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.rays import Rays
 from foreseen.methods.base import BatchSpec, RayBatch, SceneInfo
-from foreseen.training.pixels import Foreground, PixelStore, find_foreground
+from foreseen.training.pixels import Foreground, find_foreground
+from foreseen.training.sampler import FrameSampler
 
 FRAMES_WHEN_READING = 8
 """Frames a batch is drawn from where the pictures do not fit into memory: reading one costs as much as many
@@ -43,18 +43,8 @@ class CameraTable:
         return self.ndc.rays(rays) if self.ndc is not None else rays
 
 
-class RaySampler:
-    """Draws `RayBatch`es as a `BatchSpec` asks. All randomness comes from its own generator, whose state is
-    saved.
-
-    Args:
-        frames: the training frames.
-        names: the sequences' names; a batch carries indices into them.
-        info: what the method was told of the scene.
-        seed: of the generator; every process has its own.
-        memory_mb: for the pictures, held as 8-bit; beyond it they are read when drawn.
-        say: takes a line for the user.
-    """
+class RaySampler(FrameSampler):
+    """Draws `RayBatch`es as a `BatchSpec` asks."""
 
     def __init__(
         self,
@@ -65,17 +55,9 @@ class RaySampler:
         memory_mb: int = 1024,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        self.info = info
-        self.say = say or (lambda _: None)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.store = PixelStore(frames, 4 if info.has_alpha else 3, memory_mb)
+        super().__init__(frames, names, info, seed, memory_mb, say)
         self.cameras = CameraTable([f.camera for f in frames])
         self.sizes = torch.tensor([(f.camera.width, f.camera.height) for f in frames])
-        self.times = torch.tensor([f.time for f in frames], dtype=torch.float32)
-        self.sequences = torch.tensor([names.index(f.sequence) for f in frames])
-        places = [{t: i for i, t in enumerate(own)} for own in info.times]
-        self.time_indices = torch.tensor([places[names.index(f.sequence)][float(f.time)] for f in frames])
-        self.background = torch.tensor(info.background)
         self._foreground: Foreground | None = None
         self._sought_foreground = False
         self._allowed: dict[tuple[int, ...] | None, Tensor] = {None: torch.arange(len(frames))}
@@ -87,21 +69,11 @@ class RaySampler:
 
     def prepare(self, spec: BatchSpec) -> None:
         """Does what the first batch would otherwise wait for."""
-        if spec.kind != "rays":
-            raise UserError(f"the sampler cuts rays only, and the method asks for {spec.kind}.")
         if (spec.foreground > 0 or spec.background_only) and not self._sought_foreground:
             self._sought_foreground = True
             self._foreground = find_foreground(self.store, self.info.static_cameras, self.info.background)
             if self._foreground is None:
                 self.say("no alpha and no fixed cameras to find the moving part from: rays are drawn uniformly.")
-
-    def state(self) -> Tensor:
-        """The generator's state, uint8."""
-        return self.generator.get_state()
-
-    def set_state(self, state: Tensor) -> None:
-        """Goes on from a saved state."""
-        self.generator.set_state(state)
 
     def batch(self, spec: BatchSpec, step: int) -> RayBatch:
         """The next batch: `spec.rays` rays, on the CPU."""
@@ -119,11 +91,7 @@ class RaySampler:
         """The batch at the given frames and row-major places, `[N]` int64 each."""
         widths = self.sizes[frames, 0]
         pixels = torch.stack([places % widths, places // widths], dim=-1) + 0.5
-        values = self.store.gather(frames, places).float() / 255
-        colors, alpha = values[:, :3], None
-        if self.info.has_alpha:
-            alpha = values[:, 3]
-            colors = colors * alpha[:, None] + (1 - alpha[:, None]) * self.background
+        colors, alpha = self.colors_of(self.store.gather(frames, places))
         return RayBatch(
             rays=self.cameras.rays(frames, pixels),
             colors=colors,
@@ -182,16 +150,3 @@ class RaySampler:
             if not inside.any():
                 return
             places[inside] = self._draw_places(frames[inside], crop)
-
-
-def batch_to(batch: RayBatch, device: torch.device) -> RayBatch:
-    """The same batch on another device."""
-    if device.type == "cpu":
-        return batch
-
-    def move(value: Any) -> Any:
-        return value.to(device) if value is not None else None
-
-    return RayBatch(
-        *(move(x) for x in (batch.rays, batch.colors, batch.alpha, batch.times, batch.sequences, batch.time_indices))
-    )

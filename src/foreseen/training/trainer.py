@@ -21,6 +21,7 @@ from foreseen.training.checkpoints import Checkpoint, write_checkpoint
 from foreseen.training.optimizer import (
     build_optimizer,
     explain_divergence,
+    forget_rows,
     gradient_norm,
     optimizer_tensors,
     parameters_of,
@@ -30,8 +31,8 @@ from foreseen.training.optimizer import (
 )
 from foreseen.training.processes import share_buffers, wrap_losses
 from foreseen.training.random_state import global_random_state, restore_global_random_state
-from foreseen.training.rays import RaySampler, batch_to
 from foreseen.training.report import Reporter
+from foreseen.training.sampler import FrameSampler
 from foreseen.training.signals import StopSignals, TrainingInterrupted
 
 
@@ -70,7 +71,7 @@ class Trainer:
         self,
         folder: Path,
         method: Method,
-        sampler: RaySampler,
+        sampler: FrameSampler,
         accelerator: Accelerator,
         budget: Budget,
         saving: Saving,
@@ -85,7 +86,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.method, 0.0)
         self.parameters = parameters_of(self.optimizer)
         self.step, self.train_seconds = 0, 0.0
-        self._rays = 0
+        self._pixels = 0
         self._saved: tuple[int | None, float] = (None, 0.0)
 
     @property
@@ -134,8 +135,8 @@ class Trainer:
                 )
                 self.step += 1
                 if reporter.wants(self.step):
-                    rays = self._rays * self.accelerator.num_processes
-                    reporter.read(self.step, self.progress, rays, self.train_seconds, values)
+                    pixels = self._pixels * self.accelerator.num_processes
+                    reporter.read(self.step, self.progress, pixels, self.train_seconds, values)
                 if stop:
                     self._leave(stop)
                 if self._is_time_to_save():
@@ -169,8 +170,10 @@ class Trainer:
         method, step = self.method, self.step
         self._prepare_step(say)
         update_rates(self.optimizer, method, self.progress)
-        batch = batch_to(self.sampler.batch(method.batch_spec(step), step), self.accelerator.device)
-        self._rays = len(batch.colors)
+        batch = self.sampler.batch(method.batch_spec(step), step)
+        if self.accelerator.device.type != "cpu":
+            batch = batch.to(self.accelerator.device)
+        self._pixels = batch.pixels
         random = torch.get_rng_state()
         self.optimizer.zero_grad(set_to_none=True)
         total, terms = self.losses(batch, step)
@@ -188,6 +191,7 @@ class Trainer:
 
     def _prepare_step(self, say: Callable[[str], None]) -> None:
         line = self._alike(lambda: self.method.before_step(self.step, self.progress))
+        forget_rows(self.optimizer, self.method.take_forgotten())
         if line:
             say(f"step {self.step}: {line}")
 
