@@ -137,6 +137,8 @@ class LawConfig:
     """potential: a force that is the gradient of a network; free: any force."""
     most_coordinates: int = 12
     """Coordinates of the law of motion at most."""
+    finer: int = 4
+    """Steps of the solver for each usual interval between the poses."""
     stretch: float = 0.12
     """Length of the stretches from which the law is solved in closed form, in windows."""
     most_stretches: int = 512
@@ -215,7 +217,7 @@ class FastConfig:
     """Where no part is told apart: occupancy grids along the latent number."""
 
     one: LawConfig = field(
-        default_factory=lambda: LawConfig(widths=(32,), lengths=(0.4,), rounds=10, law_at=(0.5, 0.95))
+        default_factory=lambda: LawConfig(widths=(32,), finer=2, lengths=(0.4,), rounds=10, law_at=(0.5, 0.95))
     )
     """The law where the data set has one training sequence."""
     many: SharedLawConfig = field(default_factory=SharedLawConfig)

@@ -21,8 +21,6 @@ from foreseen.ode import integrate
 
 Rate = Callable[[Tensor, Tensor], Tensor]
 
-FINER = 4
-"""Times of the smooth paths for each usual interval of the frames."""
 LEAST_TIMES = 6
 """A sequence with fewer training times says too little of a law."""
 EXACT = 1e-12
@@ -103,7 +101,7 @@ class Dynamics(nn.Module):
         """Fits the surface; the paths on it, None where nothing moves."""
         valid = torch.arange(poses.shape[1]) < counts[:, None]
         self.manifold.fit(poses[valid], bent)
-        self.spacing.fill_(_usual_interval(times, counts) / FINER)
+        self.spacing.fill_(_usual_interval(times, counts) / self.config.finer)
         if self.manifold.size == 0:
             return None
         paths = self.paths(poses, times, counts, exact)
@@ -214,7 +212,7 @@ class Dynamics(nn.Module):
         (its own first rate, at its end, is its least certain one), or its last; and how many steps into the path they
         are `[S]`. What coasts follows nothing for long: it gets a short stretch."""
         usual = round(self.config.settle / paths.spacing) if self.fitted else 0
-        spans = (paths.counts - 1).clamp_max(max(LEAST_TIMES * FINER, usual))
+        spans = (paths.counts - 1).clamp_max(max(LEAST_TIMES * self.config.finer, usual))
         skipped = paths.counts - 1 - spans if last else torch.zeros_like(spans)
         states = torch.zeros(len(paths.q), 2 * self.manifold.size, dtype=torch.float64)
         if self.manifold.size:
@@ -253,7 +251,7 @@ def _stopping(law: Rate) -> Rate:
 def _coasting_error(paths: Paths, drag: float) -> float:
     """Mean square error of what one path's moments foretell of the later ones, each by its own rate."""
     q, v = paths.q[0], paths.v[0]
-    origins = torch.arange(round(OPENING * len(q)), len(q), FINER)
+    origins = torch.arange(round(OPENING * len(q)), len(q))
     ahead = (torch.arange(len(q)) - origins[:, None]) * paths.spacing
     way = (1 - (-drag * ahead).exp()) / drag if drag else ahead
     error = q[origins, None] + v[origins, None] * way[..., None] - q

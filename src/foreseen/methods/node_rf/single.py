@@ -18,7 +18,7 @@ BEATEN = 0.75
 """No law is taken where coasting foretells that with less than this share of its error, ..."""
 HOPELESS = 2.0
 """... and no more is tried where even the plain law's error is so many times that of coasting."""
-PLAINER = 0.8
+PLAINER = 0.9
 """The plain law is taken where its error is less than this share of the other one's."""
 FOLLOWED = 0.15
 """A law must follow stretches of the window to this misfit (root mean square, of q of unit variance)."""
@@ -89,8 +89,9 @@ class Motion(nn.Module):
             elif not self._follows(trial, poses[:known], times[:known], plain):
                 errors[plain] = math.inf
                 continue
-            _, (late, end) = trial.ends(poses[:known], times[:known], exact=False)
-            path = trial.solve(end, late, times[known:])[:, : trial.manifold.size]
+            paths = trial.paths(poses[None, :known], times[None, :known], torch.tensor([known]), exact=False)
+            skipped, states = trial.starts(paths, last=True)
+            path = trial.solve(states[0], int(skipped) * paths.spacing, times[known:])[:, : trial.manifold.size]
             errors[plain] = float((trial.manifold.decode(path) - poses[known:]).square().mean().sqrt())
             if plain and errors[True] > HOPELESS * errors[None]:
                 return None
