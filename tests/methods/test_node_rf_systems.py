@@ -89,4 +89,4 @@ def test_the_law_of_one_sequences_motion() -> None:
 def test_nothing_moves_or_nothing_was_fitted() -> None:
     method = build(FastConfig(part_levels=(4,), static_levels=(4,)), info(2))
     assert isinstance(method, ManyFastNodeRF) and method.system() is None
-    assert math.isnan(float(method.dynamics.misfit))
+    assert math.isnan(float(method.dynamics[0].misfit))

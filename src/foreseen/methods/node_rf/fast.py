@@ -138,8 +138,9 @@ class FastNodeRF(Method):
         """The parts and their surroundings at one time."""
         return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
 
-    def system(self) -> DynamicalSystem | None:
+    def system(self, kind: int = 0) -> DynamicalSystem | None:
         """The law that the parts' motion follows."""
+        del kind
         return system_of_fast(self)
 
     # How it learns.

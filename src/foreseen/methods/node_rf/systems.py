@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from foreseen.methods.base import DynamicalSystem, Trajectory
 from foreseen.methods.node_rf.dynamics import Dynamics, Rate
-from foreseen.methods.node_rf.parts import PartsState
 
 if TYPE_CHECKING:
     from foreseen.methods.node_rf.fast import FastNodeRF
@@ -20,31 +20,41 @@ if TYPE_CHECKING:
 Function = Callable[[Tensor], Tensor]
 
 
-def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
-    """The law on the surface of the poses; None where none was fitted, or nothing moves."""
-    poses = method.numbers(method.centres, method.turns).detach()
-    return _on_surface(
-        method.dynamics, method.window, (poses, method.times, method.counts), bool(method.exact), method.parts_of
-    )
+def system_of_many_fast(method: ManyFastNodeRF, kind: int) -> DynamicalSystem | None:
+    """The law on the surface of a kind's poses; None where none was fitted, or nothing moves."""
+
+    def centres(numbers: Tensor) -> Tensor:
+        return method.parts_of(kind, numbers).centres[:, method.parts(kind)]
+
+    seen = _Seen(*method.seen(kind), bool(method.exact), method.sequences(kind).tolist())
+    return _on_surface(method.dynamics[kind], method.window, seen, centres)
 
 
 def system_of_fast(method: FastNodeRF) -> DynamicalSystem | None:
     """The law of one sequence's motion; None where none follows it, or nothing moves."""
+
+    def centres(numbers: Tensor) -> Tensor:
+        return method.parts.from_numbers(numbers).centres
+
     poses, times = method.poses()
-    seen = (poses[None], times[None] + method.start / method.window, torch.tensor([len(times)]))
-    parts_of = method.parts.from_numbers if method.parts.count else None
-    return _on_surface(method.motion.dynamics, method.window, seen, False, parts_of)
+    when = times + method.start / method.window
+    seen = _Seen(poses[None], when[None], torch.tensor([len(times)]), False, [0])
+    return _on_surface(method.motion.dynamics, method.window, seen, centres if method.parts.count else None)
 
 
-def _on_surface(
-    dynamics: Dynamics,
-    window: float,
-    seen: tuple[Tensor, Tensor, Tensor],
-    exact: bool,
-    parts_of: Callable[[Tensor], PartsState] | None,
-) -> DynamicalSystem | None:
-    """Of poses, times (in windows) and counts that were seen, as `Dynamics.fit` takes them. `parts_of`: where the parts
-    are in poses `[N, P]`."""
+@dataclass(frozen=True)
+class _Seen:
+    """What a law was fitted to, as `Dynamics.fit` takes it (times in windows), and indices of the sequences."""
+
+    poses: Tensor
+    times: Tensor
+    counts: Tensor
+    exact: bool
+    sequences: list[int]
+
+
+def _on_surface(dynamics: Dynamics, window: float, seen: _Seen, centres: Function | None) -> DynamicalSystem | None:
+    """`centres`: where K parts are `[N, K, 3]` in poses `[N, P]`."""
     size, law = dynamics.manifold.size, dynamics.law
     if not dynamics.fitted or size == 0:
         return None
@@ -54,9 +64,9 @@ def _on_surface(
         return unit * law.energy(y[..., :size], y[..., size:] * window)
 
     def positions(y: Tensor) -> Tensor:
-        assert parts_of is not None
+        assert centres is not None
         numbers = dynamics.manifold.decode(y[..., :size])
-        return parts_of(numbers.reshape(-1, numbers.shape[-1])).centres.unflatten(0, y.shape[:-1]).double()
+        return centres(numbers.reshape(-1, numbers.shape[-1])).unflatten(0, y.shape[:-1]).double()
 
     def timeless(rate: Rate) -> Function:
         return _second_order(lambda state: rate(state.new_zeros(()), state), size, window)
@@ -65,10 +75,10 @@ def _on_surface(
     return DynamicalSystem(
         names=_names(size),
         rate=timeless(law),
-        seen=_trajectories(dynamics, window, seen, exact),
+        seen=_trajectories(dynamics, window, seen),
         window=window,
         second_order=True,
-        positions=_any_axes(positions) if parts_of else None,
+        positions=_any_axes(positions) if centres else None,
         energy=energy if stored else None,
         potential=(lambda q: unit * law.potential(q)) if stored else None,
         drawn=tuple(timeless(rate) for rate in dynamics.drawn()),
@@ -76,16 +86,14 @@ def _on_surface(
 
 
 @torch.no_grad()
-def _trajectories(
-    dynamics: Dynamics, window: float, seen: tuple[Tensor, Tensor, Tensor], exact: bool
-) -> tuple[Trajectory, ...]:
-    size, found = dynamics.manifold.size, []
-    paths = dynamics.paths(*seen, exact)
+def _trajectories(dynamics: Dynamics, window: float, seen: _Seen) -> tuple[Trajectory, ...]:
+    paths = dynamics.paths(seen.poses, seen.times, seen.counts, seen.exact)
     _, starts = dynamics.starts(paths)
-    for sequence, count in enumerate(paths.counts.tolist()):
-        states = torch.cat([paths.q[sequence, :count], paths.v[sequence, :count] / window], dim=-1)
-        start = torch.cat([starts[sequence, :size], starts[sequence, size:] / window])
-        times = (seen[1][sequence, 0] + torch.arange(count) * paths.spacing) * window
+    size, found = dynamics.manifold.size, []
+    for row, (sequence, count) in enumerate(zip(seen.sequences, paths.counts.tolist())):
+        states = torch.cat([paths.q[row, :count], paths.v[row, :count] / window], dim=-1)
+        start = torch.cat([starts[row, :size], starts[row, size:] / window])
+        times = (seen.times[row, 0] + torch.arange(count) * paths.spacing) * window
         found.append(Trajectory(sequence, times, states, start))
     return tuple(found)
 
