@@ -207,3 +207,42 @@ def test_a_view_that_rests_is_painted_in_pieces(shown: PretendShown) -> None:
     pieces = list(painter.paint(wanted(shown), (WIDTH, HEIGHT), steadily=False))
     assert pieces[:-1] == [None] * (len(pieces) - 1) and len(pieces) == HEIGHT / 8
     assert pieces[-1].shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_run_begins_as_one_turns_its_knobs(tmp_path: Path, shown: PretendShown) -> None:
+    run = shown.pretend
+    run.method.observes = ("sequence", "initial")
+    taken = []
+    run.forecast = lambda observation=None: taken.append(observation) or run  # type: ignore[method-assign, func-returns-value]
+    one = PretendShown(run, "run")
+    assert [k.name for k in one.knobs] == ["x", "vx"]  # it slides along x alone
+    assert all(k.low < k.value < k.high for k in one.knobs)
+    version = one.version
+    one.begin([0.5, -2.0])
+    initial = taken[-1].initial
+    assert initial.positions[0, 0].tolist()[0] == 0.5 and initial.velocities[0, 0].tolist()[0] == -2.0
+    assert initial.positions[0, 0, 1:].isnan().all()  # what has no knob follows
+    assert one.version > version and one.sequence is None and not one.filmed and one.truth is None
+    assert one.words(0.01) == "forecast" and one.timeline.observed_until == 0.0
+    one.choose("slide")
+    assert one.filmed and one.words(0.0) == "observed"
+
+
+def test_a_run_whose_data_is_gone_can_be_looked_at(
+    tmp_path: Path, shown: PretendShown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from foreseen.errors import UserError
+
+    def gone() -> object:
+        raise UserError("the data is no longer there")
+
+    run = shown.pretend
+    run.splits = gone  # type: ignore[assignment, method-assign]
+    run.info.time_range, run.info.times = (0.0, 0.7), ((0.0, 0.3, 0.7),)  # type: ignore[attr-defined]
+    one = PretendShown(run, "run")
+    assert one.frames == () and one.timeline.end == pytest.approx(1.05)
+    assert [one.words(t) for t in (0.3, 0.5, 0.9)] == ["observed", "interpolated", "forecast"]
+    assert "shown without its data: the data is no longer there" in capsys.readouterr().err
+    view = view_of(one.first_look)
+    picture = painted([one], Wanted(view, (WIDTH, HEIGHT), 0.0, "rgb", (0,), False, None, (1,)))
+    assert picture.shape == (HEIGHT, WIDTH, 3)

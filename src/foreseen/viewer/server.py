@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import viser
 
 from foreseen.errors import UserError
+from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.cameras import look_distance, view_of
 from foreseen.viewer.session import Session
 from foreseen.viewer.shown import Shown
@@ -57,6 +58,7 @@ class Viewer:
     def run(self, stop: Callable[[], object]) -> None:
         """Serves until `stop` returns something true, then closes the address."""
         try:
+            self._warm_up()
             while not stop():
                 self._wake.clear()
                 busy = [self._step(key) for key in self._members()]
@@ -64,6 +66,13 @@ class Viewer:
         finally:
             with contextlib.redirect_stdout(io.StringIO()):  # viser's own farewell
                 self._server.stop()
+
+    def _warm_up(self) -> None:
+        """A small picture for nobody: kernels are compiled while the browser opens."""
+        first = self._first[0] if self._first else None
+        if first is not None and first.renders and not isinstance(first.scene(first.timeline.start), Gaussians):
+            with contextlib.suppress(UserError):
+                first.look(first.reference.resize(16, 12), first.timeline.start)
 
     def _members(self) -> list[int]:
         """Sessions of those who are here; of those who came they begin."""

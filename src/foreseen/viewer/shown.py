@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -290,7 +291,7 @@ def _data_of(run: Run) -> Dataset | None:
         run.splits()
         return run.dataset()
     except UserError as error:
-        print(f"foreseen: warning: shown without its data: {error}", flush=True)
+        print(f"foreseen: warning: shown without its data: {error}", file=sys.stderr, flush=True)
         return None
 
 
