@@ -98,6 +98,7 @@ class PretendRun:
         self.drift = drift
         self.step, self.train_seconds = 100, 12.5
         self.method = SimpleNamespace(observes=("sequence",))
+        self.info = SimpleNamespace(bounds=((-1, -1, 0), (1, 1, 5)), near=0.1, far=9.0, bodies=(("square",),))
         self._dataset = dataset
         frames = {"train": [], "novel-view": [], "forecast": []}
         for frame in dataset.frames:
@@ -129,7 +130,7 @@ class PretendRun:
     def splits(self) -> Splits:
         return self._splits
 
-    def render(self, camera: Camera, time: float) -> ImageResult:
+    def render(self, camera: Camera, time: float, reach: torch.Tensor | None = None) -> ImageResult:
         """What the camera sees; beyond the data the square slides on. Other sizes are cut out of the full
         picture."""
         self.rendered.append((camera.width, time))

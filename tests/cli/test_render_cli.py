@@ -1,5 +1,6 @@
 """`foreseen render` from the words to the clip."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,43 @@ def test_paths_and_sizes(run: PretendRun, tmp_path: Path) -> None:
         assert shape(out) == (3, (12, 20, 3))
 
 
+def saved_path(folder: Path) -> Path:
+    """Two seconds in which the camera goes to the right and time goes into the forecast."""
+    views = [(0.0, 0.0, 0.0), (2.0, 3.0, 0.5)]
+    poses = [[[1, 0, 0, x], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]] for _, _, x in views]
+    listed = [{"at": at, "time": t, "fov": 40.0, "camera_to_world": m} for (at, t, _), m in zip(views, poses)]
+    file = folder / "flight.json"
+    file.write_text(json.dumps({"format": "foreseen camera path", "version": 1, "aspect": 1.5, "views": listed}))
+    return file
+
+
+def test_a_path_from_the_viewer(run: PretendRun, tmp_path: Path) -> None:
+    file = saved_path(tmp_path)
+    main(["render", str(run.path), "--path", str(file), "--fps", "4"])
+    assert shape(run.path / "renders" / "flight-rgb.mp4") == (9, (HEIGHT, HEIGHT + HEIGHT // 2, 3))
+    assert [time for _, time in run.rendered] == pytest.approx([3 * i / 8 for i in range(9)])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--times", "0:1:3"], "has the times of its views: leave --times out."),
+        (["--channel", "side-by-side"], "give --path train:CAMERA_ID, not"),
+    ],
+)
+def test_a_path_from_the_viewer_has_its_own_times(
+    run: PretendRun, tmp_path: Path, words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["render", str(run.path), "--path", str(saved_path(tmp_path)), *words])
+    assert line in capsys.readouterr().err and run.rendered == []
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
         (["--times", "0:1"], "--times '0:1': write START:END:COUNT"),
+        (["--path", "absent.json"], "--path absent.json is no file"),
         (["--path", "spirl"], "unknown path 'spirl': did you mean 'spiral'?"),
         (["--path", "train:lefd"], "no camera 'lefd': did you mean 'left'?"),
         (["--path", "orbit", "--channel", "side-by-side"], "give --path train:CAMERA_ID, not orbit"),

@@ -15,7 +15,7 @@ from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.beginning import Knob, free_axes, words
 from foreseen.viewer.cameras import view_of
 from foreseen.viewer.channels import Colours, flow_picture, looked_at, motion_picture
-from foreseen.viewer.layout import as_high, column_size, fitting, side_by_side
+from foreseen.viewer.layout import as_high, column_size, fitting, shortened, side_by_side
 from foreseen.viewer.painting import Painter, Wanted, splat_arrays
 from foreseen.viewer.resolution import Resolution
 from foreseen.viewer.shown import DataShown, RunShown, Shown
@@ -85,6 +85,11 @@ def test_columns_fill_the_window() -> None:
     assert fitting((200, 300), (20, 10)) == (200, 100)
 
 
+def test_labels_lose_their_middle() -> None:
+    assert shortened("short", lambda words: len(words) <= 9) == "short"
+    assert shortened("a-very-long-name-0", lambda words: len(words) <= 9) == "a-v...e-0"
+
+
 def test_a_picture_as_high_as_the_window() -> None:
     wide = np.zeros((10, 40, 3), np.uint8)
     wide[:, 20:, 1] = 255
@@ -141,7 +146,6 @@ def data(tmp_path: Path) -> Dataset:
 @pytest.fixture
 def shown(tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> PretendShown:
     run = PretendRun(tmp_path / "run", data)
-    run.info = type("Info", (), {"bounds": ((-1, -1, 0), (1, 1, 5)), "near": 0.1, "far": 9.0, "bodies": (("a",),)})()  # type: ignore[attr-defined]
     return PretendShown(run, "run")
 
 
@@ -238,7 +242,7 @@ def test_a_run_whose_data_is_gone_can_be_looked_at(
 
     run = shown.pretend
     run.splits = gone  # type: ignore[assignment, method-assign]
-    run.info.time_range, run.info.times = (0.0, 0.7), ((0.0, 0.3, 0.7),)  # type: ignore[attr-defined]
+    run.info.time_range, run.info.times = (0.0, 0.7), ((0.0, 0.3, 0.7),)
     one = PretendShown(run, "run")
     assert one.frames == () and one.timeline.end == pytest.approx(1.05)
     assert [one.words(t) for t in (0.3, 0.5, 0.9)] == ["observed", "interpolated", "forecast"]

@@ -35,11 +35,13 @@ SEEN = 0.5
 
 @dataclass(frozen=True)
 class Shot:
-    """One frame of a clip: where the camera stands, when, and what was filmed there, if anything was."""
+    """One frame of a clip: where the camera stands, when, what was filmed there, if anything was, and the box that its
+    rays are to reach, where it may stand outside of what was filmed."""
 
     camera: Camera
     time: float
     truth: Frame | None = None
+    reach: Tensor | None = None
 
 
 def write_clip(
@@ -123,11 +125,11 @@ def _marked(picture: Tensor, shot: Shot, marks: Marks) -> np.ndarray:
 
 
 def _colours(forecast: Forecast, shot: Shot, marks: Marks) -> np.ndarray:
-    return _marked(forecast.render(shot.camera, shot.time).rgb.cpu(), shot, marks)
+    return _marked(forecast.render(shot.camera, shot.time, reach=shot.reach).rgb.cpu(), shot, marks)
 
 
 def _beside_truth(forecast: Forecast, shot: Shot, timeline: Timeline, marks: Marks) -> np.ndarray:
-    image = forecast.render(shot.camera, shot.time).rgb.cpu()
+    image = forecast.render(shot.camera, shot.time, reach=shot.reach).rgb.cpu()
     truth = None if shot.truth is None else sized(shot.truth.image(), shot.camera)
     label = "forecast" if timeline.is_forecast(shot.time) else "rendered"
     panels = [
@@ -142,7 +144,7 @@ def _depth_frames(forecast: Forecast, shots: Sequence[Shot], tell: Progress) -> 
     """Coloured once the range of the whole clip is known, or the colours would flicker."""
     depths, opacities = [], []
     for shot in _counted(shots, tell):
-        result = forecast.render(shot.camera, shot.time)
+        result = forecast.render(shot.camera, shot.time, reach=shot.reach)
         opacity = result.opacity.cpu()
         depths.append((result.depth.cpu() / opacity.clamp(min=1e-6)).half())
         opacities.append((opacity * 255).round().to(torch.uint8))

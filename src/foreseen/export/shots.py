@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from foreseen.data.types import Frame
 from foreseen.errors import UserError, suggest
@@ -139,8 +139,8 @@ def _from_file(
         raise UserError(f"--channel side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not {file}.")
     like = subject.frames[0].camera
     cameras, moments = along(path, fps, like.downscale(downscale), size)
-    near, far = run.info.near, run.info.far
-    return [Shot(replace(camera, near=near, far=far), time) for camera, time in zip(cameras, moments)]
+    reach = torch.tensor(run.info.bounds)
+    return [Shot(camera, time, reach=reach) for camera, time in zip(cameras, moments)]
 
 
 def _moving(kind: str, seen: Sequence[Frame], count: int, degrees: float) -> list[Camera]:

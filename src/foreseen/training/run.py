@@ -18,6 +18,7 @@ from foreseen.geometry.cameras import Camera
 from foreseen.methods import find_method
 from foreseen.methods.base import Method, Observation, SceneInfo, take
 from foreseen.render import ImageResult, render
+from foreseen.render.reach import reaching
 from foreseen.scenes import Scene
 from foreseen.training.checkpoints import Checkpoint, list_checkpoints, newest_checkpoint, read_checkpoint
 from foreseen.training.config import RunConfig, read_config
@@ -134,10 +135,13 @@ class Forecast:
             return self.method.scene(self.at(time))
 
     @torch.no_grad()
-    def render(self, camera: Camera, time: float, *, memory_mb: int = 256) -> ImageResult:
-        """What `camera` sees at `time`."""
+    def render(
+        self, camera: Camera, time: float, *, memory_mb: int = 256, reach: torch.Tensor | None = None
+    ) -> ImageResult:
+        """What `camera` sees at `time`. `reach`: a box `[2, 3]` that rays are to reach wherever the camera stands."""
         with torch.device(self.device):
-            return render(self.scene(time), camera, memory_mb=memory_mb)
+            scene = self.scene(time)
+            return render(scene if reach is None else reaching(scene, camera, reach), camera, memory_mb=memory_mb)
 
 
 def _cannot_observe(observation: Observation) -> str:

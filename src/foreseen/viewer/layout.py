@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -40,15 +40,26 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray | None]], window: Size) 
             if wanted != shown.size:
                 shown = shown.resize(wanted, Image.Resampling.BILINEAR)
             canvas.paste(shown, (left + (size[0] - wanted[0]) // 2, (size[1] - wanted[1]) // 2))
-        _label(draw, (left + text // 2, text // 2), label, text)
+        _label(draw, (left + text // 2, text // 2), label, text, size[0] - text)
     return np.asarray(canvas)
 
 
-def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], label: str, text: int) -> None:
+def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], label: str, text: int, room: int) -> None:
     font = ImageFont.load_default(size=text)
+    label = shortened(label, lambda words: draw.textlength(words, font=font) <= room)
     left, top, right, bottom = draw.textbbox(place, label, font=font)
     draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), fill=PAPER)
     draw.text(place, label, fill=INK, font=font)
+
+
+def shortened(label: str, fits: Callable[[str], bool]) -> str:
+    """A label, without its middle where it does not fit: names of runs differ at their ends."""
+    kept = len(label)
+    found = label
+    while kept > 2 and not fits(found):
+        kept -= 1
+        found = f"{label[: kept - kept // 2]}...{label[len(label) - kept // 2 :]}"
+    return found
 
 
 def as_high(picture: np.ndarray, window: Size) -> np.ndarray:

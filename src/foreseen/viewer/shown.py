@@ -21,7 +21,7 @@ from foreseen.export.subject import Subject, choose_subject
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at, look_at_point, up_direction
 from foreseen.render import ImageResult, render
-from foreseen.scenes import ComposedField, VoxelScene
+from foreseen.render.reach import reaching
 from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.scenes.moving_gaussians import MovingGaussians
@@ -153,7 +153,7 @@ class Shown(ABC):
             self._made = key, self.scene(time)
         scene = self._made[1]
         try:
-            return render(_reaching(scene, camera, self.bounds), camera)
+            return render(reaching(scene, camera, self.bounds), camera)
         except TypeError as error:
             raise UserError(f"{self.name}: {error}") from None
 
@@ -309,17 +309,3 @@ def _outside(bounds: Tensor) -> Camera:
     pose = look_at(centre + size * np.array([0.3, -1.0, 0.5]), centre, np.array([0.0, 0.0, 1.0]))
     focal = 240 / math.tan(math.radians(DEFAULT_FOV) / 2)
     return Camera(torch.from_numpy(pose).float(), focal, focal, 320, 240, 640, 480, 0.01 * size, 10 * size)
-
-
-def _reaching(scene: Any, camera: Camera, bounds: Tensor) -> Any:
-    """A scene of boxes whose rays reach all of the bounds from where the camera stands: its own reach is that of the
-    data's cameras, and a step outside would cut it. Empty space costs such scenes nothing."""
-    if not isinstance(scene, ComposedField | VoxelScene) or camera.ndc is not None:
-        return scene
-    place = camera.position.to(bounds)
-    farthest = torch.maximum((place - bounds[0]).abs(), (place - bounds[1]).abs()).norm()
-    nearest = (torch.maximum(bounds[0] - place, place - bounds[1]).clamp(min=0)).norm()
-    steps = math.ceil(max(scene.near - float(nearest), 0.0) / scene.step)
-    # By whole steps: the ladder of samples stays where it is.
-    near = max(scene.near - steps * scene.step, 0.5 * scene.step)
-    return replace(scene, near=near, far=max(scene.far, float(farthest)))
