@@ -72,7 +72,7 @@ def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> No
         many = SharedLawConfig(labels=labels, widths=(12,), members=2, lengths=(0.2,), most_shots=4)
         changes = {**SMALL["node-rf", "fast"], "many": many}
         state = check_going_on("node-rf", "fast", tmp_path / "data", tmp_path / labels, changes)
-        assert state["dynamics.members"].any() and state["law_stage"] == 2
+        assert state["laws.0.members"].any() and state["law_stage"] == 2
         assert bool(state["exact"]) == (labels == "auto")
 
 
