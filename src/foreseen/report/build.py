@@ -129,9 +129,7 @@ def _check(runs: Sequence[Path], out: Path, clips: int, frames: int) -> None:
 
 def _exhibit(group: Group, clips: int, frames: int, analyze: bool, device: str, tell: Progress) -> Exhibit:
     record = (*group.scored, *group.records)[0]
-    remarks = [
-        f"{r.folder} has no scores yet: foreseen evaluate {r.folder}" for r in group.records if r.scores is None
-    ]
+    remarks = [f"{r.folder} has no scores yet: foreseen evaluate {r.folder}" for r in group.records if r.scores is None]
     found, law = files.inside(record.folder, "analysis.json"), None
     films: list[Clip] = []
     try:

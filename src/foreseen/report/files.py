@@ -10,15 +10,13 @@ import base64
 import io
 import json
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
 from foreseen.errors import UserError
 
 LARGEST_FILE = 64 * 2**20
-"""Bytes that are read of a file; metrics of a thousand times have a tenth of a hundredth of it."""
+"""Bytes that are read of a file; metrics of a thousand times have a hundredth of it."""
 LARGEST_PICTURE = 24_000_000
 """Pixels."""
 WIDEST = 1800
@@ -36,7 +34,9 @@ def inside(folder: Path, name: str) -> Path | None:
     if not path.is_file():
         return None
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{path} is a link that leads out of the run's folder: put the file itself there, or remove it.")
+        raise UserError(
+            f"{path} is a link that leads out of the run's folder: put the file itself there, or remove it."
+        )
     if path.stat().st_size > LARGEST_FILE:
         raise UserError(f"{path} has more than {LARGEST_FILE // 2**20} MB: remove it, and make it anew.")
     return path
@@ -82,7 +82,9 @@ def text(value: Any) -> str:
 def check_no_climbing(path: str, where: str) -> None:
     """Raises `UserError` for a path that climbs."""
     if ".." in PurePath(path.replace("\\", "/")).parts:
-        raise UserError(f"{where} is '{text(path)}', which climbs out of its folder: write the full path, without '..'.")
+        raise UserError(
+            f"{where} is '{text(path)}', which climbs out of its folder: write the full path, without '..'."
+        )
 
 
 def picture_uri(path: Path) -> str:
@@ -101,7 +103,9 @@ def picture_uri(path: Path) -> str:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise UserError(f"{path} is no PNG picture: remove it, and make it anew.") from None
     if picture.width > WIDEST:
-        picture = picture.resize((WIDEST, max(round(picture.height * WIDEST / picture.width), 1)), Image.Resampling.LANCZOS)
+        picture = picture.resize(
+            (WIDEST, max(round(picture.height * WIDEST / picture.width), 1)), Image.Resampling.LANCZOS
+        )
     # Plots have few colours: a palette is a third as large, and nobody sees it.
     buffer = io.BytesIO()
     picture.quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)

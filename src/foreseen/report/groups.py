@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foreseen.evaluation.horizon import SPLITS as HORIZON_SPLITS
 from foreseen.report.files import text
 from foreseen.report.record import Record, Summary
 from foreseen.training.plain import differences, to_plain
@@ -55,20 +56,29 @@ class Scene:
 
     @property
     def name(self) -> str:
-        """Of the data."""
-        return ", ".join(dict.fromkeys(text(Path(r.config.data.path).name) for r in self.records))
+        """Of the data; of several, of the first."""
+        names = self.names
+        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+    @property
+    def names(self) -> list[str]:
+        """Of all data."""
+        return list(dict.fromkeys(text(Path(r.config.data.path).name) for r in self.records))
 
     def splits(self) -> list[str]:
         """All that were scored, in the order of the first who has them."""
         return list(dict.fromkeys(s for r in self.records if r.scores for s in r.scores.splits))
 
     def baselines(self, split: str) -> dict[str, list[Summary]]:
-        """Name -> scores on a split, a summary for each run of the first group that has any."""
+        """Name -> scores on a split, a summary for each run of the first group that has any.
+
+        After the last frame, the nearest one is the last one: it is not told twice.
+        """
         for group in self.groups:
             found: dict[str, list[Summary]] = {}
             for record in group.scored:
                 for name, splits in record.scores.baselines.items() if record.scores else ():
-                    if split in splits:
+                    if split in splits and not (name == "nearest-frame" and split in HORIZON_SPLITS):
                         found.setdefault(name, []).append(splits[split])
             if found:
                 return found

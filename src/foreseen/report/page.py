@@ -50,8 +50,9 @@ def page(content: Sequence[tuple[Scene, Sequence[Exhibit]]]) -> str:
     )
     sections = [_section(scene, exhibits, index) for index, (scene, exhibits) in enumerate(content)]
     labels = [label for section in sections for label in section["labels"]]
+    place = sections[0]["name"] if len(sections) == 1 else f"{len(sections)} data sets"
     return environment.get_template("report.html").render(
-        title=f"{_list(list(dict.fromkeys(labels)))} on {_list([s['name'] for s in sections])}",
+        title=f"{_list(list(dict.fromkeys(labels)))} on {place}",
         style=Markup(style),
         digest=digest,
         sections=sections,
@@ -96,7 +97,7 @@ def _split(scene: Scene, name: str) -> dict[str, Any]:
         "physics": tables.physics_table(scene, name),
         "charts": drawn,
         "legend": curves.legend(drawn),
-        "several": any(len(g.summaries(name)) > 1 for g in scene.groups),
+        "seeded": max(len(g.summaries(name)) for g in scene.groups),
         "sentence": _sentence(scene, name),
     }
 
@@ -110,15 +111,17 @@ def _sentence(scene: Scene, split: str) -> str:
         mine = mean(s.means[name] for s in own if name in s.means)
         if mine is None:
             continue
-        metric = METRICS[name]
-        rivals = [
+        label, digits = METRICS[name].label, METRICS[name].digits
+        ceiling = mean(s.means["mask_iou_ceiling"] for s in own if "mask_iou_ceiling" in s.means)
+        reach = f", of {ceiling:.{digits}f} that can be had" if name == "mask_iou" and ceiling is not None else ""
+        known = [
             (mean(s.means[name] for s in found), baseline)
             for baseline, found in scene.baselines(split).items()
             if baseline != "true-law" and all(name in s.means and not s.same_frames for s in found)
         ]
-        best = max((value, baseline) for value, baseline in rivals if value is not None) if rivals else None
-        beside = "" if best is None else f"; {best[1]}, the best that learns nothing, {best[0]:.{metric.digits}f}"
-        return f"{group.label}: {metric.label} {mine:.{metric.digits}f}{beside}."
+        best = max(((value, baseline) for value, baseline in known if value is not None), default=None)
+        beside = "" if best is None else f" The best that learns nothing, {best[1]}, has {best[0]:.{digits}f}."
+        return f"{group.label} has a {label} of {mine:.{digits}f}{reach}.{beside}"
     return ""
 
 
@@ -133,15 +136,20 @@ def _facts(scene: Scene) -> list[tuple[str, str]]:
     bodies = ", ".join(dict.fromkeys(text(b) for own in (info.bodies or ()) for b in own))
     seeds = {g.label: ", ".join(str(r.config.seed) for r in g.records) for g in scene.groups}
     facts = [
-        ("data", scene.name),
+        ("data", ", ".join(scene.names)),
         ("form", f"{text(data.format)}, {data.width} × {data.height} pixels"),
         ("learned from", f"{learned}, {moments} moments" + (f"; what moves: {bodies}" if bodies else "")),
         ("observed until", f"{config.split.observed_until:.4g}{_unit(scene, ' {}')}"),
         ("protocol", text(config.split.protocol)),
         ("unseen sequences", protocol.get("unseen", "")),
         ("split", config.split.hash),
-        ("seeds", "; ".join(f"{name}: {own}" for name, own in seeds.items()) if len(seeds) > 1 else [*seeds.values()][0]),
+        (
+            "seeds",
+            "; ".join(f"{name}: {own}" for name, own in seeds.items()) if len(seeds) > 1 else "".join(seeds.values()),
+        ),
     ]
+    machines = {f"{m.cpu}, {m.cores} cores, torch {m.torch}" for r in scene.records if (m := r.config.machine)}
+    facts.append(("trained on", "; ".join(sorted(machines))))
     if data.downscale > 1:
         facts.insert(2, ("downscale", str(data.downscale)))
     return [(name, text(value)) for name, value in facts if value]
@@ -166,5 +174,3 @@ def _evaluated(scene: Scene) -> list[tuple[str, str]]:
         "lpips": "LPIPS",
     }
     return [(said, found) for name, said in words.items() if (found := scores.protocol.get(name))]
-
-

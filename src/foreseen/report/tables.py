@@ -59,19 +59,21 @@ class _Contestant:
 
 
 def _contestants(scene: Scene, split: str) -> list[_Contestant]:
-    own, same = [], []
+    own: list[_Contestant] = []
+    trivial: list[_Contestant] = []
     for group in scene.groups:
         found = group.summaries(split)
         if found:
             own.append(_Contestant(Column(group.label), [s.means for s in found], tuple(s.count for s in found)))
-    trivial = []
     for name, found in scene.baselines(split).items():
         counts = tuple(s.count for s in found)
         trivial.append(_Contestant(Column(name, "trivial"), [s.means for s in found], counts))
         same = [s.same_frames for s in found if s.same_frames]
         if same:
             label = next(g.label for g in scene.groups if g.summaries(split))
-            trivial.append(_Contestant(Column(f"{label}, the same frames", "note"), same, counts))
+            mine = _Contestant(Column(f"{label}, the same frames", "note"), same, counts)
+            # Once, after all that were scored on these frames.
+            trivial = [*(c for c in trivial if c != mine), mine]
     return own + trivial
 
 
@@ -161,18 +163,17 @@ def _sum(found: Sequence[Mapping[str, float]]) -> str:
 
 def runs_table(scene: Scene) -> Table:
     """What was trained: a row for each run."""
-    names = ("method", "seed", "trained", "steps", "commit", "machine", "data")
+    names = ("method", "seed", "trained", "steps", "commit", "data")
     rows = []
     for group in scene.groups:
         for record in group.records:
-            config, machine = record.config, record.config.machine
+            config = record.config
             cells = (
                 text(f"{config.method} {config.preset}"),
                 str(config.seed),
                 readable_time(record.scores.train_seconds) if record.scores else "",
                 str(record.scores.step) if record.scores else "",
                 text(config.commit) or f"version {text(config.version)}",
-                text(f"{machine.cpu}, {machine.cores} cores, torch {machine.torch}"),
                 text(Path(config.data.path).name),
             )
             rows.append((record.name, tuple(Cell(c) for c in cells)))
