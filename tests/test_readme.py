@@ -63,7 +63,18 @@ def test_commands_and_options_exist(page: Path) -> None:
 
 def test_the_readme_shows_every_step() -> None:
     shown = {words[0] for words in commands((ROOT / "README.md").read_text())}
-    assert {"demo", "simulate", "inspect", "train", "evaluate", "analyze", "render", "methods", "doctor"} <= shown
+    assert {
+        "demo",
+        "simulate",
+        "inspect",
+        "train",
+        "evaluate",
+        "analyze",
+        "report",
+        "render",
+        "methods",
+        "doctor",
+    } <= shown
 
 
 def test_a_wrong_option_would_be_found() -> None:

@@ -54,7 +54,7 @@ def test_seeds_are_one_group_with_its_mean_and_each(tmp_path: Path) -> None:
     (group,) = scene.groups
     table = scores_table(scene, "forecast")
     assert [c.name for c in table.columns] == ["d-nerf", "last-frame"]
-    assert row(table, "mask IoU") == ["0.800 ± 0.100*", "0.300"]
+    assert row(table, "mask IoU") == ["0.800 ± 0.100*", "0.300 ± 0.000"]
     assert row(table, "mask IoU, ceiling") == ["0.950 ± 0.000", ""]
     each = seeds_table(group, "forecast")
     assert each is not None and row(each, "mask IoU") == ["0.700", "0.800", "0.900"]

@@ -73,9 +73,13 @@ def _sequences(run: Run, record: Record) -> list[str | None]:
     if not unseen or not {"initial", "frames"} & set(run.method.observes):
         return [None]
     scored = [name for name in unseen if record.scores is None or name in record.scores.sequences] or unseen
-    splits = record.scores.splits if record.scores else {}
-    open_ones = {name for s in splits.values() for name in s.undecided}
-    return [scored[0], *sorted(scored[1:], key=lambda name: text(name) not in open_ones)]
+    undecided = _undecided(record)
+    return [scored[0], *sorted(scored[1:], key=lambda name: text(name) not in undecided)]
+
+
+def _undecided(record: Record) -> set[str]:
+    """Sequences that could go either way."""
+    return {name for s in record.scores.splits.values() for name in s.undecided} if record.scores else set()
 
 
 def _clip(run: Run, record: Record, sequence: str | None, frames: int, tell: Progress) -> Clip:
@@ -94,8 +98,9 @@ def _clip(run: Run, record: Record, sequence: str | None, frames: int, tell: Pro
     unit = run.dataset().time_unit
     until = f"{subject.observed_until:.4g}{'' if unit == 'unknown' else f' {text(unit)}'}"
     given = "the observed part" if sequence is None else "what is given of it"
-    name = subject.frames[0].sequence
-    return Clip(text(name), f"{words}; {given} ends at {until}", video, stills, *size)
+    name = text(subject.frames[0].sequence)
+    either = "; it could go either way" if name in _undecided(record) else ""
+    return Clip(name, f"{words}; {given} ends at {until}{either}", video, stills, *size)
 
 
 def _shots(run: Run, subject: Subject, most: int) -> tuple[list[Shot], str]:
