@@ -128,6 +128,27 @@ def test_unseen_sequences_by_scene_and_seed() -> None:
     assert "| ceiling | 0.95 |" in page and "| paper, on its own data |  | 0.48 |" in page
 
 
+def test_two_laws_in_one_model(tmp_path: Path) -> None:
+    module = load("mixed_dynamics")
+    laws = {"a": "damped-pendulum", "b": "slide-in-bowl", "c": "damped-pendulum"}
+    both = metrics(30.0, ("unseen-sequence",))
+    scores = {name: {"count": 5, "psnr": 30.0 + i, "mask_iou": 0.5 + 0.1 * i} for i, name in enumerate(laws)}
+    both["splits"]["unseen-sequence"]["by_sequence"] = scores
+    one = {
+        "both": {"truth": both, "frames": both},
+        "alone": {law: metrics(20.0, ("unseen-sequence",)) for law in laws.values()},
+        "told": {"truth": {"a": True, "b": True}, "frames": {"a": True, "b": False}},
+        "grouped": [["damped-pendulum"], ["slide-in-bowl"]],
+        "laws": laws,
+    }
+    page = module.page({"0": one}, 3.0)
+    assert "grouped by their law in 1 of 1 runs" in page and "two runs of 1.5 minutes" in page
+    assert "2 of 2 unseen sequences were taken" in page and "1 of 2 unseen sequences were taken" in page
+    assert "| pendulum, both in one, given truth | 0.60 |  |  | 31.00 |  |" in page
+    assert "| ball, both in one, given frames | 0.60 |  |  | 31.00 |  |" in page
+    assert "| ball, alone | 0.80 |  | 2.00 | 20.00 | 10.00 |" in page
+
+
 def test_the_law_part_by_part() -> None:
     module = load("law_ablation")
     entry = {"error": 0.25, "median": 0.125, "near": 0.5, "seconds": 8.0}
@@ -146,6 +167,27 @@ def test_the_hand(tmp_path: Path) -> None:
     module = load("hand_capture")
     page = module.page({"d-nerf fast": metrics(20.0)}, 10.0, {"d-nerf fast": tmp_path / "run" / "held-out"}, tmp_path)
     assert "| d-nerf fast | 10 | 20.00 | 0.90 | 0.95 | 300 |" in page and "`run/held-out`" in page
+
+
+def test_splatting_beside_its_twin() -> None:
+    module = load("splat_speed")
+    times = {"forward": [1.0, 2.0, 3.0], "both": [4.0, 5.0, 9.0], "kernels": [3.0], "step": [8.0]}
+    entry = {"name": "W3", "threads": 2, "milliseconds": times, "memory_mb": 512.4}
+    twin = {**entry, "name": "W1", "milliseconds": {**times, "twin forward": [100.0], "twin both": [400.0]}}
+    page = module.page([twin, entry])
+    assert "| W1, 2 threads | 2.0 (1.0) | 5.0 (4.0) | 3.0 (3.0) | 8.0 (8.0) | 125.00 | 100.0 (100.0) |" in page
+    assert "| 400.0 (400.0) | 80.00 | 512 |" in page and "| 125.00 |  |  |  | 512 |" in page
+
+
+def test_a_splatting_workload_is_measured() -> None:
+    module = load("splat_speed")
+    found = module.measure(module.Workload("W", 40, 24, 2.0, True), 1, 2, 1)
+    times = found["milliseconds"]
+    assert {k: len(v) for k, v in times.items() if not k.startswith("twin")} == dict.fromkeys(
+        ("forward", "both", "kernels", "step"), 2
+    )
+    assert len(times["twin both"]) == 1 and times["twin both"][0] > times["twin forward"][0]
+    assert all(k <= b for k, b in zip(times["kernels"], times["both"]))
 
 
 def test_equal_rays_and_samples() -> None:
