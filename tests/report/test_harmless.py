@@ -131,6 +131,6 @@ def test_code_planted_as_weights_does_not_run(tmp_path: Path) -> None:
     }
     (folder / "state.json").write_text(json.dumps(state))
     page = write_report([run], tmp_path / "report.html")
-    assert "no clips:" in page.read_text() and not mark.exists()
+    assert "neither clips nor law:" in page.read_text() and not mark.exists()
     pickle.loads(planted)
     assert mark.exists()  # it would have

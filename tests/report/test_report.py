@@ -163,6 +163,8 @@ def test_physics_and_doubts(tmp_path: Path) -> None:
 def test_a_run_without_scores_says_how_to_get_them(tmp_path: Path) -> None:
     bare, other = make_run(tmp_path / "bare", None), make_run(tmp_path / "a", 0.5, seed=1)
     assert f"{bare} has no scores yet: foreseen evaluate {bare}" in words(report(bare))
+    odd = make_run(tmp_path / "x; rm -r y", None)
+    assert f"foreseen evaluate '{odd}'" in words(report(odd))  # harmless where it is pasted
     said = words(report(bare, other))
     assert "has no scores yet" in said and "mask IoU of 0.500" in said
 
@@ -171,7 +173,7 @@ def test_a_run_without_weights_or_data_has_no_clips_and_says_why(tmp_path: Path)
     run = make_run(tmp_path / "a", 0.5)
     before = sorted(run.rglob("*"))
     said = words(write_report([run], tmp_path / "report.html"))
-    assert "no clips: the run in" in said and "has no checkpoint yet" in said
+    assert "neither clips nor law: the run in" in said and "has no checkpoint yet" in said
     assert sorted(run.rglob("*")) == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -129,14 +130,15 @@ def _check(runs: Sequence[Path], out: Path, clips: int, frames: int) -> None:
 
 def _exhibit(group: Group, clips: int, frames: int, analyze: bool, device: str, tell: Progress) -> Exhibit:
     record = (*group.scored, *group.records)[0]
-    remarks = [f"{r.folder} has no scores yet: foreseen evaluate {r.folder}" for r in group.records if r.scores is None]
+    bare = [shlex.quote(str(r.folder)) for r in group.records if r.scores is None]
+    remarks = [f"{name} has no scores yet: foreseen evaluate {name}" for name in bare]
     found, law = files.inside(record.folder, "analysis.json"), None
     films: list[Clip] = []
     try:
         run = load_run(record.folder, device=device) if clips or (analyze and found is None) else None
     except UserError as error:
         run = None
-        remarks.append(f"no clips: {error}")
+        remarks.append(f"neither clips nor law: {error}")
     if run is not None and clips:
         try:
             films = make_clips(run, record, clips, frames, lambda share, doing: tell(0.9 * share, doing))

@@ -115,7 +115,7 @@ def _place(record: Record) -> str:
 
 
 def _same_method(a: Record, b: Record) -> bool:
-    return all(to_plain(_identity(a)[i]) == to_plain(_identity(b)[i]) for i in range(4))
+    return bool(to_plain(_identity(a)) == to_plain(_identity(b)))
 
 
 def _identity(record: Record) -> tuple[Any, ...]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from foreseen.report.build import Exhibit
 
 _JUDGED_BY = ("mask_iou", "psnr_moving", "psnr")
-LATE = ("unseen-sequence", "forecast", "interpolation", "novel-view", "train")
+ORDER = ("unseen-sequence", "forecast", "interpolation", "novel-view", "train")
 """Splits in the order of how hard they are."""
 SPLITS = {
     "unseen-sequence": "Sequences that were never seen",
@@ -68,7 +68,7 @@ def _list(words: Sequence[str], most: int = 3) -> str:
 
 
 def _section(scene: Scene, exhibits: Sequence[Exhibit], index: int) -> dict[str, Any]:
-    names = sorted(scene.splits(), key=lambda s: LATE.index(s) if s in LATE else len(LATE))
+    names = sorted(scene.splits(), key=lambda s: ORDER.index(s) if s in ORDER else len(ORDER))
     splits = [_split(scene, name) for name in names]
     return {
         "id": f"scene-{index + 1}",
