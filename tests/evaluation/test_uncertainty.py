@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,13 +14,15 @@ from foreseen.evaluation.futures_plot import plot_futures
 from foreseen.evaluation.uncertainty import NAME, Futures, branches, coverage, doubt, either_way
 
 TIMES = torch.linspace(0, 1, 40)
+ALL = torch.ones(40, dtype=torch.bool)
 
 
 def futures(off: Tensor, truth_off: float = 0.0, name: str = "a") -> Futures:
     """One body that goes 2 along x and 1 along y, each future `off` `[E]` away along both."""
     path = torch.stack([2 * TIMES, TIMES, 0 * TIMES], -1).double()[:, None]
     moved = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
-    return Futures(name, TIMES, path + off.double()[:, None, None, None] * moved, path + truth_off * moved)
+    centres = path + off.double()[:, None, None, None] * moved
+    return Futures(name, TIMES, centres, path + truth_off * moved, ALL)
 
 
 def drawn(deviation: float, count: int = 4000) -> Tensor:
@@ -42,6 +45,13 @@ def test_what_is_normal_around_the_forecast_lies_inside_nine_times_out_of_ten() 
     assert found[NAME]["coverage"] == pytest.approx(0.9, abs=0.05)
 
 
+def test_only_scored_times_count() -> None:
+    one = replace(futures(drawn(0.1), 1.8 * 0.1), scored=TIMES < 0.3)
+    one = replace(one, truth=torch.where(one.scored[:, None, None], one.centres[0], one.truth))
+    found = coverage([one])[NAME]
+    assert found["coverage"] == 1.0 and found["count"] == 2 * int(one.scored.sum())
+
+
 def test_no_futures_say_nothing() -> None:
     assert coverage([]) == {}
 
@@ -59,7 +69,7 @@ def test_futures_that_part_are_told() -> None:
     assert branches(both[:4]) == [1.0]
     assert either_way(branches(both), 17) == "could go either way: of 17 possible futures 13, 4 end together"
     assert either_way([1.0], 17) == ""
-    known = coverage([Futures("hill", TIMES, both.double(), both[0].double())])[NAME]
+    known = coverage([Futures("hill", TIMES, both.double(), both[0].double(), ALL)])[NAME]
     assert known["undecided"] == {"hill": pytest.approx([13 / 17, 4 / 17])} and known["futures"] == 17
 
 
@@ -89,6 +99,6 @@ def test_a_doubt_in_words() -> None:
 
 def test_the_plot_shows_the_undecided_first() -> None:
     many = [futures(drawn(0.1, 8), name=str(i)) for i in range(8)]
-    hill = Futures("hill", TIMES, parted(4, 13, 0.5).double(), parted(1, 0, 0.5)[0].double())
+    hill = Futures("hill", TIMES, parted(4, 13, 0.5).double(), parted(1, 0, 0.5)[0].double(), ALL)
     sizes = [Image.open(io.BytesIO(plot_futures(some, "s", "m"))).size for some in ([hill], [*many, hill])]
     assert sizes[0][0] < sizes[1][0] and sizes[0][1] < sizes[1][1]

@@ -38,12 +38,14 @@ class Futures:
         times: `[T]`, sorted.
         centres: `[E, T, K, 3]` of its bodies in E futures, the most likely one first.
         truth: `[T, K, 3]`, what came.
+        scored: `[T]` bool: the times that count.
     """
 
     sequence: str
     times: Tensor
     centres: Tensor
     truth: Tensor
+    scored: Tensor
 
     @property
     def half(self) -> Tensor:
@@ -54,18 +56,20 @@ class Futures:
 def find_futures(
     frames: Iterable[Frame], sequences: Mapping[str, Recording], forecasts: Mapping[str, Forecast]
 ) -> list[Futures]:
-    """Those of the sequences of `frames` at their times, where the method leaves several possible, of as many bodies as
-    truth has."""
+    """Those of the sequences of `frames` from their first times to their last, of which they are scored, where the
+    method leaves several possible, of as many bodies as truth has."""
     times: dict[str, set[float]] = {}
     for frame in frames:
         times.setdefault(frame.sequence, set()).add(frame.time)
     found = []
     for name, own in times.items():
-        when = sorted(own)
+        every = {float(t) for t in sequences[name].times if min(own) <= float(t) <= max(own)}
+        when = sorted(own | every)
         labels = labels_at(sequences[name].truth, when)
         centres = forecasts[name].spread(when) if labels is not None and name in forecasts else None
         if labels is not None and centres is not None and centres.shape[2] == labels.positions.shape[1]:
-            found.append(Futures(name, torch.tensor(when), centres.double(), labels.positions))
+            scored = torch.tensor([time in own for time in when])
+            found.append(Futures(name, torch.tensor(when), centres.double(), labels.positions, scored))
     return found
 
 
@@ -97,7 +101,7 @@ def _inside(futures: Futures) -> tuple[Tensor, Tensor]:
     truth, half = futures.truth, futures.half
     held = (futures.centres[0] - truth).abs() <= half
     way = truth.amax(0) - truth.amin(0)
-    moves = (way > STILL * way.max().clamp_min(1e-12)).expand_as(held)
+    moves = (way > STILL * way.max().clamp_min(1e-12)) & futures.scored[:, None, None]
     return held[moves], 2 * half[moves]
 
 
