@@ -1,27 +1,178 @@
-"""Draws the README's picture from a demo.
+"""Makes the pictures of the README and of docs/, from real runs, by the commands that a user types.
 
-foreseen demo --out demo
-python docs/make_pictures.py demo
+    python docs/make_pictures.py                        # what there is, and what each takes
+    python docs/make_pictures.py forecast futures       # makes these
+    python docs/make_pictures.py all --work /tmp/runs   # trains what is not there yet
+
+Runs are kept in --work (build/pictures), so that a picture can be made again without training. `report` is a picture of
+a page: it needs playwright (the extra [dev]) and a Chromium on the path.
 """
 
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from PIL import Image
 
-PICTURE = Path(__file__).parent / "pictures" / "forecast.png"
-SHARE = 0.72
-"""Where in the clip the picture is taken: well after the observed part has ended."""
+FOLDER = Path(__file__).parent / "pictures"
+LARGEST = 200_000
+"""Bytes of a picture; they travel with every clone."""
 
 
-def main(demo: Path) -> None:
-    with av.open(str(demo / "forecast.mp4")) as clip:
-        frames = [frame.to_image() for frame in clip.decode(video=0)]
-    chosen = frames[round(SHARE * (len(frames) - 1))]
-    PICTURE.parent.mkdir(exist_ok=True)
-    chosen.save(PICTURE, optimize=True)
-    print(f"wrote {PICTURE}: {PICTURE.stat().st_size / 1024:.0f} kB")
+@dataclass(frozen=True)
+class Picture:
+    """One picture.
+
+    Attributes:
+        file: its name in docs/pictures.
+        shows: what.
+        commands: that make its run, in order; {work} stands for the folder of the runs.
+        draw: makes the picture from that folder.
+    """
+
+    file: str
+    shows: str
+    commands: tuple[str, ...]
+    draw: Callable[[Path], Image.Image]
+
+
+def clip_frame(clip: str, share: float) -> Callable[[Path], Image.Image]:
+    """The frame at a share of a clip's length."""
+
+    def draw(work: Path) -> Image.Image:
+        with av.open(str(work / clip)) as container:
+            frames = [frame.to_image() for frame in container.decode(video=0)]
+        return frames[round(share * (len(frames) - 1))]
+
+    return draw
+
+
+def rows(folder: str) -> Callable[[Path], Image.Image]:
+    """The pictures in a folder, one below the other."""
+
+    def draw(work: Path) -> Image.Image:
+        found = [Image.open(path).convert("RGB") for path in sorted((work / folder).glob("*.png"))]
+        sheet = Image.new("RGB", (found[0].width, sum(one.height for one in found)))
+        for index, one in enumerate(found):
+            sheet.paste(one, (0, index * found[0].height))
+        return sheet
+
+    return draw
+
+
+def plot(file: str) -> Callable[[Path], Image.Image]:
+    """A picture that a command wrote."""
+    return lambda work: Image.open(work / file).convert("RGB")
+
+
+def page(file: str, width: int, height: int) -> Callable[[Path], Image.Image]:
+    """The top of an HTML page in a browser window of that size."""
+
+    def draw(work: Path) -> Image.Image:
+        from playwright.sync_api import sync_playwright
+
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        if chromium is None:
+            sys.exit("the picture of a page needs a Chromium on the path")
+        shot = work / "page.png"
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            tab = browser.new_page(viewport={"width": width, "height": height})
+            tab.goto((work / file).resolve().as_uri())
+            tab.wait_for_timeout(2500)  # the clips have begun to play
+            tab.screenshot(path=str(shot))
+            browser.close()
+        return Image.open(shot).convert("RGB")
+
+    return draw
+
+
+HILL = (
+    "foreseen simulate bifurcating-hill --sequences 16 --size 160 --out {work}/hill",
+    "foreseen train node-rf --data {work}/hill --max-minutes 3 --out {work}/hill-run",
+    "foreseen evaluate {work}/hill-run --splits unseen-sequence --max-frames 192 --observe frames",
+)
+
+PICTURES: dict[str, Picture] = {
+    "forecast": Picture(
+        "forecast.png",
+        "truth, forecast and difference of the demo, well after the observed part has ended",
+        ("foreseen demo --out {work}/demo",),
+        clip_frame("demo/forecast.mp4", 0.72),
+    ),
+    "futures": Picture(
+        "futures.png",
+        "the futures that a run on the hill leaves possible, beside what came",
+        HILL,
+        plot("hill-run/futures.png"),
+    ),
+    "law": Picture(
+        "law.png",
+        "phase portrait, potential and indicator of the hill's learned law",
+        (*HILL[:2], "foreseen analyze {work}/hill-run"),
+        plot("hill-run/analysis.png"),
+    ),
+    "report": Picture(
+        "report.png",
+        "the top of the hill's report",
+        (*HILL, "foreseen report {work}/hill-run --out {work}/hill.html"),
+        page("hill.html", 1100, 900),
+    ),
+    "hand": Picture(
+        "hand_capture.jpg",
+        "truth, rendering and difference of four held-out frames of a real hand; needs its recording",
+        ("python benchmarks/hand_capture.py --methods node-rf:fast --work {work}/hand --results {work}",),
+        rows("hand/node-rf-fast-10min-2-0/renders/held-out"),
+    ),
+}
+
+
+def make(picture: Picture, work: Path) -> Path:
+    """Runs what is not there yet, draws, and saves a small file."""
+    for command in picture.commands:
+        words = shlex.split(command.format(work=work))
+        target = Path(words[words.index("--out") + 1]) if "--out" in words else None
+        if words[1] == "simulate" and target is not None and target.exists():
+            continue  # all else goes on, or is quick to make again
+        print("+", shlex.join(words), flush=True)
+        program = [sys.executable, "-m", "foreseen"] if words[0] == "foreseen" else [sys.executable]
+        subprocess.run([*program, *words[1:]], check=True, cwd=FOLDER.parents[1])
+    return save(picture.draw(work), FOLDER / picture.file)
+
+
+def save(image: Image.Image, path: Path) -> Path:
+    """Photographs as JPEG; of PNGs, those that are too large get fewer colours."""
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".jpg":
+        image.save(path, quality=82, optimize=True)
+    else:
+        image.save(path, optimize=True)
+        if path.stat().st_size > LARGEST:
+            image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"wrote {path}: {path.stat().st_size / 1024:.0f} kB")
+    return path
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*PICTURES, "all", []])
+    parser.add_argument("--work", type=Path, default=Path("build/pictures"))
+    given = parser.parse_args()
+    if not given.names:
+        for name, picture in PICTURES.items():
+            print(f"{name}: {picture.file}, {picture.shows}", *picture.commands, sep="\n    ")
+    for name in PICTURES if "all" in given.names else given.names:
+        make(PICTURES[name], given.work.resolve())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo"))
+    main()

@@ -70,8 +70,13 @@ def test_the_readme_shows_every_step() -> None:
         "train",
         "evaluate",
         "analyze",
+<<<<<<< HEAD
         "render",
         "view",
+=======
+        "report",
+        "render",
+>>>>>>> main
         "methods",
         "doctor",
     } <= shown

@@ -55,6 +55,7 @@ def test_a_run_that_knows_the_truth(dataset: Dataset, tmp_path: Path) -> None:
 def test_the_protocol_says_what_the_numbers_depend_on(dataset: Dataset, tmp_path: Path) -> None:
     protocol = evaluate_run(PretendRun(tmp_path, dataset), splits=["forecast"], max_frames=2)["protocol"]
     assert protocol["split_hash"] == "abc123"
+    assert (protocol["observe"], protocol["context"]) == (None, 5)
     assert protocol["sentence"] == "the first 8 of 12 steps are observed"
     assert protocol["observed_until"] == pytest.approx(OBSERVED_UNTIL + 0.05)
     assert protocol["last_observed"] == pytest.approx(OBSERVED_UNTIL)

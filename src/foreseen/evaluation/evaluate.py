@@ -82,6 +82,8 @@ def evaluate_run(
     options = {
         "sequences": sorted({frame.sequence for frames in chosen.values() for frame in frames}),
         "unseen": describe_beginnings(given, chosen.get("unseen-sequence", ()), context),
+        "observe": observe,
+        "context": context,
         "max_frames": max_frames,
         "max_time": max_time,
         "lpips": lpips.network if lpips else None,

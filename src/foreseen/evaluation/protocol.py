@@ -51,6 +51,8 @@ def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict
         "data": {"name": dataset.name, "path": data.path, "format": data.format},
         "sequences": options["sequences"],
         "unseen": options["unseen"],
+        "observe": options["observe"],
+        "context": options["context"],
         "split_hash": splits.hash,
         "sentence": splits.protocol,
         "observed_until": float(splits.observed_until),

@@ -27,6 +27,8 @@ FRUSTUM = 0.12
 """Size of a frustum, as a share of its distance from what it looks at."""
 HANDLE = 0.12
 """Size of a handle, as a share of the scene's extent."""
+DOT = 0.01
+"""Size of a dot, as a share of the way from the first camera to what it looks at."""
 TIMES = 64
 """Possible futures are drawn through so many times."""
 
@@ -143,7 +145,7 @@ class Overlays:
             f"{ROOT}/now",
             points.flatten(0, 1).float().numpy(),
             INK,
-            point_size=0.012 * shown.extent,
+            point_size=DOT * float(np.linalg.norm(shown.reference.position.double().numpy() - shown.target)),
             point_shape="circle",
             precision="float32",
         )

@@ -89,6 +89,8 @@ class Session:
             return False
         self.keeping.tick(now, want)
         if want != self._last:
+            if self.in_browser and now - self._changed < 1 / self.resolution.rate:
+                return True  # more Gaussians than the browser draws would only pile up
             self._show_moving(want, now)
             return True
         if now - self._changed < REST:

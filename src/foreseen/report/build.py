@@ -1,0 +1,211 @@
+"""From runs to a page."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from foreseen.errors import UserError
+from foreseen.evaluation.futures_plot import FILE as FUTURES_FILE
+from foreseen.evaluation.uncertainty import either_way
+from foreseen.report import files
+from foreseen.report.clips import Clip, make_clips
+from foreseen.report.groups import Group, arrange
+from foreseen.report.page import page
+from foreseen.report.record import Record, read_record
+from foreseen.report.tables import Cell, Column, Table
+from foreseen.training import Run, load_run
+from foreseen.training.files import write_atomically
+
+CLIPS, FRAMES = 2, 60
+_MEND = "run `foreseen analyze` again"
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Law:
+    """What `foreseen analyze` found.
+
+    Attributes:
+        picture: data URI.
+        tables: (title, table).
+    """
+
+    picture: str
+    tables: tuple[tuple[str, Table], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """What is shown of a group beside its numbers: of its first run that was scored.
+
+    Attributes:
+        doubts: sentences on how sure it is.
+        futures: data URI, empty where there are none.
+        remarks: what is missing, and how to get it.
+    """
+
+    group: Group
+    run: Record
+    clips: tuple[Clip, ...] = ()
+    futures: str = ""
+    doubts: tuple[str, ...] = ()
+    law: Law | None = None
+    remarks: tuple[str, ...] = field(default=())
+
+
+def write_report(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    clips: int = CLIPS,
+    frames: int = FRAMES,
+    analyze: bool = True,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Path:
+    """Writes one self-contained HTML page on `runs`. Nothing is written into their folders.
+
+    Args:
+        runs: folders; those that differ in their seeds alone are taken together.
+        out: the page, a name ending in .html.
+        clips: films of each method at most; 0 leaves them out.
+        frames: of a film at most.
+        analyze: study the law of a run where analysis.json is absent.
+        device: that renders the films: cpu, cuda or auto.
+        progress: called with the share that is done (0..1) and what is being done.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: no run, the same one twice, a folder that is none, a broken file, or a bad `out`.
+    """
+    _check(runs, out, clips, frames)
+    tell = progress or _silent
+    scenes = arrange([read_record(Path(run)) for run in runs])
+    groups = [(scene, group) for scene in scenes for group in scene.groups]
+    exhibits: dict[int, list[Exhibit]] = {}
+    for index, (scene, group) in enumerate(groups):
+
+        def partly(share: float, doing: str, index: int = index) -> None:
+            tell((index + share) / len(groups), doing)
+
+        exhibits.setdefault(id(scene), []).append(_exhibit(group, clips, frames, analyze, device, partly))
+    content = page([(scene, exhibits[id(scene)]) for scene in scenes])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, content.encode("utf-8"))
+    tell(1.0, f"wrote {out}")
+    return out
+
+
+def _silent(share: float, doing: str) -> None:
+    del share, doing
+
+
+def _check(runs: Sequence[Path], out: Path, clips: int, frames: int) -> None:
+    if not runs:
+        raise UserError("give at least one run: a folder that `foreseen train --out` wrote.")
+    places = [Path(run).resolve() for run in runs]
+    twice = next((run for i, run in enumerate(runs) if places[i] in places[:i]), None)
+    if twice is not None:
+        raise UserError(f"{twice} is given twice: name each run once.")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {out}: the report is a page: end the name in .html.")
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder: give another name.")
+    if clips < 0:
+        raise UserError(f"--clips {clips}: give 0 or more.")
+    if frames < 2:
+        raise UserError(f"--frames {frames}: give 2 or more.")
+
+
+def _exhibit(group: Group, clips: int, frames: int, analyze: bool, device: str, tell: Progress) -> Exhibit:
+    record = (*group.scored, *group.records)[0]
+    bare = [shlex.quote(str(r.folder)) for r in group.records if r.scores is None]
+    remarks = [f"{name} has no scores yet: foreseen evaluate {name}" for name in bare]
+    found, law = files.inside(record.folder, "analysis.json"), None
+    films: list[Clip] = []
+    try:
+        run = load_run(record.folder, device=device) if clips or (analyze and found is None) else None
+    except UserError as error:
+        run = None
+        remarks.append(f"neither clips nor law: {error}")
+    if run is not None and clips:
+        try:
+            films = make_clips(run, record, clips, frames, lambda share, doing: tell(0.9 * share, doing))
+        except UserError as error:
+            remarks.append(f"no clips: {error}")
+    tell(0.9, f"the law of {record.name}")
+    if found is not None:
+        law = _read_law(record.folder)
+    elif run is not None and analyze:
+        law = _find_law(run)
+    return Exhibit(
+        group, record, tuple(films), _futures(record), _doubts(record), law, tuple(files.text(r) for r in remarks)
+    )
+
+
+def _futures(record: Record) -> str:
+    path = files.inside(record.folder, FUTURES_FILE)
+    return "" if path is None else files.picture_uri(path)
+
+
+def _doubts(record: Record) -> tuple[str, ...]:
+    found = []
+    for split, scores in record.scores.splits.items() if record.scores else ():
+        known = scores.uncertainty
+        if {"band", "coverage", "width", "futures"} <= known.keys():
+            unit = record.scores.protocol.get("length_unit", "scene units") if record.scores else ""
+            found.append(
+                f"{split}: {known['coverage']:.0%} of the true centres lie in the {known['band']:.0%} band, "
+                f"which is {known['width']:.3g} {unit} wide on average."
+            )
+            found += [f"{name} {either_way(s, int(known['futures']))}." for name, s in scores.undecided.items()]
+    return tuple(found)
+
+
+def _find_law(run: Run) -> Law | None:
+    """Studied now; nothing of it stays in the run's folder. None where the method learns no law."""
+    from foreseen.analysis import analyze_run
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            analyze_run(run, out=Path(folder))
+        except UserError:
+            return None
+        return _read_law(Path(folder))
+
+
+def _read_law(folder: Path) -> Law:
+    from foreseen.analysis import analysis_tables
+
+    data, picture = files.inside(folder, "analysis.json"), files.inside(folder, "analysis.png")
+    assert data is not None
+    content = files.read_object(data, _MEND)
+    try:
+        tables = tuple(_plain(table) for table in analysis_tables(content))
+        notes = tuple(files.text(note) for note in content["notes"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        raise UserError(f"{data} is not what foreseen analyze writes: {_MEND}.") from None
+    return Law("" if picture is None else files.picture_uri(picture), tables, notes)
+
+
+def _plain(table: RichTable) -> tuple[str, Table]:
+    """A table of the terminal as one of the page: the marks of its markup fall away."""
+    cells = [[_unmarked(cell) for cell in column.cells] for column in table.columns]
+    rows = tuple((row[0], tuple(Cell(value) for value in row[1:])) for row in zip(*cells))
+    columns = tuple(Column(_unmarked(column.header), "note") for column in table.columns[1:])
+    return _unmarked(table.title), Table(columns, rows)
+
+
+def _unmarked(value: Any) -> str:
+    return files.text(Text.from_markup(str(value)).plain)

@@ -1,0 +1,142 @@
+"""Horizon curves: how each metric falls with the time after what was observed; several runs in one plot.
+
+A chart is numbers and class names; the page draws it as SVG and its style sheet gives colours, in light and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foreseen.evaluation.horizon import CEILING, SPLITS
+from foreseen.evaluation.scores import METRICS
+from foreseen.report.groups import Scene, mean_course
+from foreseen.report.record import Summary
+
+PLOTTED = ("psnr_moving", "mask_iou", "centroid_error_px", "ssim_moving", "psnr", "ssim")
+MOST = 4
+"""Charts of a split."""
+COLOURS = 4
+"""Line styles of methods, and of baselines; further ones begin again."""
+WIDTH, HEIGHT = 440, 250
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 34
+"""Margins around the area of a chart [SVG units]."""
+
+Course = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart.
+
+    Attributes:
+        name: as in the legend.
+        style: class name: m0.. (methods), b0.. (baselines), ceiling.
+        points: "x,y x,y ..." in SVG units.
+        single: it is one of several runs; drawn faintly, and not in the legend.
+    """
+
+    name: str
+    style: str
+    points: str
+    single: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A metric over time.
+
+    Attributes:
+        x_ticks, y_ticks: (place in SVG units, label).
+        words: what it shows, for those who do not see it.
+    """
+
+    label: str
+    better: str
+    lines: tuple[Line, ...]
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    words: str
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+
+
+def charts(scene: Scene, split: str) -> list[Chart]:
+    """The charts of a split; none where nothing was scored at two times after what was observed."""
+    if split not in SPLITS:
+        return []
+    found = (_chart(scene, split, name) for name in PLOTTED)
+    return [chart for chart in found if chart is not None][:MOST]
+
+
+def legend(found: Sequence[Chart]) -> list[Line]:
+    """Each line that the charts have, once: methods, baselines, the ceiling."""
+    lines = {line.name: line for chart in found for line in chart.lines if not line.single}
+    order = {"m": 0, "b": 1, "c": 2}
+    return sorted(lines.values(), key=lambda line: (order[line.style[0]], line.style))
+
+
+def _chart(scene: Scene, split: str, metric: str) -> Chart | None:
+    courses: list[tuple[str, str, bool, Course]] = []
+    first: list[Summary] = []
+    for index, group in enumerate(scene.groups):
+        found = group.summaries(split)
+        first = first or found
+        own = [s.by_time[metric] for s in found if metric in s.by_time]
+        style = f"m{index % COLOURS}"
+        if len(own) > 1:
+            courses += [(group.label, style, True, course) for course in own]
+        courses.append((group.label, style, False, mean_course(own)))
+    for index, (name, found) in enumerate(scene.baselines(split).items()):
+        own = [s.by_time[metric] for s in found if metric in s.by_time]
+        courses.insert(0, (name, f"b{index % COLOURS}", False, mean_course(own)))
+    if metric == "mask_iou":
+        ceiling = [s.by_time["mask_iou_ceiling"] for s in first if "mask_iou_ceiling" in s.by_time]
+        courses.insert(0, (CEILING, "ceiling", False, mean_course(ceiling)))
+    courses = [course for course in courses if len(course[3]) > 1]
+    if not any(style.startswith("m") for _, style, _, _ in courses):
+        return None
+    return _scaled(metric, courses)
+
+
+def _scaled(metric: str, courses: Sequence[tuple[str, str, bool, Course]]) -> Chart:
+    times = [time for *_, course in courses for time, _ in course]
+    values = [value for *_, course in courses for _, value in course]
+    across, up = _ticks(min(0.0, *times), max(times)), _ticks(min(values), max(values))
+    # Ticks stand in the picture, lines may reach a little beyond the last one.
+    low, high = min(up[0], *values), max(up[-1], *values)
+    start, end = min(0.0, *times), max(times)
+
+    def x(time: float) -> float:
+        return round(LEFT + (time - start) / max(end - start, 1e-12) * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (value - low) / max(high - low, 1e-12) * (HEIGHT - TOP - BOTTOM), 1)
+
+    lines = (
+        Line(name, style, " ".join(f"{x(t)},{y(v)}" for t, v in course), single)
+        for name, style, single, course in courses
+    )
+    about = METRICS[metric]
+    better = "higher" if about.higher_is_better else "lower"
+    last = ", ".join(f"{n} {c[0][1]:.3g} to {c[-1][1]:.3g}" for n, _, single, c in courses[::-1] if not single)
+    return Chart(
+        about.label,
+        f"{better} is better",
+        tuple(lines),
+        tuple((x(t), f"{t:g}") for t in across if start <= t <= end),
+        tuple((y(v), f"{v:g}") for v in up),
+        f"{about.label} from the first time to the last: {last}.",
+    )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    from matplotlib.ticker import MaxNLocator
+
+    if high - low < 1e-9 * max(abs(high), abs(low), 1e-9):
+        return [low]
+    return [round(float(t), 10) for t in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]

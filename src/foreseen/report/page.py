@@ -1,0 +1,176 @@
+"""The page itself: a template filled with what was found.
+
+Everything from a run's folder is text to the template, which escapes it. The page's own policy forbids scripts, and
+whatever is not in the page, so that what slipped through could neither run nor call home.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.resources import files as package_files
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import foreseen
+from foreseen.evaluation.scores import METRICS
+from foreseen.report import curves, tables
+from foreseen.report.files import text
+from foreseen.report.groups import Scene, mean
+
+if TYPE_CHECKING:
+    from foreseen.report.build import Exhibit
+
+_JUDGED_BY = ("mask_iou", "psnr_moving", "psnr")
+ORDER = ("unseen-sequence", "forecast", "interpolation", "novel-view", "train")
+"""Splits in the order of how hard they are."""
+SPLITS = {
+    "unseen-sequence": "Sequences that were never seen",
+    "forecast": "Forecast: later than all that was seen",
+    "interpolation": "Moments between those that were seen",
+    "novel-view": "Views that were not seen",
+    "train": "What was trained on",
+}
+
+
+def page(content: Sequence[tuple[Scene, Sequence[Exhibit]]]) -> str:
+    """The HTML of a report on scenes, each with what is shown of its groups."""
+    style = package_files("foreseen.report").joinpath("templates/style.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment = Environment(
+        loader=PackageLoader("foreseen.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [_section(scene, exhibits, index) for index, (scene, exhibits) in enumerate(content)]
+    labels = [label for section in sections for label in section["labels"]]
+    place = sections[0]["name"] if len(sections) == 1 else f"{len(sections)} data sets"
+    return environment.get_template("report.html").render(
+        title=f"{_list(list(dict.fromkeys(labels)))} on {place}",
+        style=Markup(style),
+        digest=digest,
+        sections=sections,
+        version=foreseen.__version__,
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+    )
+
+
+def _list(words: Sequence[str], most: int = 3) -> str:
+    if len(words) > most:
+        return f"{', '.join(words[: most - 1])} and {len(words) - most + 1} more"
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _section(scene: Scene, exhibits: Sequence[Exhibit], index: int) -> dict[str, Any]:
+    names = sorted(scene.splits(), key=lambda s: ORDER.index(s) if s in ORDER else len(ORDER))
+    splits = [_split(scene, name) for name in names]
+    return {
+        "id": f"scene-{index + 1}",
+        "name": scene.name,
+        "labels": [g.label for g in scene.groups],
+        "facts": _facts(scene),
+        "lead": splits[0] if splits else None,
+        "splits": splits,
+        "exhibits": exhibits,
+        "runs": tables.runs_table(scene),
+        "cost": tables.cost_table(scene),
+        "evaluated": _evaluated(scene),
+        "unit": _unit(scene, " [{}]"),
+    }
+
+
+def _split(scene: Scene, name: str) -> dict[str, Any]:
+    drawn = curves.charts(scene, name)
+    only = [m for m in tables.HEADLINE if any(m in s.means for g in scene.groups for s in g.summaries(name))]
+    return {
+        "name": name,
+        "title": SPLITS.get(name, name),
+        "short": tables.scores_table(scene, name, only[:4]),
+        "table": tables.scores_table(scene, name),
+        "seeds": [(g.label, t) for g in scene.groups if (t := tables.seeds_table(g, name)) is not None],
+        "physics": tables.physics_table(scene, name),
+        "charts": drawn,
+        "legend": curves.legend(drawn),
+        "seeded": max(len(g.summaries(name)) for g in scene.groups),
+        "sentence": _sentence(scene, name),
+    }
+
+
+def _sentence(scene: Scene, split: str) -> str:
+    """The first method beside the best baseline that was scored on as many frames, by the first metric that it has.
+    The true law is no rival: it is told what the others have to find."""
+    group = next(g for g in scene.groups if g.summaries(split))
+    own = group.summaries(split)
+    for name in _JUDGED_BY:
+        mine = mean(s.means[name] for s in own if name in s.means)
+        if mine is None:
+            continue
+        label, digits = METRICS[name].label, METRICS[name].digits
+        ceiling = mean(s.means["mask_iou_ceiling"] for s in own if "mask_iou_ceiling" in s.means)
+        reach = f", of {ceiling:.{digits}f} that can be had" if name == "mask_iou" and ceiling is not None else ""
+        known = [
+            (mean(s.means[name] for s in found), baseline)
+            for baseline, found in scene.baselines(split).items()
+            if baseline != "true-law" and all(name in s.means and not s.same_frames for s in found)
+        ]
+        best = max(((value, baseline) for value, baseline in known if value is not None), default=None)
+        beside = "" if best is None else f" The best that learns nothing, {best[1]}, has {best[0]:.{digits}f}."
+        return f"{group.label} has a {label} of {mine:.{digits}f}{reach}.{beside}"
+    return ""
+
+
+def _facts(scene: Scene) -> list[tuple[str, str]]:
+    """What was trained on what."""
+    record = scene.first
+    config, scores = record.config, record.scores
+    data, info, protocol = config.data, config.scene, scores.protocol if scores else {}
+    count = max(len(info.times), 1)
+    moments = sum(len(own) for own in info.times)
+    learned = f"{count} sequences" if count > 1 else "one sequence"
+    bodies = ", ".join(dict.fromkeys(text(b) for own in (info.bodies or ()) for b in own))
+    seeds = {g.label: ", ".join(str(r.config.seed) for r in g.records) for g in scene.groups}
+    facts = [
+        ("data", ", ".join(scene.names)),
+        ("form", f"{text(data.format)}, {data.width} × {data.height} pixels"),
+        ("learned from", f"{learned}, {moments} moments" + (f"; what moves: {bodies}" if bodies else "")),
+        ("observed until", f"{config.split.observed_until:.4g}{_unit(scene, ' {}')}"),
+        ("protocol", text(config.split.protocol)),
+        ("unseen sequences", protocol.get("unseen", "")),
+        ("split", config.split.hash),
+        (
+            "seeds",
+            "; ".join(f"{name}: {own}" for name, own in seeds.items()) if len(seeds) > 1 else "".join(seeds.values()),
+        ),
+    ]
+    machines = {f"{m.cpu}, {m.cores} cores, torch {m.torch}" for r in scene.records if (m := r.config.machine)}
+    facts.append(("trained on", "; ".join(sorted(machines))))
+    if data.downscale > 1:
+        facts.insert(2, ("downscale", str(data.downscale)))
+    return [(name, text(value)) for name, value in facts if value]
+
+
+def _unit(scene: Scene, form: str) -> str:
+    """The unit of time in words; empty where it is unknown."""
+    scores = scene.first.scores
+    name = scores.protocol.get("time_unit", "unknown") if scores else "unknown"
+    return "" if name in ("unknown", "") else form.format(name)
+
+
+def _evaluated(scene: Scene) -> list[tuple[str, str]]:
+    """How it was scored."""
+    scores = scene.first.scores
+    if scores is None:
+        return []
+    words = {
+        "max_frames": "frames of a split at most",
+        "max_time": "times until",
+        "moving_part": "the moving part is told by",
+        "lpips": "LPIPS",
+    }
+    return [(said, found) for name, said in words.items() if (found := scores.protocol.get(name))]

@@ -1,0 +1,172 @@
+"""One run, as far as a page tells of it: config.json, metrics.json, and the figures beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foreseen.evaluation.films import NAME as CONSISTENCY
+from foreseen.evaluation.films import TRUTH
+from foreseen.evaluation.physics import RULES
+from foreseen.evaluation.scores import METRICS
+from foreseen.evaluation.uncertainty import NAME as UNCERTAINTY
+from foreseen.report import files
+from foreseen.training.checkpoints import MODEL, list_checkpoints
+from foreseen.training.config import FILE as CONFIG_FILE
+from foreseen.training.config import RunConfig, read_config
+
+METRICS_FILE = "metrics.json"
+SAME_FRAMES = "method_on_same_frames"
+_MEND = "run `foreseen evaluate` again"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A contestant's scores on one split.
+
+    Attributes:
+        count: frames.
+        means: metric -> mean.
+        by_time: metric -> rows (time after what was observed, value).
+        same_frames: the method's means on the frames that this one could do, where those are fewer.
+        consistency: rule -> what was found, and "frames", "energy_frames".
+        truth: the same of the truth's own films.
+        uncertainty: {"band", "coverage", "width", "futures"}, and `undecided`: sequence -> shares that end together.
+    """
+
+    count: int
+    means: Mapping[str, float]
+    by_time: Mapping[str, tuple[tuple[float, float], ...]]
+    same_frames: Mapping[str, float] = field(default_factory=dict)
+    consistency: Mapping[str, float] = field(default_factory=dict)
+    truth: Mapping[str, float] = field(default_factory=dict)
+    uncertainty: Mapping[str, float] = field(default_factory=dict)
+    undecided: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The content of metrics.json.
+
+    Attributes:
+        splits: of the method.
+        baselines: name -> split -> scores.
+        protocol: what the numbers depend on, as text.
+        sequences: that were scored.
+        observe, context: what was given of unseen sequences; None and 0 where the file does not say.
+    """
+
+    step: int
+    train_seconds: float
+    splits: Mapping[str, Summary]
+    baselines: Mapping[str, Mapping[str, Summary]]
+    protocol: Mapping[str, str]
+    sequences: tuple[str, ...]
+    observe: str | None
+    context: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run's folder.
+
+    Attributes:
+        scores: None where nobody has evaluated it.
+        weights: bytes of the newest checkpoint's weights; 0 where there is none.
+    """
+
+    folder: Path
+    config: RunConfig
+    scores: Scores | None
+    weights: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return files.text(self.folder.resolve().name)
+
+
+def read_record(folder: Path) -> Record:
+    """Reads a run's folder.
+
+    Raises:
+        UserError: no run there, a broken file, a link out of the folder, or a path that climbs.
+    """
+    files.inside(folder, CONFIG_FILE)
+    config = read_config(folder)
+    files.check_no_climbing(config.data.path, f"{folder / CONFIG_FILE}: data.path")
+    path = files.inside(folder, METRICS_FILE)
+    scores = None if path is None else _scores(files.read_object(path, _MEND), str(path))
+    return Record(folder, config, scores, _weights(folder))
+
+
+def _weights(folder: Path) -> int:
+    saved = [step / MODEL for _, step in list_checkpoints(folder)]
+    return next((path.stat().st_size for path in saved if path.is_file()), 0)
+
+
+def _scores(document: dict[str, Any], where: str) -> Scores:
+    protocol = files.mapping(document.get("protocol"), f"{where}: protocol", _MEND)
+    splits = files.mapping(document.get("splits"), f"{where}: splits", _MEND)
+    baselines = files.mapping(document.get("baselines"), f"{where}: baselines", _MEND)
+    sequences = protocol.get("sequences")
+    observe, context = protocol.get("observe"), protocol.get("context")
+    return Scores(
+        step=int(files.number(document.get("step"), f"{where}: step", _MEND)),
+        train_seconds=files.number(document.get("train_seconds"), f"{where}: train_seconds", _MEND),
+        splits=_by_split(splits, f"{where}: splits"),
+        baselines={
+            files.text(name): _by_split(files.mapping(found, f"{where}: baselines.{name}", _MEND), f"{where}: {name}")
+            for name, found in baselines.items()
+        },
+        protocol={name: files.text(value) for name, value in protocol.items() if not isinstance(value, dict | list)},
+        sequences=tuple(s for s in sequences if isinstance(s, str)) if isinstance(sequences, list) else (),
+        observe=observe if observe in ("truth", "frames") else None,
+        context=context if isinstance(context, int) and context > 0 else 0,
+    )
+
+
+def _by_split(found: dict[str, Any], where: str) -> dict[str, Summary]:
+    return {files.text(split): _summary(one, f"{where}.{split}") for split, one in found.items()}
+
+
+def _summary(found: Any, where: str) -> Summary:
+    found = files.mapping(found, where, _MEND)
+    rows = found.get("by_time", [])
+    physics = _object(found, CONSISTENCY, where)
+    doubt = _object(found, UNCERTAINTY, where)
+    rules = (*RULES, "frames", "energy_frames")
+    return Summary(
+        count=int(files.number(found.get("count"), f"{where}.count", _MEND)),
+        means=_numbers(found, METRICS, where),
+        by_time=_courses(rows if isinstance(rows, list) else [], where),
+        same_frames=_numbers(_object(found, SAME_FRAMES, where), METRICS, where),
+        consistency=_numbers(physics, rules, where),
+        truth=_numbers(_object(physics, TRUTH, where), rules, where),
+        uncertainty=_numbers(doubt, ("band", "coverage", "width", "futures"), where),
+        undecided={
+            files.text(name): tuple(files.number(s, f"{where}.undecided", _MEND) for s in shares)
+            for name, shares in _object(doubt, "undecided", where).items()
+            if isinstance(shares, list)
+        },
+    )
+
+
+def _object(found: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    return files.mapping(found.get(name, {}), f"{where}.{name}", _MEND)
+
+
+def _numbers(found: dict[str, Any], names: Any, where: str) -> dict[str, float]:
+    return {name: files.number(found[name], f"{where}.{name}", _MEND) for name in names if name in found}
+
+
+def _courses(rows: list[Any], where: str) -> dict[str, tuple[tuple[float, float], ...]]:
+    courses: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        row = files.mapping(row, f"{where}.by_time", _MEND)
+        after = files.number(row.get("after"), f"{where}.by_time.after", _MEND)
+        for name, value in _numbers(row, METRICS, f"{where}.by_time").items():
+            courses.setdefault(name, []).append((after, value))
+    return {name: tuple(course) for name, course in courses.items()}

@@ -1,0 +1,136 @@
+"""A run from a stranger can neither run code, nor make the page carry files of the reader, nor call home."""
+
+import base64
+import hashlib
+import json
+import os
+import pickle
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, PngImagePlugin
+from pretend_runs import EVIL, assert_harmless, evil_metrics, make_run, metrics, tags
+
+from foreseen.errors import UserError
+from foreseen.report import write_report
+
+
+def test_markup_from_a_run_is_text(tmp_path: Path) -> None:
+    more = {"data": f"/data/{EVIL.replace('/', '')}", "commit": EVIL, "cpu": EVIL, "protocol": EVIL, "bodies": EVIL}
+    run = make_run(tmp_path / EVIL.replace("/", ""), evil_metrics(), **more)
+    page = write_report([run, make_run(tmp_path / "b", 0.5)], tmp_path / "report.html", clips=0, analyze=False)
+    assert "&lt;script&gt;alert(1)" in page.read_text()  # it did arrive, as text
+    assert_harmless(page)
+
+
+def test_the_page_forbids_scripts_and_the_network(tmp_path: Path) -> None:
+    page = write_report([make_run(tmp_path / "a", 0.5)], tmp_path / "report.html", clips=0, analyze=False)
+    (policy,) = (a["content"] for t, a in tags(page) if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None and "default-src 'none'" in policy and "script" not in policy
+    (style,) = re.findall(r"<style>(.*?)</style>", page.read_text(), re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "http://" not in page.read_text() and "https://" not in page.read_text()
+
+
+def test_a_data_path_that_climbs_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 0.5, data="../../home/private")
+    with pytest.raises(UserError, match=r"data\.path is '../../home/private', which climbs out of its folder: write"):
+        write_report([run], tmp_path / "report.html", clips=0, analyze=False)
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json", "analysis.json", "futures.png"])
+def test_links_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path / "a", 0.5)
+    secret = tmp_path / "secret"
+    secret.write_bytes((run / name).read_bytes() if (run / name).exists() else b"{}")
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to("../secret")
+    with pytest.raises(UserError, match=rf"{re.escape(name)} is a link that leads out of the run's folder"):
+        write_report([run], tmp_path / "report.html", clips=0, analyze=False)
+
+
+def test_pixels_alone_come_through(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 0.5)
+    note = PngImagePlugin.PngInfo()
+    note.add_text("comment", "a secret of the author", zip=False)
+    Image.new("RGB", (60, 40), (200, 30, 30)).save(run / "futures.png", pnginfo=note)
+    page = write_report([run], tmp_path / "report.html", clips=0, analyze=False).read_text()
+    (found,) = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    content = base64.b64decode(found)
+    assert b"a secret" in (run / "futures.png").read_bytes() and b"a secret" not in content
+    (tmp_path / "seen.png").write_bytes(content)
+    with Image.open(tmp_path / "seen.png") as seen:
+        assert seen.size == (60, 40) and seen.convert("RGB").getpixel((5, 5)) == (200, 30, 30)
+
+
+def test_what_is_no_picture_is_not_carried(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 0.5)
+    (run / "futures.png").write_text("-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(UserError, match=r"futures\.png is no PNG picture: remove it"):
+        write_report([run], tmp_path / "report.html", clips=0, analyze=False)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"step": 1e999}',
+        json.dumps(metrics(0.5) | {"step": EVIL}),
+        json.dumps(metrics(0.5) | {"step": 10**400}),
+        json.dumps(metrics(0.5) | {"splits": [EVIL]}),
+        json.dumps(metrics(0.5) | {"splits": {"forecast": {"count": 3, "psnr": EVIL}}}),
+        json.dumps(metrics(0.5) | {"splits": {"forecast": {"count": 3, "by_time": [{"after": float("nan")}]}}}),
+        json.dumps(metrics(0.5) | {"baselines": {"x": 3}}),
+        "[" * 100_000,
+        "not json",
+    ],
+)
+def test_broken_scores_are_one_line(tmp_path: Path, broken: str) -> None:
+    run = make_run(tmp_path / "a", 0.5)
+    (run / "metrics.json").write_text(broken)
+    with pytest.raises(UserError, match=r"metrics\.json.*: run `foreseen evaluate` again"):
+        write_report([run], tmp_path / "report.html", clips=0, analyze=False)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"fixed_points": 3, "length_unit": 1, "notes": []}', "[]"])
+def test_a_broken_analysis_is_one_line(tmp_path: Path, content: str) -> None:
+    run = make_run(tmp_path / "a", 0.5)
+    (run / "analysis.json").write_text(content)
+    with pytest.raises(UserError, match=r"analysis\.json.*run `foreseen analyze` again"):
+        write_report([run], tmp_path / "report.html", clips=0, analyze=False)
+
+
+class _Planted:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_code_planted_as_weights_does_not_run(tmp_path: Path) -> None:
+    run, mark = make_run(tmp_path / "a", 0.5), tmp_path / "it-ran"
+    folder = run / "checkpoints" / "step-000001"
+    folder.mkdir(parents=True)
+    planted = pickle.dumps(_Planted(mark))
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        (folder / name).write_bytes(planted)
+    sums = {name: zlib.crc32(planted) for name in ("model.safetensors", "optimizer.safetensors")}
+    state = {
+        "step": 1,
+        "train_seconds": 1.0,
+        "final": True,
+        "versions": {},
+        "crc32": sums,
+        "samplers": [],
+        "random": {},
+    }
+    (folder / "state.json").write_text(json.dumps(state))
+    page = write_report([run], tmp_path / "report.html")
+    assert "neither clips nor law:" in page.read_text() and not mark.exists()
+    pickle.loads(planted)
+    assert mark.exists()  # it would have
