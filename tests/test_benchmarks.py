@@ -148,6 +148,27 @@ def test_the_hand(tmp_path: Path) -> None:
     assert "| d-nerf fast | 10 | 20.00 | 0.90 | 0.95 | 300 |" in page and "`run/held-out`" in page
 
 
+def test_splatting_beside_its_twin() -> None:
+    module = load("splat_speed")
+    times = {"forward": [1.0, 2.0, 3.0], "both": [4.0, 5.0, 9.0], "kernels": [3.0], "step": [8.0]}
+    entry = {"name": "W3", "threads": 2, "milliseconds": times, "memory_mb": 512.4}
+    twin = {**entry, "name": "W1", "milliseconds": {**times, "twin forward": [100.0], "twin both": [400.0]}}
+    page = module.page([twin, entry])
+    assert "| W1, 2 threads | 2.0 (1.0) | 5.0 (4.0) | 3.0 (3.0) | 8.0 (8.0) | 125.00 | 100.0 (100.0) |" in page
+    assert "| 400.0 (400.0) | 80.00 | 512 |" in page and "| 125.00 |  |  |  | 512 |" in page
+
+
+def test_a_splatting_workload_is_measured() -> None:
+    module = load("splat_speed")
+    found = module.measure(module.Workload("W", 40, 24, 2.0, True), 1, 2, 1)
+    times = found["milliseconds"]
+    assert {k: len(v) for k, v in times.items() if not k.startswith("twin")} == dict.fromkeys(
+        ("forward", "both", "kernels", "step"), 2
+    )
+    assert len(times["twin both"]) == 1 and times["twin both"][0] > times["twin forward"][0]
+    assert all(k <= b for k, b in zip(times["kernels"], times["both"]))
+
+
 def test_equal_rays_and_samples() -> None:
     fields = load("train_speed").at_rays_and_samples(1500.0, 60_000.0)
     assert fields == {"rays": 1500, "samples": 10, "importance_samples": 20}

@@ -64,7 +64,9 @@ def test_an_unknown_scene_is_named() -> None:
     class Fog:
         density: float
 
-    message = "no renderer for a scene of type Fog; there is one for ComposedField, RadianceField"
+    message = (
+        "no renderer for a scene of type Fog; there is one for ComposedField, Gaussians, ImageGaussians, RadianceField"
+    )
     with pytest.raises(TypeError, match=message):
         render(Fog(1.0), camera())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=message):

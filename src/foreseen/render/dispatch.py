@@ -12,7 +12,7 @@ from foreseen.geometry.cameras import Camera
 from foreseen.geometry.rays import Rays
 from foreseen.render.result import ImageResult, RayResult
 from foreseen.render.volume import SAMPLES, render_dense
-from foreseen.scenes import ComposedField, RadianceField, Scene, VoxelScene
+from foreseen.scenes import ComposedField, Gaussians, ImageGaussians, RadianceField, Scene, VoxelScene
 
 BYTES_PER_SAMPLE = 8192
 """Working memory of a sample where `RadianceField.options` states none: a network 8 layers deep and 256 wide,
@@ -102,32 +102,67 @@ def rays_per_chunk(scene: Scene, memory_mb: float) -> int:
     return count
 
 
+@singledispatch
+def _picture(scene: Scene, camera: Camera, memory_mb: float, device: torch.device | str) -> ImageResult:
+    """Ray by ray, in chunks: every scene that `render_rays` knows."""
+    count = rays_per_chunk(scene, memory_mb)
+    pixels = camera.pixel_centres().reshape(-1, 2)
+    rgb = torch.empty(len(pixels), 3)
+    depth, opacity = torch.empty(len(pixels)), torch.empty(len(pixels))
+    for start in range(0, len(pixels), count):
+        part = slice(start, start + count)
+        result = render_rays(scene, camera.rays(pixels[part].to(device)))
+        rgb[part], depth[part], opacity[part] = result.rgb, result.depth, result.opacity
+    size = (camera.height, camera.width)
+    return ImageResult(rgb.reshape(*size, 3), depth.reshape(size), opacity.reshape(size))
+
+
+@_picture.register
+def _(scene: Gaussians, camera: Camera, memory_mb: float, device: torch.device | str) -> ImageResult:
+    from foreseen.render.splat import splat
+
+    del memory_mb, device
+    result = splat(scene, camera)
+    return ImageResult(result.rgb.cpu(), result.depth.cpu(), result.opacity.cpu())
+
+
+@_picture.register
+def _(scene: ImageGaussians, camera: Camera, memory_mb: float, device: torch.device | str) -> ImageResult:
+    from foreseen.render.image_splat import splat_image
+
+    del memory_mb, device
+    if scene.weights.ndim != 2 or scene.weights.shape[-1] not in (1, 3):
+        raise UserError(
+            f"a picture of 2D Gaussians needs weights [N, 1] or [N, 3], they are {list(scene.weights.shape)}; "
+            "foreseen.render.image_splat.splat_image takes any number of pictures and channels."
+        )
+    rgb = splat_image(scene, camera.width, camera.height).cpu().expand(-1, -1, 3)
+    return ImageResult(rgb, torch.zeros_like(rgb[..., 0]), torch.ones_like(rgb[..., 0]))
+
+
 def render(scene: Scene, camera: Camera, *, memory_mb: float = 256, device: torch.device | str = "cpu") -> ImageResult:
     """What `camera` sees of `scene`, without gradients; chunks do not show in it.
 
     Args:
         scene: any type of `foreseen.scenes`.
-        camera: pinhole camera of the wanted size.
-        memory_mb: bound on the working memory, in units of 2^20 bytes; the picture itself comes on top.
+        camera: pinhole camera of the wanted size. 2D Gaussians ask it for no more than that; they have no depth (0) and
+            no background (opacity 1).
+        memory_mb: bound on the working memory of rays, in units of 2^20 bytes; the picture itself comes on top.
+            Gaussians need what they need: about 150 bytes each, and 4 for every tile that one reaches.
         device: where the scene's tensors live. The picture comes back to the CPU.
 
     Raises:
         TypeError: there is no renderer for this type of scene.
-        UserError: the bound does not hold a single ray.
+        UserError: the bound does not hold a single ray; 2D Gaussians are no picture in grey or colour.
     """
-    count = rays_per_chunk(scene, memory_mb)
-    pixels = camera.pixel_centres().reshape(-1, 2)
-    rgb = torch.empty(len(pixels), 3)
-    depth, opacity = torch.empty(len(pixels)), torch.empty(len(pixels))
     with torch.inference_mode():
-        for start in range(0, len(pixels), count):
-            part = slice(start, start + count)
-            result = render_rays(scene, camera.rays(pixels[part].to(device)))
-            rgb[part], depth[part], opacity[part] = result.rgb, result.depth, result.opacity
-    size = (camera.height, camera.width)
-    return ImageResult(rgb.reshape(*size, 3), depth.reshape(size), opacity.reshape(size))
+        return _picture(scene, camera, memory_mb, device)
 
 
 def _unknown(scene: object) -> TypeError:
-    known = ", ".join(sorted(t.__name__ for t in render_rays.registry if t is not object))
+    known = ", ".join(sorted({t.__name__ for t in (*render_rays.registry, *_picture.registry) if t is not object}))
+    if isinstance(scene, Gaussians | ImageGaussians):
+        return TypeError(
+            "Gaussians are seen as pictures, not by rays: foreseen.render.splat, foreseen.render.image_splat"
+        )
     return TypeError(f"no renderer for a scene of type {type(scene).__name__}; there is one for {known}")
