@@ -195,6 +195,22 @@ def blank(known: Labels, places: list[int], speeds: list[int]) -> Labels:
     return replace(known, positions=positions, velocities=velocities)
 
 
+def test_futures_of_a_new_sequence(learned: ManyFastNodeRF) -> None:
+    known = swung(NEW, TIMES).at(0)
+    times = torch.tensor([FIRST, FIRST + 0.5, FIRST + 3.0])
+    state = learned.observe(Observation(initial=known))
+    sure = learned.spread(state, times)
+    assert sure.shape == (1 + LAW.members, 3, 1, 3)
+    assert torch.allclose(sure[0], learned.evolve(state, times).centres, atol=1e-5)
+    assert torch.equal(sure, learned.spread(state, times)), "the same draws each time"
+    assert (sure[:, 0] - sure[0, 0]).abs().max() < 1e-6 < sure[1:, 2].std(0).max(), (
+        "laws differ, the beginning does not"
+    )
+    unsure = learned.spread(learned.observe(Observation(initial=known, precision=0.2)), times)
+    assert torch.allclose(unsure[0], sure[0], atol=1e-6)
+    assert (unsure[:, 0] - sure[0, 0]).norm(dim=-1).max() > 0.02, "this beginning does"
+
+
 def test_what_is_not_known_follows_from_the_surface(learned: ManyFastNodeRF) -> None:
     known = swung(NEW, TIMES).at(0)
     whole = learned.observe(Observation(initial=known)).state

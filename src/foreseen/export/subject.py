@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from foreseen.training.run import Forecast, Run
 
 
+TYPED = 2e-3
+"""What a user types is known so well (see `Observation.precision`): nobody measures a beginning much better, and where
+that decides between two futures the forecast is to say so."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """One film.
@@ -59,7 +64,7 @@ def choose_subject(
         frames = tuple(f for f in dataset.frames if f.sequence == learned[0])
         start = min(f.time for f in frames)
         bodies = run.info.bodies[0] if run.info.bodies and run.info.bodies[0] else ("part",)
-        observation = Observation(initial=typed_labels(initial, bodies, start))
+        observation = Observation(initial=typed_labels(initial, bodies, start), precision=TYPED)
         return Subject(run.forecast(observation), frames, False, start)
     name = learned[0] if sequence is None else sequence
     known = [s.name for s in dataset.sequences]

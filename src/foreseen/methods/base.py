@@ -61,11 +61,14 @@ class Observation:
     Attributes:
         sequence: index of a training sequence; of no meaning where one of the others is given.
         initial: poses and velocities at one time.
+        precision: how well these are known, as a standard deviation in shares of how far what was learned usually is
+            from its middle, and of how fast it usually is.
         frames: the first frames of a new sequence, by time.
     """
 
     sequence: int = 0
     initial: Labels | None = None
+    precision: float = 0.0
     frames: tuple[Frame, ...] = ()
 
     @property

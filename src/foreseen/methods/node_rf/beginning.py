@@ -111,7 +111,7 @@ def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Ten
 
     states = _seen_states(method)
     state = states[misses(states).square().sum(-1).argmin()]
-    unit = torch.cat([torch.ones(len(state) // 2), dynamics.law.pace.expand(len(state) // 2)]).double()
+    unit = dynamics.unit()
     left, damping = misses(state[None])[0], 1e-3
 
     def slopes_at(state: Tensor) -> Tensor:

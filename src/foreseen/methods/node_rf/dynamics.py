@@ -135,6 +135,11 @@ class Dynamics(nn.Module):
         weights = self._last_layers()
         return self._solved(lambda time, state: together(weights, time, state), states, start, times)
 
+    def unit(self) -> Tensor:
+        """`[2 d]`: the usual size of each number of a state."""
+        size = self.manifold.size
+        return torch.cat([torch.ones(size, dtype=torch.float64), self.law.pace.expand(size)])
+
     def drawn(self) -> list[Rate]:
         """The laws that are drawn."""
         weights = self._last_layers()

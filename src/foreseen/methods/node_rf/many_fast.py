@@ -158,8 +158,9 @@ class ManyFastNodeRF(Method):
         """How a sequence begins: of a learned one its first pose, of a new one what is given, or what fits its first
         frames best."""
         if observation.initial is not None:
-            known = observation.initial
-            return self._begin(given_state(self, known), float(known.times[0]), -1)
+            known, state = observation.initial, given_state(self, observation.initial)
+            unsure = observation.precision * torch.diag(self.dynamics.unit())
+            return self._begin(state, float(known.times[0]), -1, unsure)
         if observation.frames:
             state, factor, time = observed_state(self, observation.frames)
             return self._begin(state, time, -1, factor)
