@@ -220,7 +220,9 @@ def test_gradients_are_those_of_finite_differences():
             moved = value + sign * step
             v = dataclasses.replace(view, camera_to_world=moved if name == "pose" else view.camera_to_world.double())
             with torch.no_grad():
-                return float(weighed(splat(exact if name == "pose" else dataclasses.replace(exact, **{name: moved}), v)))
+                return float(
+                    weighed(splat(exact if name == "pose" else dataclasses.replace(exact, **{name: moved}), v))
+                )
 
         slope = (at(1) - at(-1)) / 2
         assert float((grads[name] * step).sum()) == pytest.approx(slope, rel=2e-3), name

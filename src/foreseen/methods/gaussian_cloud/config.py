@@ -82,3 +82,21 @@ class CloudConfig:
     """Learning rate of the quaternions."""
     rates_final: float = 1.0
     """What is left at the end of the training of the rates above, save that of the means."""
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How what moves is found."""
+
+    steps: int = 3000
+    """Steps before anything is displaced, ..."""
+    share: float = 0.1
+    """... or this share of the training, whichever comes first."""
+    guide_share: float = 0.0
+    """Share of the training in which visual hulls lead the Gaussians along, where silhouettes tell; 0 as published."""
+    guide_weight: float = 10.0
+    """Weight of the squared distance from the hull, in half sizes of the scene; it fades."""
+    hulls_steps: int = 1500
+    """For so many first steps there are hulls and no pictures, ..."""
+    hulls_share: float = 0.08
+    """... or for this share of the training, whichever is over first."""

@@ -25,6 +25,8 @@ CELLS = 64
 COLORING_VIEWS = 24
 """A point's first colour is the median of so many views, at most."""
 NEIGHBOURS = 3
+APART = 4.0
+"""No first Gaussian is larger than this multiple of the median."""
 FEWEST = 100
 """Fewer cells than this are no shape to start from."""
 POSITION, COLOR = ("x", "y", "z"), ("red", "green", "blue")
@@ -40,13 +42,15 @@ class Start:
     source: str
 
     def spacing(self) -> Tensor:
-        """Mean distance `[P]` of each point to its nearest others."""
+        """Root mean square distance `[P]` of each point to its nearest others; of those that stand apart from all,
+        not much more than is usual."""
         if len(self.points) < 2:
             return torch.ones(len(self.points))
         near, _ = cKDTree(self.points).query(self.points, k=min(NEIGHBOURS, len(self.points) - 1) + 1)
         distances = np.sqrt(np.square(near[:, 1:]).mean(1))
         smallest = 1e-6 * max(float(np.ptp(self.points, axis=0).max()), 1e-6)
-        return torch.from_numpy(np.maximum(distances, smallest)).float()
+        usual = max(float(np.median(distances)), smallest)
+        return torch.from_numpy(np.clip(distances, smallest, APART * usual)).float()
 
 
 When = float | Literal["ever", "still"]
@@ -99,31 +103,67 @@ def _from_file(path: Path) -> Start:
 
 def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When) -> Start | None:
     """The surface of the visual hull; where the background is not plain, of what moves, and points at random for the
-    rest. None where silhouettes do not tell. They are carved in the space of the cameras, where bounds in normalised
-    device coordinates say nothing."""
-    if info.ndc:
-        return None
-    first, last = info.time_range
-    views = [View.of(f, first, last - first or 1.0) for f in frames]
-    masks, bounds = silhouettes(views, info.background), np.array(info.bounds)
+    rest. None where silhouettes do not tell."""
+    views, masks = _views(frames, info)
     if masks is None:
         return None
-    moving = _moving_surface(views, masks, bounds, when)
+    bounds = np.array(info.bounds)
+    some = _chosen(views, when)
+    moving = _moving_surface(some, views, masks, bounds)
     if masks.plain:
-        solid = still_hull(views, masks, bounds, CELLS)
-        still = _surface(solid, bounds) if solid.any() else np.zeros((0, 3))
+        still = _still_surface(views, masks, bounds)
     else:
         still = bounds[0] + torch.rand(len(moving), 3).double().numpy() * (bounds[1] - bounds[0])
     points = np.concatenate([moving, still])
     if len(points) < FEWEST:
         return None
-    return Start(points, _colors(points, views, masks), "from silhouettes")
+    present = sorted({i for window in some for i in window})
+    colors = [_colors(moving, present, views, masks), _colors(still, list(range(len(views))), views, masks)]
+    return Start(points, np.concatenate(colors), "from silhouettes")
 
 
-def _moving_surface(views: list[View], masks: Silhouettes, bounds: np.ndarray, when: When) -> np.ndarray:
+def surfaces_by_time(frames: Sequence[Frame], info: SceneInfo) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """The hull's surface at times of the window (0..1), ascending: time, points `[P, 3]` in scene units, and colours
+    `[P, 3]`. With what rests before a plain background; empty where silhouettes do not tell, or nothing moves."""
+    views, masks = _views(frames, info)
+    if masks is None:
+        return []
+    bounds = np.array(info.bounds)
+    still = _still_surface(views, masks, bounds) if masks.plain else np.zeros((0, 3))
+    shades = _colors(still, list(range(len(views))), views, masks)
+    found = []
+    for window in windows(views):
+        moving = _moving_surface([window], views, masks, bounds)
+        if len(moving):
+            colors = np.concatenate([_colors(moving, window, views, masks), shades])
+            time = float(np.mean([views[i].time for i in window]))
+            found.append((time, np.concatenate([moving, still]), colors))
+    return sorted(found, key=lambda one: one[0])
+
+
+def _views(frames: Sequence[Frame], info: SceneInfo) -> tuple[list[View], Silhouettes | None]:
+    """They are carved in the space of the cameras, where bounds in normalised device coordinates say nothing."""
+    if info.ndc:
+        return [], None
+    first, last = info.time_range
+    views = [View.of(f, first, last - first or 1.0) for f in frames]
+    return views, silhouettes(views, info.background)
+
+
+def _still_surface(views: list[View], masks: Silhouettes, bounds: np.ndarray) -> np.ndarray:
+    solid = still_hull(views, masks, bounds, CELLS)
+    return _surface(solid, bounds) if solid.any() else np.zeros((0, 3))
+
+
+def _chosen(views: list[View], when: When) -> list[list[int]]:
+    """Views that carve together."""
     some = [list(range(len(views)))] if when == "still" else windows(views)
     if isinstance(when, float) and some:
-        some = [min(some, key=lambda own: abs(np.mean([views[i].time for i in own]) - when))]
+        return [min(some, key=lambda own: abs(np.mean([views[i].time for i in own]) - when))]
+    return some
+
+
+def _moving_surface(some: list[list[int]], views: list[View], masks: Silhouettes, bounds: np.ndarray) -> np.ndarray:
     box = moving_box(some, views, masks, bounds)
     found = [carve(window, views, masks, box, CELLS) for window in some]
     solid = np.zeros((CELLS,) * 3, bool)
@@ -140,9 +180,10 @@ def _surface(solid: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return bounds[0] + places / solid.shape[0] * (bounds[1] - bounds[0])
 
 
-def _colors(points: np.ndarray, views: list[View], masks: Silhouettes) -> np.ndarray:
-    """`[P, 3]` median colour of the views in which something is seen there; grey where nothing is."""
-    picked = np.unique(np.linspace(0, len(views) - 1, min(COLORING_VIEWS, len(views))).round().astype(int))
+def _colors(points: np.ndarray, present: list[int], views: list[View], masks: Silhouettes) -> np.ndarray:
+    """`[P, 3]` median colour of those of the views `present` in which something is seen there, else grey."""
+    spread = np.linspace(0, len(present) - 1, min(COLORING_VIEWS, len(present))).round().astype(int)
+    picked = [present[i] for i in np.unique(spread)]
     seen = np.full((len(picked), len(points), 3), np.nan)
     for found, i in zip(seen, picked):
         pixels, depth = views[i].camera.project(torch.from_numpy(points).float())
