@@ -70,7 +70,7 @@ def find_start(frames: Sequence[Frame], info: SceneInfo, config: CloudConfig, wh
     if found is None and config.start == "silhouettes":
         raise UserError(
             "silhouettes tell nothing here (no plain background, and no camera that stands still): "
-            "give --method.cloud.start random, or points."
+            "give --cloud.start random, or --cloud.points FILE."
         )
     if found is None:
         low, high = (np.array(corner) for corner in info.bounds)

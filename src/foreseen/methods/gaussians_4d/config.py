@@ -49,12 +49,13 @@ class Gaussians4DConfig:
 
 
 FAST = CloudConfig(
-    budget=12_000,
+    budget=8000,
     degree=1,
     start_points=4000,
     start_opacity=0.5,
-    refine_from=300,
-    refine_until=0.6,
+    refine_from=2000,
+    refine_from_share=0.15,
+    refine_until=0.7,
     reset_every=0,
     means_lr=3e-4,
     means_lr_final=3e-6,
@@ -68,7 +69,7 @@ PRESETS: dict[str, Any] = {
         default_steps=None,
         nodes=32,
         channels=16,
-        warm_up=WarmUp(steps=500, guide_share=0.3),
+        warm_up=WarmUp(steps=500, guide_share=0.35, hulls_share=0.1),
         planes_lr=1e-2,
         planes_lr_final=1e-4,
         network_lr=2e-3,
