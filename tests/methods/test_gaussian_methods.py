@@ -26,7 +26,7 @@ from foreseen.render import render
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.training.images import ImageSampler
 from foreseen.training.optimizer import build_optimizer, forget_rows, total_loss, update_rates
-from moving_balls import RIGHT, camera, frames, info
+from moving_balls import RIGHT, frames, info
 
 TIMES = tuple(2.0 + i / 11 for i in range(12))
 """The window does not begin at 0."""

@@ -83,7 +83,7 @@ class BatchSpec:
 
     Attributes:
         kind: rays from all over the frames, or whole images; clips and trajectories come with the methods that need
-            them. Of the fields below, images have `images` and `time_indices`.
+            them. The fields below but `images` are of rays.
         images: images in a batch.
         rays: rays in a batch.
         frames: how many frames a batch draws them from (1: one image a step, as the original NeRF); 0 means all.

@@ -14,10 +14,7 @@ class ImageSampler(FrameSampler):
     def batch(self, spec: BatchSpec, step: int) -> ImageBatch:
         """The next batch: `spec.images` pictures, on the CPU."""
         del step
-        allowed = torch.arange(len(self.frames))
-        if spec.time_indices is not None:
-            allowed = torch.isin(self.time_indices, torch.tensor(spec.time_indices)).nonzero()[:, 0]
-        drawn = allowed[torch.randint(len(allowed), (spec.images,), generator=self.generator)]
+        drawn = torch.randint(len(self.frames), (spec.images,), generator=self.generator)
         pictures = [self.colors_of(self.store.picture(i)) for i in drawn.tolist()]
         return ImageBatch(
             cameras=tuple(self.frames[i].camera for i in drawn.tolist()),
