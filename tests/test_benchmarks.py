@@ -128,6 +128,27 @@ def test_unseen_sequences_by_scene_and_seed() -> None:
     assert "| ceiling | 0.95 |" in page and "| paper, on its own data |  | 0.48 |" in page
 
 
+def test_two_laws_in_one_model(tmp_path: Path) -> None:
+    module = load("mixed_dynamics")
+    laws = {"a": "damped-pendulum", "b": "slide-in-bowl", "c": "damped-pendulum"}
+    both = metrics(30.0, ("unseen-sequence",))
+    scores = {name: {"count": 5, "psnr": 30.0 + i, "mask_iou": 0.5 + 0.1 * i} for i, name in enumerate(laws)}
+    both["splits"]["unseen-sequence"]["by_sequence"] = scores
+    one = {
+        "both": {"truth": both, "frames": both},
+        "alone": {law: metrics(20.0, ("unseen-sequence",)) for law in laws.values()},
+        "told": {"truth": {"a": True, "b": True}, "frames": {"a": True, "b": False}},
+        "grouped": [["damped-pendulum"], ["slide-in-bowl"]],
+        "laws": laws,
+    }
+    page = module.page({"0": one}, 3.0)
+    assert "grouped by their law in 1 of 1 runs" in page and "two runs of 1.5 minutes" in page
+    assert "2 of 2 unseen sequences were taken" in page and "1 of 2 unseen sequences were taken" in page
+    assert "| pendulum, both in one, given truth | 0.60 |  |  | 31.00 |  |" in page
+    assert "| ball, both in one, given frames | 0.60 |  |  | 31.00 |  |" in page
+    assert "| ball, alone | 0.80 |  | 2.00 | 20.00 | 10.00 |" in page
+
+
 def test_the_law_part_by_part() -> None:
     module = load("law_ablation")
     entry = {"error": 0.25, "median": 0.125, "near": 0.5, "seconds": 8.0}

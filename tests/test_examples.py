@@ -10,7 +10,7 @@ from foreseen.simulate import SimulateOptions
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = SimulateOptions(frames=16, cameras=2, size=24)
-LIGHT = {"static_samples": 32, "part_samples": 8, "cells": 16, "width": 16, "law_iterations": 2}
+LIGHT = {"static_samples": 32, "part_samples": 8, "cells": 16, "width": 16}
 
 
 def load(name: str) -> ModuleType:

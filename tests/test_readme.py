@@ -106,7 +106,7 @@ def test_the_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     simulate("pendulum", tmp_path / "data" / "pendulum", SimulateOptions(frames=12, cameras=2, size=16, fps=3))
     monkeypatch.chdir(tmp_path)
     train = foreseen.train
-    light = {"static_samples": 32, "part_samples": 8, "cells": 16, "width": 16, "law_iterations": 2}
+    light = {"static_samples": 32, "part_samples": 8, "cells": 16, "width": 16}
 
     def short(*words: object, max_minutes: float, **named: object) -> object:
         assert max_minutes > 0

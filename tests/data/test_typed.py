@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foreseen.data.typed import typed_labels
+from foreseen.data.typed import bodies_named, typed_labels
 from foreseen.errors import UserError
 
 
@@ -21,6 +21,14 @@ def test_several_bodies_are_named() -> None:
     assert int(torch.isfinite(labels.positions).sum() + torch.isfinite(labels.velocities).sum()) == 2
     with pytest.raises(UserError, match='unknown name "x"'):
         typed_labels("x=1", ("left", "right"), 0.0)
+
+
+def test_the_names_tell_which_bodies_are_meant() -> None:
+    known = [("left", "right"), ("bead",), ("left", "middle")]
+    assert bodies_named("x=0.7, v=2", known) == ("bead",)
+    assert bodies_named("left.x=1", known) == ("left", "right")
+    assert bodies_named("left.x=1,middle.vy=2", known) == ("left", "middle")
+    assert bodies_named("nobody.x=1", known) == ("left", "right"), "which then names what is wrong"
 
 
 def test_nothing_typed() -> None:

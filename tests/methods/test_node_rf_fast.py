@@ -10,7 +10,7 @@ from torch import Tensor
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import Observation, SceneInfo
-from foreseen.methods.node_rf.config import FastConfig
+from foreseen.methods.node_rf.config import FastConfig, LawConfig
 from foreseen.methods.node_rf.fast import FastNodeRF
 from foreseen.methods.node_rf.model import build
 from foreseen.methods.node_rf.parts import PartsState
@@ -24,7 +24,8 @@ SMALL = replace(
     FastConfig(),
     rays=256, samples=8192, plane_rays=256, plane_samples=8192, part_levels=(6, 16), static_levels=(6, 16),
     plane_resolutions=(8, 16), channels=4, width=16, part_samples=16, static_samples=32, cells=16, refresh_every=4,
-    law_iterations=4, law_steps=16, latent_boxes=4, plane_lr=0.05, network_lr=0.01,
+    latent_boxes=4, plane_lr=0.05, network_lr=0.01,
+    one=LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5, 0.95)),
 )  # fmt: skip
 
 
@@ -144,6 +145,17 @@ def test_times_past_the_window_move_on(learned: FastNodeRF) -> None:
     assert far.rgb.isfinite().all()
 
 
+def test_futures_part_after_the_window_only(learned: FastNodeRF) -> None:
+    """And the first of them is the forecast."""
+    assert learned.motion.dynamics.fitted
+    state, times = learned.observe(Observation()), torch.tensor([4.4, 2.9, 1.9, 4.1])
+    found = learned.spread(state, times)
+    assert found is not None and found.shape == (3, 4, 2, 3)
+    torch.testing.assert_close(found[0], learned.evolve(state, times).centres, atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[1, 1], found[0, 1])
+    assert all((found[1, i] - found[0, i]).abs().max() > 1e-6 for i in (0, 2, 3))
+
+
 def test_without_a_law_parts_stay_where_they_were_last_seen(started: dict[str, Tensor]) -> None:
     method = with_parts(started)
     assert not method.motion.fitted
@@ -169,8 +181,10 @@ def test_a_run_of_few_steps_ends_with_a_law(started: dict[str, Tensor]) -> None:
 
 def test_no_law_at_all_is_said(started: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     method = with_parts(started)
-    monkeypatch.setattr("foreseen.methods.node_rf.law.ACCEPTED", -1.0)
-    assert method.fit_law() == "no law of motion follows the parts: after the observed window they go straight on."
+    monkeypatch.setattr("foreseen.methods.node_rf.single.FOLLOWED", -1.0)
+    said = "no law foretells how the observed window ends: after it the parts coast straight on."
+    assert method.fit_law() == said and method.motion.fitted
+    assert method.system() is None and method.spread(method.observe(Observation()), torch.tensor([4.0])) is None
 
 
 def test_a_state_dict_fits_a_method_without_a_warm_start(learned: FastNodeRF) -> None:

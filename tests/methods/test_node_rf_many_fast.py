@@ -15,58 +15,13 @@ from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import Observation, SceneInfo
-from foreseen.methods.node_rf.config import FastConfig, SharedLawConfig
+from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.many_fast import ManyFastNodeRF
 from foreseen.methods.node_rf.model import build
 from foreseen.render import render
-from foreseen.simulate.laws import swing
 from foreseen.training.rays import RaySampler
-from moving_balls import camera, info, picture
-
-COUNT, STEP, FIRST, RADIUS = 16, 0.1, 2.3, 0.25
-TIMES = tuple(round(FIRST + STEP * i, 3) for i in range(COUNT))
-STARTS = {"a": (0.9, 0.5), "b": (-0.8, 0.0), "c": (0.5, -1.2)}
-"""Angle and its rate of each sequence's swing at its first time."""
-NEW = (-0.7, 0.6)
-LAW = SharedLawConfig(widths=(24,), members=2)
-SMALL = replace(
-    FastConfig(),
-    rays=256, samples=8192, part_levels=(6, 16), static_levels=(6, 16), part_samples=16, static_samples=32, cells=16,
-    refresh_every=4, many=LAW,
-)  # fmt: skip
-
-
-def swung(start: tuple[float, float], times: tuple[float, ...]) -> Labels:
-    """A ball at the end of a thread, 1.2 long: on a circle in the plane z = 0.2, from the time `FIRST` on."""
-    since = np.array(times) - FIRST
-    grid = np.unique(np.concatenate([[0.0, 9.0], since]))
-    a, rate = (x[np.searchsorted(grid, since)] for x in swing(*start, grid, gravity=14.0, length=1.2, damping=0.2))
-    level, still = np.full_like(a, 0.2), np.zeros_like(a)
-    places = np.stack([1.2 * np.sin(a), 0.6 - 1.2 * np.cos(a), level], -1)
-    speeds = np.stack([1.2 * np.cos(a) * rate, 1.2 * np.sin(a) * rate, still], -1)
-    upright = torch.eye(3, dtype=torch.float64).expand(len(times), 1, 3, 3)
-    told = (torch.from_numpy(x)[:, None] for x in (places, speeds))
-    return Labels(("ball",), torch.tensor(times, dtype=torch.float64), *told, upright)
-
-
-def filmed(folder: Path, name: str, start: tuple[float, float], times: tuple[float, ...]) -> list[Frame]:
-    """Pictures of one sequence by four fixed cameras."""
-    found = []
-    for t in times:
-        place = tuple(swung(start, (t,)).positions[0, 0].tolist())
-        for i in range(4):
-            at = camera(2 * i / 3 - 1, height=0.5 + 0.5 * (i % 3), size=64)
-            path = folder / f"{name}-{i}-{t:.3f}.png"
-            image = picture(at, [(lambda _, p=place: p, RADIUS)], t)  # type: ignore[misc]
-            Image.fromarray((255 * image).round().astype(np.uint8)).save(path)
-            found.append(Frame(name, at, str(i), t, path))
-    return found
-
-
-def about(names: str = "abc", **changes: object) -> SceneInfo:
-    """What the method is told of them."""
-    own = replace(info(TIMES), times=(TIMES,) * len(names), sequences=tuple(names))
-    return replace(own, **changes)  # type: ignore[arg-type]
+from moving_balls import camera
+from swings import FIRST, LAW, NEW, RADIUS, SMALL, STARTS, STEP, TIMES, about, filmed, swung
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +91,7 @@ def test_the_warm_start_finds_the_box_and_the_law(started: tuple[str, dict[str, 
     assert said.startswith(line)
     method = restored(tensors)
     assert RADIUS < float(method.look.halves[0, 0]) < 3 * RADIUS, "two pixels are a third of the radius"
-    assert method.dynamics.manifold.size == 1 and method.dynamics.misfit < 0.01
+    assert method.dynamics[0].manifold.size == 1 and method.dynamics[0].misfit < 0.01
     assert method.finish() is None, "nothing is left to fit"
     truth = torch.stack([one.positions for one in labels() if one is not None])
     torch.testing.assert_close(method.centres.double(), truth, atol=1e-6, rtol=0)
@@ -273,23 +228,19 @@ def test_silhouettes_where_labels_are_not_to_be_read(seen: list[Frame], monkeypa
     assert far(centres(method, Observation(0), later), STARTS["a"], later) < RADIUS
 
 
-def test_what_it_cannot_learn_is_refused(seen: list[Frame]) -> None:
+def test_what_it_cannot_learn_is_refused() -> None:
     with pytest.raises(UserError, match="of 6 training times or more, and one has 5: give more frames"):
         new(scene=about("ab", times=(TIMES, TIMES[:5])))
     with pytest.raises(UserError, match="in the world's own coordinates: NDC is not for them"):
         new(scene=about(ndc=True))
-    first, second, third = (one for one in labels() if one is not None)
-    two = replace(second, bodies=("ball", "rod"), positions=second.positions.expand(-1, 2, -1))
-    with pytest.raises(UserError, match=r"as many moving bodies each; these have: ball; ball, rod: give those of one"):
-        new().warm_start(seen, [first, two, third])
 
 
 @pytest.fixture
 def two_parts(learned: ManyFastNodeRF) -> ManyFastNodeRF:
     """Nothing is learned of them but how many they are."""
     method = new()
-    method.adopt(method._untrained(torch.ones(2, 3)))
-    method.dynamics.misfit.zero_()
+    method.adopt(method._untrained(torch.ones(2, 3)), method.kinds_of, torch.zeros(2, dtype=torch.int64))
+    method.dynamics[0].misfit.zero_()
     return method
 
 

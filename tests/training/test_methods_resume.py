@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
-from foreseen.methods.node_rf.config import SharedLawConfig
+from foreseen.methods.node_rf.config import LawConfig, SharedLawConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.training import load_run, train
@@ -37,8 +37,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
         "part_levels": (4, 8),
         "static_levels": (4, 8),
         "static_samples": 32,
-        "law_iterations": 4,
-        "law_steps": 12,
+        "one": LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5, 0.95)),
     },
     ("d-nerf", "fast"): {**PACKED, "levels": (4, 8), "ladder": 32},
     **{(name, preset): {"cloud": CLOUD, **more} for name, more in GAUSSIANS.items() for preset in ("fast", "paper")},
@@ -65,7 +64,7 @@ def test_going_on_with_moving_parts_and_a_law_is_exact(tmp_path: Path) -> None:
         state = check_going_on("node-rf", "fast", tmp_path / "data", tmp_path)
     finally:
         torch.set_num_threads(threads)
-    assert len(state["parts.halves"]) > 0 and state["motion.reach"] > 0
+    assert len(state["parts.halves"]) > 0 and state["motion.starts"].isfinite().all()
     assert state["law_stage"] == 2, "the last fit is not missed"
 
 
@@ -85,7 +84,7 @@ def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> No
         many = SharedLawConfig(labels=labels, widths=(12,), members=2, lengths=(0.2,), most_shots=4)
         changes = {**SMALL["node-rf", "fast"], "many": many}
         state = check_going_on("node-rf", "fast", tmp_path / "data", tmp_path / labels, changes)
-        assert state["dynamics.members"].any() and state["law_stage"] == 2
+        assert state["laws.0.members"].any() and state["law_stage"] == 2
         assert bool(state["exact"]) == (labels == "auto")
 
 

@@ -69,10 +69,13 @@ class Findings:
         return cls(flow, find_fixed_points(system, starts, seed), known, flow.lyapunov(seed))
 
 
-def analyze_run(run: Run, *, out: Path | None = None, starts: int | None = None, seed: int = 0) -> dict[str, Any]:
+def analyze_run(
+    run: Run, *, kind: int = 1, out: Path | None = None, starts: int | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Studies the law that a run learned, and writes analysis.json and analysis.png.
 
     Args:
+        kind: which law, where the run learned several kinds of motion: 1, 2, ...
         out: folder for both; default: the run's own.
         starts: of the search for fixed points; default: 200, or 16 for states of more than 16 components.
         seed: of all that is drawn.
@@ -81,21 +84,25 @@ def analyze_run(run: Run, *, out: Path | None = None, starts: int | None = None,
         The content of analysis.json.
 
     Raises:
-        UserError: the method has no law or has not found one, or `starts` makes no sense.
+        UserError: the method has no law or has not found one, or `starts` or `kind` makes no sense.
     """
     from foreseen.analysis.plots import draw
 
     if starts is not None and starts < 1:
         raise UserError(f"--starts {starts}: give 1 or more.")
-    system = run.method.system()
+    kinds = run.method.kinds
+    if not 1 <= kind <= kinds:
+        raise UserError(f"--kind {kind}: this run learned {kinds} kind{'s' if kinds > 1 else ''} of motion.")
+    system = run.method.system(kind - 1)
     if system is None:
         raise UserError(_no_law(run))
     # Many small operations: threads that meet after each cost more than they bring.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        findings = Findings.of(system, find_known(run), starts, seed)
+        findings = Findings.of(system, find_known(run, system), starts, seed)
         content = _head(run, system, starts, seed) | describe(findings)
+        content["notes"] += _one_of(run, kind, system)
         picture = draw(findings, content)
     finally:
         torch.set_num_threads(threads)
@@ -116,13 +123,22 @@ def _no_law(run: Run) -> str:
     )
 
 
-def find_known(run: Run) -> Known:
-    """What the run's data set tells; nothing where that is gone."""
+def _one_of(run: Run, kind: int, system: DynamicalSystem) -> list[str]:
+    """Says which of the kinds of motion was studied, where there are several."""
+    if run.method.kinds == 1:
+        return []
+    names = ", ".join(run.info.sequences[one.sequence] for one in system.seen)
+    others = ", ".join(str(i + 1) for i in range(run.method.kinds) if i + 1 != kind)
+    return [f"this is kind {kind} of motion, of the sequences {names}; --kind shows another: {others}."]
+
+
+def find_known(run: Run, system: DynamicalSystem) -> Known:
+    """What the run's data set tells of the sequences that the system was learned from; nothing where that is gone."""
     try:
         dataset = run.dataset()
     except UserError as error:
         return Known(note=f"nothing is compared with the truth: {error}")
-    truths = _truths(run, dataset)
+    truths = _truths(run, dataset, {one.sequence for one in system.seen})
     points: dict[str, TruePoint] = {}
     for truth in truths.values():
         for point in true_points(truth.law, truth.constants):
@@ -131,10 +147,10 @@ def find_known(run: Run) -> Known:
     return Known(truths, tuple(points.values()), dataset.time_unit, dataset.length_unit, note)
 
 
-def _truths(run: Run, dataset: Dataset) -> dict[int, Truth]:
+def _truths(run: Run, dataset: Dataset, learned: set[int]) -> dict[int, Truth]:
     by_name = {one.name: one.truth for one in dataset.sequences}
     names = run.info.sequences or tuple(by_name)[:1]
-    found = {i: by_name.get(name) for i, name in enumerate(names)}
+    found = {i: by_name.get(name) for i, name in enumerate(names) if i in learned}
     return {i: truth for i, truth in found.items() if truth is not None and is_known(truth)}
 
 
@@ -143,6 +159,7 @@ def _head(run: Run, system: DynamicalSystem, starts: int | None, seed: int) -> d
         "method": run.config.method,
         "preset": run.config.preset,
         "step": run.step,
+        "kinds": run.method.kinds,
         "seed": seed,
         "starts": starts or (MANY if len(system.names) <= LARGE else FEW),
     }

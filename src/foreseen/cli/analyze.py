@@ -17,6 +17,7 @@ def run(args: list[str]) -> None:
 
 def analyze(
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    kind: int = 1,
     out: Path | None = None,
     checkpoint: int | None = None,
     starts: int | None = None,
@@ -30,6 +31,7 @@ def analyze(
 
     Args:
         folder: Folder that `foreseen train` wrote.
+        kind: Which law, where the run learned several kinds of motion: 1, 2, ...
         out: Folder for both files; default: the run's own.
         checkpoint: Step of the checkpoint; default: the last one.
         starts: Of the search for fixed points; default: 200, or 16 for laws of more than 16 components.
@@ -40,7 +42,7 @@ def analyze(
     from foreseen.analysis import analysis_tables, analyze_run
     from foreseen.training import load_run
 
-    content = analyze_run(load_run(folder, checkpoint), out=out, starts=starts, seed=seed)
+    content = analyze_run(load_run(folder, checkpoint), kind=kind, out=out, starts=starts, seed=seed)
     console = Console()
     console.print(f"{content['method']} ({content['preset']}), step {content['step']}\n")
     for table in analysis_tables(content):

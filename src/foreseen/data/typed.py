@@ -40,6 +40,13 @@ def _number(text: str, where: str) -> float:
     return value
 
 
+def bodies_named(text: str, known: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The first of the `known` tuples of bodies that the names in `text` can belong to, where sequences differ in
+    them."""
+    said = {part.partition("=")[0].strip().rpartition(".")[0] for part in text.split(",")}
+    return next((bodies for bodies in known if said <= (set(bodies) if len(bodies) > 1 else {""})), known[0])
+
+
 def typed_labels(text: str, bodies: Sequence[str], time: float, flag: str = "--initial") -> Labels:
     """Initial conditions such as "x=0.7,vx=0" at `time`: positions x, y, z in scene units and velocities vx, vy, vz in
     scene units per time unit; v stands for vx. With several bodies every name begins with the body's: "left.x=0.7".

@@ -148,9 +148,13 @@ class _Contest:
         """A contestant's means; for a baseline that cannot do every frame also the method's on those that it
         can."""
         summary = summarise([(f.time, self._after(f), scores) for _, f, scores in table[name]])
-        done, own = {index for index, _, _ in table[name]}, table[self.method]
-        if len(done) < len(own):
-            same = [scores for index, _, scores in own if index in done]
+        names = dict.fromkeys(f.sequence for _, f, _ in table[name])
+        if len(names) > 1:
+            own = {one: [scores for _, f, scores in table[name] if f.sequence == one] for one in names}
+            summary["by_sequence"] = {one: {"count": len(rows), **mean_scores(rows)} for one, rows in own.items()}
+        done, whole = {index for index, _, _ in table[name]}, table[self.method]
+        if len(done) < len(whole):
+            same = [scores for index, _, scores in whole if index in done]
             summary["method_on_same_frames"] = {k: v for k, v in mean_scores(same).items() if k in summary}
         return summary
 

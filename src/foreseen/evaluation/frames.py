@@ -15,7 +15,7 @@ from foreseen.evaluation.beginnings import Beginning
 SLACK = 1.5
 """Frames of one camera are consecutive when they are at most so many typical steps apart."""
 
-PAIRED = 12
+PAIRED = 6
 """From so many times on, those that are kept come in pairs."""
 
 

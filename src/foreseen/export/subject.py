@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foreseen.data.typed import typed_labels
+from foreseen.data.typed import bodies_named, typed_labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError, suggest
 from foreseen.evaluation.beginnings import CONTEXT, Source, beginnings
@@ -63,7 +63,7 @@ def choose_subject(
             raise UserError("--sequence and --initial both say what begins: give one of them.")
         frames = tuple(f for f in dataset.frames if f.sequence == learned[0])
         start = min(f.time for f in frames)
-        bodies = run.info.bodies[0] if run.info.bodies and run.info.bodies[0] else ("part",)
+        bodies = bodies_named(initial, [own or ("part",) for own in run.info.bodies] or [("part",)])
         observation = Observation(initial=typed_labels(initial, bodies, start), precision=TYPED)
         return Subject(run.forecast(observation), frames, False, start)
     name = learned[0] if sequence is None else sequence

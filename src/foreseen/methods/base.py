@@ -321,8 +321,14 @@ class Method(nn.Module, ABC):
         steps were. Returns a line for the user."""
         return None
 
-    def system(self) -> DynamicalSystem | None:
-        """The autonomous law that it learned, for those who study laws; None where it has none."""
+    @property
+    def kinds(self) -> int:
+        """How many kinds of motion it tells apart, each with a law of its own."""
+        return 1
+
+    def system(self, kind: int = 0) -> DynamicalSystem | None:
+        """The autonomous law of a kind that it learned, for those who study laws; None where it has none."""
+        del kind
         return None
 
     def at_time(self, time: float, observation: Observation | None = None) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,31 +82,52 @@ class Silhouettes:
     screen: list[np.ndarray]
     plain: bool
 
+    def some(self, which: Iterable[int]) -> Silhouettes:
+        """Of these views only."""
+        which = list(which)
+        return Silhouettes([self.moving[i] for i in which], [self.screen[i] for i in which], self.plain)
+
+
+class Stills:
+    """What each camera sees at rest: the median of its views, or the stated background where it has too few of them and
+    that is plain.
+
+    Attributes:
+        plain: the stated background is seen.
+    """
+
+    def __init__(self, views: list[View], background: tuple[float, float, float]) -> None:
+        groups: dict[bytes, list[np.ndarray]] = {}
+        for view in views:
+            groups.setdefault(_place(view), []).append(view.image)
+        self.plain = bool(np.mean([np.mean(np.abs(v.image - background).max(-1) < 0.01) for v in views]) > 0.3)
+        self.background = np.array(background, np.float32)
+        self.medians = {k: np.median(np.stack(v), axis=0) for k, v in groups.items() if len(v) >= MIN_HISTORY}
+
+    def of(self, view: View) -> np.ndarray | None:
+        """`[h, w, 3]`; None where it is not known."""
+        found = self.medians.get(_place(view))
+        return np.broadcast_to(self.background, view.image.shape) if found is None and self.plain else found
+
+
+def _place(view: View) -> bytes:
+    """Equal for views whose pixels see along the same rays."""
+    return view.pose + np.array([view.camera.fx, view.camera.cx]).tobytes()
+
 
 def silhouettes(
     views: list[View], background: tuple[float, float, float], threshold: float = 0.04
 ) -> Silhouettes | None:
     """What moves in each view, or None where it cannot be told."""
-    groups: dict[bytes, list[int]] = {}
-    for i, v in enumerate(views):
-        key = v.pose + np.array([v.camera.fx, v.camera.cx]).tobytes()
-        groups.setdefault(key, []).append(i)
-    plain = np.mean([np.mean(np.abs(v.image - background).max(-1) < 0.01) for v in views]) > 0.3
-    moving = [np.empty(0)] * len(views)
-    screen = [np.empty(0)] * len(views)
-    for members in groups.values():
-        images = np.stack([views[i].image for i in members])
-        if len(members) >= MIN_HISTORY:
-            still = np.median(images, axis=0)
-        elif plain:
-            still = np.broadcast_to(np.array(background, np.float32), images.shape[1:])
-        else:
+    stills = Stills(views, background)
+    moving, screen = [], []
+    for view in views:
+        still = stills.of(view)
+        if still is None:
             return None
-        hides = (np.abs(still - background).max(-1) > threshold) & plain
-        for i, image in zip(members, images):
-            moving[i] = np.abs(image - still).max(-1) > threshold
-            screen[i] = hides
-    return Silhouettes(moving, screen, bool(plain))
+        moving.append(np.abs(view.image - still).max(-1) > threshold)
+        screen.append((np.abs(still - background).max(-1) > threshold) & stills.plain)
+    return Silhouettes(moving, screen, stills.plain)
 
 
 def synchronised(views: list[View]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,9 @@ from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
-from foreseen.methods.node_rf.parts import PartsState
+from foreseen.methods.base import take
+from foreseen.methods.node_rf.manifold import BEYOND, TOLERANCE
+from foreseen.methods.node_rf.parts import AWAY, PartsState
 from foreseen.methods.node_rf.tracks import rotation_vectors
 from foreseen.render import render
 
@@ -26,67 +29,107 @@ GUESSES = 1500
 ROUNDS = 12
 """Of Gauss and Newton's method on the state."""
 LEAST_PIXELS = 4
+COMPARED = 6
+"""Frames at most in which the kinds' pictures are compared with what was seen."""
+CLEAR = 1.1
+"""A kind is told where the next one's pictures are off so many times as much."""
 BIAS = 0.15
 """The middle of what a camera sees of a body is off by so many pixels [standard deviation], at all times alike: part of
 it is in shade, or its edge is."""
 
 
-def given_state(method: ManyFastNodeRF, known: Labels) -> Tensor:
-    """`[2 d]` of poses and velocities at one time; components that are not a number are not known, and follow from the
-    surface that the parts move on. Raises `UserError` for another number of bodies."""
-    parts = len(method.look.halves) - 1
-    if known.positions.shape[1] != parts:
-        raise UserError(
-            f"this run learned {parts} moving part{'s' if parts > 1 else ''}, and the initial conditions tell of "
-            f"{known.positions.shape[1]}: give as many."
-        )
+def given_state(method: ManyFastNodeRF, known: Labels) -> tuple[int, Tensor]:
+    """The kind and the state `[2 d]` of poses and velocities at one time; components that are not a number are not
+    known, and follow from the surface that the parts move on. The kind is that whose surface they lie nearest to.
+    Raises `UserError` for another number of bodies, and where they lie on the surfaces of several kinds."""
+    bodies = known.positions.shape[1]
+    kinds = [kind for kind in range(method.kinds) if len(method.parts(kind)) == bodies]
+    if not kinds:
+        counts = sorted({len(method.parts(kind)) for kind in range(method.kinds)})
+        parts = f"{' or '.join(map(str, counts))} moving part{'s' if counts[-1] > 1 else ''}"
+        raise UserError(f"this run learned {parts}, and the initial conditions tell of {bodies}: give as many.")
     _check_law(method)
-    manifold = method.dynamics.manifold
     if not bool(torch.isfinite(known.positions).any()):
         raise UserError("initial conditions need a position: give some of x, y and z.")
+    found = {kind: _given_state(method, kind, known) for kind in kinds}
+    best = min(kinds, key=lambda kind: found[kind][1])
+    fitting = [kind for kind in kinds if kind == best or found[kind][1] <= TOLERANCE * _extent(method, kind)]
+    if len(fitting) > 1:
+        raise UserError(
+            f"these initial conditions fit {len(fitting)} of the kinds of motion that this run learned "
+            f"({_names(method, fitting)}): tell more components, or give first frames."
+        )
+    return best, found[best][0]
+
+
+def _given_state(method: ManyFastNodeRF, kind: int, known: Labels) -> tuple[Tensor, float]:
+    """The state `[2 d]` as one of a kind, and how far what is known is from the kind's surface, in scene units."""
+    dynamics = method.dynamics[kind]
+    manifold = dynamics.manifold
     turns = torch.full_like(known.positions, float("nan"))
     if bool(torch.isfinite(known.rotations).all()):
         turns = rotation_vectors(known.rotations)
-    poses = method.numbers(known.positions[0], turns[0])
-    rates = method.numbers(known.velocities[0], torch.full_like(turns[0], float("nan"))) * method.window
-    q = _nearest_coordinates(method, poses)
+    poses = method.numbers(kind, known.positions[0], turns[0])
+    rates = method.numbers(kind, known.velocities[0], torch.full_like(turns[0], float("nan"))) * method.window
+    q, off = _nearest_coordinates(method, kind, poses)
     slopes = manifold.slopes(q)
     told = torch.isfinite(rates)
     if manifold.size == 0 or not bool(told.any()):
-        return torch.cat([q, torch.zeros_like(q)])
+        return torch.cat([q, torch.zeros_like(q)]), off
     v = torch.linalg.lstsq(slopes[:, told].T, rates[told][:, None], driver="gelsd").solution[:, 0]
-    return torch.cat([q, v])
+    across = (rates[told] - v @ slopes[:, told]) / dynamics.law.pace
+    return torch.cat([q, v]), math.hypot(off, float(across.norm()))
+
+
+def _names(method: ManyFastNodeRF, kinds: Sequence[int]) -> str:
+    """Kinds, told by a sequence of each."""
+    return ", ".join(f"that of sequence '{method.info.sequences[int(method.sequences(kind)[0])]}'" for kind in kinds)
+
+
+def _extent(method: ManyFastNodeRF, kind: int) -> float:
+    """Root mean square way of a kind's poses from their middle, in scene units."""
+    poses = _seen_poses(method, kind)
+    return float((poses - poses.mean(0)).square().sum(-1).mean().sqrt())
+
+
+def _seen_poses(method: ManyFastNodeRF, kind: int) -> Tensor:
+    """`[N, P]` of all learned sequences of a kind."""
+    return torch.cat([method.poses(s)[0] for s in method.sequences(kind).tolist()])
 
 
 def _check_law(method: ManyFastNodeRF) -> None:
-    if not method.dynamics.fitted:
+    if not all(dynamics.fitted for dynamics in method.dynamics):
         raise UserError(
             "this run has no law of motion yet, and new sequences begin by it: train on, or take a later checkpoint."
         )
 
 
-def _nearest_coordinates(method: ManyFastNodeRF, poses: Tensor) -> Tensor:
-    """q `[d]` where the surface comes nearest to the components of `poses` `[P]` that are known."""
-    manifold = method.dynamics.manifold
+def _nearest_coordinates(method: ManyFastNodeRF, kind: int, poses: Tensor) -> tuple[Tensor, float]:
+    """q `[d]` where a kind's surface comes nearest to the components of `poses` `[P]` that are known; and how far it
+    stays away there, where the surface was seen."""
+    manifold = method.dynamics[kind].manifold
     told = torch.isfinite(poses)
-    seen = torch.cat([method.poses(s)[0] for s in range(len(method.counts))])
-    nearest = seen[(seen[:, told] - poses[told]).square().sum(-1).argmin()]
-    q = manifold.encode(nearest)
-    if manifold.size == 0:
-        return q
-    for _ in range(ROUNDS):
-        left = poses[told] - manifold.decode(q)[told]
-        slopes = manifold.slopes(q)[:, told]
-        q = q + torch.linalg.lstsq(slopes.T, left[:, None], driver="gelsd").solution[:, 0]
-    return q
+    seen = _seen_poses(method, kind)
+    q = manifold.encode(seen[(seen[:, told] - poses[told]).square().sum(-1).argmin()])
+    if manifold.size:
+        for _ in range(ROUNDS):
+            left = poses[told] - manifold.decode(q)[told]
+            slopes = manifold.slopes(q)[:, told]
+            q = q + torch.linalg.lstsq(slopes.T, left[:, None], driver="gelsd").solution[:, 0]
+    places = manifold.encode(seen)
+    low, high = places.amin(0), places.amax(0)
+    inside = torch.minimum(torch.maximum(q, low - BEYOND * (high - low)), high + BEYOND * (high - low))
+    return q, float((poses - manifold.decode(inside))[told].norm())
 
 
 @torch.no_grad()
-def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Tensor, Tensor, float]:
-    """`[2 d]`, a square root of its covariance `[2 d, 2 d]`, and its time: the beginning whose solution passes through
-    what moves in the `frames`, by Gauss and Newton's method from the best of many states that were seen in training.
-    Raises `UserError` where nothing is seen to move, or for several parts."""
-    if len(method.look.halves) != 2:
+def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[int, Tensor, Tensor, float]:
+    """The kind, the state `[2 d]`, a square root of its covariance `[2 d, D]`, and its time: the beginning whose
+    solution passes through what moves in the `frames`, by Gauss and Newton's method from the best of many states that
+    were seen in training; of the kind whose pictures come nearest to the frames. Raises `UserError` where nothing is
+    seen to move, for several parts, and where several kinds look the same."""
+    kinds = [kind for kind in range(method.kinds) if len(method.parts(kind)) == 1]
+    if not kinds:
         raise UserError(
             "this run observes new sequences of one moving part from frames; it learned several: "
             "give --observe truth, or type the initial conditions."
@@ -95,7 +138,50 @@ def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Ten
     sightings = [(f, pixel) for f in frames if (pixel := _centroid(method, f)) is not None]
     if len({f.time for f, _ in sightings}) < 2:
         raise UserError("nothing is seen to move in two or more of the first frames: give more of them.")
-    dynamics, first = method.dynamics, min(f.time for f in frames)
+    first = min(f.time for f in frames)
+    found = {kind: _passing_state(method, kind, sightings, first) for kind in kinds}
+    if len(kinds) == 1:
+        return kinds[0], *found[kinds[0]], first
+    states = {kind: state for kind, (state, _) in found.items()}
+    best, *others = kinds = sorted(kinds, key=(unlike := _unlike(method, states, sightings, first)).__getitem__)
+    if unlike[others[0]] < CLEAR * unlike[best]:
+        raise UserError(
+            f"these first frames show as well one as another of the kinds of motion that this run learned "
+            f"({_names(method, kinds[:2])}): give more of them."
+        )
+    return best, *found[best], first
+
+
+def _unlike(
+    method: ManyFastNodeRF, states: Mapping[int, Tensor], sightings: Sequence[tuple[Frame, Tensor]], first: float
+) -> dict[int, float]:
+    """For each kind how much the pictures of its solution differ from frames, where either shows what moves."""
+    some = [sightings[i][0] for i in torch.linspace(0, len(sightings) - 1, COMPARED).round().long().unique().tolist()]
+    total = dict.fromkeys(states, 0.0)
+    for frame in some:
+        rest, image = _at_rest(method, frame.camera), frame.image()
+        made = {kind: _picture(method, kind, state, first, frame) for kind, state in states.items()}
+        moving = torch.stack([moving_mask(x, rest) for x in (image, *made.values())]).any(0)
+        for kind, picture in made.items():
+            total[kind] += float((picture - image)[moving].square().sum())
+    return total
+
+
+def _picture(method: ManyFastNodeRF, kind: int, state: Tensor, first: float, frame: Frame) -> Tensor:
+    """`[H, W, 3]`: what the frame's camera sees at its time of a kind's solution from `state` at `first`."""
+    dynamics = method.dynamics[kind]
+    when = torch.tensor([frame.time / method.window], dtype=torch.float64)
+    path = dynamics.solve(state, first / method.window, when)
+    parts = method.parts_of(kind, dynamics.manifold.decode(path[..., : dynamics.manifold.size]))
+    return render(method.scene(take(parts, 0)), frame.camera).rgb.clamp(0, 1)
+
+
+def _passing_state(
+    method: ManyFastNodeRF, kind: int, sightings: Sequence[tuple[Frame, Tensor]], first: float
+) -> tuple[Tensor, Tensor]:
+    """`[2 d]` at time `first`, from which a kind's one part passes through pixels of the frames, and a square root of
+    its covariance."""
+    dynamics, part = method.dynamics[kind], int(method.parts(kind)[0])
     times = sorted({f.time for f, _ in sightings})
     u = torch.tensor(times, dtype=torch.float64) / method.window
     index = torch.tensor([times.index(f.time) for f, _ in sightings])
@@ -105,11 +191,12 @@ def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Ten
         """`[B, 2 M]`: how far the projections are from the sightings, in picture widths."""
         path = dynamics.solve(states, first / method.window, u)
         numbers = dynamics.manifold.decode(path[..., : dynamics.manifold.size])
-        centres = method.parts_of(numbers.flatten(0, 1)).centres[:, 0].double().unflatten(0, numbers.shape[:2])
+        centres = method.parts_of(kind, numbers.flatten(0, 1)).centres[:, part].double()
+        centres = centres.unflatten(0, numbers.shape[:2])
         found = [_project(f.camera, centres[i]) for (f, _), i in zip(sightings, index.tolist())]
         return (torch.stack(found, dim=1) - target).flatten(1)
 
-    states = _seen_states(method)
+    states = _seen_states(method, kind)
     state = states[misses(states).square().sum(-1).argmin()]
     unit = dynamics.unit()
     left, damping = misses(state[None])[0], 1e-3
@@ -127,7 +214,7 @@ def observed_state(method: ManyFastNodeRF, frames: Sequence[Frame]) -> tuple[Ten
             state, left, damping = state + step * unit, tried, damping * 0.2
         else:
             damping *= 5
-    return state, unit[:, None] * _square_root_of_covariance(slopes_at(state), left, _biases(sightings)), first
+    return state, unit[:, None] * _square_root_of_covariance(slopes_at(state), left, _biases(sightings))
 
 
 def _square_root_of_covariance(slopes: Tensor, left: Tensor, biases: Tensor) -> Tensor:
@@ -155,10 +242,9 @@ def _project(camera: Camera, points: Tensor) -> Tensor:
     return pixels.double() / camera.width
 
 
-def _seen_states(method: ManyFastNodeRF) -> Tensor:
-    """`[B, 2 d]` from all over the learned sequences."""
-    numbers = method.numbers(method.centres, method.turns)
-    paths = method.dynamics.paths(numbers, method.times, method.counts, bool(method.exact))
+def _seen_states(method: ManyFastNodeRF, kind: int) -> Tensor:
+    """`[B, 2 d]` from all over the learned sequences of a kind."""
+    paths = method.dynamics[kind].paths(*method.seen(kind), bool(method.exact))
     valid = torch.arange(paths.q.shape[1]) < paths.counts[:, None]
     states = torch.cat([paths.q, paths.v], dim=-1)[valid]
     return states[torch.linspace(0, len(states) - 1, min(GUESSES, len(states))).round().long()]
@@ -179,6 +265,5 @@ def _centroid(method: ManyFastNodeRF, frame: Frame) -> Tensor | None:
 def _at_rest(method: ManyFastNodeRF, camera: Camera) -> Tensor:
     """`[H, W, 3]`: what the camera sees where the parts are far away."""
     parts = len(method.look.halves) - 1
-    away = torch.full((parts, 3), 1e6)
-    state = PartsState(away, torch.zeros(parts, 3), torch.zeros(1))
+    state = PartsState(torch.full((parts, 3), AWAY), torch.zeros(parts, 3), torch.zeros(1))
     return render(method.scene(state), camera).rgb.clamp(0, 1)

@@ -128,18 +128,17 @@ class PaperConfig:
 
 
 @dataclass(frozen=True)
-class SharedLawConfig:
-    """The law that several sequences share, in the `fast` preset."""
+class LawConfig:
+    """The law of motion of the `fast` preset."""
 
-    labels: Literal["auto", "never"] = "auto"
-    """Where the parts are in the training frames: auto takes what truth the data set has, as the paper does, else
-    silhouettes tell."""
     widths: tuple[int, ...] = (256,)
     """Units of the hidden layers of the law's network."""
     structure: Literal["potential", "free"] = "potential"
     """potential: a force that is the gradient of a network; free: any force."""
     most_coordinates: int = 12
     """Coordinates of the law of motion at most."""
+    finer: int = 4
+    """Steps of the solver for each usual interval between the poses."""
     stretch: float = 0.12
     """Length of the stretches from which the law is solved in closed form, in windows."""
     most_stretches: int = 512
@@ -148,12 +147,24 @@ class SharedLawConfig:
     """Lengths of the stretches that solutions are then made to follow, in windows."""
     most_shots: int = 64
     """So many of those at most."""
+    rounds: int = 30
+    """Rounds of shooting at most, for each of the lengths."""
     settle: float = 0.3
     """Length of the stretch whose end a forecast of a learned sequence starts from, in windows."""
     members: int = 16
     """Laws that are drawn from what the sequences leave open: the spread of their forecasts is the uncertainty."""
     law_at: tuple[float, ...] = (0.4, 0.9)
-    """Shares of the budget at which the law is fitted where silhouettes tell the poses."""
+    """Shares of the budget at which the law is fitted where the trajectories are learned; at the last one they come to
+    rest."""
+
+
+@dataclass(frozen=True)
+class SharedLawConfig(LawConfig):
+    """The law that several sequences share."""
+
+    labels: Literal["auto", "never"] = "auto"
+    """Where the parts are in the training frames: auto takes what truth the data set has, as the paper does, else
+    silhouettes tell."""
 
 
 @dataclass(frozen=True)
@@ -205,21 +216,12 @@ class FastConfig:
     latent_boxes: int = 8
     """Where no part is told apart: occupancy grids along the latent number."""
 
+    one: LawConfig = field(
+        default_factory=lambda: LawConfig(widths=(32,), finer=2, lengths=(0.4,), rounds=10, law_at=(0.5, 0.95))
+    )
+    """The law where the data set has one training sequence."""
     many: SharedLawConfig = field(default_factory=SharedLawConfig)
     """Where the data set has several training sequences."""
-
-    most_coordinates: int = 12
-    """Coordinates of the law of motion at most."""
-    law_width: int = 16
-    """Hidden units of the law's network."""
-    law_at: tuple[float, ...] = (0.5, 0.95)
-    """Shares of the budget at which the law is fitted to the trajectories; at the last one they come to rest."""
-    law_iterations: int = 60
-    """L-BFGS iterations of each stage of the fit."""
-    law_steps: int = 48
-    """RK4 steps over the observed window."""
-    law_lengths: tuple[float, ...] = (0.15, 0.4, 1.0)
-    """Shares of the observed window that the stretches span which the law is fitted to, one entry a stage."""
 
     voxel_lr: float = 2e-2
     """Learning rate of the voxels."""

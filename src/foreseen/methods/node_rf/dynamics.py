@@ -1,8 +1,9 @@
-"""One law of motion for many sequences: fitted to their poses, solved from any state."""
+"""One law of motion for one sequence or many: fitted to their poses, solved from any state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.interpolate import make_smoothing_spline
 from torch import Tensor, nn
 
 from foreseen.errors import UserError
-from foreseen.methods.node_rf.config import SharedLawConfig
+from foreseen.methods.node_rf.config import LawConfig
 from foreseen.methods.node_rf.force import LAST, Law
 from foreseen.methods.node_rf.manifold import Manifold
 from foreseen.methods.node_rf.matching import FARTHEST, Paths, match, settle
@@ -20,12 +21,14 @@ from foreseen.ode import integrate
 
 Rate = Callable[[Tensor, Tensor], Tensor]
 
-FINER = 4
-"""Times of the smooth paths for each usual interval of the frames."""
 LEAST_TIMES = 6
 """A sequence with fewer training times says too little of a law."""
 EXACT = 1e-12
 """Smoothing of paths that are known exactly, as the weight of squared second derivatives."""
+DRAGS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
+"""Drags that are tried for what coasts, per window."""
+OPENING = 0.3
+"""What coasts is foretold from every moment after this share of the path, to find its drag."""
 
 
 class Dynamics(nn.Module):
@@ -41,7 +44,7 @@ class Dynamics(nn.Module):
     spacing: Tensor
     misfit: Tensor
 
-    def __init__(self, config: SharedLawConfig, poses: int) -> None:
+    def __init__(self, config: LawConfig, poses: int) -> None:
         super().__init__()
         self.config = config
         self.manifold = Manifold(poses, config.most_coordinates)
@@ -57,38 +60,32 @@ class Dynamics(nn.Module):
         """Whether there is a law yet."""
         return not bool(self.misfit.isnan())
 
-    def fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int = 0) -> None:
+    def fit(
+        self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int = 0, plain: bool = False
+    ) -> None:
         """Finds surface and law.
 
         Args:
             poses: `[S, T, P]` at `times` `[S, T]`, of which the first `counts` `[S]` are valid.
             exact: the poses are known, not seen.
+            plain: without hidden units: springs and drags alone.
         """
         check_counts(counts)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # many small operations: threads that meet after each cost more than they bring
-        try:
-            self._fit(poses, times, counts, exact, seed)
-        finally:
-            torch.set_num_threads(threads)
+        with one_thread():
+            self._fit(poses, times, counts, exact, seed, plain)
 
-    def _fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int) -> None:
+    def _fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int, plain: bool) -> None:
         c = self.config
-        valid = torch.arange(poses.shape[1]) < counts[:, None]
-        self.manifold.fit(poses[valid])
-        self.spacing.fill_(_usual_interval(times, counts) / FINER)
-        if self.manifold.size == 0:  # nothing moves: no force
+        paths = self._surface(poses, times, counts, exact)
+        if paths is None:  # nothing moves: no force
             self.misfit.zero_()
             return
-        paths = self.paths(poses, times, counts, exact)
-        everywhere = torch.arange(paths.q.shape[1]) < paths.counts[:, None]
-        self.law.pace.copy_(paths.v[everywhere].square().mean().sqrt().clamp_min(1e-6))
         generator = torch.Generator().manual_seed(seed)
-        weights, left = match(self.law, paths, c.stretch, c.most_stretches, generator)
+        weights, left = match(self.law, paths, c.stretch, c.most_stretches, None if plain else generator)
         self.misfit.fill_(left)
         size, posterior = self.manifold.size, None
         for length in c.lengths:
-            posterior, misfit = shoot(self.law, paths, weights, length, c.most_shots)
+            posterior, misfit = shoot(self.law, paths, weights, length, c.most_shots, c.rounds)
             weights = posterior.weights
             self.misfit.fill_(misfit)
         for index, member in enumerate(self.members):
@@ -99,6 +96,32 @@ class Dynamics(nn.Module):
             self.law.set_weights(moved, size)
             member.copy_(torch.cat([p.flatten() for p in self.law.last_layer()]))
         self.use(0)
+
+    def _surface(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, bent: bool = True) -> Paths | None:
+        """Fits the surface; the paths on it, None where nothing moves."""
+        valid = torch.arange(poses.shape[1]) < counts[:, None]
+        self.manifold.fit(poses[valid], bent)
+        self.spacing.fill_(_usual_interval(times, counts) / self.config.finer)
+        if self.manifold.size == 0:
+            return None
+        paths = self.paths(poses, times, counts, exact)
+        everywhere = torch.arange(paths.q.shape[1]) < paths.counts[:, None]
+        self.law.pace.copy_(paths.v[everywhere].square().mean().sqrt().clamp_min(1e-6))
+        return paths
+
+    @torch.no_grad()
+    def coast(self, poses: Tensor, times: Tensor) -> None:
+        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag, by
+        which each moment foretells the later ones best. It does not count as fitted."""
+        paths = self._surface(poses[None], times[None], torch.tensor([len(poses)]), exact=False, bent=False)
+        self.misfit.fill_(float("nan"))
+        self.law.silence()
+        size = self.manifold.size
+        self.law.set_weights(self.law.penalties(size) * 0, size)
+        if paths is not None:
+            drag = min(DRAGS, key=lambda drag: _coasting_error(paths, drag))
+            self.law.drag[:size, :size] = drag / self.law.pace * torch.eye(size, dtype=torch.float64)
+        self.members[:] = torch.cat([p.flatten() for p in self.law.last_layer()])
 
     def paths(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool) -> Paths:
         """Smooth paths of q on even times, from poses as in `fit`."""
@@ -178,24 +201,41 @@ class Dynamics(nn.Module):
 
     def ends(self, poses: Tensor, times: Tensor, exact: bool) -> tuple[tuple[float, Tensor], tuple[float, Tensor]]:
         """For one sequence's poses `[T, P]` at `times` `[T]`: time and state that forecasts before and after it start
-        from: of the solutions that follow its first and its last stretch best."""
-        count = torch.tensor([len(times)])
-        paths = self.paths(poses[None], times[None], count, exact)
-        total = int(paths.counts[0])
-        span = min(max(LEAST_TIMES * FINER, round(self.config.settle / paths.spacing)), total - 1)
+        from (see `starts`)."""
+        paths = self.paths(poses[None], times[None], torch.tensor([len(times)]), exact)
+        (_, begin), (skipped, end) = self.starts(paths), self.starts(paths, last=True)
         first = float(times[0])
-        if self.manifold.size == 0:
-            state = torch.zeros(0, dtype=torch.float64)
-            return (first, state), (first, state)
-        rows = torch.zeros(2, dtype=torch.int64)
-        q, v = paths.cut(rows, torch.tensor([0, total - 1 - span]), span)
-        states, _ = settle(self.law, q, v, paths.spacing, span)
-        late = first + (total - 1 - span) * paths.spacing
-        return (first, states[0]), (late, states[1])
+        return (first, begin[0]), (first + int(skipped[0]) * paths.spacing, end[0])
+
+    def starts(self, paths: Paths, last: bool = False) -> tuple[Tensor, Tensor]:
+        """The states `[S, 2 d]` that forecasts start from: of the solutions that follow each path's first stretch best
+        (its own first rate, at its end, is its least certain one), or its last; and how many steps into the path they
+        are `[S]`. What coasts follows nothing for long: it gets a short stretch."""
+        usual = round(self.config.settle / paths.spacing) if self.fitted else 0
+        spans = (paths.counts - 1).clamp_max(max(LEAST_TIMES * self.config.finer, usual))
+        skipped = paths.counts - 1 - spans if last else torch.zeros_like(spans)
+        states = torch.zeros(len(paths.q), 2 * self.manifold.size, dtype=torch.float64)
+        if self.manifold.size:
+            for span in spans.unique().tolist():  # all at once, but for those that are shorter than a stretch
+                rows = (spans == span).nonzero()[:, 0]
+                q, v = paths.cut(rows, skipped[rows], span)
+                states[rows], _ = settle(self.law, q, v, paths.spacing, span)
+        return skipped, states
 
     def use(self, member: int) -> None:
         """Solves by the most likely law (0), or by one of those that are drawn."""
         self.law.set_last_layer(self.members[member])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For many small operations: threads that meet after each cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _stopping(law: Rate) -> Rate:
@@ -206,6 +246,16 @@ def _stopping(law: Rate) -> Rate:
         return torch.where((q.abs() <= FARTHEST).all(-1, keepdim=True), law(time, state), 0.0)
 
     return rate
+
+
+def _coasting_error(paths: Paths, drag: float) -> float:
+    """Mean square error of what one path's moments foretell of the later ones, each by its own rate."""
+    q, v = paths.q[0], paths.v[0]
+    origins = torch.arange(round(OPENING * len(q)), len(q))
+    ahead = (torch.arange(len(q)) - origins[:, None]) * paths.spacing
+    way = (1 - (-drag * ahead).exp()) / drag if drag else ahead
+    error = q[origins, None] + v[origins, None] * way[..., None] - q
+    return float(error[ahead > 0].square().mean())
 
 
 def check_counts(counts: Tensor) -> None:

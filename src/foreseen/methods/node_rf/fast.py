@@ -18,10 +18,10 @@ from foreseen.methods.hulls import View
 from foreseen.methods.node_rf.changing import ChangingLook
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.discovery import MARGIN, explore
-from foreseen.methods.node_rf.law import Motion
 from foreseen.methods.node_rf.paper import check_scene
 from foreseen.methods.node_rf.parts import Parts, PartsState
 from foreseen.methods.node_rf.rigid import RigidLook
+from foreseen.methods.node_rf.single import Motion
 from foreseen.methods.node_rf.systems import system_of_fast
 from foreseen.methods.packed import packed_losses
 from foreseen.nn.splines import UniformBSpline
@@ -57,7 +57,7 @@ class FastNodeRF(Method):
         self.parts = Parts(count, self.controls)
         self.parts.halves.copy_(halves)
         self.look = look
-        self.motion = Motion(6 * count or 1, self.config.most_coordinates, self.config.law_width, 4 * self.controls + 1)
+        self.motion = Motion(self.config.one, 6 * count or 1)
 
     def _basis(self, times: Tensor) -> Tensor:
         return UniformBSpline(self.controls).basis(times).float()
@@ -100,23 +100,47 @@ class FastNodeRF(Method):
     def evolve(self, state: PartsState, times: Tensor) -> PartsState:
         """Inside the observed window the trajectories that were seen; outside, the law from the window's ends."""
         del state  # one sequence: its trajectories are the method's own parameters
-        u = (times.double() - self.start) / self.window
+        u, outside = self._places(times)
         inside = self.parts.at(self._basis(u.clamp(0, 1)))
+        if not outside.any() or not self.motion.fitted:
+            return inside
+        beyond = self.parts.from_numbers(self.motion.extrapolate(u[outside]))
+        names = ("centres", "turns", "latent")
+        return PartsState(*(getattr(inside, n).index_put((outside,), getattr(beyond, n)) for n in names))
+
+    def _places(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Times as shares of the window, and which of them are outside of it."""
         # Compared as float32, as which times come: the last observed one must not count as after the window.
         first, last = torch.tensor([self.start, self.start + self.window])
         outside = (times.float() < first) | (times.float() > last)
-        if not outside.any() or not self.motion.fitted:
-            return inside
-        beyond = self.parts.from_numbers(self.motion.extrapolate(u[outside], self.config.law_steps))
-        names = ("centres", "turns", "latent")
-        return PartsState(*(getattr(inside, n).index_put((outside,), getattr(beyond, n)) for n in names))
+        return (times.double() - self.start) / self.window, outside
+
+    @torch.no_grad()
+    def spread(self, state: PartsState, times: Tensor) -> Tensor | None:
+        """By the law and by the others that the window leaves possible; None where no law is known, or no part."""
+        if self.parts.count == 0 or not self.motion.dynamics.fitted:
+            return None
+        centres = self.evolve(state, times).centres.repeat(len(self.motion.dynamics.members), 1, 1, 1)
+        u, outside = self._places(times)
+        if outside.any():
+            numbers = self.motion.futures(u[outside])
+            beyond = self.parts.from_numbers(numbers.flatten(0, 1)).centres.unflatten(0, numbers.shape[:2])
+            centres[:, outside] = beyond.transpose(0, 1)
+        return centres
+
+    @torch.no_grad()
+    def poses(self) -> tuple[Tensor, Tensor]:
+        """What the law is fitted to: numbers of poses `[N, P]` (`Parts.numbers`) at even times 0..1 `[N]`."""
+        times = torch.linspace(0, 1, 2 * self.controls + 1, dtype=torch.float64)
+        return self.parts.numbers(self._basis(times)), times
 
     def scene(self, state: PartsState) -> VoxelScene | ComposedField:
         """The parts and their surroundings at one time."""
         return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
 
-    def system(self) -> DynamicalSystem | None:
+    def system(self, kind: int = 0) -> DynamicalSystem | None:
         """The law that the parts' motion follows."""
+        del kind
         return system_of_fast(self)
 
     # How it learns.
@@ -139,7 +163,7 @@ class FastNodeRF(Method):
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """How things look, and the trajectories, which rest once the law was fitted to them for the last time."""
         c, decay = self.config, self.config.lr_decay**progress
-        moves = decay if progress < c.law_at[-1] else 0.0
+        moves = decay if progress < c.one.law_at[-1] else 0.0
         radius = float(self.parts.halves.mean()) if self.parts.count else 1.0
         return [
             *self.look.parameter_groups(decay),
@@ -152,11 +176,11 @@ class FastNodeRF(Method):
         c, self.progress = self.config, progress
         if step and step % c.refresh_every == 0:
             self.look.refresh(c.refresh_share * (4 if step <= 256 else 1))
-        return self._law_of_stage(sum(progress >= p for p in c.law_at))
+        return self._law_of_stage(sum(progress >= p for p in c.one.law_at))
 
     def finish(self) -> str | None:
         """The last fit of the law, where a step was so long that the budget ended before its time came."""
-        return self._law_of_stage(len(self.config.law_at))
+        return self._law_of_stage(len(self.config.one.law_at))
 
     def _law_of_stage(self, stage: int) -> str | None:
         """Fits the law, unless that was done at this stage or a later one."""
@@ -166,16 +190,13 @@ class FastNodeRF(Method):
         return self.fit_law()
 
     def fit_law(self) -> str:
-        """Learns the law from the trajectories as they are now. Says how far it follows them."""
-        c = self.config
-        times = torch.linspace(0, 1, 4 * self.controls + 1, dtype=torch.float64)
-        with torch.no_grad():
-            numbers = self.parts.numbers(self._basis(times))
-        self.motion.fit(numbers, c.law_iterations, c.law_steps, c.law_lengths)
-        m = self.motion
-        if bool(m.misfit.isnan()):
-            return "no law of motion follows the parts: after the observed window they go straight on."
+        """Learns the law from the trajectories as they are now. Says how well it follows them."""
+        self.motion.fit(self.poses()[0])
+        dynamics = self.motion.dynamics
+        if not dynamics.fitted:
+            return "no law foretells how the observed window ends: after it the parts coast straight on."
+        size = dynamics.manifold.size
         return (
-            f"a law of motion on {int(m.coordinates.used)} coordinates follows {float(m.reach):.0%} of the observed "
-            f"window with a misfit of {float(m.misfit):.1%}."
+            f"a law of motion on {size} coordinate{'' if size == 1 else 's'} follows the observed window with a misfit "
+            f"of {float(dynamics.misfit):.2%}."
         )

@@ -70,6 +70,12 @@ class Law(nn.Module):
                 shift.copy_(0.5 * torch.randn(count, generator=generator, dtype=weight.dtype))
             weight.copy_(drawn)
 
+    @torch.no_grad()
+    def silence(self) -> None:
+        """No hidden unit says anything: what is left is a quadratic potential (or a linear force), and drag."""
+        for parameter in (*self.hidden, *self.shifts):
+            parameter.zero_()
+
     def _units(self, q: Tensor) -> list[Tensor]:
         """What every hidden layer says."""
         found, x = [], q

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -71,35 +72,36 @@ class Manifold(nn.Module):
         return int(self.used)
 
     @torch.no_grad()
-    def fit(self, poses: Tensor) -> None:
-        """Chooses the fewest coordinates that tell `poses` `[N, P]`, and the surface. `left` is the share of the motion
-        that they do not tell."""
+    def fit(self, poses: Tensor, bent: bool = True) -> None:
+        """Chooses the fewest coordinates that tell `poses` `[N, P]`, and the surface; a plane, if not `bent`. `left` is
+        the share of the motion that they do not tell."""
         self.mean.copy_(poses.mean(0))
         centred = poses - self.mean
         _, sizes, directions = torch.linalg.svd(centred, full_matrices=False)
         scale = sizes[0] / len(poses) ** 0.5
-        self.used.zero_()
-        self.project.zero_()
+        for left_over in (self.used, self.project, self.powers, self.weights, self.low, self.high):
+            left_over.zero_()
         if scale <= STILL * (1 + poses.abs().max()):
             return
         for size in range(1, min(self.most, len(sizes)) + 1):
             # One scale for all: what hardly moves must not be blown up to weigh as much as what does.
             self.project[:, size - 1] = directions[size - 1] / scale
             self.used.fill_(size)
-            self._fit_surface(centred)
+            self._fit_surface(centred, DEGREES.get(size, 1) if bent else 1)
             error = (self.decode(self.encode(poses)) - poses).square().mean().sqrt()
             self.left.copy_(error / centred.square().mean().sqrt())
             if self.left <= TOLERANCE:
                 return
 
-    def _fit_surface(self, centred: Tensor) -> None:
-        """The polynomials from principal components to poses, of the degree that Bayes' criterion prefers."""
+    def _fit_surface(self, centred: Tensor, most: int) -> None:
+        """The polynomials from principal components to poses, of the degree up to `most` that Bayes' criterion
+        prefers."""
         size = self.size
         q = centred @ self.project[:, :size]
         reach = BEYOND * (q.amax(0) - q.amin(0))
         self.low[:size], self.high[:size] = q.amin(0) - reach, q.amax(0) + reach
         best = float("inf")
-        for degree in range(1, DEGREES.get(size, 1) + 1):
+        for degree in range(1, most + 1):
             powers = torch.tensor(_powers(size, degree))
             terms = _monomials(q, powers)
             # Not torch's default driver: its last digits differ from call to call, and a resumed run must be the same.
@@ -126,14 +128,13 @@ class Manifold(nn.Module):
         self.curve.copy_(points)
 
     @property
-    def _polynomials(self) -> tuple[Tensor, Tensor]:
-        """Exponents `[terms, d]` and weights `[terms, P]`."""
-        return self.powers[: int(self.terms), : self.size], self.weights[: int(self.terms)]
+    def _exponents(self) -> Tensor:
+        """Of the polynomials, `[terms, d]`."""
+        return self.powers[: int(self.terms), : self.size]
 
     def _polynomial(self, q: Tensor) -> Tensor:
         """Poses without their mean, of principal components."""
-        powers, weights = self._polynomials
-        return _monomials(q, powers) @ weights
+        return _monomials(q, self._exponents) @ self.weights[: int(self.terms)]
 
     def encode(self, poses: Tensor) -> Tensor:
         """q `[..., d]`: of the nearest point, roughly, for poses off the surface."""
@@ -168,12 +169,27 @@ class Manifold(nn.Module):
         if self.size == 1:
             step = (self.curve[-1] - self.curve[-2]).norm() / (self.lengths[-1] - self.lengths[-2])
             return torch.zeros_like(q), (1 / step.square()).expand(*q.shape, 1)
+        if self._flat:
+            inverse = torch.linalg.inv(self._plane @ self._plane.T)
+            return torch.zeros_like(q), inverse.expand(*q.shape, self.size)
         inside = self._clamped(q)
-        slopes = self.slopes(inside)
+        terms, (slope, second) = _monomials(inside, self._exponents), _derivatives(self.size, int(self.terms))
+        weights = self.weights[: int(self.terms)]
+        slopes = torch.einsum("...t,dtp->...dp", terms, slope @ weights)
         inverse = torch.linalg.inv(slopes @ slopes.transpose(-1, -2))
-        within = (inside == q).to(q)
-        curved = self._curvature(inside, v * within)
+        v = v * (inside == q)
+        curved = torch.einsum("...i,...j,...t,ijtp->...p", v, v, terms, second @ weights)
         return (inverse @ (slopes @ curved[..., None]))[..., 0], inverse
+
+    @property
+    def _flat(self) -> bool:
+        """The surface is a plane."""
+        return int(self.terms) == self.size + 1
+
+    @property
+    def _plane(self) -> Tensor:
+        """J `[d, P]` of a plane."""
+        return self.weights[1 : self.size + 1]
 
     def _clamped(self, q: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(q, self.low[: self.size]), self.high[: self.size])
@@ -186,29 +202,11 @@ class Manifold(nn.Module):
             place = _place(q[..., 0], self.lengths)
             rise = self.curve[place + 1] - self.curve[place]
             return (rise / (self.lengths[place + 1] - self.lengths[place])[..., None])[..., None, :]
-        powers, weights = self._polynomials
-        q, lines = self._clamped(q), []
-        for axis in range(self.size):
-            lower = powers.clone()
-            lower[:, axis] = (lower[:, axis] - 1).clamp_min(0)
-            lines.append((_monomials(q, lower) * powers[:, axis]) @ weights)
-        return torch.stack(lines, dim=-2)
-
-    def _curvature(self, q: Tensor, v: Tensor) -> Tensor:
-        """v^T (d2p/dq2) v, `[..., P]`."""
-        powers, weights = self._polynomials
-        total = torch.zeros(*q.shape[:-1], weights.shape[1], dtype=q.dtype)
-        for i, j in itertools.combinations_with_replacement(range(self.size), 2):
-            lower, factor = powers.clone(), torch.ones(len(powers), dtype=q.dtype)
-            for axis in (i, j):
-                factor = factor * lower[:, axis]
-                lower[:, axis] = (lower[:, axis] - 1).clamp_min(0)
-            if not bool(factor.any()):
-                continue
-            twice = 1.0 if i == j else 2.0
-            part = (_monomials(q, lower) * factor) @ weights
-            total = total + twice * (v[..., i] * v[..., j])[..., None] * part
-        return total
+        if self._flat:
+            return self._plane.expand(*q.shape, -1)
+        slope, _ = _derivatives(self.size, int(self.terms))
+        terms = _monomials(self._clamped(q), self._exponents)
+        return torch.einsum("...t,dtp->...dp", terms, slope @ self.weights[: int(self.terms)])
 
 
 def _powers(size: int, degree: int) -> list[tuple[int, ...]]:
@@ -222,7 +220,28 @@ def _powers(size: int, degree: int) -> list[tuple[int, ...]]:
 
 def _monomials(q: Tensor, powers: Tensor) -> Tensor:
     """`[..., terms]` of exponents `[terms, d]`."""
-    return (q[..., None, :] ** powers.to(q)).prod(-1)
+    table = [torch.ones_like(q)]
+    for _ in range(int(powers.max())):
+        table.append(table[-1] * q)
+    steps, found = torch.stack(table, dim=-1), q.new_ones(())
+    for axis in range(q.shape[-1]):
+        found = found * steps[..., axis, :][..., powers[:, axis]]
+    return found
+
+
+@cache
+def _derivatives(size: int, terms: int) -> tuple[Tensor, Tensor]:
+    """What makes the weights of polynomials, `terms` of them in the order of `_powers`, those of their derivatives:
+    `[d, terms, terms]`, and `[d, d, terms, terms]` for the second ones."""
+    degree = next(k for k in itertools.count() if len(_powers(size, k)) == terms)
+    powers = _powers(size, degree)
+    slopes = torch.zeros(size, terms, terms, dtype=torch.float64)
+    for term, exponents in enumerate(powers):
+        for axis, power in enumerate(exponents):
+            if power:
+                lower = tuple(p - (a == axis) for a, p in enumerate(exponents))
+                slopes[axis, powers.index(lower), term] = power
+    return slopes, torch.einsum("iab,jbc->ijac", slopes, slopes)
 
 
 def _place(x: Tensor, line: Tensor) -> Tensor:

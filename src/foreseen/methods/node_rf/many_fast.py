@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from scipy.interpolate import CubicSpline
@@ -17,7 +17,7 @@ from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observatio
 from foreseen.methods.node_rf.beginning import given_state, observed_state
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.dynamics import Dynamics, check_counts
-from foreseen.methods.node_rf.parts import PartsState
+from foreseen.methods.node_rf.parts import AWAY, PartsState
 from foreseen.methods.node_rf.rigid import RigidLook
 from foreseen.methods.node_rf.systems import system_of_many_fast
 from foreseen.methods.node_rf.tracks import Tracks, find_tracks
@@ -41,12 +41,14 @@ class BeginningState:
     """A point on a trajectory, and whose it is.
 
     Attributes:
+        kind: `[]` int64, of motion: whose surface and law.
         state: `[2 d]` float64, coordinates and their rates per window.
         time: `[]` float64, in the data set's unit.
         sequence: `[]` int64, index of a learned sequence, whose own poses are known where it was seen; -1: a new one.
         factor: `[2 d, D]`; `state + factor @ standard normal` may be the state as well.
     """
 
+    kind: Tensor
     state: Tensor
     time: Tensor
     sequence: Tensor
@@ -57,6 +59,9 @@ class ManyFastNodeRF(Method):
     """See README.md, "fast, many sequences"."""
 
     observes = ("sequence", "initial", "frames")
+    look: RigidLook
+    kinds_of: Tensor
+    owners: Tensor
     law_stage: Tensor
     times: Tensor
     counts: Tensor
@@ -80,7 +85,8 @@ class ManyFastNodeRF(Method):
         self.register_buffer("law_stage", torch.tensor(0))
         self.register_buffer("exact", torch.tensor(False))
         self.progress = 0.0
-        self.adopt(self._untrained(torch.ones(1, 3)))
+        one = torch.zeros(1, dtype=torch.int64)
+        self.adopt(self._untrained(torch.ones(1, 3)), one.expand(len(counts)).clone(), one)
 
     def _untrained(self, halves: Tensor) -> RigidLook:
         """Looks of the right kind, to be replaced by those of a warm start or of a checkpoint."""
@@ -89,13 +95,21 @@ class ManyFastNodeRF(Method):
         voxels = VoxelGrids(VoxelTable.build(levels, closed), self.config.initial)
         return RigidLook(self.config, self.info, halves, voxels)
 
-    def adopt(self, look: RigidLook) -> None:
-        """Takes over how things look, and makes new poses for its parts."""
-        shape = (*self.times.shape, len(look.halves) - 1, 3)
+    def adopt(self, look: RigidLook, kinds: Tensor, owners: Tensor) -> None:
+        """Takes over how things look, and makes new poses for its parts.
+
+        Args:
+            kinds: `[S]` int64, the kind of each sequence.
+            owners: `[P]` int64, the kind that each part of the look belongs to.
+        """
         self.look = look
-        self.centres = nn.Parameter(torch.zeros(shape))
+        self.register_buffer("kinds_of", kinds)
+        self.register_buffer("owners", owners)
+        shape = (*self.times.shape, len(owners), 3)
+        absent = (owners != kinds[:, None])[:, None, :, None]
+        self.centres = nn.Parameter(torch.where(absent, AWAY, 0.0).expand(shape).clone())
         self.turns = nn.Parameter(torch.zeros(shape))
-        self.dynamics = Dynamics(self.config.many, 6 * (len(look.halves) - 1))
+        self.laws = nn.ModuleList(Dynamics(self.config.many, 6 * count) for count in owners.bincount().tolist())
 
     # Before training.
 
@@ -103,54 +117,94 @@ class ManyFastNodeRF(Method):
         """Finds the parts, where they are, and empty space; and the law, where the poses are known."""
         c = self.config
         found = find_tracks(frames, labels if c.many.labels == "auto" else [None] * len(labels), self.info, c)
-        self.adopt(RigidLook.where(c, self.info, found.halves, found.may_be))
+        self.adopt(RigidLook.where(c, self.info, found.halves, found.may_be), found.kinds, found.owners)
         self._take_over(found)
-        count = len(found.halves)
-        line = f"{count} moving part{'s' if count > 1 else ''} in {len(self.counts)} sequences, {found.source}"
+        line = f"{self._parts()}, {found.source}"
         return f"{line}; {self._law_of_stage(len(c.many.law_at))}" if found.exact else f"{line}."
+
+    def _parts(self) -> str:
+        """How many, in words."""
+        words = []
+        for kind in range(self.kinds):
+            count, sequences = len(self.parts(kind)), len(self.sequences(kind))
+            words.append(
+                f"{count} moving part{'s' if count > 1 else ''} in {sequences} sequence{'s' if sequences > 1 else ''}"
+            )
+        return " and ".join(words) + (f" ({self.kinds} kinds of motion)" if self.kinds > 1 else "")
 
     @torch.no_grad()
     def _take_over(self, found: Tracks) -> None:
         self.exact.fill_(found.exact)
         for s, (centres, turns) in enumerate(zip(found.centres, found.turns)):
-            self.centres[s, : len(centres)] = centres.float()
-            self.turns[s, : len(turns)] = turns.float()
+            own = self.parts(int(self.kinds_of[s]))
+            self.centres[s, : len(centres), own] = centres.float()
+            self.turns[s, : len(turns), own] = turns.float()
 
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
-        """Makes room for as many parts and voxels as the checkpoint has."""
-        self.adopt(RigidLook.like(self.config, self.info, tensors, "look."))
+        """Makes room for as many kinds, parts and voxels as the checkpoint has."""
+        look = RigidLook.like(self.config, self.info, tensors, "look.")
+        self.adopt(look, tensors["kinds_of"].clone(), tensors["owners"].clone())
 
-    # What the law is about.
+    # What the laws are about.
 
     @property
-    def _sizes(self) -> Tensor:
-        """`[K, 1]` mean half sizes of the parts."""
-        return self.look.halves[:-1].mean(-1, keepdim=True).double()
+    def dynamics(self) -> list[Dynamics]:
+        """Surface and law of each kind."""
+        return cast(list[Dynamics], list(self.laws))
 
-    def numbers(self, centres: Tensor, turns: Tensor) -> Tensor:
+    @property
+    def kinds(self) -> int:
+        """Of motion."""
+        return len(self.laws)
+
+    def parts(self, kind: int) -> Tensor:
+        """Indices of a kind's K parts."""
+        return (self.owners == kind).nonzero()[:, 0]
+
+    def sequences(self, kind: int) -> Tensor:
+        """Indices of the learned sequences of a kind."""
+        return (self.kinds_of == kind).nonzero()[:, 0]
+
+    def _sizes(self, kind: int) -> Tensor:
+        """`[K, 1]` mean half sizes of the parts."""
+        return self.look.halves[self.parts(kind)].mean(-1, keepdim=True).double()
+
+    def numbers(self, kind: int, centres: Tensor, turns: Tensor) -> Tensor:
         """Poses `[..., 6 K]` float64 of centres and rotation vectors `[..., K, 3]`: as `Parts.numbers`, in scene
         units: turns as the way that a rim of the part's own size goes."""
-        sizes = self._sizes
+        sizes = self._sizes(kind)
         both = torch.cat([centres.double(), turns.double() * sizes], dim=-1)
         return (both * sizes / sizes.max()).flatten(-2)
 
-    def parts_of(self, numbers: Tensor) -> PartsState:
-        """The inverse of `numbers` `[T, 6 K]`."""
-        sizes = self._sizes
+    def parts_of(self, kind: int, numbers: Tensor) -> PartsState:
+        """The inverse of `numbers` `[T, 6 K]`; all parts, those of other kinds far away."""
+        sizes, own = self._sizes(kind), self.parts(kind)
         both = numbers.unflatten(-1, (len(sizes), 6)) * sizes.max() / sizes
-        centres, turns = both.split(3, dim=-1)
-        return PartsState(centres.float(), (turns / sizes).float(), torch.zeros(len(numbers), 1))
+        centres = torch.full((len(numbers), len(self.owners), 3), AWAY, device=numbers.device)
+        turns = torch.zeros_like(centres)
+        centres[:, own], turns[:, own] = both[..., :3].float(), (both[..., 3:] / sizes).float()
+        return PartsState(centres, turns, torch.zeros(len(numbers), 1))
+
+    def seen(self, kind: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Poses `[S, T, 6 K]` of a kind's sequences as they are now, when `[S, T]`, and how many of each `[S]`."""
+        rows, own = self.sequences(kind), self.parts(kind)
+        poses = self.numbers(kind, self.centres[rows][:, :, own], self.turns[rows][:, :, own])
+        return poses.detach(), self.times[rows], self.counts[rows]
 
     @torch.no_grad()
     def fit_law(self) -> str:
-        """Learns the law from the poses as they are now. Says how well it follows them."""
-        dynamics = self.dynamics
-        dynamics.fit(self.numbers(self.centres, self.turns), self.times, self.counts, bool(self.exact))
-        size = dynamics.manifold.size
-        return (
-            f"a law of motion on {size} coordinate{'' if size == 1 else 's'} follows the sequences "
-            f"with a misfit of {float(dynamics.misfit):.2%}."
-        )
+        """Learns the laws from the poses as they are now. Says how well they follow them."""
+        words = []
+        for kind, dynamics in enumerate(self.dynamics):
+            dynamics.fit(*self.seen(kind), bool(self.exact))
+            size = dynamics.manifold.size
+            words.append(
+                f"a law of motion on {size} coordinate{'' if size == 1 else 's'} follows the sequences "
+                f"with a misfit of {float(dynamics.misfit):.2%}"
+            )
+        if len(words) > 1:
+            words = [f"kind {kind + 1}: {line}" for kind, line in enumerate(words)]
+        return "; ".join(words) + "."
 
     # The four verbs (render belongs to the scene).
 
@@ -158,43 +212,49 @@ class ManyFastNodeRF(Method):
         """How a sequence begins: of a learned one its first pose, of a new one what is given, or what fits its first
         frames best."""
         if observation.initial is not None:
-            known, state = observation.initial, given_state(self, observation.initial)
-            unsure = observation.precision * torch.diag(self.dynamics.unit())
-            return self._begin(state, float(known.times[0]), -1, unsure)
+            known, (kind, state) = observation.initial, given_state(self, observation.initial)
+            unsure = observation.precision * torch.diag(self.dynamics[kind].unit())
+            return self._begin(kind, state, float(known.times[0]), -1, unsure)
         if observation.frames:
-            state, factor, time = observed_state(self, observation.frames)
-            return self._begin(state, time, -1, factor)
+            kind, state, factor, time = observed_state(self, observation.frames)
+            return self._begin(kind, state, time, -1, factor)
         if not 0 <= observation.sequence < len(self.counts):
             raise UserError(
                 f"this run learned {len(self.counts)} sequences; there is no sequence {observation.sequence}."
             )
+        kind = int(self.kinds_of[observation.sequence])
         poses, times = self.poses(observation.sequence)
-        if not self.dynamics.fitted:
+        if not self.dynamics[kind].fitted:
             nothing = torch.zeros(0, dtype=torch.float64)
-            return self._begin(nothing, float(times[0]) * self.window, observation.sequence)
-        (time, state), _ = self.dynamics.ends(poses, times, bool(self.exact))
-        return self._begin(state, time * self.window, observation.sequence)
+            return self._begin(kind, nothing, float(times[0]) * self.window, observation.sequence)
+        (time, state), _ = self.dynamics[kind].ends(poses, times, bool(self.exact))
+        return self._begin(kind, state, time * self.window, observation.sequence)
 
     @staticmethod
-    def _begin(state: Tensor, time: float, sequence: int, factor: Tensor | None = None) -> BeginningState:
+    def _begin(kind: int, state: Tensor, time: float, sequence: int, factor: Tensor | None = None) -> BeginningState:
         sure = state.new_zeros(len(state), 0)
         when = torch.tensor(time, dtype=torch.float64)
-        return BeginningState(state, when, torch.tensor(sequence), sure if factor is None else factor)
+        return BeginningState(
+            torch.tensor(kind), state, when, torch.tensor(sequence), sure if factor is None else factor
+        )
 
     def poses(self, sequence: int) -> tuple[Tensor, Tensor]:
         """`[T, 6 K]` poses of a learned sequence as they were seen, and when `[T]`, in windows."""
-        count = int(self.counts[sequence])
-        numbers = self.numbers(self.centres[sequence, :count], self.turns[sequence, :count]).detach()
-        return numbers, self.times[sequence, :count]
+        kind, count = int(self.kinds_of[sequence]), int(self.counts[sequence])
+        own = self.parts(kind)
+        centres, turns = self.centres[sequence, :count, own], self.turns[sequence, :count, own]
+        return self.numbers(kind, centres, turns).detach(), self.times[sequence, :count]
 
     def evolve(self, state: BeginningState, times: Tensor) -> PartsState:
         """The law from where the state says; inside what was seen of a learned sequence, what was seen."""
-        return self.parts_of(self._numbers(state, times, self.dynamics.solve))
+        kind = int(state.kind)
+        return self.parts_of(kind, self._numbers(state, times, self.dynamics[kind].solve))
 
     def spread(self, state: BeginningState, times: Tensor) -> Tensor:
         """By the most likely law and by the others that the sequences leave possible, each from a state that is
         possible. The same draws each time."""
-        dynamics, generator = self.dynamics, torch.Generator().manual_seed(0)
+        kind, generator = int(state.kind), torch.Generator().manual_seed(0)
+        dynamics = self.dynamics[kind]
         count = len(dynamics.members)
         draws = torch.randn(count, state.factor.shape[1], generator=generator, dtype=torch.float64)
         draws[0] = 0
@@ -204,14 +264,15 @@ class ManyFastNodeRF(Method):
             return dynamics.futures(begin + off, start, u)
 
         numbers = self._numbers(state, times, solve, (count,))
-        return self.parts_of(numbers.flatten(0, 1)).centres.unflatten(0, numbers.shape[:2]).transpose(0, 1)
+        centres = self.parts_of(kind, numbers.flatten(0, 1)).centres[:, self.parts(kind)]
+        return centres.unflatten(0, numbers.shape[:2]).transpose(0, 1)
 
     def _numbers(self, state: BeginningState, times: Tensor, solve: Solve, futures: tuple[int, ...] = ()) -> Tensor:
         """`[T, *futures, 6 K]` poses at `times`."""
         u = times.double() / self.window
-        sequence, dynamics = int(state.sequence), self.dynamics
+        sequence, dynamics = int(state.sequence), self.dynamics[int(state.kind)]
         if sequence < 0:
-            return self._decoded(solve(state.state, float(state.time) / self.window, u))
+            return _decoded(dynamics, solve(state.state, float(state.time) / self.window, u))
         poses, seen = self.poses(sequence)
         spline = CubicSpline(seen.numpy(), poses.numpy())
         inside = torch.from_numpy(spline(u.clamp(float(seen[0]), float(seen[-1])).numpy()))
@@ -225,19 +286,16 @@ class ManyFastNodeRF(Method):
             ends = dynamics.ends(poses, seen, bool(self.exact))
             for side, (start, begin) in ((before, ends[0]), (after, ends[1])):
                 if side.any():
-                    out[side] = self._decoded(solve(begin, start, u[side]))
+                    out[side] = _decoded(dynamics, solve(begin, start, u[side]))
         return out
-
-    def _decoded(self, path: Tensor) -> Tensor:
-        return self.dynamics.manifold.decode(path[..., : self.dynamics.manifold.size])
 
     def scene(self, state: PartsState) -> VoxelScene:
         """The parts and their surroundings at one time."""
         return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
 
-    def system(self) -> DynamicalSystem | None:
-        """The law on the surface of the poses."""
-        return system_of_many_fast(self)
+    def system(self, kind: int = 0) -> DynamicalSystem | None:
+        """The law on the surface of a kind's poses."""
+        return system_of_many_fast(self, kind)
 
     # How it learns.
 
@@ -262,7 +320,7 @@ class ManyFastNodeRF(Method):
         time."""
         c, decay = self.config, self.config.lr_decay**progress
         moves = 0.0 if bool(self.exact) or progress >= c.many.law_at[-1] else decay
-        radius = float(self._sizes.mean())
+        radius = float(self.look.halves[:-1].mean(-1).double().mean())
         return [
             *self.look.parameter_groups(decay),
             {"name": "centres", "params": [self.centres], "lr": c.centre_lr * radius * moves},
@@ -286,6 +344,11 @@ class ManyFastNodeRF(Method):
             return None
         self.law_stage.fill_(stage)
         return self.fit_law()
+
+
+def _decoded(dynamics: Dynamics, path: Tensor) -> Tensor:
+    """Poses of states."""
+    return dynamics.manifold.decode(path[..., : dynamics.manifold.size])
 
 
 def _roomy(bounds: Bounds) -> Bounds:

@@ -98,8 +98,9 @@ class PaperManyNodeRF(ConditionedNeRF):
         return self.decoders["code"](latent) + self.static_code
 
     @torch.no_grad()
-    def system(self) -> DynamicalSystem:
+    def system(self, kind: int = 0) -> DynamicalSystem:
         """The latent ODE, over what was seen of each sequence."""
+        del kind
         seen = []
         for sequence, times in enumerate(self.info.times):
             state = self.observe(Observation(sequence))

@@ -138,14 +138,17 @@ def _twice_integrated(x: Tensor, spacing: float) -> Tensor:
 
 
 @torch.no_grad()
-def match(law: Law, paths: Paths, length: float, most: int, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Draws the hidden layers and solves for the rest. The penalty is that under which the law of some stretches
-    foretells the others best. Returns the weights, and the share of the motion within stretches that was not
-    foretold."""
+def match(law: Law, paths: Paths, length: float, most: int, generator: torch.Generator | None) -> tuple[Tensor, float]:
+    """Draws the hidden layers (without a generator they are silent) and solves for the rest. The penalty is that under
+    which the law of some stretches foretells the others best. Returns the weights, and the share of the motion within
+    stretches that was not foretold."""
     row, start, span = paths.stretches(length, most)
     size = paths.q.shape[-1]
     seen = torch.cat([paths.q[s, :count] for s, count in enumerate(paths.counts.tolist())])
-    law.draw(seen.amin(0), seen.amax(0), generator)
+    if generator is None:
+        law.silence()
+    else:
+        law.draw(seen.amin(0), seen.amax(0), generator)
     penalties = law.penalties(size)
     parts = normal_equations(law, paths, row, start, span)
     if len(parts) == 1:  # so few stretches that there are no others

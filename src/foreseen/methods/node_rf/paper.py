@@ -82,8 +82,9 @@ class PaperNodeRF(ConditionedNeRF):
         return self._field(self.decoder(state.latent)[None], None)
 
     @torch.no_grad()
-    def system(self) -> DynamicalSystem:
+    def system(self, kind: int = 0) -> DynamicalSystem:
         """The latent ODE, over the window."""
+        del kind
         times = self.info.times[0]
         path = self.evolve(self.observe(Observation()), torch.tensor(times, dtype=torch.float64)).latent
         decoder = copy.deepcopy(self.decoder).double()

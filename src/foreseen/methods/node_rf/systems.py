@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from foreseen.methods.base import DynamicalSystem, Trajectory
-from foreseen.methods.node_rf.dynamics import FINER, LEAST_TIMES, Rate
-from foreseen.methods.node_rf.matching import Paths, settle
+from foreseen.methods.node_rf.dynamics import Dynamics, Rate
 
 if TYPE_CHECKING:
     from foreseen.methods.node_rf.fast import FastNodeRF
@@ -20,9 +20,41 @@ if TYPE_CHECKING:
 Function = Callable[[Tensor], Tensor]
 
 
-def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
-    """The law on the surface of the poses; None where none was fitted, or nothing moves."""
-    dynamics, window = method.dynamics, method.window
+def system_of_many_fast(method: ManyFastNodeRF, kind: int) -> DynamicalSystem | None:
+    """The law on the surface of a kind's poses; None where none was fitted, or nothing moves."""
+
+    def centres(numbers: Tensor) -> Tensor:
+        return method.parts_of(kind, numbers).centres[:, method.parts(kind)]
+
+    seen = _Seen(*method.seen(kind), bool(method.exact), method.sequences(kind).tolist())
+    return _on_surface(method.dynamics[kind], method.window, seen, centres)
+
+
+def system_of_fast(method: FastNodeRF) -> DynamicalSystem | None:
+    """The law of one sequence's motion; None where none follows it, or nothing moves."""
+
+    def centres(numbers: Tensor) -> Tensor:
+        return method.parts.from_numbers(numbers).centres
+
+    poses, times = method.poses()
+    when = times + method.start / method.window
+    seen = _Seen(poses[None], when[None], torch.tensor([len(times)]), False, [0])
+    return _on_surface(method.motion.dynamics, method.window, seen, centres if method.parts.count else None)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a law was fitted to, as `Dynamics.fit` takes it (times in windows), and indices of the sequences."""
+
+    poses: Tensor
+    times: Tensor
+    counts: Tensor
+    exact: bool
+    sequences: list[int]
+
+
+def _on_surface(dynamics: Dynamics, window: float, seen: _Seen, centres: Function | None) -> DynamicalSystem | None:
+    """`centres`: where K parts are `[N, K, 3]` in poses `[N, P]`."""
     size, law = dynamics.manifold.size, dynamics.law
     if not dynamics.fitted or size == 0:
         return None
@@ -32,8 +64,9 @@ def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
         return unit * law.energy(y[..., :size], y[..., size:] * window)
 
     def positions(y: Tensor) -> Tensor:
+        assert centres is not None
         numbers = dynamics.manifold.decode(y[..., :size])
-        return method.parts_of(numbers.reshape(-1, numbers.shape[-1])).centres.unflatten(0, y.shape[:-1]).double()
+        return centres(numbers.reshape(-1, numbers.shape[-1])).unflatten(0, y.shape[:-1]).double()
 
     def timeless(rate: Rate) -> Function:
         return _second_order(lambda state: rate(state.new_zeros(()), state), size, window)
@@ -42,10 +75,10 @@ def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
     return DynamicalSystem(
         names=_names(size),
         rate=timeless(law),
-        seen=_seen_by_many(method, size),
+        seen=_trajectories(dynamics, window, seen),
         window=window,
         second_order=True,
-        positions=_any_axes(positions),
+        positions=_any_axes(positions) if centres else None,
         energy=energy if stored else None,
         potential=(lambda q: unit * law.potential(q)) if stored else None,
         drawn=tuple(timeless(rate) for rate in dynamics.drawn()),
@@ -53,62 +86,16 @@ def system_of_many_fast(method: ManyFastNodeRF) -> DynamicalSystem | None:
 
 
 @torch.no_grad()
-def _seen_by_many(method: ManyFastNodeRF, size: int) -> tuple[Trajectory, ...]:
-    dynamics, window, exact = method.dynamics, method.window, bool(method.exact)
-    paths = dynamics.paths(method.numbers(method.centres, method.turns), method.times, method.counts, exact)
-    starts = _settled(method, paths)
-    found = []
-    for sequence, count in enumerate(paths.counts.tolist()):
-        states = torch.cat([paths.q[sequence, :count], paths.v[sequence, :count] / window], dim=-1)
-        start = torch.cat([starts[sequence, :size], starts[sequence, size:] / window])
-        times = (method.times[sequence, 0] + torch.arange(count) * paths.spacing) * window
+def _trajectories(dynamics: Dynamics, window: float, seen: _Seen) -> tuple[Trajectory, ...]:
+    paths = dynamics.paths(seen.poses, seen.times, seen.counts, seen.exact)
+    _, starts = dynamics.starts(paths)
+    size, found = dynamics.manifold.size, []
+    for row, (sequence, count) in enumerate(zip(seen.sequences, paths.counts.tolist())):
+        states = torch.cat([paths.q[row, :count], paths.v[row, :count] / window], dim=-1)
+        start = torch.cat([starts[row, :size], starts[row, size:] / window])
+        times = (seen.times[row, 0] + torch.arange(count) * paths.spacing) * window
         found.append(Trajectory(sequence, times, states, start))
     return tuple(found)
-
-
-def _settled(method: ManyFastNodeRF, paths: Paths) -> Tensor:
-    """`[S, 2 d]`: as `Dynamics.ends`, the beginnings of the solutions that follow the paths' first stretches best, all
-    at once. A path's own first rate, at its end, is its least certain one."""
-    span = max(LEAST_TIMES * FINER, round(method.dynamics.config.settle / paths.spacing))
-    starts = torch.zeros(len(paths.q), 2 * paths.q.shape[-1], dtype=torch.float64)
-    spans = (paths.counts - 1).clamp_max(span)
-    for own in spans.unique().tolist():
-        rows = (spans == own).nonzero()[:, 0]
-        q, v = paths.cut(rows, torch.zeros_like(rows), own)
-        starts[rows] = settle(method.dynamics.law, q, v, paths.spacing, own)[0]
-    return starts
-
-
-def system_of_fast(method: FastNodeRF) -> DynamicalSystem | None:
-    """The law of one sequence's motion; None where none follows it, or nothing moves."""
-    motion, window = method.motion, method.window
-    size, most = int(motion.coordinates.used), motion.law.size
-    if bool(motion.misfit.isnan()) or size == 0:
-        return None
-
-    def filled(x: Tensor) -> Tensor:
-        """With zeros for the coordinates that are not alive."""
-        return torch.cat([x, x.new_zeros(*x.shape[:-1], most - size)], dim=-1)
-
-    def rate(state: Tensor) -> Tensor:
-        q, v = state[..., :size], state[..., size:]
-        full = motion.law(state.new_zeros(()), torch.cat([filled(q), filled(v)], dim=-1))
-        return torch.cat([v, full[..., most : most + size]], dim=-1)
-
-    def positions(y: Tensor) -> Tensor:
-        poses = motion.coordinates.decode(filled(y[..., :size]))
-        return method.parts.from_numbers(poses.reshape(-1, poses.shape[-1])).centres.unflatten(0, y.shape[:-1]).double()
-
-    nodes = torch.cat([motion.nodes[:, :size], motion.nodes[:, most : most + size] / window], dim=-1)
-    times = method.start + window * torch.linspace(0, 1, len(nodes), dtype=torch.float64)
-    return DynamicalSystem(
-        names=_names(size),
-        rate=_second_order(rate, size, window),
-        seen=(Trajectory(0, times, nodes, nodes[0]),),
-        window=window,
-        second_order=True,
-        positions=_any_axes(positions) if method.parts.count else None,
-    )
 
 
 def latent_system(

@@ -15,9 +15,10 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import SceneInfo
-from foreseen.methods.hulls import Silhouettes, View, own_hull, silhouettes, still_hull
+from foreseen.methods.hulls import Silhouettes, Stills, View, own_hull, silhouettes, still_hull
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.discovery import MARGIN, Part, find_parts
+from foreseen.methods.node_rf.kinds import find_kinds
 from foreseen.nn.splines import UniformBSpline
 
 MOST_VIEWS = 240
@@ -29,18 +30,23 @@ SEARCH_CELLS = 48
 
 @dataclass(frozen=True)
 class Tracks:
-    """K parts in S sequences.
+    """The parts of S sequences.
 
     Attributes:
-        centres, turns: for each sequence `[T, K, 3]` at its training times, turns as rotation vectors.
-        halves: `[K, 3]` half sizes of the parts' boxes.
-        may_be: `[K + 1, G, G, G]` bool: where matter may be in each box's own frame, and in the scene's bounds.
+        centres, turns: for each sequence `[T, K, 3]` at its training times, turns as rotation vectors; of the K parts
+            of its kind.
+        kinds: `[S]` int64, the kind of each sequence: 0, 1, ...
+        owners: `[P]` int64, the kind that each part belongs to, in the order of the kinds; P parts in all.
+        halves: `[P, 3]` half sizes of the parts' boxes.
+        may_be: `[P + 1, G, G, G]` bool: where matter may be in each box's own frame, and in the scene's bounds.
         exact: truth told the poses.
         source: who told, in words.
     """
 
     centres: list[Tensor]
     turns: list[Tensor]
+    kinds: Tensor
+    owners: Tensor
     halves: Tensor
     may_be: Tensor
     exact: bool
@@ -50,32 +56,46 @@ class Tracks:
 def find_tracks(
     frames: Sequence[Frame], labels: Sequence[Labels | None], info: SceneInfo, config: FastConfig
 ) -> Tracks:
-    """The parts of all sequences. Raises `UserError` where none is found, or not as many in each."""
+    """The parts of all sequences, and which sequences are of one kind. Raises `UserError` where no part is found."""
     known = [one for one in labels if one is not None]
     exact = len(known) == len(labels)
     if exact:
-        _check_bodies(known)
         centres = [one.positions for one in known]
         turns = [rotation_vectors(one.rotations) for one in known]
     else:
         centres, turns = _tracked(frames, info, config)
-    frames = _some(frames)
-    views = [View.of(frame, 0.0, 1.0) for frame in frames]
-    masks = silhouettes(views, info.background)
     bounds = np.array(info.bounds)
+    search = SEARCHED * float(np.ptp(bounds, axis=0).max())
+    some = _some(frames)
+    kinds = find_kinds(frames, Stills(_views(some), info.background), centres, turns, info, search)
+    count = int(kinds.max()) + 1
+    if count > 1:
+        some = [f for k in range(count) for f in _some([f for f in frames if kinds[_nearest(f, info)[0]] == k])]
+    views = _views(some)
+    masks = silhouettes(views, info.background)
     if masks is None:
         raise UserError("node-rf cannot tell what moves: it needs cameras that stand still, or a plain background.")
-    where = [_nearest(frame, info) for frame in frames]
-    halves, own = [], []
-    for k in range(centres[0].shape[1]):
-        path = np.stack([centres[s][i, k].numpy() for s, i in where])
-        rotations = rotation_matrix(torch.stack([turns[s][i, k] for s, i in where])).numpy()
-        half = _half_size(views, masks, path, rotations, SEARCHED * float(np.ptp(bounds, axis=0).max()), k)
-        halves.append([half] * 3)
-        own.append(own_hull(views, masks, path, rotations, half, config.cells))
+    where = [_nearest(frame, info) for frame in some]
+    owners, halves, own = [], [], []
+    for kind in range(count):
+        mine = [i for i, (s, _) in enumerate(where) if kinds[s] == kind]
+        seen = [views[i] for i in mine]
+        moving = masks.some(mine)
+        for k in range(centres[where[mine[0]][0]].shape[1]):
+            path = np.stack([centres[s][t, k].numpy() for s, t in (where[i] for i in mine)])
+            rotations = rotation_matrix(torch.stack([turns[s][t, k] for s, t in (where[i] for i in mine)])).numpy()
+            half = _half_size(seen, moving, path, rotations, search, k)
+            owners.append(kind)
+            halves.append([half] * 3)
+            own.append(own_hull(seen, moving, path, rotations, half, config.cells))
     may_be = torch.from_numpy(np.stack([*own, still_hull(views, masks, bounds, config.cells)]))
     source = "their poses as the data set tells" if exact else "found from silhouettes"
-    return Tracks(centres, turns, torch.tensor(halves, dtype=torch.float32), may_be, exact, source)
+    boxes = torch.tensor(halves, dtype=torch.float32)
+    return Tracks(centres, turns, kinds, torch.tensor(owners), boxes, may_be, exact, source)
+
+
+def _views(frames: Sequence[Frame]) -> list[View]:
+    return [View.of(frame, 0.0, 1.0) for frame in frames]
 
 
 def _some(frames: Sequence[Frame]) -> list[Frame]:
@@ -89,15 +109,6 @@ def _some(frames: Sequence[Frame]) -> list[Frame]:
 def _nearest(frame: Frame, info: SceneInfo) -> tuple[int, int]:
     s = info.sequences.index(frame.sequence)
     return s, int(np.abs(np.array(info.times[s]) - frame.time).argmin())
-
-
-def _check_bodies(known: Sequence[Labels]) -> None:
-    if len({len(one.bodies) for one in known}) != 1:
-        names = sorted({", ".join(one.bodies) for one in known})
-        raise UserError(
-            f"node-rf learns sequences of as many moving bodies each; these have: {'; '.join(names)}: "
-            "give those of one kind."
-        )
 
 
 def rotation_vectors(matrices: Tensor) -> Tensor:
@@ -146,7 +157,7 @@ def _tracked(frames: Sequence[Frame], info: SceneInfo, config: FastConfig) -> tu
     """Poses of the parts in every sequence, as silhouettes tell."""
     centres, turns = [], []
     # A part that lingers would count as what is at rest, did the cameras' median pictures not show all sequences.
-    others = [View.of(frame, 0.0, 1.0) for frame in _some(frames)]
+    others = _views(_some(frames))
     for name, times in zip(info.sequences, info.times):
         start, window = times[0], times[-1] - times[0]
         views = [View.of(frame, start, window) for frame in frames if frame.sequence == name]
@@ -154,7 +165,7 @@ def _tracked(frames: Sequence[Frame], info: SceneInfo, config: FastConfig) -> tu
         controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
         parts: list[Part] = []
         if masks is not None:
-            own = Silhouettes(masks.moving[: len(views)], masks.screen[: len(views)], masks.plain)
+            own = masks.some(range(len(views)))
             parts = find_parts(views, own, np.array(info.bounds), controls, config.most_parts)
         if len(parts) != 1:
             raise UserError(

@@ -1,0 +1,120 @@
+"""The motion of one sequence: which law its trajectory bears, and where forecasts start from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.methods.node_rf.config import LawConfig
+from foreseen.methods.node_rf.dynamics import Dynamics, one_thread
+
+TRIED = 0.85
+"""Laws are tried on what follows this share of the window, which they are then not fitted to."""
+BEATEN = 0.75
+"""No law is taken where coasting foretells that with less than this share of its error, ..."""
+HOPELESS = 2.0
+"""... and no more is tried where even the plain law's error is so many times that of coasting."""
+PLAINER = 0.9
+"""The plain law is taken where its error is less than this share of the other one's."""
+FOLLOWED = 0.15
+"""A law must follow stretches of the window to this misfit (root mean square, of q of unit variance)."""
+
+
+class Motion(nn.Module):
+    """A law, or coasting, and the two states that forecasts start from: the one follows the beginning of the window
+    best and leads back from it, the other one its end.
+
+    One sequence may say too little of a law, or follow none (impacts). So what is fitted to the first part of the
+    window has to foretell the last one: the law with its hidden units, without them, or no force at all, whichever
+    does best.
+
+    Poses are `[..., P]` float64; time runs from 0 to 1 over the window.
+
+    Args:
+        poses: P.
+    """
+
+    starts: Tensor
+    late: Tensor
+
+    def __init__(self, config: LawConfig, poses: int) -> None:
+        super().__init__()
+        self.dynamics = Dynamics(config, poses)
+        shape = (2, 2 * self.dynamics.manifold.most)
+        self.register_buffer("starts", torch.full(shape, float("nan"), dtype=torch.float64))
+        self.register_buffer("late", torch.tensor(0.0, dtype=torch.float64))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether forecasts can start."""
+        return not bool(self.starts.isnan().any())
+
+    @torch.no_grad()
+    def fit(self, poses: Tensor) -> None:
+        """To `poses` `[N, P]` at even times 0..1."""
+        with one_thread():
+            self._fit(poses)
+
+    def _fit(self, poses: Tensor) -> None:
+        dynamics, times = self.dynamics, torch.linspace(0, 1, len(poses), dtype=torch.float64)
+        plain = self._tried(poses, times)
+        if plain is None or not self._follows(dynamics, poses, times, plain):
+            dynamics.coast(poses, times)
+        (_, begin), (late, end) = dynamics.ends(poses, times, exact=False)
+        self.starts.zero_()
+        self.starts[:, : len(begin)] = torch.stack([begin, end])
+        self.late.fill_(late)
+
+    @staticmethod
+    def _follows(dynamics: Dynamics, poses: Tensor, times: Tensor, plain: bool) -> bool:
+        """Fits the law; whether there is one."""
+        try:
+            dynamics.fit(poses[None], times[None], torch.tensor([len(poses)]), exact=False, plain=plain)
+        except torch.linalg.LinAlgError:  # where a law is no description, equations may have no solution
+            return False
+        return bool(dynamics.misfit <= FOLLOWED)
+
+    def _tried(self, poses: Tensor, times: Tensor) -> bool | None:
+        """Whether the law that foretells the window's end is plain; None where coasting is better."""
+        known = round(TRIED * len(poses))
+        trial = Dynamics(replace(self.dynamics.config, members=0), poses.shape[1])
+        errors: dict[bool | None, float] = {}
+        for plain in (None, True, False):
+            if plain is None:
+                trial.coast(poses[:known], times[:known])
+            elif not self._follows(trial, poses[:known], times[:known], plain):
+                errors[plain] = math.inf
+                continue
+            paths = trial.paths(poses[None, :known], times[None, :known], torch.tensor([known]), exact=False)
+            skipped, states = trial.starts(paths, last=True)
+            path = trial.solve(states[0], int(skipped) * paths.spacing, times[known:])[:, : trial.manifold.size]
+            errors[plain] = float((trial.manifold.decode(path) - poses[known:]).square().mean().sqrt())
+            if plain and errors[True] > HOPELESS * errors[None]:
+                return None
+        plain = errors[True] < PLAINER * errors[False]
+        return plain if errors[None] >= BEATEN * errors[plain] else None
+
+    def extrapolate(self, times: Tensor) -> Tensor:
+        """Poses `[T, P]` at `times` `[T]` outside of 0..1, any order."""
+        return self._poses(self.dynamics.solve, times)
+
+    def futures(self, times: Tensor) -> Tensor:
+        """As `extrapolate`, by the law and by the others that the window leaves possible: `[T, E, P]`."""
+        count = len(self.dynamics.members)
+
+        def solve(state: Tensor, start: float, times: Tensor) -> Tensor:
+            return self.dynamics.futures(state.expand(count, -1), start, times)
+
+        return self._poses(solve, times)
+
+    def _poses(self, solve: Callable[[Tensor, float, Tensor], Tensor], times: Tensor) -> Tensor:
+        size, before = self.dynamics.manifold.size, times < 0
+        begin, end = self.starts[:, : 2 * size]
+        sides = (solve(begin, 0.0, times[before]), solve(end, float(self.late), times[~before]))
+        path = sides[1].new_empty(len(times), *sides[1].shape[1:])
+        path[before], path[~before] = sides
+        return self.dynamics.manifold.decode(path[..., :size])
