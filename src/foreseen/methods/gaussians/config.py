@@ -28,6 +28,7 @@ FAST = CloudConfig(
     refine_every=50,
     refine_from=200,
     refine_until=0.7,
+    noise=2e5,
     opacity_weight=0.01,
     scale_weight=0.01,
     means_lr=4e-4,
