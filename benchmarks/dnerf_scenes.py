@@ -40,7 +40,7 @@ METRICS = {"psnr": "PSNR [dB]", "psnr_moving": "PSNR, moving [dB]", "ssim": "SSI
 
 def main(
     minutes: float = 10.0,
-    methods: tuple[str, ...] = ("node-rf:fast", "d-nerf:fast"),
+    methods: tuple[str, ...] = ("node-rf:fast", "d-nerf:fast", "deformable-gaussians:fast", "4d-gaussians:fast"),
     scenes: tuple[str, ...] = SCENES,
     downscale: int = 2,
     seed: int = 0,

@@ -224,3 +224,18 @@ def test_a_page_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.Mon
     assert page.startswith("# Title\n\ntext\n\n`python benchmarks/x.py --minutes 5` · commit c0ffee · seeds 0, 1 · ")
     assert "10 min of wall time" in page
     assert {p.name for p in tmp_path.iterdir()} == {"x.md", "x.json"}
+
+
+def test_the_scene_at_rest_is_drawn_with_held_out_views(tmp_path: Path) -> None:
+    from foreseen.data import load_dataset
+    from foreseen.data.splits import make_splits
+
+    bench = load("static_gaussians")
+    bench.draw(tmp_path / "scene", views=10, size=16, seed=0)
+    splits = make_splits(load_dataset(tmp_path / "scene"))
+    assert {name: len(found) for name, found in splits.frames.items()} == {"train": 10, "interpolation": 1}
+    picture = splits.frames["train"][0].rgba()
+    assert picture.shape == (16, 16, 4) and 0.2 < float(picture[..., 3].mean()) < 0.9
+    page = bench.page({"gaussians fast": metrics(36.0, ("interpolation",))}, 5.0, 10)
+    assert "10 training views, 160 x 160 pixels, 5 minutes" in page
+    assert "| gaussians fast | 36.00 | 0.90 | 0.50 | 300 | 5.00 |" in page

@@ -68,8 +68,10 @@ def test_imports_run_downhill() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_the_same_files(method: str) -> None:
-    folder = PACKAGE / "methods" / method.replace("-", "_")
-    for name in ("__init__.py", "config.py", "model.py", "losses.py", "README.md"):
+    module = METHODS[method].target.partition(":")[0]
+    folder = PACKAGE.parent.joinpath(*module.split(".")).parent
+    assert folder.parent == PACKAGE / "methods" and module.endswith(".model")
+    for name in ("__init__.py", "config.py", "model.py", "README.md"):
         assert (folder / name).is_file(), name
     assert "fast" in METHODS[method].load_presets()
 

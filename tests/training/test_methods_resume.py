@@ -1,12 +1,14 @@
 """Every method goes on from a checkpoint as if it had never stopped."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
 from foreseen.methods.node_rf.config import LawConfig, SharedLawConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
@@ -15,6 +17,15 @@ from foreseen.training.checkpoints import list_checkpoints
 
 FIELD = {"rays": 16, "samples": 8, "importance_samples": 8, "position_levels": 3, "direction_levels": 2}
 PACKED = {"rays": 128, "samples": 2048, "width": 16, "cells": 12, "refresh_every": 2}
+CLOUD = CloudConfig(
+    budget=300, degree=1, start_points=200, start_scale=2.0, refine_every=2, refine_from=3, refine_until=0.8,
+    grow_gradient=1e-6, reset_every=6, prune_opacity=0.01,
+)  # fmt: skip
+GAUSSIANS: dict[str, dict[str, Any]] = {
+    "gaussians": {},
+    "deformable-gaussians": {"width": 16, "layers": 3, "skip": 1, "warm_up": WarmUp(steps=4)},
+    "4d-gaussians": {"nodes": 4, "time_nodes": 4, "channels": 4, "width": 8, "warm_up": WarmUp(steps=4)},
+}
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("node-rf", "paper"): {**FIELD, "field_width": 16, "field_layers": 3, "field_skip": 1, "code_width": 8},
     ("d-nerf", "paper"): {**FIELD, "width": 16, "layers": 3, "skip": 1},
@@ -29,6 +40,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
         "one": LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5, 0.95)),
     },
     ("d-nerf", "fast"): {**PACKED, "levels": (4, 8), "ladder": 32},
+    **{(name, preset): {"cloud": CLOUD, **more} for name, more in GAUSSIANS.items() for preset in ("fast", "paper")},
 }
 
 
@@ -74,6 +86,16 @@ def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> No
         state = check_going_on("node-rf", "fast", tmp_path / "data", tmp_path / labels, changes)
         assert state["laws.0.members"].any() and state["law_stage"] == 2
         assert bool(state["exact"]) == (labels == "auto")
+
+
+def test_going_on_with_gaussians_that_follow_hulls_is_exact(tmp_path: Path) -> None:
+    """Hulls and what was seen on the screen come from the checkpoint; Gaussians are moved and shaken as drawn."""
+    options = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
+    simulate("pendulum", tmp_path / "data", options)
+    cloud = replace(CLOUD, strategy="mcmc", growth=1.2, start_points=100)
+    changes = {**GAUSSIANS["deformable-gaussians"], "cloud": cloud, "warm_up": WarmUp(guide_share=0.8, hulls_steps=3)}
+    state = check_going_on("deformable-gaussians", "fast", tmp_path / "data", tmp_path, changes)
+    assert state["guide.known"] > 0 and state["cloud.count"] > 100
 
 
 def check_going_on(

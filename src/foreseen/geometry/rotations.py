@@ -1,4 +1,4 @@
-"""Rotations as vectors: axis times angle."""
+"""Rotations as vectors (axis times angle) and as unit quaternions."""
 
 import torch
 from torch import Tensor
@@ -15,3 +15,14 @@ def rotation_matrix(vector: Tensor) -> Tensor:
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
     return torch.eye(3, dtype=vector.dtype, device=vector.device) + a * cross + b * (cross @ cross)
+
+
+def quaternion_matrix(quaternions: Tensor) -> Tensor:
+    """Rotation matrices `[..., 3, 3]` of unit quaternions `[..., 4]`, real part first."""
+    w, x, y, z = quaternions.unbind(-1)
+    rows = [
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    ]
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))

@@ -20,6 +20,30 @@ METHODS: dict[str, MethodEntry] = {
         needs="posed images with times; one sequence, or several with truth of how each begins",
         reproduced="deformation network and canonical field; conditioned on p0, v0 (D-NeRF(c))",
     ),
+    "gaussians": MethodEntry(
+        target="foreseen.methods.gaussians.model:build",
+        presets="foreseen.methods.gaussians.config:PRESETS",
+        paper="3D Gaussian Splatting (arXiv 2308.04079, SIGGRAPH 2023); 3DGS as MCMC (arXiv 2404.09591)",
+        code_licence="none of their code is used",
+        needs="posed images of a scene at rest",
+        reproduced="clone, split and prune, or relocation with noise; L1 and SSIM; under a budget",
+    ),
+    "deformable-gaussians": MethodEntry(
+        target="foreseen.methods.deformable_gaussians.model:build",
+        presets="foreseen.methods.deformable_gaussians.config:PRESETS",
+        paper="Deformable 3D Gaussians (arXiv 2309.13101, CVPR 2024)",
+        code_licence="none of their code is used",
+        needs="posed images with times; one sequence",
+        reproduced="canonical cloud, deformation network, annealed smooth training",
+    ),
+    "4d-gaussians": MethodEntry(
+        target="foreseen.methods.gaussians_4d.model:build",
+        presets="foreseen.methods.gaussians_4d.config:PRESETS",
+        paper="4D Gaussian Splatting (arXiv 2310.08528, CVPR 2024)",
+        code_licence="none of their code is used",
+        needs="posed images with times; one sequence",
+        reproduced="canonical cloud, planes of space and time with heads for place, turn and size",
+    ),
 }
 
 

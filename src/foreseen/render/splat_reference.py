@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from foreseen.geometry.cameras import Camera
+from foreseen.geometry.rotations import quaternion_matrix
 from foreseen.render.harmonics import harmonics_basis
 from foreseen.scenes.gaussians import Gaussians
 
@@ -67,7 +68,7 @@ def project_reference(scene: Gaussians, camera: Camera, window: Window, shifts: 
     """The Gaussians that reach into `window` (EWA: Zwicker et al. 2001). `shifts` `[N, 2]` move their centres."""
     local, index = _before_the_camera(scene, camera)
     distinct = torch.nn.functional.normalize(scene.quaternions[index], dim=-1)
-    turned = _rotations(distinct) * scene.scales[index][:, None, :]
+    turned = quaternion_matrix(distinct) * scene.scales[index][:, None, :]
     axes = camera.camera_to_world.to(local)[:3, :3].T @ turned
     x, y, z = local.unbind(-1)
     slopes = torch.stack([x, y], dim=-1) / z[:, None]
@@ -107,17 +108,6 @@ def _before_the_camera(scene: Gaussians, camera: Camera) -> tuple[Tensor, Tensor
     distance = local.norm(dim=-1)
     index = torch.nonzero((local[:, 2] > NEAREST) & (distance >= near) & (distance <= far))[:, 0]
     return local[index], index
-
-
-def _rotations(q: Tensor) -> Tensor:
-    """`[..., 3, 3]` of unit quaternions `[..., 4]`, real part first."""
-    w, x, y, z = q.unbind(-1)
-    rows = [
-        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    ]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 def composite_reference(found: Projection, features: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""Deformable Gaussians: a canonical cloud that a network displaces. A baseline."""

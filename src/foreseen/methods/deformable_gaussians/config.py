@@ -1,0 +1,76 @@
+"""Settings of deformable Gaussians. README.md says where each published number comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
+
+
+@dataclass(frozen=True)
+class DeformableConfig:
+    """The canonical cloud, and the network that displaces it."""
+
+    cloud: CloudConfig = CloudConfig(start_points=100_000, scale_lr=1e-3)
+    """The Gaussians and how they are optimised."""
+    default_steps: int | None = 40_000
+    """Training steps where no other budget is given; None: ten minutes."""
+
+    width: int = 256
+    """Units of the network's layers."""
+    layers: int = 8
+    """Its hidden layers."""
+    skip: int | None = 4
+    """Index of the layer after which the encoded input joins again."""
+    position_levels: int = 10
+    """Octaves of the position's encoding."""
+    time_levels: int = 6
+    """Octaves of the time's encoding."""
+    time_features: int = 30
+    """What a small network makes of the encoded time before it joins the position; 0: it joins as it is."""
+
+    warm_up: WarmUp = WarmUp(steps=3000, share=0.08)
+    """How what moves is found."""
+    time_noise: float = 0.1
+    """Noise on the time while training, at first, in steps between training times: smoother motion from poses that are
+    not exact. It ends half way."""
+
+    lr: float = 8e-4
+    """Learning rate of the network at the start."""
+    lr_final: float = 1.6e-6
+    """At the end of the training; it falls exponentially."""
+
+
+FAST = CloudConfig(
+    budget=8000,
+    degree=1,
+    start_points=4000,
+    start_opacity=0.5,
+    refine_from=3000,
+    refine_from_share=0.25,
+    refine_until=0.7,
+    reset_every=0,
+    means_lr=3e-4,
+    means_lr_final=3e-6,
+    color_lr=5e-3,
+    rates_final=0.1,
+)
+
+PRESETS: dict[str, Any] = {
+    "fast": DeformableConfig(
+        FAST,
+        default_steps=None,
+        width=64,
+        layers=4,
+        skip=None,
+        position_levels=3,
+        time_levels=4,
+        time_features=0,
+        warm_up=WarmUp(steps=500, guide_share=0.35, hulls_share=0.15),
+        time_noise=0.0,
+        lr=2e-3,
+        lr_final=2e-5,
+    ),
+    "paper": DeformableConfig(),
+}

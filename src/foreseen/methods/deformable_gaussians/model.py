@@ -1,0 +1,97 @@
+"""A canonical cloud and a network that says where each Gaussian is, how it is turned and how large, at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.methods.base import ImageBatch, SceneInfo
+from foreseen.methods.deformable_gaussians.config import DeformableConfig
+from foreseen.methods.gaussian_cloud.method import MovingGaussianMethod
+from foreseen.nn.encodings import PositionalEncoding
+from foreseen.nn.mlp import MLP
+from foreseen.scenes.gaussians import Gaussians
+
+TIME_WIDTH = 256
+"""Units of the small network of the time."""
+SMALL = 0.01
+"""Factor on the first weights of what displaces: at first next to nothing does."""
+SMALLEST = 1e-6
+"""Scales are this share of the scene's size at least, whatever the network says."""
+
+
+class Deformation(nn.Module):
+    """Displacements of N Gaussians at a time: `[N, 3]` of the means in the scene's half size, `[N, 4]` of the
+    quaternions, `[N, 3]` of the scales (Yang et al. 2024, section 3.2)."""
+
+    def __init__(self, config: DeformableConfig) -> None:
+        super().__init__()
+        c = config
+        self.encode_position = PositionalEncoding(c.position_levels, 3)
+        self.encode_time = PositionalEncoding(c.time_levels, 1)
+        times = self.encode_time.outputs
+        self.time = MLP(times, c.time_features, width=TIME_WIDTH, layers=1) if c.time_features else nn.Identity()
+        inputs = self.encode_position.outputs + (c.time_features or times)
+        self.network = MLP(inputs, 10, width=c.width, layers=c.layers, skip=c.skip)
+        with torch.no_grad():
+            self.network.output.weight.mul_(SMALL)
+            self.network.output.bias.zero_()
+
+    def forward(self, position: Tensor, since: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """At `position` `[N, 3]` in -1..1 and `since` (scalar; the training window is 0..1)."""
+        features = self.time(self.encode_time(torch.pi * since[None, None])).expand(len(position), -1)
+        found = self.network(torch.cat([self.encode_position(torch.pi * position), features], dim=-1))
+        shift, turn, growth = found.float().split([3, 4, 3], dim=-1)
+        return shift, turn, growth
+
+
+class DeformableGaussians(MovingGaussianMethod):
+    """Times after the window are the network's own extrapolation."""
+
+    middle: Tensor
+
+    def __init__(self, config: DeformableConfig, info: SceneInfo) -> None:
+        super().__init__("deformable-gaussians", config.cloud, config.warm_up, info)
+        self.config, self.default_steps = config, config.default_steps
+        self.deformation = Deformation(config)
+        self.register_buffer("middle", torch.tensor(info.bounds).mean(0), persistent=False)
+
+    def moved(self, rest: Gaussians, since: float) -> Gaussians:
+        """Every Gaussian displaced as the network says, by where it rests."""
+        if not self.displaces():
+            return rest
+        # The network learns by what it displaces, and the cloud by where it ends up: no gradient through the place.
+        place = (rest.means.detach() - self.middle) / self.extent
+        shift, turn, growth = self.deformation(place, rest.means.new_tensor(since))
+        return replace(
+            rest,
+            means=rest.means + self.extent * shift,
+            quaternions=rest.quaternions + turn,
+            scales=(rest.scales + self.extent * growth).clamp_min(SMALLEST * self.extent),
+        )
+
+    def losses(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:
+        """As of any cloud, at times that are shaken a little at first."""
+        return super().losses(self._shaken(batch), step)
+
+    def _shaken(self, batch: ImageBatch) -> ImageBatch:
+        """Annealed smooth training (Yang et al. 2024, equation 7)."""
+        strength = self.config.time_noise * (1 - self.progress / 0.5)
+        if strength <= 0:
+            return batch
+        first, last = self.info.time_range
+        apart = (last - first) / max(len(self.info.times[0]) - 1, 1)
+        return replace(batch, times=batch.times + strength * apart * torch.randn_like(batch.times))
+
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
+        """The cloud's, and the network."""
+        c = self.config
+        rate = c.lr * (c.lr_final / c.lr) ** progress
+        network = {"name": "network", "params": list(self.deformation.parameters()), "lr": rate}
+        return [*super().parameter_groups(progress), network]
+
+
+build = DeformableGaussians

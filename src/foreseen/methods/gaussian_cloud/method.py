@@ -1,0 +1,219 @@
+"""A method whose scene is a cloud of Gaussians."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foreseen.data.labels import Labels
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.methods.base import BatchSpec, ImageBatch, Method, Observation, SceneInfo
+from foreseen.methods.gaussian_cloud.cloud import GaussianCloud
+from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
+from foreseen.methods.gaussian_cloud.density import Density, Sightings
+from foreseen.methods.gaussian_cloud.guide import HullGuide
+from foreseen.methods.gaussian_cloud.losses import picture_losses, size_losses
+from foreseen.methods.gaussian_cloud.start import When, find_start
+from foreseen.render.splat import splat
+from foreseen.scenes.gaussians import Gaussians
+
+
+@dataclass(frozen=True)
+class TimeState:
+    """The state is the time itself, `[...]`, in the data set's unit."""
+
+    time: Tensor
+
+
+class GaussianMethod(Method):
+    """Learns a cloud from whole pictures; how it moves is the subclass's (`moved`).
+
+    The background is the data set's stated one: it is not learned. Where nothing is stated to be empty (a room), the
+    cloud has to show everything.
+
+    Raises:
+        UserError: several sequences, or bounds in normalised device coordinates, in which a cloud cannot stand.
+    """
+
+    batch = BatchSpec(kind="images")
+    starts: When = "ever"
+    """Where the first Gaussians are."""
+    max_grad_norm = 0.0  # as published: every picture pulls at other Gaussians, and Adam takes their measure each
+
+    def __init__(self, name: str, config: CloudConfig, info: SceneInfo) -> None:
+        super().__init__()
+        check_scene(name, info)
+        self.settings, self.info = config, info
+        low, high = torch.tensor(info.bounds)
+        self.extent = float((high - low).max()) / 2
+        self.cloud = GaussianCloud(config.budget, config.degree)
+        self.sightings = Sightings(config.budget)
+        self.density = Density(self.cloud, config, self.extent)
+        self.step, self.progress = 0, 1.0
+
+    @abstractmethod
+    def moved(self, rest: Gaussians, since: float) -> Gaussians:
+        """The cloud `rest` at a time; the training window is 0..1."""
+
+    def observe(self, observation: Observation) -> TimeState:
+        """The first training time."""
+        if observation.sequence:
+            raise UserError(f"this run learned one sequence; there is no sequence {observation.sequence}.")
+        return TimeState(self.cloud.means.new_tensor(self.info.time_range[0]))
+
+    def evolve(self, state: TimeState, times: Tensor) -> TimeState:
+        """`times` themselves."""
+        return TimeState(times.to(state.time))
+
+    def scene(self, state: TimeState) -> Gaussians:
+        """The cloud at the state's time."""
+        return self.at(float(state.time))
+
+    def at(self, time: float) -> Gaussians:
+        """The cloud at a time in the data set's unit."""
+        return self.moved(self.rest(), self.since(time))
+
+    def since(self, time: float) -> float:
+        """A time of the data set as a share of the training window."""
+        first, last = self.info.time_range
+        return (time - first) / (last - first) if last > first else 0.0
+
+    def rest(self) -> Gaussians:
+        """The cloud as it is before anything moves it."""
+        return self.cloud.at_rest(self.info.background, self._degree(), self.settings.antialiased)
+
+    def _degree(self) -> int:
+        """Of the harmonics that have joined."""
+        if not self.training:
+            return self.settings.degree
+        c = self.settings
+        joined = max(self.step / c.degree_steps, self.progress / c.degree_share) if c.degree_share else c.degree
+        return min(c.degree, int(joined))
+
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str | None:
+        """The first Gaussians."""
+        del labels
+        start = find_start(frames, self.info, self.settings, self.starts)
+        points, colors = (torch.from_numpy(x).float() for x in (start.points, start.colors))
+        scales = start.spacing() * self.settings.start_scale
+        self.cloud.begin(points, colors, scales, self.settings.start_opacity)
+        self.cloud.take_written()
+        return f"{len(self.cloud)} Gaussians to start with, {start.source}."
+
+    def losses(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:
+        """Of each picture its difference and 1 - SSIM; once for all, opacities and sizes."""
+        del step
+        means: dict[str, Tensor] = {}
+        rest = self.rest()
+        for camera, image, time in zip(batch.cameras, batch.images, batch.times.tolist()):
+            result = splat(self.moved(rest, self.since(time)), camera)
+            self.sightings.watch(result, camera)
+            for name, term in picture_losses(result.rgb, image, self.settings.ssim_weight).items():
+                means[name] = means.get(name, 0.0) + term / len(batch.images)
+        return means | size_losses(rest, self.settings)
+
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
+        """A group for each kind of parameter of the cloud."""
+        c, cloud, decay = self.settings, self.cloud, self.settings.rates_final**progress
+        return [
+            {"name": "means", "params": [cloud.means], "lr": self._means_rate(progress)},
+            {"name": "color", "params": [cloud.color], "lr": c.color_lr * decay},
+            {"name": "harmonics", "params": [cloud.harmonics], "lr": c.color_lr / 20 * decay},
+            {"name": "opacities", "params": [cloud.opacity_logits], "lr": c.opacity_lr * decay},
+            {"name": "scales", "params": [cloud.log_scales], "lr": c.scale_lr * decay},
+            {"name": "quaternions", "params": [cloud.quaternions], "lr": c.rotation_lr * decay},
+        ]
+
+    def _means_rate(self, progress: float) -> float:
+        c = self.settings
+        return c.means_lr * (c.means_lr_final / c.means_lr) ** progress * self.extent
+
+    def before_step(self, step: int, progress: float) -> str | None:
+        """Gaussians come and go."""
+        self.step, self.progress = step, progress
+        line = self._refine(step, progress)
+        for parameter, rows in self.cloud.take_written():
+            self.forget(parameter, rows)
+        return line
+
+    def _refine(self, step: int, progress: float) -> str | None:
+        c, density = self.settings, self.density
+        if c.strategy == "mcmc" and step:
+            density.shake(self._means_rate(progress))
+        began = step >= c.refine_from or progress >= c.refine_from_share
+        if not step or progress > c.refine_until or not began or step % c.refine_every:
+            return None
+        if c.strategy == "mcmc":
+            density.relocate()
+            return None
+        density.adapt(self.sightings.take(len(self.cloud)), bool(c.reset_every) and step > c.reset_every)
+        if c.reset_every and step % c.reset_every == 0:
+            density.reset_opacities()
+        return None
+
+    def finish(self) -> str | None:
+        """How many Gaussians there are."""
+        return f"{len(self.cloud)} Gaussians."
+
+
+class MovingGaussianMethod(GaussianMethod):
+    """A cloud that something learned displaces.
+
+    As published, the cloud is optimised at rest until the warm-up is over: it then shows a blur of what moves, and the
+    blur is led apart. Small things before a plain background leave no blur: the median picture, which L1 asks for, is
+    empty. So with `guide_share` above 0 and silhouettes that tell, the cloud begins as the hull at the first time, and
+    hulls of later times say where it goes.
+    """
+
+    def __init__(self, name: str, config: CloudConfig, warm_up: WarmUp, info: SceneInfo) -> None:
+        super().__init__(name, config, info)
+        self.warm_up = warm_up
+        self.guide = HullGuide()
+        if warm_up.guide_share:
+            self.starts = 0.0
+
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str | None:
+        """The first Gaussians, and hulls to follow."""
+        line = super().warm_start(frames, labels)
+        if self.warm_up.guide_share:
+            self.guide.look(frames, self.info, self.extent)
+        return line
+
+    def displaces(self) -> bool:
+        """Whether anything is displaced by now."""
+        w = self.warm_up
+        if not self.training or int(self.guide.known):
+            return True
+        return self.step >= w.steps or self.progress >= w.share
+
+    def losses(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:
+        """Hulls alone at first; then pictures, and hulls less and less."""
+        w = self.warm_up
+        if not int(self.guide.known) or self.progress >= w.guide_share:
+            return super().losses(batch, step)
+        moment = self.guide.draw()
+        moved = self.moved(self.rest(), float(self.guide.times[moment]))
+        guide = {"guide": w.guide_weight * self.guide.distance(moved, moment, self.extent)}
+        if self.progress < w.hulls_share and step < w.hulls_steps:
+            return guide
+        return super().losses(batch, step) | {"guide": guide["guide"] * (1 - self.progress / w.guide_share)}
+
+
+def check_scene(name: str, info: SceneInfo) -> None:
+    """Raises `UserError` for data that a single cloud cannot show."""
+    if len(info.times) > 1:
+        raise UserError(
+            f"{name} learns one sequence, and these are {len(info.times)}: give a folder with one of them, or train "
+            "node-rf or d-nerf."
+        )
+    if info.ndc:
+        raise UserError(
+            f"{name} has no way to place Gaussians in normalised device coordinates, in which this data set states "
+            "its bounds: train d-nerf or node-rf."
+        )
