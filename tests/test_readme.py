@@ -70,13 +70,9 @@ def test_the_readme_shows_every_step() -> None:
         "train",
         "evaluate",
         "analyze",
-<<<<<<< HEAD
         "render",
-        "view",
-=======
         "report",
-        "render",
->>>>>>> main
+        "view",
         "methods",
         "doctor",
     } <= shown

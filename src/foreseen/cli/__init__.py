@@ -16,11 +16,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("foreseen.cli.evaluate:run", "score a run by split and time, beside trivial baselines"),
     "analyze": ("foreseen.cli.analyze:run", "say what the learned law is like: fixed points, stability, energy"),
     "render": ("foreseen.cli.render:run", "render a run along a camera path, at any time"),
-<<<<<<< HEAD
     "view": ("foreseen.cli.view:run", "look at runs or data in the browser, from any view, at any time"),
-=======
     "report": ("foreseen.cli.report:run", "write one page on runs: clips, scores, the learned law"),
->>>>>>> main
     "export": ("foreseen.cli.export:run", "write Gaussians as files that other programs read"),
     "methods": ("foreseen.cli.methods:run", "list the methods"),
     "doctor": ("foreseen.cli.doctor:run", "say what this machine offers, and what is missing"),
