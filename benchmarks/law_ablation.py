@@ -18,8 +18,8 @@ import torch
 import tyro
 
 from common import RESULTS, mean, provenance, publish, say, table
+from foreseen.methods.laws.dynamics import Dynamics
 from foreseen.methods.node_rf.config import SharedLawConfig
-from foreseen.methods.node_rf.dynamics import Dynamics
 from foreseen.simulate.run import load_scenario
 from foreseen.simulate.scenario import Draw
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from foreseen.errors import UserError
+from foreseen.methods.laws.dynamics import Dynamics, check_counts
+from foreseen.methods.laws.matching import FARTHEST
 from foreseen.methods.node_rf.config import SharedLawConfig
-from foreseen.methods.node_rf.dynamics import Dynamics, check_counts
-from foreseen.methods.node_rf.matching import FARTHEST
 from foreseen.simulate.bifurcating_hill import SCENARIO as HILL
 from foreseen.simulate.oscillating_ball import SCENARIO as BALL
 from foreseen.simulate.pendulum import SCENARIO as PENDULUM

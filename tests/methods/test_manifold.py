@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreseen.methods.node_rf.manifold import TOLERANCE, Manifold
+from foreseen.methods.laws.manifold import TOLERANCE, Manifold
 
 
 def fitted(poses: Tensor, most: int = 12) -> Manifold:

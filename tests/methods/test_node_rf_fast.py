@@ -10,10 +10,11 @@ from torch import Tensor
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import Observation, SceneInfo
-from foreseen.methods.node_rf.config import FastConfig, LawConfig
+from foreseen.methods.laws.config import LawConfig
+from foreseen.methods.moving_parts.parts import PartsState
+from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.fast import FastNodeRF
 from foreseen.methods.node_rf.model import build
-from foreseen.methods.node_rf.parts import PartsState
 from foreseen.render import render, render_rays
 from foreseen.training.rays import RaySampler
 from moving_balls import LEFT, RIGHT, camera, frames, info
@@ -181,7 +182,7 @@ def test_a_run_of_few_steps_ends_with_a_law(started: dict[str, Tensor]) -> None:
 
 def test_no_law_at_all_is_said(started: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     method = with_parts(started)
-    monkeypatch.setattr("foreseen.methods.node_rf.single.FOLLOWED", -1.0)
+    monkeypatch.setattr("foreseen.methods.laws.single.FOLLOWED", -1.0)
     said = "no law foretells how the observed window ends: after it the parts coast straight on."
     assert method.fit_law() == said and method.motion.fitted
     assert method.system() is None and method.spread(method.observe(Observation()), torch.tensor([4.0])) is None

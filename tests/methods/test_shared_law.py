@@ -11,10 +11,10 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from foreseen.methods.node_rf.force import Law, Structure
-from foreseen.methods.node_rf.manifold import Manifold
-from foreseen.methods.node_rf.matching import FARTHEST, Paths, match, settle, solved
-from foreseen.methods.node_rf.shooting import _groups, _Nearby, _Scales, _sensitivities, shoot
+from foreseen.methods.laws.force import Law, Structure
+from foreseen.methods.laws.manifold import Manifold
+from foreseen.methods.laws.matching import FARTHEST, Paths, match, settle, solved
+from foreseen.methods.laws.shooting import _groups, _Nearby, _Scales, _sensitivities, shoot
 from foreseen.ode import integrate
 
 STRUCTURES: tuple[Structure, Structure] = ("potential", "free")

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
-from foreseen.methods.node_rf.config import LawConfig, SharedLawConfig
+from foreseen.methods.laws.config import LawConfig
+from foreseen.methods.node_rf.config import SharedLawConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.training import load_run, train

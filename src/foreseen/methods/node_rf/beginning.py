@@ -16,8 +16,8 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 from foreseen.methods.base import take
-from foreseen.methods.node_rf.manifold import BEYOND, TOLERANCE
-from foreseen.methods.node_rf.parts import AWAY, PartsState
+from foreseen.methods.laws.manifold import BEYOND, TOLERANCE
+from foreseen.methods.moving_parts.parts import AWAY, PartsState
 from foreseen.methods.node_rf.tracks import rotation_vectors
 from foreseen.render import render
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.base import SceneInfo
+from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.node_rf.config import FastConfig
-from foreseen.methods.node_rf.parts import PartsState
 from foreseen.methods.packed import SampleBudget, one_box
 from foreseen.nn.plane_field import PlaneField
 from foreseen.nn.planes import TRI_PLANE, FeaturePlanes

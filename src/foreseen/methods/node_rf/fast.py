@@ -15,13 +15,13 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, RayBatch, SceneInfo
 from foreseen.methods.hulls import View
+from foreseen.methods.laws.single import Motion
+from foreseen.methods.moving_parts.discovery import MARGIN, explore
+from foreseen.methods.moving_parts.parts import Parts, PartsState
 from foreseen.methods.node_rf.changing import ChangingLook
 from foreseen.methods.node_rf.config import FastConfig
-from foreseen.methods.node_rf.discovery import MARGIN, explore
 from foreseen.methods.node_rf.paper import check_scene
-from foreseen.methods.node_rf.parts import Parts, PartsState
 from foreseen.methods.node_rf.rigid import RigidLook
-from foreseen.methods.node_rf.single import Motion
 from foreseen.methods.node_rf.systems import system_of_fast
 from foreseen.methods.packed import packed_losses
 from foreseen.nn.splines import UniformBSpline

@@ -14,10 +14,10 @@ from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.laws.dynamics import Dynamics, check_counts
+from foreseen.methods.moving_parts.parts import AWAY, PartsState
 from foreseen.methods.node_rf.beginning import given_state, observed_state
 from foreseen.methods.node_rf.config import FastConfig
-from foreseen.methods.node_rf.dynamics import Dynamics, check_counts
-from foreseen.methods.node_rf.parts import AWAY, PartsState
 from foreseen.methods.node_rf.rigid import RigidLook
 from foreseen.methods.node_rf.systems import system_of_many_fast
 from foreseen.methods.node_rf.tracks import Tracks, find_tracks

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import SceneInfo
+from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.node_rf.config import FastConfig
-from foreseen.methods.node_rf.parts import PartsState
 from foreseen.methods.packed import SampleBudget, rough_loss
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
 from foreseen.render.occupancy import OccupancyGrid

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.base import DynamicalSystem, Trajectory
-from foreseen.methods.node_rf.dynamics import Dynamics, Rate
+from foreseen.methods.laws.dynamics import Dynamics, Rate
 
 if TYPE_CHECKING:
     from foreseen.methods.node_rf.fast import FastNodeRF

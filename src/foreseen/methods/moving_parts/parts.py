@@ -1,4 +1,4 @@
-"""What moves in the `fast` preset: rigid parts, or one latent number."""
+"""What moves: rigid parts, or one latent number."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from scipy.stats import norm as normal
 from scipy.stats import t as student
 from torch import Tensor
 
-from foreseen.methods.node_rf.force import Law
-from foreseen.methods.node_rf.matching import Paths, settle, solved
+from foreseen.methods.laws.force import Law
+from foreseen.methods.laws.matching import Paths, settle, solved
 
 SHARES = (1.0, 0.5, 0.2, 0.05)
 """Of a step of shooting, that are tried until one is an improvement."""

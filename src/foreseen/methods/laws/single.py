@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from foreseen.methods.node_rf.config import LawConfig
-from foreseen.methods.node_rf.dynamics import Dynamics, one_thread
+from foreseen.methods.laws.config import LawConfig
+from foreseen.methods.laws.dynamics import Dynamics, one_thread
 
 TRIED = 0.85
 """Laws are tried on what follows this share of the window, which they are then not fitted to."""

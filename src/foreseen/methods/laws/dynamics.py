@@ -12,11 +12,11 @@ from scipy.interpolate import make_smoothing_spline
 from torch import Tensor, nn
 
 from foreseen.errors import UserError
-from foreseen.methods.node_rf.config import LawConfig
-from foreseen.methods.node_rf.force import LAST, Law
-from foreseen.methods.node_rf.manifold import Manifold
-from foreseen.methods.node_rf.matching import FARTHEST, Paths, match, settle
-from foreseen.methods.node_rf.shooting import shoot
+from foreseen.methods.laws.config import LawConfig
+from foreseen.methods.laws.force import LAST, Law
+from foreseen.methods.laws.manifold import Manifold
+from foreseen.methods.laws.matching import FARTHEST, Paths, match, settle
+from foreseen.methods.laws.shooting import shoot
 from foreseen.ode import integrate
 
 Rate = Callable[[Tensor, Tensor], Tensor]
@@ -262,7 +262,7 @@ def check_counts(counts: Tensor) -> None:
     """Raises `UserError` where a sequence has too few times."""
     if int(counts.min()) < LEAST_TIMES:
         raise UserError(
-            f"node-rf learns a law from sequences of {LEAST_TIMES} training times or more, and one has "
+            f"a law is learned from sequences of {LEAST_TIMES} training times or more, and one has "
             f"{int(counts.min())}: give more frames, or a larger --observe-until."
         )
 

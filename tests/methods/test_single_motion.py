@@ -11,8 +11,8 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from foreseen.methods.laws.single import Motion
 from foreseen.methods.node_rf.config import FastConfig
-from foreseen.methods.node_rf.single import Motion
 
 NODES = 33
 WINDOW = torch.linspace(0, 1, NODES, dtype=torch.float64)
@@ -152,7 +152,7 @@ def test_equations_without_a_solution_do_no_harm(monkeypatch: pytest.MonkeyPatch
     def fail(*_: object) -> None:
         raise torch.linalg.LinAlgError("no solution")
 
-    monkeypatch.setattr("foreseen.methods.node_rf.dynamics.shoot", fail)
+    monkeypatch.setattr("foreseen.methods.laws.dynamics.shoot", fail)
     assert not fitted(pendulum(WINDOW)).dynamics.fitted
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from foreseen.methods.node_rf.force import Law
+from foreseen.methods.laws.force import Law
 from foreseen.ode import integrate
 
 RIDGES = tuple(10.0**k for k in range(-12, -1))

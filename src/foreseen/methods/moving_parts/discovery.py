@@ -1,8 +1,8 @@
 """Finding the moving parts before training: silhouettes, visual hull, tracks, smooth trajectories.
 
-The classical warm start of the `fast` preset. Nothing here needs truth: silhouettes are the difference from each
+A classical warm start. Nothing here needs truth: silhouettes are the difference from each
 camera's median picture, or from the stated background colour. Where neither is to be had no part is found, and the
-preset goes on without parts.
+method goes on without parts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The law of motion of the `fast` preset: a second-order neural ODE on the surface that the poses lie on."""
+"""A law of motion: a second-order neural ODE on the surface that the poses lie on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from foreseen.methods.node_rf.manifold import Manifold
+from foreseen.methods.laws.manifold import Manifold
 
 Structure = Literal["potential", "free"]
 SHARPNESS = (0.5, 8.0)

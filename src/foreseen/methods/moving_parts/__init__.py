@@ -1,0 +1,1 @@
+"""Rigid parts that move: found from silhouettes, on smooth trajectories."""
