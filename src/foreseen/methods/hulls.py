@@ -266,7 +266,14 @@ def hull_by_time(
 
 
 def own_hull(
-    views: list[View], masks: Silhouettes, centres: np.ndarray, rotations: np.ndarray, half: float, cells: int
+    views: list[View],
+    masks: Silhouettes,
+    centres: np.ndarray,
+    rotations: np.ndarray,
+    half: float,
+    cells: int,
+    grown: int = GROWN,
+    agreeing: float = AGREEING,
 ) -> np.ndarray:
     """`[G, G, G]` bool: cells of a part's box, in its own frame, that most views see move wherever the part is; not
     what no view ever shows.
@@ -274,6 +281,8 @@ def own_hull(
     Args:
         centres, rotations: `[V, 3]` and `[V, 3, 3]`, the part's pose in each view.
         half: half size of the box.
+        grown: pixels by which silhouettes are grown.
+        agreeing: share of the views that must agree.
     """
     grid = _grid(np.array([[-half] * 3, [half] * 3]), cells)
     inner = np.linalg.norm(grid, axis=-1) <= half
@@ -281,14 +290,14 @@ def own_hull(
     seen, moving = np.zeros(len(local), np.int32), np.zeros(len(local), np.int32)
     for i in range(0, len(views), max(1, len(views) // OWN_VIEWS)):
         points = torch.from_numpy((local @ rotations[i].T + centres[i]).astype(np.float32))
-        mask = ndimage.binary_dilation(masks.moving[i], iterations=GROWN)
+        mask = ndimage.binary_dilation(masks.moving[i], iterations=grown) if grown else masks.moving[i]
         inside, hit, _ = _look(points, views[i].camera, mask)
         if masks.plain:
             inside &= ~_look(points, views[i].camera, masks.screen[i] & ~mask)[1]
         seen += inside
         moving += hit & inside
     out = np.zeros(len(grid), bool)
-    out[inner] = (moving >= AGREEING * seen) & (seen > 0)
+    out[inner] = (moving >= agreeing * seen) & (seen > 0)
     return out.reshape((cells,) * 3)
 
 

@@ -16,6 +16,8 @@ from scipy.optimize import linear_sum_assignment
 
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.hulls import (
+    AGREEING,
+    GROWN,
     MIN_CELLS,
     Hull,
     Silhouettes,
@@ -34,6 +36,8 @@ from foreseen.nn.splines import UniformBSpline
 HULL_CELLS = 72
 MARGIN = 1.25
 """Half size of a part's box over its radius."""
+NEARLY_ALL = 0.9
+"""Of the views that see a place, this share shows it move: it surely belongs to a part."""
 TAIL = 0.05
 LONG = 1.15
 """A part with a third moment as large as the one, or a first principal axis that exceeds the second by the other, may
@@ -83,6 +87,7 @@ def explore(
     cells: int,
     most: int = 8,
     shadows: bool = False,
+    tight: bool = False,
 ) -> Findings:
     """What can be told before training; without silhouettes there are no parts, and anything may be anywhere.
 
@@ -91,6 +96,7 @@ def explore(
         controls: control points of each trajectory over times 0..1.
         cells: G of `Findings.still`.
         shadows: parts' shadows are not parts of their own, where one light explains them.
+        tight: `Findings.own` is what nearly all views agree on, and not what is surely around it.
     """
     masks = silhouettes(views, background)
     if masks is None:
@@ -102,7 +108,8 @@ def explore(
     for part in parts:
         turns = rotation_matrix(basis @ torch.from_numpy(part.rotations)).numpy()
         centres = basis.numpy() @ part.controls
-        own.append(own_hull(views, masks, centres, turns, MARGIN * part.radius, cells))
+        how = (0, NEARLY_ALL) if tight else (GROWN, AGREEING)
+        own.append(own_hull(views, masks, centres, turns, MARGIN * part.radius, cells, *how))
     return Findings(parts, own, still_hull(views, masks, bounds, cells), masks, lamp, dark)
 
 

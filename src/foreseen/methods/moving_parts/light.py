@@ -62,7 +62,7 @@ class Lamp:
 def shadow_pixels(
     views: list[View], masks: Silhouettes, background: tuple[float, float, float]
 ) -> list[np.ndarray] | None:
-    """`[h, w]` bool for each view: what changes and is seen as at rest, but darker; None where there is next to none."""
+    """`[h, w]` bool for each view: what changes and is seen as at rest, but darker; None if hardly any."""
     stills = Stills(views, background)
     found = []
     for view, moving in zip(views, masks.moving):

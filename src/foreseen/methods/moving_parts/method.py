@@ -70,6 +70,10 @@ class MovingPartsMethod(Method):
             UserError: there is nothing to learn then.
         """
 
+    def made_of_gaussians(self) -> bool:
+        """Whether the look is: it shows parts' shadows, which else are parts of their own."""
+        return False
+
     def adopt(self, look: Look, count: int) -> None:
         """Takes over how things look, and makes new, untrained trajectories for `count` parts."""
         self.parts = Parts(count, self.controls)
@@ -89,7 +93,10 @@ class MovingPartsMethod(Method):
             return self.without_parts_line()
         views = [View.of(frame, self.start, self.window) for frame in frames]
         c = self.config
-        found = explore(views, np.array(self.info.bounds), self.info.background, self.controls, c.cells, c.most_parts)
+        bounds, background = np.array(self.info.bounds), self.info.background
+        # Fields want to know where matter may be, and find what is empty; Gaussians begin where it surely is.
+        solid = self.made_of_gaussians()
+        found = explore(views, bounds, background, self.controls, c.cells, c.most_parts, shadows=solid, tight=solid)
         count = len(found.parts)
         if count == 0:
             return self.without_parts_line()
