@@ -134,17 +134,27 @@ class Following:
 
     def residuals(self, theta: np.ndarray, starts: np.ndarray, solved: list[np.ndarray]) -> list[np.ndarray]:
         """Of places `[N, K, 3]`, joints `[S - 1, K, WIDTH]`, first spins and constants `[D]`."""
-        places = np.concatenate([one[:-1, :, :3] for one in solved])
-        left = (np.einsum("nm,mkd->nkd", self.seen.smoother, places) - self.paths) * self.weight
+        left = self.left(solved) * self.weight
         ends = np.array([one[-1] for one in solved[:-1]]).reshape(-1, *starts.shape[1:])
         joints = (starts[1:] - ends) / self.joint
         spins = starts[0, :, 6:] * self.constants.sizes.radius / (SPIN * self.constants.sizes.velocity)
         return [left, joints, np.concatenate([spins.ravel(), self.constants.doubts(theta)])]
 
+    def left(self, solved: list[np.ndarray]) -> np.ndarray:
+        """What solutions leave of the paths, `[N, K, 3]`."""
+        places = np.concatenate([one[:-1, :, :3] for one in solved])
+        return np.asarray(np.einsum("nm,mkd->nkd", self.seen.smoother, places) - self.paths)
+
     def solve(self, theta: np.ndarray, starts: np.ndarray) -> list[np.ndarray]:
         """All stretches."""
         world = self.constants.world(theta)
         return [self.stretch(world, s, start) for s, start in enumerate(starts)]
+
+    def at(self, theta: np.ndarray, starts: np.ndarray, time: float) -> np.ndarray:
+        """The state `[K, WIDTH]` at a time."""
+        index = int(np.searchsorted(self.edges[1:-1], time, side="right"))
+        line = np.array([max(time - self.edges[index], 0.0)])
+        return np.asarray(roll_out(starts[index], line, self.constants.world(theta))[0][0])
 
     def slopes(self, theta: np.ndarray, starts: np.ndarray, solved: list[np.ndarray]) -> np.ndarray:
         """How residuals change with constants and states, by differences: `[R, size + S K WIDTH]`."""

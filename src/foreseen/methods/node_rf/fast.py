@@ -15,6 +15,8 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, RayBatch, SceneInfo
 from foreseen.methods.hulls import View
+from foreseen.methods.laws.balls import Balls
+from foreseen.methods.laws.impacts import Smoother
 from foreseen.methods.laws.single import Motion
 from foreseen.methods.moving_parts.discovery import MARGIN, explore
 from foreseen.methods.moving_parts.parts import Parts, PartsState
@@ -24,7 +26,7 @@ from foreseen.methods.node_rf.paper import check_scene
 from foreseen.methods.node_rf.rigid import RigidLook
 from foreseen.methods.node_rf.systems import system_of_fast
 from foreseen.methods.packed import packed_losses
-from foreseen.nn.splines import UniformBSpline
+from foreseen.nn.splines import UniformBSpline, smoothing
 from foreseen.render import render_rays
 from foreseen.scenes import ComposedField, VoxelScene
 
@@ -57,7 +59,7 @@ class FastNodeRF(Method):
         self.parts = Parts(count, self.controls)
         self.parts.halves.copy_(halves)
         self.look = look
-        self.motion = Motion(self.config.one, 6 * count or 1)
+        self.motion = Motion(self.config.one, 6 * count or 1, count)
 
     def _basis(self, times: Tensor) -> Tensor:
         return UniformBSpline(self.controls).basis(times).float()
@@ -134,6 +136,15 @@ class FastNodeRF(Method):
         times = torch.linspace(0, 1, 2 * self.controls + 1, dtype=torch.float64)
         return self.parts.numbers(self._basis(times)), times
 
+    def _balls(self) -> Balls | None:
+        """The parts as balls that may collide."""
+        if self.parts.count == 0:
+            return None
+        fine = torch.linspace(0, 1, self.basis.shape[0], dtype=torch.float64)
+        smoother = Smoother(fine, smoothing(self.controls, fine, self.poses()[1]))
+        parts = self.parts
+        return Balls(parts.halves.mean(-1).double() / MARGIN, parts.units().double(), smoother)
+
     def scene(self, state: PartsState) -> VoxelScene | ComposedField:
         """The parts and their surroundings at one time."""
         return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
@@ -191,8 +202,10 @@ class FastNodeRF(Method):
 
     def fit_law(self) -> str:
         """Learns the law from the trajectories as they are now. Says how well it follows them."""
-        self.motion.fit(self.poses()[0])
+        self.motion.fit(self.poses()[0], self._balls())
         dynamics = self.motion.dynamics
+        if self.motion.collide:
+            return f"impacts foretell how the observed window ends; {self.motion.balls.impacts.words()}."
         if not dynamics.fitted:
             return "no law foretells how the observed window ends: after it the parts coast straight on."
         size = dynamics.manifold.size
