@@ -66,25 +66,26 @@ class Impacts(nn.Module):
         super().__init__()
         self.balls = balls
 
-        def empty(*shape: int) -> Tensor:
-            return torch.full(shape, float("nan"), dtype=torch.float64)
-
-        self.register_buffer("bodies", empty(balls, 4))  # radius, mass, share of gravity, whether it touches
-        self.register_buffer("planes", empty(MOST_WALLS, 5))  # normal, offset, restitution; what is no wall is no number
-        self.register_buffer("constants", empty(6))  # gravity, drag, friction, restitution of two balls
-        self.register_buffer("states", empty(2, balls, WIDTH))  # at the window's ends
-        self.register_buffer("window", empty(2))
-        self.register_buffer("misfit", empty())
+        shapes = {
+            "bodies": (balls, 4),  # radius, mass, share of gravity, whether it touches
+            "planes": (MOST_WALLS, 5),  # normal, offset, restitution; what is no wall is 0
+            "constants": (6,),  # gravity, drag, friction, restitution of two balls
+            "states": (2, balls, WIDTH),  # at the window's ends
+            "window": (2,),
+        }
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("misfit", torch.tensor(float("inf"), dtype=torch.float64))
 
     @property
     def fitted(self) -> bool:
         """Whether there is a law that follows at least one of the balls."""
-        return not bool(self.misfit.isnan())
+        return bool(self.misfit.isfinite())
 
     @property
     def world(self) -> World:
         """What was found; time runs from 0 to 1 over the window."""
-        planes = self.planes[~self.planes.isnan().any(1)].numpy()
+        planes = self.planes[self.planes.any(1)].numpy()
         radii, masses, weights, solid = self.bodies.numpy().T.copy()
         drag, friction, restitution = self.constants[3:].tolist()
         return World(
@@ -106,7 +107,9 @@ class Impacts(nn.Module):
             UserError: shapes do not fit, or numbers are not finite.
         """
         _check(times, centres, radii, self.balls)
-        self.misfit.fill_(float("nan"))
+        for buffer in self.buffers():
+            buffer.zero_()
+        self.misfit.fill_(float("inf"))
         if len(times) < LEAST_TIMES or self.balls == 0:
             return
         first, last = times[0], times[-1]
@@ -135,7 +138,7 @@ class Impacts(nn.Module):
         )
 
     def _keep(self, found: Finding) -> None:
-        world, planes = found.world, np.full((MOST_WALLS, 5), np.nan)
+        world, planes = found.world, np.zeros((MOST_WALLS, 5))
         planes[: len(world.offsets)] = np.column_stack([world.normals, world.offsets, world.bounces])
         self.planes.copy_(torch.from_numpy(planes))
         self.bodies.copy_(torch.from_numpy(np.column_stack([world.radii, world.masses, world.weights, world.solid])))
