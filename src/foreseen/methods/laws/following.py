@@ -15,9 +15,9 @@ import numpy as np
 from foreseen.methods.laws.collisions import WIDTH, World, roll_out
 from foreseen.methods.laws.kinks import Seen
 
-STRETCH = 9
+STRETCH = 6
 """Times of what was seen in a stretch, about."""
-MOST_STRETCHES = 12
+MOST_STRETCHES = 20
 ROUNDS = 25
 ENOUGH = 1e-3
 """Improvement, as a share, below which rounds end."""
@@ -116,7 +116,9 @@ class Following:
     `weigh` `[K]`: which bodies count.
     """
 
-    def __init__(self, seen: Seen, paths: np.ndarray, cuts: np.ndarray, constants: Constants, weigh: np.ndarray) -> None:
+    def __init__(
+        self, seen: Seen, paths: np.ndarray, cuts: np.ndarray, constants: Constants, weigh: np.ndarray
+    ) -> None:
         self.seen, self.paths, self.constants = seen, paths, constants
         self.edges = np.concatenate([[seen.fine[0]], cuts, [seen.fine[-1]]])
         at = np.searchsorted(seen.fine, self.edges)
@@ -185,8 +187,14 @@ class Following:
         return np.stack(columns, axis=1)
 
     def fit(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Constants `[size]`, states `[S, K, WIDTH]` and their solutions, from first guesses of the states."""
-        theta, damping = self.constants.first, 1e-2
+        """Constants `[size]`, states `[S, K, WIDTH]` and their solutions, from first guesses of the states. Twice: with
+        the constants of the first time, the second one ends elsewhere where the first got stuck."""
+        once = self._fit(self.constants.first, starts)
+        again = self._fit(once[1], starts)
+        return min(once, again, key=lambda found: found[0])[1:]
+
+    def _fit(self, theta: np.ndarray, starts: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, list[np.ndarray]]:
+        damping = 1e-2
         sizes = self.constants.sizes
         unit = np.repeat([sizes.radius, sizes.velocity, sizes.velocity / sizes.radius], 3)
         solved = self.solve(theta, starts)
@@ -208,7 +216,7 @@ class Following:
                 damping *= 4
             if before - cost < ENOUGH * before:
                 break
-        return theta, starts, solved
+        return cost, theta, starts, solved
 
 
 def _robust(residuals: list[np.ndarray]) -> tuple[float, np.ndarray]:

@@ -12,7 +12,7 @@ from foreseen.errors import UserError
 from foreseen.methods.laws.collisions import WIDTH, World, roll_out
 from foreseen.methods.laws.contacts import between_bodies, bounciness, ghosts, strikes, walls
 from foreseen.methods.laws.following import MOST_STRETCHES, STRETCH, Constants, Following, Sizes
-from foreseen.methods.laws.kinks import FLOOR, Course, Seen, gravity
+from foreseen.methods.laws.kinks import Course, Seen, gravity
 
 MOST_WALLS = 12
 MOST_KINKS = 20
@@ -24,6 +24,8 @@ RECENT = 6
 """It does so as its last so many places lead."""
 FAINT = 1e-3
 """Weights that are no greater do not count where what was seen is cut off."""
+LEAST_NOISE = 2e-3
+"""Places are known no better than to this share of the paths' extent, for a real impact is no moment."""
 LEAST_TIMES = 8
 """Paths with fewer times say too little of impacts."""
 
@@ -211,7 +213,7 @@ def _sizes(courses: list[Course], paths: np.ndarray, radii: np.ndarray) -> Sizes
     rates = np.array([[c.rate(t) for t in np.linspace(0.05, 0.95, 19)] for c in courses])
     extent = max(float(np.ptp(paths, axis=0).max()), 1e-9)
     speed = float(np.sqrt(np.square(rates).sum(-1).mean()))
-    return Sizes(max(float(noise), FLOOR * extent), speed + 1e-3 * extent, float(radii.mean()))
+    return Sizes(max(float(noise), LEAST_NOISE * extent), speed + 1e-3 * extent, float(radii.mean()))
 
 
 def _check(times: Tensor, centres: Tensor, radii: Tensor, balls: int) -> None:

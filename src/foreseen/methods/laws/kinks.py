@@ -23,10 +23,12 @@ SPANS = ((0.0, 0.4), (0.3, 0.7), (0.6, 1.0), (0.0, 1.0))
 """Parts of the window from which the acceleration is guessed."""
 NEAR = 0.15
 """Guesses that differ by less than this share agree."""
-KINDS = 3
+KINDS = 2
 """So many groups of agreeing guesses are tried."""
 RESTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Times from which a body may rest."""
+PATIENCE = 3
+"""No more kinks are tried where they cost so many kinks' price more than fewer did."""
 ROUNDS = 2
 """How often each kink is moved to its best place after a new one came."""
 
@@ -105,7 +107,8 @@ def course(seen: Seen, path: np.ndarray, acceleration: np.ndarray | None, rest: 
         left = float(np.square(_left(base, columns, wanted, chosen)).sum())
         cost = freedom * np.log((left + floor) / path.size) + PRICE * np.log(freedom) * count
         found.append((cost, chosen))
-        if left < 0.1 * floor or 4 * (count + 2) > freedom:
+        hopeless = cost > min(one[0] for one in found) + PATIENCE * PRICE * np.log(freedom)
+        if left < 0.1 * floor or 4 * (count + 2) > freedom or hopeless:
             break
     cost, chosen = min(found, key=lambda one: one[0])
     chosen = sorted(chosen)

@@ -112,9 +112,7 @@ class Motion(nn.Module):
         path = trial.solve(states[0], int(skipped) * paths.spacing, times[known:end])[:, : trial.manifold.size]
         return float((trial.manifold.decode(path) - poses[known:end]).square().mean().sqrt())
 
-    def _collide(
-        self, poses: Tensor, balls: Balls, plain: bool | None, errors: dict[bool | None, float]
-    ) -> bool:
+    def _collide(self, poses: Tensor, balls: Balls, plain: bool | None, errors: dict[bool | None, float]) -> bool:
         """Whether impacts foretell the window better, in the geometric mean over several moments, than the better one
         of coasting and the smooth law. They are fitted if so."""
         self.balls.fit(poses, balls)

@@ -136,7 +136,7 @@ class FastNodeRF(Method):
         times = torch.linspace(0, 1, 2 * self.controls + 1, dtype=torch.float64)
         return self.parts.numbers(self._basis(times)), times
 
-    def _balls(self) -> Balls | None:
+    def balls(self) -> Balls | None:
         """The parts as balls that may collide."""
         if self.parts.count == 0:
             return None
@@ -202,7 +202,7 @@ class FastNodeRF(Method):
 
     def fit_law(self) -> str:
         """Learns the law from the trajectories as they are now. Says how well it follows them."""
-        self.motion.fit(self.poses()[0], self._balls())
+        self.motion.fit(self.poses()[0], self.balls())
         dynamics = self.motion.dynamics
         if self.motion.collide:
             return f"impacts foretell how the observed window ends; {self.motion.balls.impacts.words()}."
