@@ -78,17 +78,22 @@ def main(seeds: tuple[int, ...] = (0, 1, 2, 3, 4), work: Path = WORK, results: P
     torch.set_num_threads(1)
     began = time.monotonic()
     found: dict[str, list[dict[str, Any]]] = {}
-    for source, make in (("true places with noise", _noisy), ("tracks as silhouettes found them", _tracked)):
-        for share in OBSERVED:
-            for seed in seeds:
-                entry = {"seed": seed, **score(make(seed, share, work))}
-                say(f"{source}, {share:g}, seed {seed}: {entry}")
-                found.setdefault(f"three balls, {source}, {share:g} seen", []).append(entry)
+
+    def keep(name: str, seed: int, case: Case) -> None:
+        entry = {"seed": seed, **score(case)}
+        say(f"{name}, seed {seed}: {entry}")
+        found.setdefault(name, []).append(entry)
+        origin = provenance(time.monotonic() - began, seeds)
+        publish("impacts", "Bodies that collide", page(found), origin, found, results)
+
+    for share in OBSERVED:
+        for seed in seeds:
+            keep(f"three balls, true places with noise, {share:g} seen", seed, _noisy(seed, share))
     for scene in SCENES:
-        entry = {"seed": 0, **score(_recorded(shared_data() / "dnerf_format" / scene))}
-        say(f"{scene}: {entry}")
-        found[f"{scene}, 0.75 seen"] = [entry]
-    publish("impacts", "Bodies that collide", page(found), provenance(time.monotonic() - began, seeds), found, results)
+        keep(f"{scene}, 0.75 seen", 0, _recorded(shared_data() / "dnerf_format" / scene))
+    for share in OBSERVED:
+        for seed in seeds:
+            keep(f"three balls, tracks as silhouettes found them, {share:g} seen", seed, _tracked(seed, share, work))
 
 
 def _true(seed: int) -> np.ndarray:
@@ -100,9 +105,8 @@ def _true(seed: int) -> np.ndarray:
     return np.asarray(motion.positions[:FRAMES])
 
 
-def _noisy(seed: int, share: float, work: Path) -> Case:
+def _noisy(seed: int, share: float) -> Case:
     """Places with noise, smoothed by the preset's own splines."""
-    del work
     true = _true(seed)
     seen = 1 + int(share * (FRAMES - 1))
     controls = max(8, min(CONFIG.most_controls, round(seen / CONFIG.frames_per_control)))

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 WIDTH = 9
-MOST_EVENTS = 4000
+MOST_EVENTS = 1000
 """After so many events in one call nothing moves any more: such balls are stuck between walls."""
 INERTIA = 0.4
 """Of a solid sphere, over mass and squared radius."""
@@ -27,6 +27,8 @@ SPRUNG = 1.0 + 1.0 / INERTIA
 """How much more a push along the surface moves the point of contact than the centre."""
 NEVER = np.inf
 TOUCH = 1e-12
+STRIDE = 1e-2
+"""Least step, in distances of the centres at a touch, of the search for one."""
 
 # Numba keys its cache by a function's own file: after an edit, touch the files that call into it.
 compiled = njit(cache=True, nogil=True, error_model="numpy")
@@ -107,6 +109,15 @@ def _dot(a, b):
 
 
 @compiled
+def _distance(x, v, a, drag, t):
+    s, r = reach(drag, t)
+    square = 0.0
+    for i in range(3):
+        square += (x[i] + v[i] * s + a[i] * r) ** 2
+    return math.sqrt(square)
+
+
+@compiled
 def pair_time(x, v, a, touch, drag, most):
     """When a difference of places x `[3]` that changes by v under a, comes to the length `touch`, within `most`."""
     square = _dot(x, x)
@@ -123,22 +134,22 @@ def pair_time(x, v, a, touch, drag, most):
             return NEVER
         t = -math.log1p(-drag * s) / drag if drag * s > 1e-9 else s * (1.0 + 0.5 * drag * s)
         return t if t <= most else NEVER
-    # As far as the fastest approach allows, again and again.
+    # As far as the fastest approach allows, again and again; a touch that is shallower than such a step is none.
     fastest = math.sqrt(_dot(v, v)) + math.sqrt(_dot(a, a)) * most
-    t, away = 0.0, False
-    for _ in range(2000):
-        s, r = reach(drag, t)
-        square = 0.0
-        for i in range(3):
-            square += (x[i] + v[i] * s + a[i] * r) ** 2
-        gap = math.sqrt(square) - touch
-        if gap <= 1e-9 * touch and away:
-            return t
-        away = away or gap > 1e-9 * touch
-        t += max(gap, 1e-8 * touch) / fastest
-        if t > most:
-            return NEVER
-    return t
+    early, gap = 0.0, math.sqrt(square) - touch
+    while early < most:
+        late = min(early + max(gap, STRIDE * touch) / fastest, most)
+        gap = _distance(x, v, a, drag, late) - touch
+        if gap < 0.0:
+            for _ in range(60):
+                middle = 0.5 * (early + late)
+                if _distance(x, v, a, drag, middle) < touch:
+                    late = middle
+                else:
+                    early = middle
+            return late
+        early = late
+    return NEVER
 
 
 @compiled

@@ -22,7 +22,7 @@ INSIDE = 0.03
 """Share of all places that may seem to be deeper in it."""
 SQUARE = 0.42
 """A wall whose normal is this near (sine) to being level or upright counts as that."""
-OVERLAP, OFTEN = 0.6, 0.1
+OVERLAP, OFTEN = 0.6, 0.03
 """Two bodies nearer than so many sums of their radii in more than this share of the times cannot both be solid."""
 
 
@@ -51,13 +51,18 @@ class Wall:
     strikes: tuple[Strike, ...]
 
 
-def strikes(courses: list[Course]) -> list[Strike]:
-    """All kinks, and where bodies came to rest."""
+def strikes(courses: list[Course], frame: float) -> list[Strike]:
+    """All kinks, and where bodies came to rest. Kinks that are less than a `frame` apart are one, whose own time was not
+    among those that were tried."""
     found = []
     for k, one in enumerate(courses):
-        places = one.at(one.times)
-        for time, place in zip(one.times, places):
-            found.append(Strike(k, float(time), place, one.rate(time, after=False), one.rate(time)))
+        sizes = np.linalg.norm(one.jumps, axis=1)
+        for group in np.split(np.arange(len(one.times)), np.flatnonzero(np.diff(one.times) > frame) + 1):
+            if len(group):
+                first, last = one.times[group[[0, -1]]]
+                time = float(np.average(one.times[group], weights=sizes[group]))
+                place = one.at(np.array([time]))[0]
+                found.append(Strike(k, time, place, one.rate(first, after=False), one.rate(last)))
         if 0 < one.rest < 1 and one.acceleration.any():
             v = one.rate(one.rest)
             found.append(Strike(k, one.rest, one.at(np.array([one.rest]))[0], v + 0.05 * one.acceleration, v))
@@ -88,15 +93,18 @@ def _answered(one: Strike, other: int, found: list[Strike]) -> bool:
     )  # fmt: skip
 
 
-def walls(found: list[Strike], paths: np.ndarray, radii: np.ndarray, gravity: np.ndarray) -> list[Wall]:
-    """Planes that explain strikes, and that no body of `paths` `[N, K, 3]` goes through."""
+def walls(
+    found: list[Strike], paths: np.ndarray, radii: np.ndarray, gravity: np.ndarray, inside: np.ndarray
+) -> list[Wall]:
+    """Planes that explain strikes, and that no body of `paths` `[N, K, 3]` goes through, of those that are to stay
+    `inside` `[K]` bool."""
     left = sorted(found, key=lambda s: -float(np.linalg.norm(s.jump)))
     result: list[Wall] = []
     while left:
         wall = _wall(left[0], left, radii, gravity)
         members = {id(s) for s in wall.strikes}
         upright = _squared(wall.normal, gravity) is not None
-        if (upright or len(members) > 1) and _holds(wall, paths, radii):
+        if (upright or len(members) > 1) and _holds(wall, paths[:, inside], radii[inside]):
             if all(wall.normal @ w.normal < SHARP for w in result):
                 result.append(wall)
             left = [s for s in left if id(s) not in members]

@@ -23,8 +23,9 @@ ENOUGH = 1e-3
 """Improvement, as a share, below which rounds end."""
 ROBUST = 2.0
 """So many deviations count in full; more of them by their square root."""
-JOINT = 0.05
-"""Jumps of the velocity from stretch to stretch, over its usual size."""
+JOINT, STILL = 0.05, 0.005
+"""How much the velocity may jump from stretch to stretch, over all the pushes that the body got between, and over the usual
+velocity."""
 SPIN = 0.5
 """First spins, as the speed of the surface over the usual velocity."""
 RIGHT = 0.05
@@ -113,11 +114,20 @@ class Constants:
 class Following:
     """Stretches of paths `[N, K, 3]` that were seen, and how well worlds and states follow them.
 
-    `weigh` `[K]`: which bodies count.
+    Args:
+        cuts: `[S - 1]` times between stretches.
+        pushes: `[S - 1, K]`, by how much impacts change velocities in each stretch but the last, about.
+        weigh: `[K]`, how much bodies count.
     """
 
     def __init__(
-        self, seen: Seen, paths: np.ndarray, cuts: np.ndarray, constants: Constants, weigh: np.ndarray
+        self,
+        seen: Seen,
+        paths: np.ndarray,
+        cuts: np.ndarray,
+        pushes: np.ndarray,
+        constants: Constants,
+        weigh: np.ndarray,
     ) -> None:
         self.seen, self.paths, self.constants = seen, paths, constants
         self.edges = np.concatenate([[seen.fine[0]], cuts, [seen.fine[-1]]])
@@ -126,8 +136,9 @@ class Following:
         self.rows = [slice(int(a), int(b)) for a, b in zip(at[:-1], at[1:])]
         sizes = constants.sizes
         self.weight = weigh[None, :, None] * (seen.freedom / len(paths)) ** 0.5 / sizes.noise
-        joint = np.repeat([sizes.noise, JOINT * sizes.velocity, 3 * JOINT * sizes.velocity / sizes.radius], 3)
-        self.joint = joint[None, None]
+        jump = JOINT * pushes + STILL * sizes.velocity
+        parts = [np.full_like(jump, 0.5 * sizes.noise), jump, 3 * jump / sizes.radius]
+        self.joint = np.repeat(np.stack(parts, axis=-1), 3, axis=-1)
 
     def stretch(self, world: World, index: int, start: np.ndarray) -> np.ndarray:
         """States at the fine times of a stretch, and at its end: `[m + 1, K, WIDTH]`."""
@@ -178,9 +189,9 @@ class Following:
             left = np.einsum("nm,mkd->nkd", self.seen.smoother[:, self.rows[s]], change[:-1, :, :3]) * self.weight
             joints, rest = np.zeros(shapes[1]), np.zeros(len(here) - left.size - int(np.prod(shapes[1])))
             if s < len(joints):
-                joints[s] = -change[-1] / self.joint[0]
+                joints[s] = -change[-1] / self.joint[s]
             if s:
-                joints[s - 1, k, i] += unit[i] / self.joint[0, 0, i]
+                joints[s - 1, k, i] += unit[i] / self.joint[s - 1, k, i]
             elif i >= 6:
                 rest[3 * k + i - 6] = spin * unit[i]
             columns.append(np.concatenate([left.ravel(), joints.ravel(), rest]))

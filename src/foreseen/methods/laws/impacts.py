@@ -18,12 +18,15 @@ MOST_WALLS = 12
 MOST_KINKS = 20
 SETTLING = 4e-3
 """A bounce that takes less time than this is none, in windows."""
-LOST = 0.4
-"""A body from which the law is usually so many radii off goes on by its own."""
+LOST, MOSTLY = 0.4, 0.75
+"""A body from which the law is so many radii off, or less, for no more than the other share of the window, goes on by its
+own."""
 RECENT = 6
 """It does so as its last so many places lead."""
 FAINT = 1e-3
 """Weights that are no greater do not count where what was seen is cut off."""
+COUNTED = 0.9
+"""Share of the times, those that are followed best, that the misfit is of."""
 LEAST_NOISE = 2e-3
 """Places are known no better than to this share of the paths' extent, for a real impact is no moment."""
 LEAST_TIMES = 8
@@ -173,7 +176,7 @@ class Impacts(nn.Module):
 @dataclass(frozen=True)
 class Finding:
     """The world that paths show, the states `[K, WIDTH]` at the window's ends, and how well the paths are followed: what
-    is left over the paths' own deviation (root mean squares)."""
+    is left over the paths' own deviation (root mean squares), without each path's worst times (`COUNTED`)."""
 
     world: World
     begin: np.ndarray
@@ -185,14 +188,15 @@ def find(seen: Seen, paths: np.ndarray, radii: np.ndarray) -> Finding | None:
     """The world that `paths` `[N, K, 3]` of bodies with `radii` `[K]` show; None where none follows a single body."""
     pull, courses = gravity(seen, paths, max(4, min(MOST_KINKS, seen.freedom // 2)))
     sizes = _sizes(courses, paths, radii)
-    world, lost = _guess(courses, paths, radii, pull), np.zeros(len(radii), bool)
+    world, lost = _guess(seen, courses, paths, radii, pull), np.zeros(len(radii), bool)
     for _ in range(2):
         world = world._replace(solid=world.solid & ~lost, weights=np.where(lost, 0.0, world.weights))
         constants = Constants(world, sizes)
-        following = Following(seen, paths, _cuts(seen, courses), constants, np.where(lost, 1e-3, 1.0))
+        cuts = _cuts(seen, courses)
+        following = Following(seen, paths, cuts, _pushes(seen, courses, cuts), constants, np.where(lost, 1e-3, 1.0))
         theta, starts, solved = following.fit(_starts(following, world, courses))
         left = following.left(solved)
-        off = np.sqrt(np.square(left).sum(-1).mean(0)) > LOST * radii
+        off = np.quantile(np.linalg.norm(left, axis=-1), MOSTLY, axis=0) > LOST * radii
         if not (off & ~lost).any():
             break
         lost |= off
@@ -203,8 +207,9 @@ def find(seen: Seen, paths: np.ndarray, radii: np.ndarray) -> Finding | None:
         for state, few in ((begin, slice(None, RECENT)), (end, slice(-RECENT, None))):
             slope = np.polyfit(seen.times[few], paths[few, k], 1)[0]
             state[k, :3], state[k, 3:] = paths[few, k][0 if state is begin else -1], [*slope, 0, 0, 0]
-    follows, deviation = left[:, ~lost], paths[:, ~lost] - paths[:, ~lost].mean(0)
-    misfit = np.sqrt(np.square(follows).mean() / max(np.square(deviation).mean(), 1e-300))
+    squares, deviation = np.sort(np.square(left[:, ~lost]).sum(-1), axis=0), paths[:, ~lost] - paths[:, ~lost].mean(0)
+    most = squares[: max(1, round(COUNTED * len(squares)))]
+    misfit = np.sqrt(most.mean() / max(np.square(deviation).sum(-1).mean(), 1e-300))
     return Finding(constants.world(theta), begin, end, float(misfit))
 
 
@@ -229,11 +234,14 @@ def _check(times: Tensor, centres: Tensor, radii: Tensor, balls: int) -> None:
         raise UserError("impacts: times must ascend and radii be positive.")
 
 
-def _guess(courses: list[Course], paths: np.ndarray, radii: np.ndarray, pull: np.ndarray) -> World:
-    found = strikes(courses)
+def _guess(seen: Seen, courses: list[Course], paths: np.ndarray, radii: np.ndarray, pull: np.ndarray) -> World:
+    found = strikes(courses, float(np.diff(seen.fine).mean()))
     pairs = between_bodies(found, courses, radii)
     explained = {id(s) for s, _ in pairs}
-    planes = walls([s for s in found if id(s) not in explained], paths, radii, pull)[:MOST_WALLS]
+    held, through = np.array([c.rest == 0 for c in courses]), ghosts(courses, paths, radii)
+    inside = ~(held | through)  # shadows lie in walls
+    told = [s for s in found if id(s) not in explained and not through[s.body]]
+    planes = walls(told, paths, radii, pull, inside if inside.any() else ~inside)[:MOST_WALLS]
     speeds = [one for plane in planes for one in bounciness(plane) if one[0] > 0]
     speeds = sorted(speeds, reverse=True)[: max(3, len(speeds) // 2)]
     bounce = float(np.clip(np.median([e for _, e in speeds]), 0.1, 0.98)) if speeds else 0.7
@@ -241,9 +249,8 @@ def _guess(courses: list[Course], paths: np.ndarray, radii: np.ndarray, pull: np
     size = radii * factor
     normals = np.array([p.normal for p in planes]).reshape(-1, 3)
     offsets = np.array([p.offset + (1 - factor) * float(radii.mean()) for p in planes])
-    held = np.array([c.rest == 0 for c in courses])
     return World(
-        size, size**3, np.where(held, 0.0, 1.0), ~ghosts(courses, paths, radii), pull, 0.01, 0.2, bounce,
+        size, size**3, np.where(held, 0.0, 1.0), ~through, pull, 0.01, 0.2, bounce,
         normals, offsets, np.full(len(planes), bounce), SETTLING,
     )  # fmt: skip
 
@@ -258,6 +265,14 @@ def _cuts(seen: Seen, courses: list[Course]) -> np.ndarray:
         tried = middle + length * np.linspace(-0.3, 0.3, 13)
         cuts.append(tried[np.abs(tried[:, None] - kinks).min(1).argmax()])
     return np.array(cuts)
+
+
+def _pushes(seen: Seen, courses: list[Course], cuts: np.ndarray) -> np.ndarray:
+    """`[S - 1, K]`: the sum of all jumps of velocity in each stretch but the last."""
+    edges = np.concatenate([[seen.fine[0]], cuts])
+    within = [(c.times >= a) & (c.times < b) for a, b in zip(edges[:-1], edges[1:]) for c in courses]
+    sums = [float(np.linalg.norm(c.jumps[here], axis=1).sum()) for here, c in zip(within, courses * len(cuts))]
+    return np.array(sums).reshape(len(cuts), len(courses))
 
 
 def _starts(following: Following, world: World, courses: list[Course]) -> np.ndarray:
