@@ -2,8 +2,8 @@
 
     python benchmarks/impacts.py
 
-Three balls in a tray (`foreseen simulate bouncing-balls`), from true places with 3 mm of noise and from tracks as silhouettes
-found them, and two recorded scenes, whose truth is what is found where all is seen. Takes about an hour.
+Three balls in a tray (`foreseen simulate bouncing-balls`), from true places with 3 mm of noise and from tracks as
+silhouettes found them, and two recorded scenes, whose truth is what is found where all is seen. Takes about half an hour.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _found(path: Path, share: float | None) -> Any:
     """The method before its first step, with the parts that silhouettes show it."""
     data = load_dataset(path)
     splits = make_splits(data, share)
-    method = find_method("node-rf").load()(preset_config("node-rf", "fast"), scene_info(data, splits))
+    method = find_method("gaussian-ode").load()(preset_config("gaussian-ode", "fast"), scene_info(data, splits))
     say(f"{path.name}: {method.warm_start(training_frames(splits), [])}")
     return method
 
@@ -222,9 +222,10 @@ def _others(case: Case) -> dict[str, Forecast | None]:
 def page(found: dict[str, list[dict[str, Any]]]) -> str:
     """The text with the tables."""
     parts = [
-        "Mean distance of forecasts from the truth, in thousandths of the scene's unit (three balls: mm), by the time after the "
-        "last frame that is seen; means over seeds. chosen: the law that `node-rf fast` takes for such a sequence; impacts, smooth "
-        "law, coasting: each alone, whether it foretells the window's end or not."
+        "Mean distance of forecasts from the truth, in thousandths of the scene's unit (three balls: mm), by the time "
+        "after the last frame that is seen; means over seeds. chosen: the law that a run takes for such a sequence; "
+        "impacts, smooth law, coasting: each alone, whether it foretells the window's end or not. No run is trained: "
+        "tracks are those that training starts from."
     ]
     for name, entries in found.items():
         horizons = [key for key in entries[0]["chosen"] if key != "all"]
