@@ -3,7 +3,7 @@
     python benchmarks/impacts.py
 
 Three balls in a tray (`foreseen simulate bouncing-balls`), from true places with 3 mm of noise and from tracks as
-silhouettes found them, and two recorded scenes, whose truth is what is found where all is seen. Takes about half an hour.
+silhouettes found them, and two recorded scenes, whose truth is what is found where all is seen. Takes half an hour.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class UniformBSpline:
 
 
 def smoothing(controls: int, seen: Tensor, wanted: Tensor, stiffness: float = 0.05) -> Tensor:
-    """Weights `[T, M]` by which the places at the times `wanted` `[T]`, of the spline that is nearest to places at the times
-    `seen` `[M]`, come from these. `stiffness`: of third differences of the control points, which bridge gaps."""
+    """Weights `[T, M]` by which the places at the times `wanted` `[T]`, of the spline that is nearest to places at the
+    times `seen` `[M]`, come from these. `stiffness`: of third differences of the control points, which bridge gaps."""
     spline = UniformBSpline(controls)
     jerk = torch.eye(controls, dtype=seen.dtype).diff(n=3, dim=0) * stiffness
     rows = torch.cat([spline.basis(seen), jerk])

@@ -1,11 +1,11 @@
 """Balls that fly, hit one another and walls, and roll: solved from event to event, compiled by Numba.
 
 Between events the motion `x'' = g - c x'` has a closed form, x + v s(t) + a r(t), with s = (1 - exp(-c t)) / c and
-r = (t - s) / c. The height over a wall has a second derivative of one sign, so Newton's method finds its first zero from
-the side where it cannot overshoot; two balls under the same acceleration come together along a straight line in s,
-whose meeting with a sphere is a quadratic equation. An impact is that of rigid solid spheres: the normal velocity turns round
-and loses a share, and friction pulls on the point of contact until it holds, at most by the friction coefficient (Coulomb)
-times the normal push. What hardly leaves a wall any more stays on it and rolls.
+r = (t - s) / c. The height over a wall has a second derivative of one sign, so Newton's method finds its zero from the
+side where it cannot overshoot; two balls under the same acceleration come together along a straight line in s, whose
+meeting with a sphere is a quadratic equation. An impact is that of rigid solid spheres: the normal velocity turns round
+and loses a share, and friction pulls on the point of contact until it holds, by the normal push times the coefficient
+of friction at most (Coulomb). What hardly leaves a wall any more stays on it and rolls.
 
 A ball's state is one row of `WIDTH` numbers: position, velocity, spin [rad by time].
 """
@@ -45,7 +45,7 @@ class World(NamedTuple):
         drag: velocity that is lost by time, as a share; not negative.
         friction: coefficient (Coulomb).
         restitution: speed after an impact of two balls over that before it.
-        normals: `[W, 3]` of the walls, unit, to the side where the balls are; offsets: `[W]`, of the wall along its normal.
+        normals: `[W, 3]` of the walls, unit, to the side where the balls are; offsets: `[W]`, along the normals.
         bounces: `[W]` restitution of each wall.
         settling: a bounce that takes less time than this is none.
     """
@@ -277,7 +277,8 @@ def _move(state, acceleration, drag, t, out):
 @compiled
 def roll_out(start, times, world):
     """States `[T, K, WIDTH]` at `times` `[T]` (ascending, from 0 on), from `start` `[K, WIDTH]` at time 0, and how many
-    impacts there were `[K, K + W]`: of ball by ball and by wall. Balls that begin in one another, or in a wall, go no deeper."""
+    impacts there were `[K, K + W]`: of ball by ball and by wall. Balls that begin in one another, or in a wall, go no
+    deeper."""
     count, walls = len(start), len(world.offsets)
     state, found = start.copy(), np.empty((len(times), count, WIDTH))
     on = np.zeros((count, walls), np.bool_)

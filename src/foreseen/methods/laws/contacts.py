@@ -9,9 +9,9 @@ import numpy as np
 from foreseen.methods.laws.kinks import Course
 
 TOUCHING = 1.35
-"""Bodies no farther apart than so many sums of their radii may have touched: radii are known to a third at best."""
+"""Bodies no farther apart than so many sums of their radii may have touched: radii are known to a third only."""
 ALONG = 0.6
-"""Cosine of the angle between a jump of the velocity and the line that it is explained by, at least: friction tilts it."""
+"""Cosine of the angle between a jump of the velocity and the line of the centres, at least: friction tilts it."""
 TOGETHER = 0.03
 """Two bodies that struck each other have kinks at times no farther apart, in windows."""
 SHARP = 0.75
@@ -52,8 +52,8 @@ class Wall:
 
 
 def strikes(courses: list[Course], frame: float) -> list[Strike]:
-    """All kinks, and where bodies came to rest. Kinks that are less than a `frame` apart are one, whose own time was not
-    among those that were tried."""
+    """All kinks, and where bodies came to rest. Kinks that are less than a `frame` apart are one, whose own time was
+    not among those that were tried."""
     found = []
     for k, one in enumerate(courses):
         sizes = np.linalg.norm(one.jumps, axis=1)

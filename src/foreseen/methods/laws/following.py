@@ -9,10 +9,11 @@ them would rather bend the constants.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from foreseen.methods.laws.collisions import WIDTH, World, roll_out
+from foreseen.methods.laws.collisions import World, roll_out
 from foreseen.methods.laws.kinks import Seen
 
 STRETCH = 6
@@ -24,17 +25,13 @@ ENOUGH = 1e-3
 ROBUST = 2.0
 """So many deviations count in full; more of them by their square root."""
 JOINT, STILL = 0.05, 0.005
-"""How much the velocity may jump from stretch to stretch, over all the pushes that the body got between, and over the usual
-velocity."""
+"""How much the velocity may jump from stretch to stretch, over all the pushes that the body got between, and over the
+usual velocity."""
 SPIN = 0.5
 """First spins, as the speed of the surface over the usual velocity."""
 RIGHT = 0.05
 """Deviation [rad] of walls from right angles with one another and with gravity, where they are nearly so."""
 NEARLY = 0.35
-PRIORS = {"drag": 0.4, "friction": (0.25, 0.25), "restitution": (0.7, 0.3), "bounce": 0.07, "common": 0.2, "radius": 0.04,
-          "mass": 0.25, "offset": 0.5}  # fmt: skip
-"""Deviations of constants from what they are thought to be; of some with that value. Those of radii and masses are logarithms,
-that of offsets is in radii."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,28 @@ class Sizes:
     noise: float
     velocity: float
     radius: float
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What constants usually deviate by from what they are thought to be.
+
+    Attributes:
+        drag: from none [1/window].
+        friction, restitution: what it is thought to be, and the deviation.
+        bounce: of a wall's restitution from that of two balls.
+        common, radius, mass: logarithms: of the factor of all radii, of each radius, of each density.
+        offset: of a wall, in radii.
+    """
+
+    drag: float = 0.4
+    friction: tuple[float, float] = (0.25, 0.25)
+    restitution: tuple[float, float] = (0.7, 0.3)
+    bounce: float = 0.07
+    common: float = 0.2
+    radius: float = 0.04
+    mass: float = 0.25
+    offset: float = 0.5
 
 
 class Constants:
@@ -79,19 +98,21 @@ class Constants:
 
     def doubts(self, theta: np.ndarray) -> np.ndarray:
         """Deviations from what is thought of constants, each over its usual size."""
-        g, k, w, p = self.guess, self.balls, self.walls, PRIORS
-        world = self.world(theta)
+        g, k, w, usual = self.guess, self.balls, self.walls, Doubts()
         offset, bounce = np.split(theta[7 + 2 * k + 2 * w :], 2)
-        mean, wide = p["restitution"]
-        calm, rough = p["friction"]
+        friction, restitution = g.friction + theta[4], g.restitution + theta[5]
         terms = [
-            [theta[3] ** 2 / p["drag"], (g.friction + theta[4] - calm) / rough, theta[6] / p["common"]],
-            [(g.restitution + theta[5] - mean) / wide],
-            (g.bounces + bounce - g.restitution - theta[5]) / p["bounce"],
-            theta[7 : 7 + k] / p["radius"],
-            theta[7 + k : 7 + 2 * k] / p["mass"],
-            offset / p["offset"],
-            self._angles(world) / RIGHT,
+            theta[3:4] ** 2 / usual.drag,
+            [
+                (friction - usual.friction[0]) / usual.friction[1],
+                (restitution - usual.restitution[0]) / usual.restitution[1],
+            ],
+            (g.bounces + bounce - restitution) / usual.bounce,
+            theta[6:7] / usual.common,
+            theta[7 : 7 + k] / usual.radius,
+            theta[7 + k : 7 + 2 * k] / usual.mass,
+            offset / usual.offset,
+            self._angles(self.world(theta)) / RIGHT,
         ]
         return np.concatenate([np.asarray(t, float) for t in terms])
 
@@ -133,7 +154,7 @@ class Following:
         self.edges = np.concatenate([[seen.fine[0]], cuts, [seen.fine[-1]]])
         at = np.searchsorted(seen.fine, self.edges)
         at[-1] = len(seen.fine)
-        self.rows = [slice(int(a), int(b)) for a, b in zip(at[:-1], at[1:])]
+        self.rows = [slice(int(a), int(b)) for a, b in pairwise(at)]
         sizes = constants.sizes
         self.weight = weigh[None, :, None] * (seen.freedom / len(paths)) ** 0.5 / sizes.noise
         jump = JOINT * pushes + STILL * sizes.velocity

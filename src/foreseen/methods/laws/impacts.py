@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,8 +20,7 @@ MOST_KINKS = 20
 SETTLING = 4e-3
 """A bounce that takes less time than this is none, in windows."""
 LOST, MOSTLY = 0.4, 0.75
-"""A body from which the law is so many radii off, or less, for no more than the other share of the window, goes on by its
-own."""
+"""A body goes on by its own if the law is not within so many radii of it for so large a share of the times."""
 RECENT = 6
 """It does so as its last so many places lead."""
 FAINT = 1e-3
@@ -35,8 +35,8 @@ LEAST_TIMES = 8
 
 @dataclass(frozen=True)
 class Smoother:
-    """What was seen at T times are means, by `weights` `[T, M]`, of true places at `times` `[M]`, ascending, which hold the
-    first of the T times and the last one between them."""
+    """What was seen at T times are means, by `weights` `[T, M]`, of true places at `times` `[M]`, which ascend from the
+    first of the T times to the last one or beyond."""
 
     times: Tensor
     weights: Tensor
@@ -51,10 +51,10 @@ class Smoother:
 class Impacts(nn.Module):
     """K balls that fall, lose speed to a drag, roll, and strike one another and walls, which are planes.
 
-    Everything is found from the paths: gravity, drag, friction, restitution, walls, the radii by which balls touch. After the
-    window the solution starts from the state that follows its last stretch best. Before it, time runs backwards without
-    any loss: how much was lost is not known, and what rests may have come from anywhere. Bodies that go through others
-    (shadows), and those that no such law follows, touch nothing.
+    Everything is found from the paths: gravity, drag, friction, restitution, walls, the radii by which balls touch.
+    After the window the solution starts from the state that follows its last stretch best. Before it, time runs
+    backwards without any loss: how much was lost is not known, and what rests may have come from anywhere. Bodies that
+    go through others (shadows), and those that no such law follows, touch nothing.
 
     Args:
         balls: K.
@@ -175,8 +175,8 @@ class Impacts(nn.Module):
 
 @dataclass(frozen=True)
 class Finding:
-    """The world that paths show, the states `[K, WIDTH]` at the window's ends, and how well the paths are followed: what
-    is left over the paths' own deviation (root mean squares), without each path's worst times (`COUNTED`)."""
+    """The world that paths show, the states `[K, WIDTH]` at the window's ends, and how well paths are followed: what is
+    left over the paths' own deviation (root mean squares), without each path's worst times (`COUNTED`)."""
 
     world: World
     begin: np.ndarray
@@ -224,8 +224,8 @@ def _sizes(courses: list[Course], paths: np.ndarray, radii: np.ndarray) -> Sizes
 def _check(times: Tensor, centres: Tensor, radii: Tensor, balls: int) -> None:
     if centres.shape != (len(times), balls, 3) or radii.shape != (balls,):
         raise UserError(
-            f"impacts: centres {list(centres.shape)} and radii {list(radii.shape)} must be [{len(times)}, {balls}, 3] and "
-            f"[{balls}]: one row for each time, one ball for each radius."
+            f"impacts: centres {list(centres.shape)} and radii {list(radii.shape)} must be [{len(times)}, {balls}, 3] "
+            f"and [{balls}]: one row for each time, one ball for each radius."
         )
     for name, values in (("times", times), ("centres", centres), ("radii", radii)):
         if not bool(values.isfinite().all()):
@@ -270,7 +270,7 @@ def _cuts(seen: Seen, courses: list[Course]) -> np.ndarray:
 def _pushes(seen: Seen, courses: list[Course], cuts: np.ndarray) -> np.ndarray:
     """`[S - 1, K]`: the sum of all jumps of velocity in each stretch but the last."""
     edges = np.concatenate([[seen.fine[0]], cuts])
-    within = [(c.times >= a) & (c.times < b) for a, b in zip(edges[:-1], edges[1:]) for c in courses]
+    within = [(c.times >= a) & (c.times < b) for a, b in pairwise(edges) for c in courses]
     sums = [float(np.linalg.norm(c.jumps[here], axis=1).sum()) for here, c in zip(within, courses * len(cuts))]
     return np.array(sums).reshape(len(cuts), len(courses))
 

@@ -1,8 +1,8 @@
 """Paths in pieces: where a body that is otherwise under a constant acceleration was struck.
 
-`x(t) = x0 + v0 t + a t^2 / 2 + sum_j d_j max(t - tau_j, 0)`: linear in all but the times tau_j of the kinks, which are found
-greedily (orthogonal matching pursuit) and moved until none of them has a better place; how many there are is told by
-the Bayesian information criterion. Paths that were smoothed before are met by the same model, smoothed likewise.
+`x(t) = x0 + v0 t + a t^2 / 2 + sum_j d_j max(t - tau_j, 0)`: linear in all but the times tau_j of the kinks, which are
+found greedily (orthogonal matching pursuit) and moved until none of them has a better place; how many there are is told
+by the Bayesian information criterion. Paths that were smoothed before are met by the same model, smoothed likewise.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class Seen:
-    """Paths as they were seen: of K bodies at `times` `[N]`, after what `smoother` `[N, M]` makes of places at the times
-    `fine` `[M]`; `freedom`: how many of the N times tell something of their own."""
+    """When paths were seen: at `times` `[N]`, as means, by `smoother` `[N, M]`, of places at the times `fine` `[M]`."""
 
     times: np.ndarray
     fine: np.ndarray
@@ -44,7 +43,7 @@ class Seen:
 
     @property
     def freedom(self) -> int:
-        """Rank of the smoother."""
+        """How many of the N times tell something of their own."""
         return int(np.linalg.matrix_rank(self.smoother, tol=1e-6 * len(self.fine)))
 
     def between(self, low: float, high: float) -> Seen:
@@ -99,7 +98,8 @@ def course(seen: Seen, path: np.ndarray, acceleration: np.ndarray | None, rest: 
     grid = grid[(grid > seen.times[0] + EDGE) & (grid < seen.times[-1] - EDGE)]
     columns = seen.smoother @ np.maximum(t - grid, 0.0)
     floor = path.size * (FLOOR * np.ptp(path, axis=0).max()) ** 2 + 1e-300
-    freedom, chosen = 3 * min(seen.freedom, len(path)), []
+    freedom = 3 * min(seen.freedom, len(path))
+    chosen: list[int] = []
     found: list[tuple[float, list[int]]] = []
     for count in range(most + 1):
         if count:
@@ -120,7 +120,7 @@ def course(seen: Seen, path: np.ndarray, acceleration: np.ndarray | None, rest: 
 
 
 def gravity(seen: Seen, paths: np.ndarray, most: int) -> tuple[np.ndarray, list[Course]]:
-    """The acceleration `[3]` that all of `paths` `[N, K, 3]` share, save where they rest, and their courses under it."""
+    """The acceleration `[3]` that all of `paths` `[N, K, 3]` share, save where they rest, and the courses under it."""
     guesses = []
     for low, high in SPANS:
         part = seen.between(low, high)
