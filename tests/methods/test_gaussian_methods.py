@@ -16,12 +16,10 @@ from foreseen.methods import METHODS
 from foreseen.methods.base import Observation, SceneInfo
 from foreseen.methods.deformable_gaussians.config import DeformableConfig
 from foreseen.methods.deformable_gaussians.model import DeformableGaussians
-from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
+from foreseen.methods.gaussian_cloud.config import CloudConfig, PlanesConfig, WarmUp
 from foreseen.methods.gaussian_cloud.method import GaussianMethod, MovingGaussianMethod
+from foreseen.methods.gaussian_cloud.planes import PlaneDeformation, plane_losses
 from foreseen.methods.gaussians.config import GaussiansConfig
-from foreseen.methods.gaussians_4d.config import Gaussians4DConfig
-from foreseen.methods.gaussians_4d.losses import plane_losses
-from foreseen.methods.gaussians_4d.model import PlaneDeformation
 from foreseen.render import render
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.training.images import ImageSampler
@@ -42,7 +40,7 @@ MOVING: dict[str, Any] = {
         CLOUD, width=32, layers=2, skip=None, position_levels=1, time_levels=3, time_features=0, time_noise=0.0,
         warm_up=WarmUp(guide_share=0.6, hulls_share=0.4), lr=5e-3,
     ),
-    "4d-gaussians": Gaussians4DConfig(
+    "4d-gaussians": PlanesConfig(
         CLOUD, nodes=8, time_nodes=12, channels=8, width=32, planes_lr=5e-2, network_lr=1e-2, network_lr_final=1e-3,
         warm_up=WarmUp(guide_share=0.6, hulls_share=0.4),
     ),
@@ -167,7 +165,7 @@ def test_times_are_shaken_at_first_only(moving: list[Frame]) -> None:
 
 
 def test_plane_losses_see_what_is_rough_and_pass_what_is_smooth() -> None:
-    planes = PlaneDeformation(Gaussians4DConfig(nodes=6, time_nodes=5, channels=2, scales=(1,))).planes
+    planes = PlaneDeformation(PlanesConfig(nodes=6, time_nodes=5, channels=2, scales=(1,))).planes
     with torch.no_grad():
         planes.data.fill_(1.0)
     assert all(float(v) == 0 for v in plane_losses(planes, 1.0, 1.0, 1.0).values())

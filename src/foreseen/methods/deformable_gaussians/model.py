@@ -65,7 +65,8 @@ class DeformableGaussians(MovingGaussianMethod):
             return rest
         # The network learns by what it displaces, and the cloud by where it ends up: no gradient through the place.
         place = (rest.means.detach() - self.middle) / self.extent
-        shift, turn, growth = self.deformation(place, rest.means.new_tensor(since))
+        found = self.deformation(place, rest.means.new_tensor(since))
+        shift, turn, growth = (self.mobility()[:, None] * x for x in found)
         return replace(
             rest,
             means=rest.means + self.extent * shift,

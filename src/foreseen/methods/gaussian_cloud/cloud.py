@@ -28,6 +28,7 @@ class GaussianCloud(nn.Module):
         opacity_logits: `[B]`.
         color: `[B, 1, 3]` constant harmonic.
         harmonics: `[B, K - 1, 3]` the others.
+        mobility: `[B]` 0 for those that are known to rest, else 1. Not learned.
         count: int64, how many there are.
     """
 
@@ -42,6 +43,7 @@ class GaussianCloud(nn.Module):
         self.opacity_logits = nn.Parameter(torch.zeros(budget))
         self.color = nn.Parameter(torch.zeros(budget, 1, 3))
         self.harmonics = nn.Parameter(torch.zeros(budget, (degree + 1) ** 2 - 1, 3))
+        self.mobility = nn.Parameter(torch.ones(budget), requires_grad=False)
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self._written: list[tuple[nn.Parameter, Tensor]] = []
 
@@ -109,8 +111,11 @@ class GaussianCloud(nn.Module):
         return order[:n]
 
     @torch.no_grad()
-    def begin(self, points: Tensor, colors: Tensor, scales: Tensor, opacity: float) -> None:
-        """Starts over with round Gaussians at `points` `[P, 3]` of `colors` `[P, 3]` in 0..1 and `scales` `[P]`."""
+    def begin(
+        self, points: Tensor, colors: Tensor, scales: Tensor, opacity: float, mobility: Tensor | None = None
+    ) -> None:
+        """Starts over with round Gaussians at `points` `[P, 3]` of `colors` `[P, 3]` in 0..1, `scales` `[P]` and
+        `mobility` `[P]` (all 1 where it is not given)."""
         self.count.zero_()
         turns = torch.tensor([1.0, 0, 0, 0]).repeat(len(points), 1)
         self.add(
@@ -121,5 +126,6 @@ class GaussianCloud(nn.Module):
                 "opacity_logits": torch.full((len(points),), opacity).logit(FAINTEST),
                 "color": ((colors - 0.5) / C0)[:, None],
                 "harmonics": torch.zeros(len(points), *self.harmonics.shape[1:]),
+                "mobility": torch.ones(len(points)) if mobility is None else mobility,
             }
         )

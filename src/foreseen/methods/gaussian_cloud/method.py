@@ -102,7 +102,8 @@ class GaussianMethod(Method):
         start = find_start(frames, self.info, self.settings, self.starts)
         points, colors = (torch.from_numpy(x).float() for x in (start.points, start.colors))
         scales = start.spacing() * self.settings.start_scale
-        self.cloud.begin(points, colors, scales, self.settings.start_opacity)
+        mobility = torch.from_numpy(start.mobile).float()
+        self.cloud.begin(points, colors, scales, self.settings.start_opacity, mobility)
         self.cloud.take_written()
         return f"{len(self.cloud)} Gaussians to start with, {start.source}."
 
@@ -185,6 +186,10 @@ class MovingGaussianMethod(GaussianMethod):
             self.guide.look(frames, self.info, self.extent)
         return line
 
+    def mobility(self) -> Tensor:
+        """`[N]` 0 for what is known to rest, else 1."""
+        return self.cloud.mobility[: len(self.cloud)]
+
     def displaces(self) -> bool:
         """Whether anything is displaced by now."""
         w = self.warm_up
@@ -199,7 +204,7 @@ class MovingGaussianMethod(GaussianMethod):
             return super().losses(batch, step)
         moment = self.guide.draw()
         moved = self.moved(self.rest(), float(self.guide.times[moment]))
-        guide = {"guide": w.guide_weight * self.guide.distance(moved, moment, self.extent)}
+        guide = {"guide": w.guide_weight * self.guide.distance(moved, self.mobility(), moment, self.extent)}
         if self.progress < w.hulls_share and step < w.hulls_steps:
             return guide
         return super().losses(batch, step) | {"guide": guide["guide"] * (1 - self.progress / w.guide_share)}

@@ -35,10 +35,12 @@ GREY = 0.5
 
 @dataclass(frozen=True)
 class Start:
-    """Points `[P, 3]` in scene units, their colours `[P, 3]` in 0..1, and where they are from, in words."""
+    """Points `[P, 3]` in scene units, their colours `[P, 3]` in 0..1, which of them may move `[P]` bool, and where they
+    are from, in words."""
 
     points: np.ndarray
     colors: np.ndarray
+    mobile: np.ndarray
     source: str
 
     def spacing(self) -> Tensor:
@@ -75,7 +77,7 @@ def find_start(frames: Sequence[Frame], info: SceneInfo, config: CloudConfig, wh
     if found is None:
         low, high = (np.array(corner) for corner in info.bounds)
         points = low + torch.rand(config.start_points, 3).double().numpy() * (high - low)
-        return Start(points, np.full_like(points, GREY), "at random")
+        return Start(points, np.full_like(points, GREY), np.ones(len(points), bool), "at random")
     return _drawn(found, config.start_points)
 
 
@@ -83,7 +85,7 @@ def _drawn(start: Start, most: int) -> Start:
     if len(start.points) <= most:
         return start
     kept = torch.randperm(len(start.points))[:most].numpy()
-    return Start(start.points[kept], start.colors[kept], start.source)
+    return Start(start.points[kept], start.colors[kept], start.mobile[kept], start.source)
 
 
 def _from_file(path: Path) -> Start:
@@ -95,10 +97,11 @@ def _from_file(path: Path) -> Start:
     points = matrix(path, table, POSITION).astype(np.float64)
     if not len(points):
         raise UserError(f"{path} holds no points.")
+    mobile = np.ones(len(points), bool)
     if not set(COLOR) <= set(table.dtype.names or ()):
-        return Start(points, np.full_like(points, GREY), f"from {path.name}")
+        return Start(points, np.full_like(points, GREY), mobile, f"from {path.name}")
     whole = 255 if table.dtype["red"].kind == "u" else 1
-    return Start(points, matrix(path, table, COLOR).astype(np.float64) / whole, f"from {path.name}")
+    return Start(points, matrix(path, table, COLOR).astype(np.float64) / whole, mobile, f"from {path.name}")
 
 
 def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When) -> Start | None:
@@ -119,7 +122,10 @@ def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When) -> S
         return None
     present = sorted({i for window in some for i in window})
     colors = [_colors(moving, present, views, masks), _colors(still, list(range(len(views))), views, masks)]
-    return Start(points, np.concatenate(colors), "from silhouettes")
+    # A room that fixed cameras film: what rests is told from what is at that one place now and elsewhere later.
+    known = isinstance(when, float) and not masks.plain
+    mobile = np.concatenate([np.ones(len(moving), bool), np.full(len(still), not known)])
+    return Start(points, np.concatenate(colors), mobile, "from silhouettes")
 
 
 def surfaces_by_time(frames: Sequence[Frame], info: SceneInfo) -> list[tuple[float, np.ndarray, np.ndarray]]:

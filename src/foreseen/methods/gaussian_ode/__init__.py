@@ -1,0 +1,1 @@
+"""Gaussians that an ODE moves: learned from the observed window, solved beyond it."""

@@ -1,0 +1,32 @@
+"""Settings of Gaussians that an ODE moves, one dataclass a design."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from foreseen.methods.gaussian_cloud.config import FAST_PLANES, PlanesConfig
+from foreseen.methods.laws.config import LawConfig
+
+
+@dataclass(frozen=True)
+class LatentConfig(PlanesConfig):
+    """A cloud that planes over space and time displace within the window, and a law on the few numbers that tell its
+    displacements."""
+
+    law: LawConfig = LawConfig(widths=(32,), finer=2, law_at=(0.75, 1.0))
+    """The law of motion on them."""
+    components: int = 16
+    """Principal components of the displacements at most; the law takes fewer where fewer tell them."""
+    moments: int = 64
+    """Even times of the window at which displacements are looked at, at most."""
+    fade: float = 0.1
+    """What the components leave out of the last displacements fades by a factor e in this share of a window."""
+
+
+def _latent(base: PlanesConfig, **changes: Any) -> LatentConfig:
+    return LatentConfig(**{f.name: getattr(base, f.name) for f in fields(base)}, **changes)
+
+
+LATENT = _latent(FAST_PLANES)
+PRESETS: dict[str, Any] = {"fast": LATENT, "latent": LATENT}

@@ -1,0 +1,20 @@
+"""Which class a config stands for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from foreseen.methods.base import Method, SceneInfo
+from foreseen.methods.gaussian_ode.config import LatentConfig
+
+CLASSES: dict[type, str] = {
+    LatentConfig: "foreseen.methods.gaussian_ode.latent:LatentGaussians",
+}
+"""Config type -> "module:class", imported when it is built."""
+
+
+def build(config: Any, info: SceneInfo) -> Method:
+    """The method that `config` (an instance of a key of `CLASSES`) describes, for the scene of `info`."""
+    module, _, name = CLASSES[type(config)].partition(":")
+    return getattr(import_module(module), name)(config, info)
