@@ -57,11 +57,9 @@ class HullGuide(nn.Module):
         """A moment, by torch's global generator."""
         return int(torch.randint(int(self.known), ()))
 
-    def distance(self, moved: Gaussians, mobility: Tensor, moment: int, extent: float) -> Tensor:
-        """Mean squared distance of the Gaussians from the nearest points of a moment's hull, and of those from the
-        nearest Gaussians (chamfer), `POINTS` of each drawn; of the Gaussians only such as may move, by `mobility`
-        `[N]`."""
-        mobile = mobility.nonzero()[:, 0]
+    def distance(self, moved: Gaussians, mobile: Tensor, moment: int, extent: float) -> Tensor:
+        """Mean squared distance of the Gaussians `mobile` `[M]` int64 from the nearest points of a moment's hull, and
+        of those from the nearest of these Gaussians (chamfer), `POINTS` of each drawn."""
         if not len(mobile):
             return moved.means.new_zeros(())
         drawn = mobile[torch.randint(len(mobile), (POINTS,), device=mobile.device)]

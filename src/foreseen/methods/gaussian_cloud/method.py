@@ -186,9 +186,16 @@ class MovingGaussianMethod(GaussianMethod):
             self.guide.look(frames, self.info, self.extent)
         return line
 
-    def mobility(self) -> Tensor:
-        """`[N]` 0 for what is known to rest, else 1."""
-        return self.cloud.mobility[: len(self.cloud)]
+    def mobile(self) -> Tensor:
+        """`[M]` int64: the Gaussians that may move; the others are known to rest."""
+        return self.cloud.mobility[: len(self.cloud)].nonzero()[:, 0]
+
+    def spread_out(self, values: Tensor) -> Tensor:
+        """`[N, C]`: `values` `[M, C]` of those that may move, 0 for the others."""
+        mobile, count = self.mobile(), len(self.cloud)
+        return (
+            values if len(mobile) == count else values.new_zeros(count, values.shape[-1]).index_copy(0, mobile, values)
+        )
 
     def displaces(self) -> bool:
         """Whether anything is displaced by now."""
@@ -204,7 +211,7 @@ class MovingGaussianMethod(GaussianMethod):
             return super().losses(batch, step)
         moment = self.guide.draw()
         moved = self.moved(self.rest(), float(self.guide.times[moment]))
-        guide = {"guide": w.guide_weight * self.guide.distance(moved, self.mobility(), moment, self.extent)}
+        guide = {"guide": w.guide_weight * self.guide.distance(moved, self.mobile(), moment, self.extent)}
         if self.progress < w.hulls_share and step < w.hulls_steps:
             return guide
         return super().losses(batch, step) | {"guide": guide["guide"] * (1 - self.progress / w.guide_share)}

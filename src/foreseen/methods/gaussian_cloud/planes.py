@@ -71,7 +71,8 @@ class PlaneGaussians(MovingGaussianMethod):
 
     def changes(self, rest: Gaussians, since: float) -> Tensor:
         """What planes and heads say of the cloud `rest` at a time, see `PlaneDeformation`; 0 for what rests."""
-        return self.mobility()[:, None] * self.deformation((rest.means - self.middle) / self.extent, since)
+        place = (rest.means[self.mobile()] - self.middle) / self.extent
+        return self.spread_out(self.deformation(place, since))
 
     def changed(self, rest: Gaussians, changes: Tensor) -> Gaussians:
         """The cloud `rest` with `changes` `[N, 10]`."""

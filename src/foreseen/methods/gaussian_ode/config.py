@@ -18,8 +18,12 @@ class LatentConfig(PlanesConfig):
     """The law of motion on them."""
     components: int = 16
     """Principal components of the displacements at most; the law takes fewer where fewer tell them."""
-    moments: int = 64
-    """Even times of the window at which displacements are looked at, at most."""
+    most_controls: int = 48
+    """Control points of the smooth paths that the law is fitted to, at most."""
+    frames_per_control: float = 2.5
+    """Times of the window for each of them."""
+    frames_per_node: float = 2.0
+    """Times of the window for each node of the planes along time, where that makes more than `time_nodes`."""
     fade: float = 0.1
     """What the components leave out of the last displacements fades by a factor e in this share of a window."""
 

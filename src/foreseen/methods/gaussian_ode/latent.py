@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +12,13 @@ from foreseen.methods.gaussian_cloud.planes import CHANGES, PlaneGaussians
 from foreseen.methods.gaussian_ode.components import Components
 from foreseen.methods.gaussian_ode.config import LatentConfig
 from foreseen.methods.laws.single import Motion
+from foreseen.nn.splines import UniformBSpline
 from foreseen.scenes.gaussians import Gaussians
 
-FEWEST = 24
-"""Even times of the window at which displacements are looked at, at least."""
+FEWEST = 8
+"""Control points at least."""
+FINER = 4
+"""Even times of the window at which displacements are looked at, for each control point."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ class LatentGaussians(PlaneGaussians):
     law_stage: Tensor
 
     def __init__(self, config: LatentConfig, info: SceneInfo) -> None:
-        super().__init__("gaussian-ode", config, info)
+        frames = len(info.times[0])
+        nodes = max(config.time_nodes, round(frames / config.frames_per_node))
+        super().__init__("gaussian-ode", replace(config, time_nodes=nodes), info)
+        self.controls = max(FEWEST, min(config.most_controls, round(frames / config.frames_per_control)))
         self.components = Components(config.cloud.budget, config.components, sum(CHANGES))
         self.motion = Motion(config.law, config.components)
         self.register_buffer("gaps", torch.zeros(2, config.cloud.budget, sum(CHANGES)))
@@ -95,11 +101,13 @@ class LatentGaussians(PlaneGaussians):
     @torch.no_grad()
     def fit_law(self) -> str:
         """Finds components of the displacements, and the law that their numbers follow. Says how well."""
-        rest, c = self.rest(), self.config
-        times = torch.linspace(0, 1, max(FEWEST, min(c.moments, len(self.info.times[0]))))
-        changes = torch.stack([self.changes(rest, float(t)) for t in times])
+        rest, times = self.rest(), torch.linspace(0, 1, FINER * self.controls + 1, dtype=torch.float64)
+        changes = torch.stack([self.changes(rest, float(t)) for t in times.tolist()])
         weights = rest.opacities * rest.scales.topk(2, dim=-1).values.prod(-1)
-        self.motion.fit(self.components.fit(changes, weights))
+        numbers = self.components.fit(changes, weights)
+        # Between their nodes planes run straight: a law would find a blow at each of them.
+        basis = UniformBSpline(self.controls).basis(times)
+        self.motion.fit(basis @ torch.linalg.lstsq(basis, numbers, driver="gelsd").solution)
         edges = torch.tensor([0.0, 1.0], dtype=torch.float64)
         count = len(rest.means)
         for gap, seen, numbers in zip(self.gaps, (changes[0], changes[-1]), self.motion.extrapolate(edges)):
