@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import normalize
 
 from foreseen.data.types import Frame
@@ -16,7 +17,7 @@ from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.methods.gaussian_cloud.density import Density, Sightings, shared_density
 from foreseen.methods.gaussian_cloud.start import find_start
 from foreseen.render.splat import splat
-from moving_balls import RIGHT, camera, frames, info
+from moving_balls import RIGHT, camera, frames, info, picture
 
 TIMES = tuple(i / 11 for i in range(12))
 WHITE = (1.0, 1.0, 1.0)
@@ -73,7 +74,9 @@ def test_no_more_are_added_than_there_is_room_for() -> None:
 def test_gradients_do_not_reach_rows_where_nothing_stands() -> None:
     cloud = cloud_of(5)
     splat(cloud.at_rest(WHITE, 1), camera(0.0)).rgb.square().mean().backward()
-    for name, parameter in cloud.named_parameters():
+    learned = {name: p for name, p in cloud.named_parameters() if p.requires_grad}
+    assert {"means", "quaternions", "log_scales", "opacity_logits", "color", "harmonics"} == set(learned)
+    for name, parameter in learned.items():
         assert parameter.grad is not None and bool((parameter.grad[5:] == 0).all()), name
     assert bool((cloud.means.grad[:5] != 0).any())
 
@@ -199,6 +202,34 @@ def test_silhouettes_give_the_surface_of_what_moves_at_a_time(seen: list[Frame])
     assert np.abs(np.median(start.colors, axis=0) - (0.8, 0.1, 0.1)).max() < 0.35
     ever = find_start(seen, info(TIMES), CloudConfig(start_points=5000), "ever")
     assert np.ptp(ever.points[:, 1]) > 2 * np.ptp(start.points[:, 1]), "along the whole path"
+
+
+def test_in_a_room_that_fixed_cameras_film_what_rests_is_known(tmp_path: Path) -> None:
+    room = frames(tmp_path, [RIGHT], TIMES)
+    noise = np.random.default_rng(0)
+    walls = {i: noise.random((24, 24, 3), dtype=np.float32) for i in range(4)}
+    for frame in room:
+        image = picture(frame.camera, [RIGHT], frame.time, walls[int(frame.camera_id)])
+        Image.fromarray((255 * image).round().astype(np.uint8)).save(frame.image_path)
+    torch.manual_seed(0)
+    start = find_start(room, info(TIMES), CloudConfig(start_points=400), 0.0)
+    distances = np.linalg.norm(start.points - np.array(RIGHT[0](0.0)), axis=1)
+    assert 50 < start.mobile.sum() < 350 and np.median(distances[start.mobile]) < 2 * RIGHT[1]
+    assert np.median(distances[~start.mobile]) > 4 * RIGHT[1]
+    ever = find_start(room, info(TIMES), CloudConfig(start_points=400), "ever")
+    assert ever.mobile.all(), "as published: nothing is told of what moves"
+
+
+def test_what_comes_of_a_gaussian_at_rest_rests_as_well() -> None:
+    cloud = GaussianCloud(40, 1)
+    rests = torch.tensor([1.0, 0, 1, 0])
+    cloud.begin(torch.randn(4, 3), torch.rand(4, 3), torch.tensor([0.001, 0.002, 1.0, 2.0]), 0.5, rests)
+    Density(cloud, CloudConfig(budget=40), 1.0).adapt(torch.full((4,), 1.0), False)
+    sizes = cloud.log_scales[:8].amax(1).exp()
+    assert len(cloud) == 8
+    for place, mobile in zip((0.001, 0.002, 1.0 / 1.6, 2.0 / 1.6), rests.tolist()):
+        found = cloud.mobility[:8][(sizes - place).abs() < 1e-4]
+        assert found.tolist() == [mobile] * 2, place
 
 
 def test_points_at_random_fill_the_bounds(seen: list[Frame]) -> None:

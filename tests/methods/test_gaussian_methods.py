@@ -141,6 +141,24 @@ def test_nothing_is_displaced_much_before_a_network_has_learned() -> None:
         torch.testing.assert_close(seen.scales, rest.scales, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("name", sorted(MOVING))
+def test_what_is_known_to_rest_is_neither_displaced_nor_led(name: str, moving: list[Frame]) -> None:
+    method = new(name, MOVING[name])
+    assert isinstance(method, MovingGaussianMethod) and method.warm_start(moving, [None])
+    points, mobility = torch.rand(50, 3), (torch.arange(50) % 2).float()
+    method.cloud.begin(points, torch.rand(50, 3), torch.full((50,), 0.1), 0.5, mobility)
+    with torch.no_grad():
+        for parameter in method.deformation.parameters():  # type: ignore[union-attr]
+            parameter.add_(0.1)
+    changed = (method.at_time(2.6).means != points).any(1)
+    assert torch.equal(changed, mobility.bool())
+    method.train()
+    method.before_step(1, 0.0)
+    method.losses(ImageSampler(moving, ["balls"], method.info, seed=0).batch(method.batch, 0), 1)["guide"].backward()
+    led = method.cloud.means.grad[:50].any(1)  # type: ignore[index]
+    assert led.any() and not (led & ~mobility.bool()).any()
+
+
 def test_harmonics_join_degree_by_degree() -> None:
     method = new("gaussians", GaussiansConfig(replace(CLOUD, degree=3, degree_steps=10, degree_share=0.4)))
     method.cloud.begin(torch.rand(5, 3), torch.rand(5, 3), torch.full((5,), 0.1), 0.5)
