@@ -17,7 +17,7 @@ from foreseen.scenes.gaussians import Gaussians
 
 FEWEST = 8
 """Control points at least."""
-FINER = 4
+FINER = 3
 """Even times of the window at which displacements are looked at, for each control point."""
 
 
