@@ -113,6 +113,16 @@ def test_silhouettes_are_the_moving_pixels() -> None:
             assert not screen.any()
 
 
+def test_what_lingers_before_a_plain_background_is_no_background() -> None:
+    """A ball that stands still for most of the time, and leaves."""
+    at, gone = camera(0.0), (lambda t: (0.0 if t < 0.7 else 9.0, 0.0, 0.0), 0.4)
+    views = [View(at, t, picture(at, [gone], t)) for t in np.linspace(0, 1, 10)]
+    masks = silhouettes(views, WHITE)
+    assert masks is not None
+    for view, moving in zip(views, masks.moving):
+        assert (moving == (view.image != 1).any(-1)).all()
+
+
 def test_windows_of_synchronised_cameras_are_instants_and_others_do_not_straddle_gaps() -> None:
     views = rig([LEFT], cameras=4, times=6)
     assert [{views[i].time for i in w} for w in windows(views)] == [{t} for t in np.linspace(0, 1, 6)]

@@ -48,7 +48,7 @@ class Reed(LatentGaussians):
 def reed(kind: type[LatentGaussians] = Reed, config: LatentConfig = CONFIG) -> LatentGaussians:
     torch.manual_seed(0)
     method = kind(config, info(TIMES))
-    method.cloud.begin(torch.rand(80, 3), torch.rand(80, 3), torch.full((80,), 0.1), 0.5)
+    method.cloud.plant(torch.rand(80, 3), torch.rand(80, 3), torch.full((80,), 0.1), 0.5)
     return method.eval()
 
 

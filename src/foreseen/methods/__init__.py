@@ -47,10 +47,10 @@ METHODS: dict[str, MethodEntry] = {
     "gaussian-ode": MethodEntry(
         target="foreseen.methods.gaussian_ode.model:build",
         presets="foreseen.methods.gaussian_ode.config:PRESETS",
-        paper="ours; beside ODE-GS (arXiv 2506.05480), TRACE (ICCV 2025) and ParticleGS (arXiv 2505.20270)",
+        paper="none; compare ODE-GS (arXiv 2506.05480), TRACE (ICCV 2025), ParticleGS (arXiv 2505.20270)",
         code_licence="none of their code is used",
-        needs="posed images with times; one sequence",
-        reproduced="nothing: Gaussians whose motion is a law learned from the window and solved beyond it",
+        needs="posed images with times; one sequence; silhouettes that tell what moves (latent: better with)",
+        reproduced="nothing: rigid parts made of Gaussians, or a deformable cloud; a law of how they move",
     ),
 }
 

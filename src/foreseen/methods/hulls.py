@@ -16,6 +16,8 @@ DISCOVERY_SIZE = 200
 """Silhouettes are looked at in pictures shrunk to about so many pixels."""
 MIN_HISTORY = 5
 """A camera's median picture counts as its background from this many frames on."""
+SAME = 0.01
+"""Colours that differ by less are the same."""
 COARSE_CELLS = 48
 MIN_VIEWS = 3
 MIN_CELLS = 12
@@ -90,7 +92,7 @@ class Silhouettes:
 
 class Stills:
     """What each camera sees at rest: the median of its views, or the stated background where it has too few of them and
-    that is plain.
+    that is plain, and wherever that is ever seen: nothing at rest is there.
 
     Attributes:
         plain: the stated background is seen.
@@ -100,9 +102,17 @@ class Stills:
         groups: dict[bytes, list[np.ndarray]] = {}
         for view in views:
             groups.setdefault(_place(view), []).append(view.image)
-        self.plain = bool(np.mean([np.mean(np.abs(v.image - background).max(-1) < 0.01) for v in views]) > 0.3)
+        self.plain = bool(np.mean([np.mean(np.abs(v.image - background).max(-1) < SAME) for v in views]) > 0.3)
         self.background = np.array(background, np.float32)
-        self.medians = {k: np.median(np.stack(v), axis=0) for k, v in groups.items() if len(v) >= MIN_HISTORY}
+        self.medians = {k: self._still(np.stack(v)) for k, v in groups.items() if len(v) >= MIN_HISTORY}
+
+    def _still(self, images: np.ndarray) -> np.ndarray:
+        """Of one camera's `images` `[N, h, w, 3]`."""
+        median = np.median(images, axis=0)
+        if not self.plain:
+            return median
+        empty = (np.abs(images - self.background).max(-1) < SAME).any(0)
+        return np.where(empty[..., None], self.background, median)
 
     def of(self, view: View) -> np.ndarray | None:
         """`[h, w, 3]`; None where it is not known."""
@@ -256,7 +266,14 @@ def hull_by_time(
 
 
 def own_hull(
-    views: list[View], masks: Silhouettes, centres: np.ndarray, rotations: np.ndarray, half: float, cells: int
+    views: list[View],
+    masks: Silhouettes,
+    centres: np.ndarray,
+    rotations: np.ndarray,
+    half: float,
+    cells: int,
+    grown: int = GROWN,
+    agreeing: float = AGREEING,
 ) -> np.ndarray:
     """`[G, G, G]` bool: cells of a part's box, in its own frame, that most views see move wherever the part is; not
     what no view ever shows.
@@ -264,6 +281,8 @@ def own_hull(
     Args:
         centres, rotations: `[V, 3]` and `[V, 3, 3]`, the part's pose in each view.
         half: half size of the box.
+        grown: pixels by which silhouettes are grown.
+        agreeing: share of the views that must agree.
     """
     grid = _grid(np.array([[-half] * 3, [half] * 3]), cells)
     inner = np.linalg.norm(grid, axis=-1) <= half
@@ -271,14 +290,14 @@ def own_hull(
     seen, moving = np.zeros(len(local), np.int32), np.zeros(len(local), np.int32)
     for i in range(0, len(views), max(1, len(views) // OWN_VIEWS)):
         points = torch.from_numpy((local @ rotations[i].T + centres[i]).astype(np.float32))
-        mask = ndimage.binary_dilation(masks.moving[i], iterations=GROWN)
+        mask = ndimage.binary_dilation(masks.moving[i], iterations=grown) if grown else masks.moving[i]
         inside, hit, _ = _look(points, views[i].camera, mask)
         if masks.plain:
             inside &= ~_look(points, views[i].camera, masks.screen[i] & ~mask)[1]
         seen += inside
         moving += hit & inside
     out = np.zeros(len(grid), bool)
-    out[inner] = (moving >= AGREEING * seen) & (seen > 0)
+    out[inner] = (moving >= agreeing * seen) & (seen > 0)
     return out.reshape((cells,) * 3)
 
 

@@ -1,1 +1,1 @@
-"""Gaussians that an ODE moves: learned from the observed window, solved beyond it."""
+"""Gaussian ODE: Gaussians moved by a law that is learned from the observed window and rolled out past it."""

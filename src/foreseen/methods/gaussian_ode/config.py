@@ -1,12 +1,23 @@
-"""Settings of Gaussians that an ODE moves, one dataclass a design."""
+"""Settings of Gaussian ODE, one dataclass a design."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any
 
-from foreseen.methods.gaussian_cloud.config import FAST_PLANES, PlanesConfig
+from foreseen.methods.gaussian_cloud.config import FAST_PLANES, CloudConfig, PlanesConfig
 from foreseen.methods.laws.config import LawConfig
+from foreseen.methods.moving_parts.config import RIDING, MovingPartsConfig
+
+
+@dataclass(frozen=True)
+class PartsConfig(MovingPartsConfig):
+    """Gaussians ride with rigid parts, which are found from silhouettes."""
+
+    cloud: CloudConfig = RIDING
+    """The Gaussians and how they are optimised."""
+    empty_weight: float = 1e-2
+    """Weight of the opacity before the plain background."""
 
 
 @dataclass(frozen=True)
@@ -32,5 +43,4 @@ def _latent(base: PlanesConfig, **changes: Any) -> LatentConfig:
     return LatentConfig(**{f.name: getattr(base, f.name) for f in fields(base)}, **changes)
 
 
-LATENT = _latent(FAST_PLANES)
-PRESETS: dict[str, Any] = {"fast": LATENT, "latent": LATENT}
+PRESETS: dict[str, Any] = {"fast": PartsConfig(), "latent": _latent(FAST_PLANES)}

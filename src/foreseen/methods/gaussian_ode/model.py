@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import Any
 
 from foreseen.methods.base import Method, SceneInfo
-from foreseen.methods.gaussian_ode.config import LatentConfig
+from foreseen.methods.gaussian_ode.config import LatentConfig, PartsConfig
 
 CLASSES: dict[type, str] = {
+    PartsConfig: "foreseen.methods.gaussian_ode.parts:PartsGaussianODE",
     LatentConfig: "foreseen.methods.gaussian_ode.latent:LatentGaussians",
 }
 """Config type -> "module:class", imported when it is built."""
