@@ -18,7 +18,7 @@ from foreseen.methods.hulls import View
 from foreseen.methods.laws.single import Motion
 from foreseen.methods.laws.system import Seen, on_surface
 from foreseen.methods.moving_parts.config import MovingPartsConfig
-from foreseen.methods.moving_parts.discovery import Findings, explore
+from foreseen.methods.moving_parts.findings import Findings, explore
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import Parts, PartsState
 from foreseen.nn.splines import UniformBSpline
