@@ -191,16 +191,23 @@ def test_matrices_of_quaternions() -> None:
     torch.testing.assert_close(quaternion_matrix(quaternions), rotation_matrix(vectors))
 
 
-def test_silhouettes_give_the_surface_of_what_moves_at_a_time(seen: list[Frame]) -> None:
+def test_silhouettes_give_the_surface_of_what_moves_at_one_time(seen: list[Frame]) -> None:
     torch.manual_seed(0)
-    start = find_start(seen, info(TIMES), CloudConfig(start_points=300), 0.5)
+    start = find_start(seen, info(TIMES), CloudConfig(start_points=300), "once")
     path, radius = RIGHT
-    distances = np.linalg.norm(start.points - np.array(path(0.5)), axis=1)
+    distances = [np.linalg.norm(start.points - np.array(path(t)), axis=1) for t in np.linspace(0, 1, 12)]
     assert 100 <= len(start.points) <= 300
-    assert 0.5 * radius < np.median(distances) < 1.6 * radius
+    assert 0.5 * radius < min(np.median(d) for d in distances) < 1.6 * radius
     assert np.abs(np.median(start.colors, axis=0) - (0.8, 0.1, 0.1)).max() < 0.35
     ever = find_start(seen, info(TIMES), CloudConfig(start_points=5000), "ever")
     assert np.ptp(ever.points[:, 1]) > 2 * np.ptp(start.points[:, 1]), "along the whole path"
+
+
+def test_the_cloud_starts_when_all_are_there(tmp_path: Path) -> None:
+    """Of two balls one comes late, and is far from the other."""
+    late = (lambda t: (-0.9, 1.3 * (2 * t - 1), -0.6 if t > 0.3 else 900.0), 0.35)
+    start = find_start(frames(tmp_path, [RIGHT, late], TIMES), info(TIMES), CloudConfig(start_points=300), "once")
+    assert min((start.points[:, 0] > 0.3).mean(), (start.points[:, 0] < -0.3).mean()) > 0.2
 
 
 def test_in_a_room_that_fixed_cameras_film_what_rests_is_known(tmp_path: Path) -> None:
@@ -211,8 +218,8 @@ def test_in_a_room_that_fixed_cameras_film_what_rests_is_known(tmp_path: Path) -
         image = picture(frame.camera, [RIGHT], frame.time, walls[int(frame.camera_id)])
         Image.fromarray((255 * image).round().astype(np.uint8)).save(frame.image_path)
     torch.manual_seed(0)
-    start = find_start(room, info(TIMES), CloudConfig(start_points=400), 0.0)
-    distances = np.linalg.norm(start.points - np.array(RIGHT[0](0.0)), axis=1)
+    start = find_start(room, info(TIMES), CloudConfig(start_points=400), "once")
+    distances = np.min([np.linalg.norm(start.points - np.array(RIGHT[0](t)), axis=1) for t in TIMES], axis=0)
     assert start.rests is not None and 50 < start.rests.sum() < 350
     assert np.median(distances[~start.rests]) < 2 * RIGHT[1] < 4 * RIGHT[1] < np.median(distances[start.rests])
     ever = find_start(room, info(TIMES), CloudConfig(start_points=400), "ever")

@@ -146,8 +146,8 @@ class MovingGaussianMethod(GaussianMethod):
 
     As published, the cloud is optimised at rest until the warm-up is over: it then shows a blur of what moves, and the
     blur is led apart. Small things before a plain background leave no blur: the median picture, which L1 asks for, is
-    empty. So with `guide_share` above 0 and silhouettes that tell, the cloud begins as the hull at the first time, and
-    hulls of later times say where it goes.
+    empty. So with `guide_share` above 0 and silhouettes that tell, the cloud begins as the hull at one time, and
+    hulls of other times say where it goes.
     """
 
     def __init__(self, name: str, config: CloudConfig, warm_up: WarmUp, info: SceneInfo) -> None:
@@ -155,7 +155,7 @@ class MovingGaussianMethod(GaussianMethod):
         self.warm_up = warm_up
         self.guide = HullGuide()
         if warm_up.guide_share:
-            self.starts = 0.0
+            self.starts = "once"
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str | None:
         """The first Gaussians, and hulls to follow."""
