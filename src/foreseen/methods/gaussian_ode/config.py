@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from foreseen.methods.gaussian_cloud.config import FAST_PLANES, CloudConfig, PlanesConfig
@@ -14,6 +14,8 @@ from foreseen.methods.moving_parts.config import RIDING, MovingPartsConfig
 class PartsConfig(MovingPartsConfig):
     """Gaussians ride with rigid parts, which are found from silhouettes."""
 
+    one: LawConfig = field(default_factory=lambda: replace(MovingPartsConfig().one, law_at=(0.85,)))
+    """The law, which is fitted once: the parts' trajectories rest from then on."""
     cloud: CloudConfig = RIDING
     """The Gaussians and how they are optimised."""
     empty_weight: float = 1e-2
