@@ -8,7 +8,8 @@ import torch
 
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.hulls import Hull, View, silhouettes, windows
-from foreseen.methods.moving_parts.discovery import explore, fit_spline, track
+from foreseen.methods.moving_parts.discovery import fit_spline, track
+from foreseen.methods.moving_parts.findings import explore
 from foreseen.nn.splines import UniformBSpline
 from moving_balls import BOUNDS, COLOURS, LEFT, RIGHT, SIZE, WHITE, Ball, Path, camera, picture
 

@@ -9,9 +9,9 @@ import torch
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.methods.hulls import View, silhouettes
-from foreseen.methods.moving_parts.discovery import Findings, explore
+from foreseen.methods.moving_parts.findings import Findings, explore
 from foreseen.methods.moving_parts.gaussian_look import GaussianLook
-from foreseen.methods.moving_parts.light import Lamp, shadow_pixels
+from foreseen.methods.moving_parts.light import Lamp, are_enough, shadow_pixels
 from foreseen.methods.moving_parts.parts import AWAY, PartsState
 from foreseen.methods.moving_parts.shadows import Shadows
 from foreseen.nn.splines import UniformBSpline
@@ -65,7 +65,7 @@ def test_shadows_are_told_from_bodies(views: list[View]) -> None:
     masks = silhouettes(views, WHITE)
     assert masks is not None
     dark = shadow_pixels(views, masks, WHITE)
-    assert dark is not None
+    assert are_enough(dark, masks) and not are_enough([shade & False for shade in dark], masks)
     grey = [(np.abs(view.image - GREY) < 1e-6).all(-1) for view in views]
     assert not any((shade & ~own).any() for shade, own in zip(dark, grey))
     assert sum(shade.sum() for shade in dark) > 0.85 * sum(own.sum() for own in grey)

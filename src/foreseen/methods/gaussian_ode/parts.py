@@ -11,7 +11,7 @@ from foreseen.errors import UserError
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.gaussian_ode.config import PartsConfig
 from foreseen.methods.hulls import View
-from foreseen.methods.moving_parts.discovery import Findings
+from foreseen.methods.moving_parts.findings import Findings
 from foreseen.methods.moving_parts.gaussian_look import GaussianLook
 from foreseen.methods.moving_parts.method import MovingPartsMethod
 from foreseen.methods.moving_parts.parts import PartsState

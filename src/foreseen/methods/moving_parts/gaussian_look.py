@@ -18,7 +18,7 @@ from foreseen.methods.gaussian_cloud.density import Density, Sightings
 from foreseen.methods.gaussian_cloud.losses import picture_losses, size_losses
 from foreseen.methods.gaussian_cloud.start import Start, surface, surface_colors
 from foreseen.methods.hulls import Silhouettes, View
-from foreseen.methods.moving_parts.discovery import MARGIN, Findings
+from foreseen.methods.moving_parts.findings import MARGIN, Findings
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.moving_parts.shadows import Shadows

@@ -20,7 +20,7 @@ from foreseen.methods.laws.impacts import Smoother
 from foreseen.methods.laws.single import Motion
 from foreseen.methods.laws.system import Seen, on_surface
 from foreseen.methods.moving_parts.config import MovingPartsConfig
-from foreseen.methods.moving_parts.discovery import MARGIN, Findings, explore
+from foreseen.methods.moving_parts.findings import MARGIN, Findings, explore
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import Parts, PartsState
 from foreseen.nn.splines import UniformBSpline, smoothing

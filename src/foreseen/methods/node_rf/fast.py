@@ -11,7 +11,7 @@ from torch import Tensor
 from foreseen.errors import UserError
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.hulls import View
-from foreseen.methods.moving_parts.discovery import Findings
+from foreseen.methods.moving_parts.findings import Findings
 from foreseen.methods.moving_parts.gaussian_look import GaussianLook
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.method import MovingPartsMethod
