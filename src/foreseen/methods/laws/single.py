@@ -155,11 +155,14 @@ class Motion(nn.Module):
         return self.dynamics.manifold.decode(path[..., :size])
 
     def _earlier(self, solve: Callable[[Tensor, float, Tensor], Tensor], begin: Tensor, times: Tensor) -> Tensor:
-        """Solutions that lead back from the window's beginning. What coasts goes straight back: a drag that the window
-        has suggested would grow without bounds."""
-        if self.dynamics.fitted:
+        """Solutions that lead back from the window's beginning. What coasts goes straight back, as fast as it went on
+        average over the first stretch: against time a drag would make it faster and faster."""
+        stretch = self.dynamics.stretch
+        if self.dynamics.fitted or not stretch:
             return solve(begin, 0.0, times)
-        place, rate = begin.chunk(2, dim=-1)
+        place, _ = begin.chunk(2, dim=-1)
+        later, _ = solve(begin, 0.0, stretch[None]).chunk(2, dim=-1)
+        rate = (later[0] - place) / stretch
         return torch.cat([place + rate * times[:, None], rate.expand(len(times), -1)], dim=-1)
 
 
