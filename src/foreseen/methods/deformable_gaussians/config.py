@@ -54,6 +54,7 @@ FAST = CloudConfig(
     means_lr=3e-4,
     means_lr_final=3e-6,
     color_lr=5e-3,
+    harmonics_lr=2.5e-4,
     opacity_lr=1e-2,
     rates_final=0.1,
 )

@@ -145,7 +145,7 @@ class GaussianCloud(nn.Module):
         return [
             {"name": "means", "params": [self.means], "lr": means_rate(c, progress, extent)},
             {"name": "color", "params": [self.color], "lr": c.color_lr * decay},
-            {"name": "harmonics", "params": [self.harmonics], "lr": c.color_lr / 20 * decay},
+            {"name": "harmonics", "params": [self.harmonics], "lr": c.harmonics_lr * decay},
             {"name": "opacities", "params": [self.opacity_logits], "lr": c.opacity_lr * decay},
             {"name": "scales", "params": [self.log_scales], "lr": c.scale_lr * decay},
             {"name": "quaternions", "params": [self.quaternions], "lr": c.rotation_lr * decay},

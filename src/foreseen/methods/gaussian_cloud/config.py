@@ -73,7 +73,9 @@ class CloudConfig:
     means_lr_final: float = 1.6e-6
     """At the end of the training; it falls exponentially."""
     color_lr: float = 2.5e-3
-    """Learning rate of the colours' constant part; of the other harmonics a twentieth."""
+    """Learning rate of the colours' constant part."""
+    harmonics_lr: float = 1.25e-4
+    """Learning rate of the colours' other harmonics."""
     opacity_lr: float = 5e-2
     """Learning rate of the opacities' logits."""
     scale_lr: float = 5e-3
@@ -156,6 +158,7 @@ FAST_PLANES = PlanesConfig(
         means_lr=3e-4,
         means_lr_final=3e-6,
         color_lr=5e-3,
+        harmonics_lr=2.5e-4,
         rates_final=0.1,
     ),
     default_steps=None,

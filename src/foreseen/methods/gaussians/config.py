@@ -34,6 +34,7 @@ FAST = CloudConfig(
     means_lr=4e-4,
     means_lr_final=4e-6,
     color_lr=5e-3,
+    harmonics_lr=2.5e-4,
     rates_final=0.1,
 )
 

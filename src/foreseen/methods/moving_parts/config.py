@@ -17,6 +17,7 @@ RIDING = CloudConfig(
     means_lr=3e-4,
     means_lr_final=3e-6,
     color_lr=5e-3,
+    harmonics_lr=2.5e-3,
     rates_final=0.1,
 )
 """Gaussians that ride with parts."""
