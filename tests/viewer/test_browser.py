@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,26 @@ class Glow(Shown):
         late = float(self.timeline.is_forecast(time))
         rgb = torch.stack([(1 - late) * ramp, 0.1 * ramp, late * ramp], -1)
         return ImageResult(rgb, torch.ones(size), torch.ones(size))
+
+
+class Learning(Glow):
+    """A run that is being trained: it glows green after its next checkpoint."""
+
+    note = "learning: 10 steps"
+
+    def __init__(self, trained: threading.Event) -> None:
+        super().__init__()
+        self.trained = trained
+
+    def catch_up(self) -> bool:
+        if not self.trained.is_set() or self.version > 1:
+            return False
+        self.version, self.note = 2, "learning: 20 steps"
+        return True
+
+    def look(self, camera: Any, time: float) -> ImageResult:
+        seen = super().look(camera, time)
+        return seen if self.version == 1 else replace(seen, rgb=seen.rgb.roll(1, -1))
 
 
 class Served:
@@ -155,6 +176,18 @@ def test_the_slider_goes_past_the_border_and_clients_come_and_go(browser: Any) -
         saved = json.loads(Path(info.value.path()).read_text())
         assert saved["format"] == "foreseen camera path" and [v["at"] for v in saved["views"]] == [0.0, 2.0]
         first.close()
+
+
+def test_a_run_is_seen_as_it_learns(browser: Any) -> None:
+    trained = threading.Event()
+    with Served(lambda: [Learning(trained)]) as served:
+        page = served.open(browser)
+        until(page, red)
+        page.get_by_text("learning: 10 steps").wait_for()
+        trained.set()
+        until(page, lambda seen: bool((seen[..., 1] > seen[..., 0] + 60).mean() > 0.9))
+        page.get_by_text("learning: 20 steps").wait_for()
+        page.close()
 
 
 def moving_splats() -> SplatFile:

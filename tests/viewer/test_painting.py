@@ -130,9 +130,9 @@ def test_knobs_are_written_as_the_command_line_reads_them() -> None:
 class PretendShown(RunShown):
     """A run that was not trained, in pictures that can be worked out by hand."""
 
-    def __init__(self, run: PretendRun, name: str) -> None:
+    def __init__(self, run: PretendRun, name: str, newest: object = None) -> None:
         self.pretend = run
-        super().__init__(run, name)  # type: ignore[arg-type]
+        super().__init__(run, name, newest=newest)  # type: ignore[arg-type]
 
     def look(self, camera: object, time: float) -> ImageResult:
         return self.pretend.render(camera, time)  # type: ignore[arg-type]
@@ -230,6 +230,18 @@ def test_a_run_begins_as_one_turns_its_knobs(tmp_path: Path, shown: PretendShown
     assert one.words(0.01) == "forecast" and one.timeline.observed_until == 0.0
     one.choose("slide")
     assert one.filmed and one.words(0.0) == "observed"
+
+
+def test_a_run_that_is_being_trained_is_shown_as_it_is_by_now(tmp_path: Path, data: Dataset) -> None:
+    now = [PretendRun(tmp_path / "run", data)]
+    one = PretendShown(now[0], "run", lambda: now[0])
+    assert one.note == "run: 100 steps, 12 s of training" and not one.catch_up()
+    later = PretendRun(tmp_path / "run", data)
+    later.step, later.train_seconds = 250, 61.0
+    version, now[0] = one.version, later
+    assert one.catch_up() and not one.catch_up()
+    assert one.note == "run: 250 steps, 1 min 01 s of training" and one.version > version
+    assert one.sequence == "slide" and one.filmed
 
 
 def test_a_run_whose_data_is_gone_can_be_looked_at(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,18 @@ class Run:
                 )
             self._splits = splits
         return self._splits
+
+    def newer(self) -> Run | None:
+        """The run as it is by now, of the same data; None where it has no checkpoint after this one that can be read.
+        A training that goes on writes and removes checkpoints at any moment."""
+        try:
+            found = list_checkpoints(self.path)
+            if not found or found[0][0] <= self.step:
+                return None
+            run = load_run(self.path, found[0][0], device=str(next(self.method.parameters()).device))
+        except UserError:
+            return None
+        return replace(run, _dataset=self._dataset, _splits=self._splits)
 
     def evaluate(self, **options: Any) -> dict[str, Any]:
         """Scores by split and time, beside trivial baselines; writes metrics.json. Options as in

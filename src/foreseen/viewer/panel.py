@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ class Panel:
     typed: viser.GuiMarkdownHandle | None
     record: viser.GuiButtonHandle
     path: viser.GuiMarkdownHandle
+    notes: viser.GuiMarkdownHandle
     _line: Timeline | None = None
 
     def set_timeline(self, shown: Shown, seek: Callable[[float], None]) -> None:
@@ -109,7 +110,13 @@ def build_panel(gui: viser.GuiApi, session: Session) -> Panel:
         most = session.resolution
         told(gui.add_slider("finest lines", 60, 1080, 20, most.lines), session.set_lines)
         told(gui.add_slider("frames a second", 2, 30, 1, int(most.rate)), session.set_rate)
-    return Panel(gui, times, bar, slider, play, standing, sequence, knobs, typed, record, path, shown.timeline)
+    told_of = gui.add_markdown(notes(session.shown), visible=bool(notes(session.shown)))
+    return Panel(gui, times, bar, slider, play, standing, sequence, knobs, typed, record, path, told_of, shown.timeline)
+
+
+def notes(shown: Sequence[Shown]) -> str:
+    """What there is to say of all that is shown, for a reader of markdown."""
+    return "\n\n".join(escape(one.note) for one in shown if one.note)
 
 
 def add_time_slider(gui: viser.GuiApi, shown: Shown) -> viser.GuiSliderHandle[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -134,10 +135,13 @@ class Viewer:
 
 def _listen(host: str, port: int, title: str) -> viser.ViserServer:
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # viser's own banner: the real address is printed once
-            server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
+        # Of an address that nobody may listen on viser would wait for ever.
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, 0), family=family).close()
     except OSError as error:
-        raise UserError(f"--host {host} --port {port} cannot be listened on ({error}): give another one.") from None
+        raise UserError(f"--host {host}: nobody can listen there ({error.strerror}): give another one.") from None
+    with contextlib.redirect_stdout(io.StringIO()):  # viser's own banner: the real address is printed once
+        server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
     # A page must not be able to open a tunnel to the outside, whatever it asks for.
     server.request_share_url = _no_tunnel  # type: ignore[method-assign]
     server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")

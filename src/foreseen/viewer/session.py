@@ -18,7 +18,7 @@ from foreseen.viewer.channels import CHANNELS
 from foreseen.viewer.keeping import Keeping
 from foreseen.viewer.overlays import Overlays, begin_places
 from foreseen.viewer.painting import Painter, Wanted
-from foreseen.viewer.panel import BESIDE, FREE, TYPED, Panel, bar_html, build_panel, knob_words, put
+from foreseen.viewer.panel import BESIDE, FREE, TYPED, Panel, bar_html, build_panel, knob_words, notes, put
 from foreseen.viewer.player import Player
 from foreseen.viewer.resolution import Resolution, Size
 from foreseen.viewer.shown import Shown
@@ -84,6 +84,7 @@ class Session:
             self._tell_time()
         self._tick = now
         self._begin()
+        self._catch_up()
         want = self.wanted()
         if want is None:
             return False
@@ -341,6 +342,12 @@ class Session:
         if self.panel.sequence is not None:
             put(self.panel.sequence, TYPED)
         self._shows_anew()
+
+    def _catch_up(self) -> None:
+        """Runs that are still being trained, as they are by now."""
+        if sum(shown.catch_up() for shown in self.shown):
+            self.panel.notes.content = notes(self.shown)
+            self._dirty.add("futures")
 
     def _shows_anew(self) -> None:
         line = self.shown[0].timeline

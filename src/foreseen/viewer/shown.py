@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -25,6 +25,7 @@ from foreseen.render.reach import reaching
 from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.scenes.moving_gaussians import MovingGaussians
+from foreseen.training.report import readable_time
 from foreseen.training.run import Run
 from foreseen.viewer.beginning import Knob, find_knobs, words
 
@@ -56,6 +57,7 @@ class Shown(ABC):
         version: grows when something else is shown.
         moves: there is more than one time.
         renders: there are scenes, and not only pictures.
+        note: what else there is to say of it.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Shown(ABC):
     version: int = 0
     moves: bool = True
     renders: bool = True
+    note: str = ""
     _made: tuple[tuple[int, float], Any] | None = None
 
     @abstractmethod
@@ -92,6 +95,10 @@ class Shown(ABC):
         """Shows what follows from initial conditions: a value for each knob. Raises `UserError` where it takes none."""
         del values
         raise UserError(f"{self.name} takes no initial conditions.")
+
+    def catch_up(self) -> bool:
+        """Shows it as it is by now, where it is still being made. Returns whether that is something new."""
+        return False
 
     @property
     def filmed(self) -> bool:
@@ -159,18 +166,19 @@ class Shown(ABC):
 
 
 class RunShown(Shown):
-    """A run: what it forecasts of one sequence, or from what a user types."""
+    """A run: what it forecasts of one sequence, or from what a user types. `newest` returns it as it is by now."""
 
-    def __init__(self, run: Run, name: str, until: float | None = None) -> None:
+    def __init__(
+        self, run: Run, name: str, until: float | None = None, newest: Callable[[], Run] | None = None
+    ) -> None:
         self.run, self.name, self.until = run, name, until
+        self._newest = newest or (lambda: run)
+        self._typed = ""
         self.bounds = torch.tensor(run.info.bounds)
         self.data = _data_of(run)
         self._subject: Subject | None = None
         if self.data is None:
-            start, end = run.info.time_range
-            self.given = np.array(run.info.times[0])
-            self._forecast = run.forecast()
-            self._span(start, end, end)
+            self._show_blind()
         else:
             self.knobs = find_knobs(run, self.data)
             self.sequences = _forecastable(run)
@@ -183,8 +191,33 @@ class RunShown(Shown):
     def begin(self, values: Sequence[float]) -> None:
         if not self.knobs:
             raise UserError(f"{self.name} takes no initial conditions.")
-        self._take(choose_subject(self.run, initial=words(self.knobs, values)))
+        self._typed = words(self.knobs, values)
+        self._take(choose_subject(self.run, initial=self._typed))
         self.sequence = None
+
+    def catch_up(self) -> bool:
+        newest = self._newest()
+        if newest is self.run:
+            return False
+        self.run = newest
+        if self.data is None:
+            self._show_blind()
+        elif self.sequence is None:
+            self._take(choose_subject(newest, initial=self._typed))
+        else:
+            self.choose(self.sequence)
+        return True
+
+    @property
+    def note(self) -> str:  # type: ignore[override]
+        return f"{self.name}: {self.run.step:,} steps, {readable_time(self.run.train_seconds)} of training"
+
+    def _show_blind(self) -> None:
+        """Without its data: the first sequence that was learned."""
+        start, end = self.run.info.time_range
+        self.given = np.array(self.run.info.times[0])
+        self._forecast = self.run.forecast()
+        self._span(start, end, end)
 
     def _take(self, subject: Subject) -> None:
         self._subject, self._forecast = subject, subject.forecast
