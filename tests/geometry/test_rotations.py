@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreseen.geometry.rotations import rotation_matrix
+from foreseen.geometry.rotations import quaternion_matrix, quaternion_of, quaternion_product, rotation_matrix
 
 
 def vectors(scale: float, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -58,3 +58,20 @@ def test_the_gradient_at_zero_is_the_cross_product(dtype: torch.dtype) -> None:
     v = torch.zeros(3, dtype=dtype, requires_grad=True)
     (rotation_matrix(v) @ torch.tensor([1.0, 2.0, 3.0], dtype=dtype))[0].backward()
     assert v.grad.tolist() == [0.0, 3.0, -2.0]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_quaternions_of_vectors_are_the_same_rotations(scale: float) -> None:
+    v = vectors(scale)
+    torch.testing.assert_close(quaternion_matrix(quaternion_of(v)), rotation_matrix(v), atol=1e-12, rtol=0)
+
+
+def test_products_of_quaternions_turn_one_after_the_other() -> None:
+    a, b = quaternion_of(vectors(1.0)), quaternion_of(vectors(2.0).flip(0))
+    both = quaternion_matrix(a) @ quaternion_matrix(b)
+    torch.testing.assert_close(quaternion_matrix(quaternion_product(a, b)), both)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 0.4])
+def test_gradients_of_quaternions(scale: float) -> None:
+    assert torch.autograd.gradcheck(quaternion_of, vectors(scale)[:5].requires_grad_())

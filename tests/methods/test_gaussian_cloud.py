@@ -30,7 +30,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
 def cloud_of(count: int, budget: int = 40, degree: int = 1) -> GaussianCloud:
     torch.manual_seed(0)
     cloud = GaussianCloud(budget, degree)
-    cloud.begin(torch.randn(count, 3) * 0.5, torch.rand(count, 3), torch.full((count,), 0.2), 0.5)
+    cloud.plant(torch.randn(count, 3) * 0.5, torch.rand(count, 3), torch.full((count,), 0.2), 0.5)
     cloud.take_written()
     return cloud
 
@@ -38,7 +38,7 @@ def cloud_of(count: int, budget: int = 40, degree: int = 1) -> GaussianCloud:
 def test_a_cloud_begins_as_it_is_told() -> None:
     cloud = GaussianCloud(10, 2)
     points, colors = torch.randn(4, 3), torch.rand(4, 3)
-    cloud.begin(points, colors, torch.tensor([0.1, 0.2, 0.3, 0.4]), 0.25)
+    cloud.plant(points, colors, torch.tensor([0.1, 0.2, 0.3, 0.4]), 0.25)
     rest = cloud.at_rest(WHITE, degree=2)
     assert torch.equal(rest.means, points) and rest.harmonics.shape == (4, 9, 3)
     torch.testing.assert_close(rest.opacities, torch.full((4,), 0.25))

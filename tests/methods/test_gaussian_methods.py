@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from film_training import fit, psnr
 from foreseen.cli import main
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
@@ -25,7 +26,6 @@ from foreseen.methods.gaussians_4d.model import PlaneDeformation
 from foreseen.render import render
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.training.images import ImageSampler
-from foreseen.training.optimizer import build_optimizer, forget_rows, total_loss, update_rates
 from moving_balls import RIGHT, camera, frames, info, picture
 
 TIMES = tuple(2.0 + i / 11 for i in range(12))
@@ -64,26 +64,6 @@ def new(name: str, config: Any, scene: SceneInfo | None = None) -> GaussianMetho
     method = METHODS[name].load()(config, scene or info(TIMES))
     assert isinstance(method, GaussianMethod)
     return method
-
-
-def fit(method: GaussianMethod, seen: list[Frame], steps: int) -> None:
-    method.warm_start(seen, [None])
-    method.train()
-    sampler, optimizer = ImageSampler(seen, ["balls"], method.info, seed=0), build_optimizer(method, 0.0)
-    for step in range(steps):
-        method.before_step(step, step / steps)
-        forget_rows(optimizer, method.take_forgotten())
-        update_rates(optimizer, method, step / steps)
-        optimizer.zero_grad()
-        total_loss(method.losses(sampler.batch(method.batch_spec(step), step), step)).backward()
-        optimizer.step()
-    method.eval()
-
-
-def psnr(method: GaussianMethod, seen: list[Frame]) -> float:
-    """Over the whole pictures of all frames."""
-    errors = [(render(method.at_time(f.time), f.camera).rgb - f.image()).square().mean() for f in seen]
-    return float(-10 * torch.stack(errors).mean().log10())
 
 
 @pytest.mark.parametrize("strategy", ["adaptive", "mcmc"])
@@ -137,7 +117,7 @@ def test_as_published_nothing_moves_before_the_warm_up_is_over(name: str, moving
 def test_nothing_is_displaced_much_before_a_network_has_learned() -> None:
     for name, config in MOVING.items():
         method = new(name, config)
-        method.cloud.begin(torch.rand(50, 3), torch.rand(50, 3), torch.full((50,), 0.1), 0.5)
+        method.cloud.plant(torch.rand(50, 3), torch.rand(50, 3), torch.full((50,), 0.1), 0.5)
         rest, seen = method.rest(), method.at_time(2.6)
         assert (seen.means - rest.means).norm(dim=-1).max() < 0.02 * method.extent
         torch.testing.assert_close(seen.scales, rest.scales, atol=0.02, rtol=0)
@@ -145,7 +125,7 @@ def test_nothing_is_displaced_much_before_a_network_has_learned() -> None:
 
 def test_harmonics_join_degree_by_degree() -> None:
     method = new("gaussians", GaussiansConfig(replace(CLOUD, degree=3, degree_steps=10, degree_share=0.4)))
-    method.cloud.begin(torch.rand(5, 3), torch.rand(5, 3), torch.full((5,), 0.1), 0.5)
+    method.cloud.plant(torch.rand(5, 3), torch.rand(5, 3), torch.full((5,), 0.1), 0.5)
     method.train()
     counts = []
     for step, progress in ((0, 0.0), (10, 0.01), (11, 0.41), (12, 0.8), (30, 0.8)):

@@ -205,7 +205,7 @@ def test_every_ray_sees_its_own_time(learned: FastNodeRF) -> None:
     state = learned.evolve(learned.observe(Observation()), torch.tensor([2.5, 3.4]))
     pictures = [render_rays(learned.scene(PartsState(*(x[i] for x in tensors(state)))), rays).rgb for i in range(2)]
     which = torch.arange(len(rays.origins)) % 2
-    mixed = render_rays(learned.look.scene(state, which), rays).rgb
+    mixed = render_rays(learned.look.scene_of(state, which), rays).rgb
     expected = torch.where(which[:, None] == 0, *pictures)
     assert (pictures[0] - pictures[1]).abs().max() > 0.1
     torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=0)

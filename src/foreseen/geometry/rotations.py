@@ -26,3 +26,20 @@ def quaternion_matrix(quaternions: Tensor) -> Tensor:
         *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     ]
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def quaternion_of(vector: Tensor) -> Tensor:
+    """Unit quaternions `[..., 4]`, real part first, of rotation vectors `[..., 3]` [rad]; smooth at zero."""
+    square = vector.square().sum(-1, keepdim=True)
+    small = square < 1e-8
+    angle = torch.where(small, torch.ones_like(square), square).sqrt()
+    real = torch.where(small, 1 - square / 8, (angle / 2).cos())
+    return torch.cat([real, torch.where(small, 0.5 - square / 48, (angle / 2).sin() / angle) * vector], dim=-1)
+
+
+def quaternion_product(first: Tensor, second: Tensor) -> Tensor:
+    """`[..., 4]`, real part first: the turn `second`, then the turn `first`."""
+    a, u = first[..., :1], first[..., 1:]
+    b, v = second[..., :1], second[..., 1:]
+    real = a * b - (u * v).sum(-1, keepdim=True)
+    return torch.cat([real, a * v + b * u + torch.linalg.cross(u, v)], dim=-1)

@@ -44,6 +44,14 @@ METHODS: dict[str, MethodEntry] = {
         needs="posed images with times; one sequence",
         reproduced="canonical cloud, planes of space and time with heads for place, turn and size",
     ),
+    "gaussian-ode": MethodEntry(
+        target="foreseen.methods.gaussian_ode.model:build",
+        presets="foreseen.methods.gaussian_ode.config:PRESETS",
+        paper="none; compare ODE-GS (arXiv 2506.05480), TRACE (ICCV 2025), ParticleGS (arXiv 2505.20270)",
+        code_licence="none of their code is used",
+        needs="posed images with times; one sequence in which silhouettes tell what moves",
+        reproduced="nothing: rigid parts made of Gaussians, a law of motion from their trajectories",
+    ),
 }
 
 

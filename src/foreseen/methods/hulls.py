@@ -16,6 +16,8 @@ DISCOVERY_SIZE = 200
 """Silhouettes are looked at in pictures shrunk to about so many pixels."""
 MIN_HISTORY = 5
 """A camera's median picture counts as its background from this many frames on."""
+SAME = 0.01
+"""Colours that differ by less are the same."""
 COARSE_CELLS = 48
 MIN_VIEWS = 3
 MIN_CELLS = 12
@@ -90,7 +92,7 @@ class Silhouettes:
 
 class Stills:
     """What each camera sees at rest: the median of its views, or the stated background where it has too few of them and
-    that is plain.
+    that is plain, and wherever that is ever seen: nothing at rest is there.
 
     Attributes:
         plain: the stated background is seen.
@@ -100,9 +102,17 @@ class Stills:
         groups: dict[bytes, list[np.ndarray]] = {}
         for view in views:
             groups.setdefault(_place(view), []).append(view.image)
-        self.plain = bool(np.mean([np.mean(np.abs(v.image - background).max(-1) < 0.01) for v in views]) > 0.3)
+        self.plain = bool(np.mean([np.mean(np.abs(v.image - background).max(-1) < SAME) for v in views]) > 0.3)
         self.background = np.array(background, np.float32)
-        self.medians = {k: np.median(np.stack(v), axis=0) for k, v in groups.items() if len(v) >= MIN_HISTORY}
+        self.medians = {k: self._still(np.stack(v)) for k, v in groups.items() if len(v) >= MIN_HISTORY}
+
+    def _still(self, images: np.ndarray) -> np.ndarray:
+        """Of one camera's `images` `[N, h, w, 3]`."""
+        median = np.median(images, axis=0)
+        if not self.plain:
+            return median
+        empty = (np.abs(images - self.background).max(-1) < SAME).any(0)
+        return np.where(empty[..., None], self.background, median)
 
     def of(self, view: View) -> np.ndarray | None:
         """`[h, w, 3]`; None where it is not known."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.scenes.gaussians import Gaussians
 
 C0 = 0.28209479177387814
@@ -28,10 +30,12 @@ class GaussianCloud(nn.Module):
         opacity_logits: `[B]`.
         color: `[B, 1, 3]` constant harmonic.
         harmonics: `[B, K - 1, 3]` the others.
+        owners: `[B]` int64, what a Gaussian belongs to, where a method tells Gaussians apart.
         count: int64, how many there are.
     """
 
     count: Tensor
+    owners: Tensor
 
     def __init__(self, budget: int, degree: int) -> None:
         super().__init__()
@@ -42,6 +46,7 @@ class GaussianCloud(nn.Module):
         self.opacity_logits = nn.Parameter(torch.zeros(budget))
         self.color = nn.Parameter(torch.zeros(budget, 1, 3))
         self.harmonics = nn.Parameter(torch.zeros(budget, (degree + 1) ** 2 - 1, 3))
+        self.register_buffer("owners", torch.zeros(budget, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self._written: list[tuple[nn.Parameter, Tensor]] = []
 
@@ -75,16 +80,18 @@ class GaussianCloud(nn.Module):
 
     @torch.no_grad()
     def write(self, rows: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Writes rows `[R]` int64 of the parameters that `values` names."""
+        """Writes rows `[R]` int64 of the tensors that `values` names."""
         for name, new in values.items():
-            parameter = getattr(self, name)
-            parameter[rows] = new.to(parameter)
-            self._written.append((parameter, rows))
+            tensor = getattr(self, name)
+            tensor[rows] = new.to(tensor)
+            if isinstance(tensor, nn.Parameter):
+                self._written.append((tensor, rows))
 
     @torch.no_grad()
     def rows(self, index: Tensor) -> dict[str, Tensor]:
-        """Copies of the rows `index` of every parameter."""
-        return {name: parameter.detach()[index] for name, parameter in self.named_parameters()}
+        """Copies of the rows `index` of every parameter, and of the owners."""
+        own = {name: parameter.detach()[index] for name, parameter in self.named_parameters()}
+        return own | {"owners": self.owners[index]}
 
     @torch.no_grad()
     def add(self, values: Mapping[str, Tensor]) -> Tensor:
@@ -109,9 +116,13 @@ class GaussianCloud(nn.Module):
         return order[:n]
 
     @torch.no_grad()
-    def begin(self, points: Tensor, colors: Tensor, scales: Tensor, opacity: float) -> None:
-        """Starts over with round Gaussians at `points` `[P, 3]` of `colors` `[P, 3]` in 0..1 and `scales` `[P]`."""
+    def clear(self) -> None:
+        """Removes all."""
         self.count.zero_()
+
+    @torch.no_grad()
+    def plant(self, points: Tensor, colors: Tensor, scales: Tensor, opacity: float, owner: int = 0) -> None:
+        """New round Gaussians at `points` `[P, 3]` of `colors` `[P, 3]` in 0..1 and `scales` `[P]`."""
         turns = torch.tensor([1.0, 0, 0, 0]).repeat(len(points), 1)
         self.add(
             {
@@ -121,5 +132,23 @@ class GaussianCloud(nn.Module):
                 "opacity_logits": torch.full((len(points),), opacity).logit(FAINTEST),
                 "color": ((colors - 0.5) / C0)[:, None],
                 "harmonics": torch.zeros(len(points), *self.harmonics.shape[1:]),
+                "owners": torch.full((len(points),), owner),
             }
         )
+
+    def parameter_groups(self, config: CloudConfig, progress: float, extent: float) -> list[dict[str, Any]]:
+        """An optimiser group for each kind of parameter; `extent`: the scene's size."""
+        c, decay = config, config.rates_final**progress
+        return [
+            {"name": "means", "params": [self.means], "lr": means_rate(c, progress, extent)},
+            {"name": "color", "params": [self.color], "lr": c.color_lr * decay},
+            {"name": "harmonics", "params": [self.harmonics], "lr": c.color_lr / 20 * decay},
+            {"name": "opacities", "params": [self.opacity_logits], "lr": c.opacity_lr * decay},
+            {"name": "scales", "params": [self.log_scales], "lr": c.scale_lr * decay},
+            {"name": "quaternions", "params": [self.quaternions], "lr": c.rotation_lr * decay},
+        ]
+
+
+def means_rate(config: CloudConfig, progress: float, extent: float) -> float:
+    """Learning rate of the means [scene units]."""
+    return config.means_lr * (config.means_lr_final / config.means_lr) ** progress * extent

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.rotations import quaternion_matrix
-from foreseen.methods.gaussian_cloud.cloud import FAINTEST, GaussianCloud
+from foreseen.methods.gaussian_cloud.cloud import FAINTEST, GaussianCloud, means_rate
 from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.render.splat import SplatResult
 
@@ -66,6 +66,22 @@ class Density:
     cloud: GaussianCloud
     config: CloudConfig
     extent: float
+
+    def keep_up(self, sightings: Sightings, step: int, progress: float) -> bool:
+        """Changes the cloud where it is time to. Returns whether it was."""
+        c = self.config
+        if c.strategy == "mcmc" and step:
+            self.shake(means_rate(c, progress, self.extent))
+        began = step >= c.refine_from or progress >= c.refine_from_share
+        if not step or progress > c.refine_until or not began or step % c.refine_every:
+            return False
+        if c.strategy == "mcmc":
+            self.relocate()
+            return True
+        self.adapt(sightings.take(len(self.cloud)), bool(c.reset_every) and step > c.reset_every)
+        if c.reset_every and step % c.reset_every == 0:
+            self.reset_opacities()
+        return True
 
     @torch.no_grad()
     def adapt(self, gradients: Tensor, prune_large: bool) -> None:

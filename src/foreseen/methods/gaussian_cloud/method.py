@@ -102,7 +102,8 @@ class GaussianMethod(Method):
         start = find_start(frames, self.info, self.settings, self.starts)
         points, colors = (torch.from_numpy(x).float() for x in (start.points, start.colors))
         scales = start.spacing() * self.settings.start_scale
-        self.cloud.begin(points, colors, scales, self.settings.start_opacity)
+        self.cloud.clear()
+        self.cloud.plant(points, colors, scales, self.settings.start_opacity)
         self.cloud.take_written()
         return f"{len(self.cloud)} Gaussians to start with, {start.source}."
 
@@ -119,42 +120,15 @@ class GaussianMethod(Method):
         return means | size_losses(rest, self.settings)
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
-        """A group for each kind of parameter of the cloud."""
-        c, cloud, decay = self.settings, self.cloud, self.settings.rates_final**progress
-        return [
-            {"name": "means", "params": [cloud.means], "lr": self._means_rate(progress)},
-            {"name": "color", "params": [cloud.color], "lr": c.color_lr * decay},
-            {"name": "harmonics", "params": [cloud.harmonics], "lr": c.color_lr / 20 * decay},
-            {"name": "opacities", "params": [cloud.opacity_logits], "lr": c.opacity_lr * decay},
-            {"name": "scales", "params": [cloud.log_scales], "lr": c.scale_lr * decay},
-            {"name": "quaternions", "params": [cloud.quaternions], "lr": c.rotation_lr * decay},
-        ]
-
-    def _means_rate(self, progress: float) -> float:
-        c = self.settings
-        return c.means_lr * (c.means_lr_final / c.means_lr) ** progress * self.extent
+        """Those of the cloud."""
+        return self.cloud.parameter_groups(self.settings, progress, self.extent)
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Gaussians come and go."""
         self.step, self.progress = step, progress
-        line = self._refine(step, progress)
+        self.density.keep_up(self.sightings, step, progress)
         for parameter, rows in self.cloud.take_written():
             self.forget(parameter, rows)
-        return line
-
-    def _refine(self, step: int, progress: float) -> str | None:
-        c, density = self.settings, self.density
-        if c.strategy == "mcmc" and step:
-            density.shake(self._means_rate(progress))
-        began = step >= c.refine_from or progress >= c.refine_from_share
-        if not step or progress > c.refine_until or not began or step % c.refine_every:
-            return None
-        if c.strategy == "mcmc":
-            density.relocate()
-            return None
-        density.adapt(self.sightings.take(len(self.cloud)), bool(c.reset_every) and step > c.reset_every)
-        if c.reset_every and step % c.reset_every == 0:
-            density.reset_opacities()
         return None
 
     def finish(self) -> str | None:

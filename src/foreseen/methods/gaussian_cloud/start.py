@@ -118,7 +118,10 @@ def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When) -> S
     if len(points) < FEWEST:
         return None
     present = sorted({i for window in some for i in window})
-    colors = [_colors(moving, present, views, masks), _colors(still, list(range(len(views))), views, masks)]
+    colors = [
+        surface_colors(moving, present, views, masks),
+        surface_colors(still, list(range(len(views))), views, masks),
+    ]
     return Start(points, np.concatenate(colors), "from silhouettes")
 
 
@@ -130,12 +133,12 @@ def surfaces_by_time(frames: Sequence[Frame], info: SceneInfo) -> list[tuple[flo
         return []
     bounds = np.array(info.bounds)
     still = _still_surface(views, masks, bounds) if masks.plain else np.zeros((0, 3))
-    shades = _colors(still, list(range(len(views))), views, masks)
+    shades = surface_colors(still, list(range(len(views))), views, masks)
     found = []
     for window in windows(views):
         moving = _moving_surface([window], views, masks, bounds)
         if len(moving):
-            colors = np.concatenate([_colors(moving, window, views, masks), shades])
+            colors = np.concatenate([surface_colors(moving, window, views, masks), shades])
             time = float(np.mean([views[i].time for i in window]))
             found.append((time, np.concatenate([moving, still]), colors))
     return sorted(found, key=lambda one: one[0])
@@ -152,7 +155,7 @@ def _views(frames: Sequence[Frame], info: SceneInfo) -> tuple[list[View], Silhou
 
 def _still_surface(views: list[View], masks: Silhouettes, bounds: np.ndarray) -> np.ndarray:
     solid = still_hull(views, masks, bounds, CELLS)
-    return _surface(solid, bounds) if solid.any() else np.zeros((0, 3))
+    return surface(solid, bounds) if solid.any() else np.zeros((0, 3))
 
 
 def _chosen(views: list[View], when: When) -> list[list[int]]:
@@ -170,27 +173,40 @@ def _moving_surface(some: list[list[int]], views: list[View], masks: Silhouettes
     for hull in found:
         at = ((hull.points - box[0]) / (box[1] - box[0]) * CELLS).astype(int)
         solid[at[:, 0], at[:, 1], at[:, 2]] = True
-    return _surface(solid, box)
+    return surface(solid, box)
 
 
-def _surface(solid: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def surface(solid: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """`[P, 3]`: where the cells are that have an empty neighbour, each somewhere in its cell."""
     cells = np.argwhere(solid & ~ndimage.binary_erosion(solid))
     places = cells + torch.rand(len(cells), 3).double().numpy()
     return bounds[0] + places / solid.shape[0] * (bounds[1] - bounds[0])
 
 
-def _colors(points: np.ndarray, present: list[int], views: list[View], masks: Silhouettes) -> np.ndarray:
-    """`[P, 3]` median colour of those of the views `present` in which something is seen there, else grey."""
+def surface_colors(
+    points: np.ndarray,
+    present: list[int],
+    views: Sequence[View],
+    masks: Silhouettes,
+    poses: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """`[P, 3]` median colour of those of the views `present` in which something is seen there, else grey.
+
+    Args:
+        points: `[P, 3]` in scene units; with `poses` in the frame of something that moves.
+        poses: its rotations `[V, 3, 3]` and centres `[V, 3]` in each view.
+    """
     spread = np.linspace(0, len(present) - 1, min(COLORING_VIEWS, len(present))).round().astype(int)
     picked = [present[i] for i in np.unique(spread)]
     seen = np.full((len(picked), len(points), 3), np.nan)
     for found, i in zip(seen, picked):
-        pixels, depth = views[i].camera.project(torch.from_numpy(points).float())
+        placed = points if poses is None else points @ poses[0][i].T + poses[1][i]
+        pixels, depth = views[i].camera.project(torch.from_numpy(placed).float())
         x, y = (pixels[:, a].floor().long().numpy() for a in (0, 1))
         camera = views[i].camera
         inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height) & (depth.numpy() > 0)
         shown = (masks.moving[i] | masks.screen[i]) if masks.plain else np.ones_like(masks.moving[i])
+        shown = shown if poses is None else masks.moving[i]
         inside[inside] = shown[y[inside], x[inside]]
         found[inside] = views[i].image[y[inside], x[inside]]
     known = ~np.isnan(seen[..., 0]).all(0)

@@ -7,7 +7,7 @@ method goes on without parts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from foreseen.methods.hulls import (
     synchronised,
     windows,
 )
+from foreseen.methods.moving_parts.light import Lamp, find_lamp, shadow_pixels
 from foreseen.nn.splines import UniformBSpline
 
 HULL_CELLS = 72
@@ -58,11 +59,20 @@ class Part:
 @dataclass(frozen=True)
 class Findings:
     """The moving parts, and where matter may be: `own [G, G, G]` bool for each part, over its box of half size
-    `MARGIN * radius` in its own frame, and `still [G, G, G]` over the bounds; indexed x, y, z."""
+    `MARGIN * radius` in its own frame, and `still [G, G, G]` over the bounds; indexed x, y, z. `masks`: the silhouettes
+    that told it, where there are any. `lamp`: which light casts the parts' shadows, and `shadows [h, w]` of each view,
+    which are then not in the silhouettes; where that was asked for and can be told."""
 
     parts: list[Part]
     own: list[np.ndarray]
     still: np.ndarray
+    masks: Silhouettes | None = None
+    lamp: Lamp | None = None
+    shadows: tuple[np.ndarray, ...] = ()
+
+    def halves(self) -> torch.Tensor:
+        """`[K, 3]` half sizes of the parts' boxes."""
+        return torch.tensor([[MARGIN * part.radius] * 3 for part in self.parts])
 
 
 def explore(
@@ -72,6 +82,7 @@ def explore(
     controls: int,
     cells: int,
     most: int = 8,
+    shadows: bool = False,
 ) -> Findings:
     """What can be told before training; without silhouettes there are no parts, and anything may be anywhere.
 
@@ -79,18 +90,42 @@ def explore(
         bounds: `[2, 3]` corners of the scene.
         controls: control points of each trajectory over times 0..1.
         cells: G of `Findings.still`.
+        shadows: parts' shadows are not parts of their own, where one light explains them.
     """
     masks = silhouettes(views, background)
     if masks is None:
         return Findings([], [], np.ones((cells,) * 3, bool))
-    parts = find_parts(views, masks, bounds, controls, most)
     basis = UniformBSpline(controls).basis(torch.tensor([v.time for v in views], dtype=torch.float64))
+    lit = _without_shadows(views, masks, bounds, background, basis, most) if shadows else None
+    parts, masks, lamp, dark = lit or (find_parts(views, masks, bounds, controls, most), masks, None, ())
     own = []
     for part in parts:
         turns = rotation_matrix(basis @ torch.from_numpy(part.rotations)).numpy()
         centres = basis.numpy() @ part.controls
         own.append(own_hull(views, masks, centres, turns, MARGIN * part.radius, cells))
-    return Findings(parts, own, still_hull(views, masks, bounds, cells))
+    return Findings(parts, own, still_hull(views, masks, bounds, cells), masks, lamp, dark)
+
+
+def _without_shadows(
+    views: list[View],
+    masks: Silhouettes,
+    bounds: np.ndarray,
+    background: tuple[float, float, float],
+    basis: torch.Tensor,
+    most: int,
+) -> tuple[list[Part], Silhouettes, Lamp, tuple[np.ndarray, ...]] | None:
+    """Parts, silhouettes of these, the light, and the shadows; None where no light explains any shadows."""
+    dark = shadow_pixels(views, masks, background)
+    if dark is None:
+        return None
+    edges = [ndimage.binary_dilation(shade, iterations=1) for shade in dark]
+    bodies = replace(masks, moving=[moving & ~edge for moving, edge in zip(masks.moving, edges)])
+    parts = find_parts(views, bodies, bounds, basis.shape[1], most)
+    if not parts:
+        return None
+    centres = np.stack([basis.numpy() @ part.controls for part in parts], axis=1)
+    lamp = find_lamp(views, bodies, dark, centres, np.array([part.radius for part in parts]), bounds)
+    return None if lamp is None else (parts, bodies, lamp, tuple(dark))
 
 
 def find_parts(views: list[View], masks: Silhouettes, bounds: np.ndarray, controls: int, most: int) -> list[Part]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.node_rf.config import FastConfig
+from foreseen.methods.node_rf.field_look import FieldLook
 from foreseen.methods.packed import SampleBudget, one_box
 from foreseen.nn.plane_field import PlaneField
 from foreseen.nn.planes import TRI_PLANE, FeaturePlanes
@@ -21,12 +22,11 @@ EMPTY_ALPHA = 0.01
 """A cell counts as empty when one step through it takes less than this share of the light."""
 
 
-class ChangingLook(nn.Module):
+class ChangingLook(FieldLook):
     """A field of position and latent number, with one occupancy grid for each stretch of the number."""
 
     def __init__(self, config: FastConfig, info: SceneInfo) -> None:
-        super().__init__()
-        self.config, self.info = config, info
+        super().__init__(config, info, SampleBudget(config.plane_samples, config.plane_rays))
         low, high = torch.tensor(info.bounds)
         halves = (high - low) / 2
         self.size = float(halves.mean())
@@ -34,10 +34,9 @@ class ChangingLook(nn.Module):
         planes = FeaturePlanes(TRI_PLANE + LATENT, nodes, config.channels, unit_axes=(3,))
         self.field = PlaneField(planes, condition=3, width=config.width, initial=0.1)
         self.step = 2 * float(halves.max()) / config.static_samples
-        self.budget = SampleBudget(config.plane_samples, config.plane_rays)
         self.occupancy = OccupancyGrid(config.latent_boxes, config.cells, EMPTY_ALPHA / self.step)
 
-    def scene(self, state: PartsState, rows: Tensor | None) -> ComposedField:
+    def scene_of(self, state: PartsState, rows: Tensor | None) -> ComposedField:
         """The scene in which ray r sees row `rows[r]` of `state`."""
         latent = state.latent if rows is None else state.latent[rows]
         count, boxes = len(latent), self.config.latent_boxes
@@ -51,22 +50,13 @@ class ChangingLook(nn.Module):
         cells = ((latent.detach()[:, 0] + 1) / 2 * boxes).long().clamp(0, boxes - 1)
         return one_box(self.info, query, cells, self.occupancy, self.step)
 
-    def refresh(self, share: float) -> None:
-        """Looks at a share of the occupancy grids' cells."""
-        self.occupancy.refresh(self._density, share)
-
-    def _density(self, coords: Tensor, box: Tensor) -> Tensor:
+    def cell_density(self, coords: Tensor, box: Tensor) -> Tensor:
         latent = (box + torch.rand(len(box), device=box.device)) / self.config.latent_boxes * 2 - 1
         return self.field.density(torch.cat([coords, latent[:, None]], dim=-1))[0] / self.size
 
-    def penalties(self, step: int, progress: float) -> dict[str, Tensor]:
-        """Loss terms that need no rays: none."""
-        del step, progress
-        return {}
-
-    def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """Planes and networks."""
-        c, networks = self.config, self.field.network_parameters()
+        c, decay, networks = self.config, self.config.lr_decay**progress, self.field.network_parameters()
         return [
             {"name": "planes", "params": [self.field.planes.data], "lr": c.plane_lr * decay},
             {"name": "networks", "params": networks, "lr": c.network_lr * decay},

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.methods.laws.config import LawConfig
+from foreseen.methods.moving_parts.config import RIDING, MovingPartsConfig
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,13 @@ class SharedLawConfig(LawConfig):
 
 
 @dataclass(frozen=True)
-class FastConfig:
-    """On two cores: radiance fields at rest in the frames of moving parts."""
+class FastConfig(MovingPartsConfig):
+    """On two cores: radiance fields, or Gaussians, at rest in the frames of moving parts."""
+
+    look: Literal["voxels", "gaussians"] = "voxels"
+    """What the parts and their surroundings are made of (one sequence)."""
+    cloud: CloudConfig = RIDING
+    """Gaussians: how many, and how they are optimised."""
 
     rays: int = 16_384
     """Rays a step at most, from all training frames."""
@@ -148,12 +155,6 @@ class FastConfig:
     """Samples a step is to have; the number of rays follows from it."""
     foreground: float = 0.7
     """Share of the rays that is drawn where something is seen or moves."""
-    most_parts: int = 8
-    """At most so many moving parts."""
-    frames_per_control: float = 2.5
-    """Training times for each control point of a part's trajectory."""
-    most_controls: int = 120
-    """Control points of a trajectory at most."""
 
     part_levels: tuple[int, ...] = (24, 72)
     """Voxels along each axis of a part's box, one entry a level."""
@@ -175,8 +176,6 @@ class FastConfig:
     """Where no part is told apart: features of a scale."""
     width: int = 64
     """Where no part is told apart: hidden units of the decoder."""
-    cells: int = 64
-    """Cells along each axis of an occupancy grid."""
     refresh_every: int = 16
     """Steps between refreshes of the occupancy grids."""
     refresh_share: float = 0.03
@@ -187,10 +186,6 @@ class FastConfig:
     latent_boxes: int = 8
     """Where no part is told apart: occupancy grids along the latent number."""
 
-    one: LawConfig = field(
-        default_factory=lambda: LawConfig(widths=(32,), finer=2, lengths=(0.4,), rounds=10, law_at=(0.5, 0.95))
-    )
-    """The law where the data set has one training sequence."""
     many: SharedLawConfig = field(default_factory=SharedLawConfig)
     """Where the data set has several training sequences."""
 
@@ -202,22 +197,12 @@ class FastConfig:
     """Learning rate of the feature planes."""
     network_lr: float = 2e-3
     """Learning rate of the decoder."""
-    centre_lr: float = 1e-3
-    """Learning rate of the trajectories, in radii of the part."""
-    turn_lr: float = 1e-3
-    """Learning rate of the rotations [rad]."""
-    lr_decay: float = 0.05
-    """Learning rates at the end of the budget as a share of the first."""
     empty_weight: float = 1e-2
     """Weight of the opacity along rays that saw the plain background."""
     rough_weight: float = 4.0
     """Weight of neighbouring voxels' squared differences, at the start: what few cameras see stays smooth, ..."""
     rough_decay: float = 0.05
     """... and its share of that at the end of the budget: what was learned may become sharp."""
-    jerk_weight: float = 1e-3
-    """Weight of the trajectories' squared third differences."""
-    turning_weight: float = 1e-3
-    """Weight of the rotations' squared first differences."""
 
 
 PRESETS: dict[str, Any] = {"fast": FastConfig(), "paper": PaperConfig()}

@@ -21,10 +21,8 @@ from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.rigid import RigidLook
 from foreseen.methods.node_rf.systems import system_of_many_fast
 from foreseen.methods.node_rf.tracks import Tracks, find_tracks
-from foreseen.methods.packed import packed_losses
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
-from foreseen.render import render_rays
-from foreseen.scenes import VoxelScene
+from foreseen.scenes import Scene
 
 Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
 ROOM = 0.03
@@ -84,7 +82,6 @@ class ManyFastNodeRF(Method):
         self.register_buffer("counts", counts, persistent=False)
         self.register_buffer("law_stage", torch.tensor(0))
         self.register_buffer("exact", torch.tensor(False))
-        self.progress = 0.0
         one = torch.zeros(1, dtype=torch.int64)
         self.adopt(self._untrained(torch.ones(1, 3)), one.expand(len(counts)).clone(), one)
 
@@ -289,9 +286,9 @@ class ManyFastNodeRF(Method):
                     out[side] = _decoded(dynamics, solve(begin, start, u[side]))
         return out
 
-    def scene(self, state: PartsState) -> VoxelScene:
+    def scene(self, state: PartsState) -> Scene:
         """The parts and their surroundings at one time."""
-        return self.look.scene(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
+        return self.look.scene(state)
 
     def system(self, kind: int = 0) -> DynamicalSystem | None:
         """The law on the surface of a kind's poses."""
@@ -304,16 +301,13 @@ class ManyFastNodeRF(Method):
         width = self.times.shape[1]
         rows, which = (batch.sequences * width + batch.time_indices).unique(return_inverse=True)
         centres, turns = self.centres.flatten(0, 1)[rows], self.turns.flatten(0, 1)[rows]
-        scene = self.look.scene(PartsState(centres, turns, torch.zeros(len(rows), 1)), which)
-        result = render_rays(scene, batch.rays, stratified=True)
-        self.look.budget.note(result)
-        terms = packed_losses(result, batch, self.info.background, self.config.empty_weight)
-        return terms | self.look.penalties(step, self.progress)
+        states = PartsState(centres, turns, torch.zeros(len(rows), 1))
+        return self.look.losses(states, replace(batch, time_indices=which), step)
 
     def batch_spec(self, step: int) -> BatchSpec:
         """As many rays as the step's budget of samples allows."""
         del step
-        return replace(self.batch, rays=self.look.budget.rays())
+        return self.look.batch_spec()
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """How things look, and the poses, which rest where they are known, or once the law was fitted for the last
@@ -322,17 +316,15 @@ class ManyFastNodeRF(Method):
         moves = 0.0 if bool(self.exact) or progress >= c.many.law_at[-1] else decay
         radius = float(self.look.halves[:-1].mean(-1).double().mean())
         return [
-            *self.look.parameter_groups(decay),
+            *self.look.parameter_groups(progress),
             {"name": "centres", "params": [self.centres], "lr": c.centre_lr * radius * moves},
             {"name": "turns", "params": [self.turns], "lr": c.turn_lr * moves},
         ]
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Refreshes the occupancy, and fits the law at its times."""
-        c, self.progress = self.config, progress
-        if step and step % c.refresh_every == 0:
-            self.look.refresh(c.refresh_share * (4 if step <= 256 else 1))
-        return self._law_of_stage(sum(progress >= p for p in c.many.law_at))
+        self.look.before_step(step, progress)
+        return self._law_of_stage(sum(progress >= p for p in self.config.many.law_at))
 
     def finish(self) -> str | None:
         """The last fit of the law, where a step was so long that the budget ended before its time came."""

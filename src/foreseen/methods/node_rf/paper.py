@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, DynamicalSystem, Observation, RayBatch, SceneInfo
+from foreseen.methods.moving_parts.method import check_scene
 from foreseen.methods.node_rf.conditioned import ConditionedNeRF, LatentState
 from foreseen.methods.node_rf.config import PaperConfig
 from foreseen.methods.node_rf.ode_rnn import INIT_STD, AutonomousLaw, OdeRnnEncoder
@@ -34,7 +35,7 @@ class PaperNodeRF(ConditionedNeRF):
     draw: Tensor
 
     def __init__(self, config: PaperConfig, info: SceneInfo) -> None:
-        check_scene(info)
+        check_scene("node-rf", info)
         super().__init__(config, info, steps=config.steps, warm_up_steps=config.warm_up_steps, lr_decay=config.lr_decay)
         self.codes = nn.Parameter(torch.randn(CODES, config.code_width) * 0.01 / math.sqrt(config.code_width))
         self.encoder = OdeRnnEncoder(
@@ -115,16 +116,3 @@ class PaperNodeRF(ConditionedNeRF):
         encoder, as in the authors' code (which means to freeze them, by an attribute without effect)."""
         spec = super().batch_spec(step)
         return replace(spec, time_indices=tuple(range(CODES))) if self.is_warm_up(step) else spec
-
-
-def check_scene(info: SceneInfo) -> None:
-    """Raises `UserError` where the scene is not one sequence of at least two times."""
-    if len(info.times) != 1:
-        raise UserError(
-            f"node-rf learns one sequence, and the data set has {len(info.times)}: give a folder with one of them."
-        )
-    if len(info.times[0]) < CODES:
-        raise UserError(
-            f"node-rf needs training frames at {CODES} times or more; there is {len(info.times[0])}: "
-            "give more frames, or a larger --observe-until."
-        )

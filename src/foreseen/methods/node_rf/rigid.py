@@ -12,6 +12,7 @@ from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.node_rf.config import FastConfig
+from foreseen.methods.node_rf.field_look import FieldLook
 from foreseen.methods.packed import SampleBudget, rough_loss
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
 from foreseen.render.occupancy import OccupancyGrid
@@ -21,7 +22,7 @@ EMPTY_ALPHA = 0.005
 """A cell counts as empty when one step through it takes less than this share of the light."""
 
 
-class RigidLook(nn.Module):
+class RigidLook(FieldLook):
     """K boxes that ride with the parts, and one around everything that is at rest.
 
     Args:
@@ -33,8 +34,8 @@ class RigidLook(nn.Module):
     halves: Tensor
 
     def __init__(self, config: FastConfig, info: SceneInfo, halves: Tensor, voxels: VoxelGrids) -> None:
-        super().__init__()
-        self.config, self.info, self.voxels = config, info, voxels
+        super().__init__(config, info, SampleBudget(config.samples, config.rays))
+        self.voxels = voxels
         low, high = (torch.tensor(b) for b in info.bounds)
         self.register_buffer("middle", (low + high) / 2)
         self.register_buffer("halves", torch.cat([halves, (high - low)[None] / 2]))
@@ -42,7 +43,6 @@ class RigidLook(nn.Module):
         self.light = nn.Parameter(torch.zeros(3))
         self.step = 2 * float(halves.min()) / config.part_samples
         self.stride = max(1, round(2 * float(self.halves[-1].max()) / config.static_samples / self.step))
-        self.budget = SampleBudget(config.samples, config.rays)
         self.occupancy = OccupancyGrid(len(self.halves), config.cells, EMPTY_ALPHA / self.step)
 
     @staticmethod
@@ -59,7 +59,7 @@ class RigidLook(nn.Module):
         voxels = VoxelGrids.like(tensors, prefix + "voxels.", config.initial)
         return RigidLook(config, info, tensors[prefix + "halves"][:-1], voxels)
 
-    def scene(self, state: PartsState, rows: Tensor | None) -> VoxelScene:
+    def scene_of(self, state: PartsState, rows: Tensor | None) -> VoxelScene:
         """The scene in which ray r sees the parts as they are in row `rows[r]` of `state`."""
         times, count = len(state.centres), len(self.halves) - 1
         finer = 1 if self.training else 2  # a ladder that is shifted at random may be coarser than one that is not
@@ -80,11 +80,7 @@ class RigidLook(nn.Module):
             background=self.info.background,
         )
 
-    def refresh(self, share: float) -> None:
-        """Looks at a share of the occupancy grids' cells."""
-        self.occupancy.refresh(self._density, share)
-
-    def _density(self, coords: Tensor, box: Tensor) -> Tensor:
+    def cell_density(self, coords: Tensor, box: Tensor) -> Tensor:
         return self.voxels.density(self.voxels.features(coords, box)) * self.voxels.scales(self.halves)[box]
 
     def penalties(self, step: int, progress: float) -> dict[str, Tensor]:
@@ -92,9 +88,9 @@ class RigidLook(nn.Module):
         c = self.config
         return rough_loss(self.voxels, c.rough_weight * c.rough_decay**progress, step)
 
-    def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """Voxels and light."""
-        c = self.config
+        c, decay = self.config, self.config.lr_decay**progress
         return [
             {"name": "voxels", "params": [self.voxels.values], "lr": c.voxel_lr * decay},
             {"name": "light", "params": [self.light], "lr": c.light_lr * decay},

@@ -1,0 +1,239 @@
+"""A method of one sequence: rigid parts on learned trajectories, and a law that leads them on."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foreseen.data.labels import Labels
+from foreseen.data.types import Frame
+from foreseen.errors import UserError
+from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, SceneInfo
+from foreseen.methods.hulls import View
+from foreseen.methods.laws.single import Motion
+from foreseen.methods.laws.system import Seen, on_surface
+from foreseen.methods.moving_parts.config import MovingPartsConfig
+from foreseen.methods.moving_parts.discovery import Findings, explore
+from foreseen.methods.moving_parts.looks import Look
+from foreseen.methods.moving_parts.parts import Parts, PartsState
+from foreseen.nn.splines import UniformBSpline
+from foreseen.scenes import Scene
+
+
+class MovingPartsMethod(Method):
+    """Finds parts, learns how they look and where they were, and the law of where they go. How they look is the
+    subclass's.
+
+    Raises:
+        UserError: not one sequence, or fewer than two training times.
+    """
+
+    config: MovingPartsConfig
+    look: Look
+    basis: Tensor
+    law_stage: Tensor
+
+    def __init__(self, name: str, config: MovingPartsConfig, info: SceneInfo) -> None:
+        super().__init__()
+        check_scene(name, info)
+        self.config, self.info = config, info
+        times = torch.tensor(info.times[0], dtype=torch.float64)
+        self.start, self.window = float(times[0]), float(times[-1] - times[0])
+        self.controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
+        self.register_buffer("basis", self._basis((times - self.start) / self.window))
+        self.register_buffer("law_stage", torch.tensor(0))
+        self.adopt(self.without_parts(), 0)
+        self.batch = self.look.batch_spec()
+
+    @abstractmethod
+    def without_parts(self) -> Look:
+        """How a scene looks in which no part was told apart."""
+
+    @abstractmethod
+    def found(self, found: Findings, states: PartsState, views: Sequence[View]) -> Look:
+        """How parts look at first; `states`: where they are in each of the views."""
+
+    @abstractmethod
+    def like(self, halves: Tensor, tensors: Mapping[str, Tensor]) -> Look:
+        """A look of K parts of the sizes `halves` `[K, 3]` and of the shapes that a state dict has under "look."."""
+
+    @abstractmethod
+    def without_parts_line(self) -> str:
+        """What the user is told where no part was told apart.
+
+        Raises:
+            UserError: there is nothing to learn then.
+        """
+
+    def adopt(self, look: Look, count: int) -> None:
+        """Takes over how things look, and makes new, untrained trajectories for `count` parts."""
+        self.parts = Parts(count, self.controls)
+        self.parts.halves.copy_(look.halves[:count])
+        self.look = look
+        self.motion = Motion(self.config.one, 6 * count or 1)
+
+    def _basis(self, times: Tensor) -> Tensor:
+        return UniformBSpline(self.controls).basis(times).float()
+
+    # Before training.
+
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str:
+        """Finds the moving parts and empty space from silhouettes (see `discovery`)."""
+        del labels  # one sequence is learned from its pictures alone
+        if self.info.ndc:  # the hull is carved in the space of the cameras, where rays in NDC do not run
+            return self.without_parts_line()
+        views = [View.of(frame, self.start, self.window) for frame in frames]
+        c = self.config
+        found = explore(views, np.array(self.info.bounds), self.info.background, self.controls, c.cells, c.most_parts)
+        count = len(found.parts)
+        if count == 0:
+            return self.without_parts_line()
+        parts = Parts(count, self.controls)
+        parts.halves.copy_(found.halves())
+        with torch.no_grad():
+            for k, part in enumerate(found.parts):
+                parts.centres[:, k] = torch.from_numpy(part.controls)
+                parts.turns[:, k] = torch.from_numpy(part.rotations)
+            states = parts.at(self._basis(torch.tensor([v.time for v in views], dtype=torch.float64)))
+        self.adopt(self.found(found, states, views), count)
+        self.parts = parts
+        return f"{count} moving part{'s' if count > 1 else ''} found from silhouettes."
+
+    def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
+        """Makes room for as many parts as the checkpoint has."""
+        halves = tensors["parts.halves"]
+        if len(halves):
+            self.adopt(self.like(halves, tensors), len(halves))
+
+    # The four verbs (render belongs to the scene).
+
+    def observe(self, observation: Observation) -> PartsState:
+        """The parts as they are at the end of the observed window."""
+        if observation.sequence != 0:
+            raise UserError(f"this run learned one sequence; there is no sequence {observation.sequence}.")
+        return self.parts.at(self.basis[-1:])
+
+    def evolve(self, state: PartsState, times: Tensor) -> PartsState:
+        """Inside the observed window the trajectories that were seen; outside, the law from the window's ends."""
+        del state  # one sequence: its trajectories are the method's own parameters
+        u, outside = self._places(times)
+        inside = self.parts.at(self._basis(u.clamp(0, 1)))
+        if not outside.any() or not self.motion.fitted:
+            return inside
+        beyond = self.parts.from_numbers(self.motion.extrapolate(u[outside]))
+        names = ("centres", "turns", "latent")
+        return PartsState(*(getattr(inside, n).index_put((outside,), getattr(beyond, n)) for n in names))
+
+    def _places(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Times as shares of the window, and which of them are outside of it."""
+        # Compared as float32, as which times come: the last observed one must not count as after the window.
+        first, last = torch.tensor([self.start, self.start + self.window])
+        outside = (times.float() < first) | (times.float() > last)
+        return (times.double() - self.start) / self.window, outside
+
+    @torch.no_grad()
+    def spread(self, state: PartsState, times: Tensor) -> Tensor | None:
+        """By the law and by the others that the window leaves possible; None where no law is known, or no part."""
+        if self.parts.count == 0 or not self.motion.dynamics.fitted:
+            return None
+        centres = self.evolve(state, times).centres.repeat(len(self.motion.dynamics.members), 1, 1, 1)
+        u, outside = self._places(times)
+        if outside.any():
+            numbers = self.motion.futures(u[outside])
+            beyond = self.parts.from_numbers(numbers.flatten(0, 1)).centres.unflatten(0, numbers.shape[:2])
+            centres[:, outside] = beyond.transpose(0, 1)
+        return centres
+
+    @torch.no_grad()
+    def poses(self) -> tuple[Tensor, Tensor]:
+        """What the law is fitted to: numbers of poses `[N, P]` (`Parts.numbers`) at even times 0..1 `[N]`."""
+        times = torch.linspace(0, 1, 2 * self.controls + 1, dtype=torch.float64)
+        return self.parts.numbers(self._basis(times)), times
+
+    def scene(self, state: PartsState) -> Scene:
+        """The parts and their surroundings at one time."""
+        return self.look.scene(state)
+
+    def system(self, kind: int = 0) -> DynamicalSystem | None:
+        """The law that the parts' motion follows; None where none does, or nothing moves."""
+        del kind
+
+        def centres(numbers: Tensor) -> Tensor:
+            return self.parts.from_numbers(numbers).centres
+
+        poses, times = self.poses()
+        when = times + self.start / self.window
+        seen = Seen(poses[None], when[None], torch.tensor([len(times)]), False, [0])
+        return on_surface(self.motion.dynamics, self.window, seen, centres if self.parts.count else None)
+
+    # How it learns.
+
+    def losses(self, batch: Any, step: int) -> dict[str, Tensor]:
+        """What the pictures say, and the trajectories' roughness."""
+        c, parts = self.config, self.parts
+        terms = self.look.losses(parts.at(self.basis), batch, step)
+        return {**terms, "jerk": c.jerk_weight * parts.jerk(), "turning": c.turning_weight * parts.turning()}
+
+    def batch_spec(self, step: int) -> BatchSpec:
+        """As the look asks."""
+        del step
+        return self.look.batch_spec()
+
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
+        """How things look, and the trajectories, which rest once the law was fitted to them for the last time."""
+        c, decay = self.config, self.config.lr_decay**progress
+        moves = decay if progress < c.one.law_at[-1] else 0.0
+        radius = float(self.parts.halves.mean()) if self.parts.count else 1.0
+        return [
+            *self.look.parameter_groups(progress),
+            {"name": "centres", "params": [self.parts.centres], "lr": c.centre_lr * radius * moves},
+            {"name": "turns", "params": [self.parts.turns, self.parts.latent], "lr": c.turn_lr * moves},
+        ]
+
+    def before_step(self, step: int, progress: float) -> str | None:
+        """What changes in the look, and the law's fits at their times."""
+        self.look.before_step(step, progress)
+        for parameter, rows in self.look.take_written():
+            self.forget(parameter, rows)
+        return self._law_of_stage(sum(progress >= p for p in self.config.one.law_at))
+
+    def finish(self) -> str | None:
+        """The last fit of the law, where a step was so long that the budget ended before its time came."""
+        return self._law_of_stage(len(self.config.one.law_at))
+
+    def _law_of_stage(self, stage: int) -> str | None:
+        """Fits the law, unless that was done at this stage or a later one."""
+        if stage <= int(self.law_stage):
+            return None
+        self.law_stage.fill_(stage)
+        return self.fit_law()
+
+    def fit_law(self) -> str:
+        """Learns the law from the trajectories as they are now. Says how well it follows them."""
+        self.motion.fit(self.poses()[0])
+        dynamics = self.motion.dynamics
+        if not dynamics.fitted:
+            return "no law foretells how the observed window ends: after it the parts coast straight on."
+        size = dynamics.manifold.size
+        return (
+            f"a law of motion on {size} coordinate{'' if size == 1 else 's'} follows the observed window with a misfit "
+            f"of {float(dynamics.misfit):.2%}."
+        )
+
+
+def check_scene(name: str, info: SceneInfo) -> None:
+    """Raises `UserError` for data from which no motion of one sequence can be learned."""
+    if len(info.times) != 1:
+        raise UserError(
+            f"{name} learns one sequence, and the data set has {len(info.times)}: give a folder with one of them."
+        )
+    if len(info.times[0]) < 2:
+        raise UserError(
+            f"{name} needs training frames at 2 times or more; there is {len(info.times[0])}: "
+            "give more frames, or a larger --observe-until."
+        )
