@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -242,6 +243,19 @@ def test_a_run_that_is_being_trained_is_shown_as_it_is_by_now(tmp_path: Path, da
     assert one.catch_up() and not one.catch_up()
     assert one.note == "run: 250 steps, 1 min 01 s of training" and one.version > version
     assert one.sequence == "slide" and one.filmed
+
+
+def test_what_moves_is_shown_alone_where_a_run_tells_it_apart(shown: PretendShown) -> None:
+    forecast = SimpleNamespace(
+        knows=lambda time: True, scene=lambda time: "all", portion=lambda time, which: which, spread=lambda times: None
+    )
+    shown._forecast = forecast  # type: ignore[assignment]
+    version = shown.version
+    assert shown.tells_apart and shown.scene(0.3) == "all"
+    shown.show_portion("moving")
+    assert shown.scene(0.3) == "moving" and shown.version > version
+    forecast.portion = lambda time, which: None
+    assert not shown.tells_apart and shown.scene(0.3) == "all"
 
 
 def test_a_run_whose_data_is_gone_can_be_looked_at(

@@ -16,7 +16,7 @@ from foreseen.data.types import Dataset
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
 from foreseen.methods import find_method
-from foreseen.methods.base import Method, Observation, SceneInfo, take
+from foreseen.methods.base import Method, Observation, Portion, SceneInfo, take
 from foreseen.render import ImageResult, render
 from foreseen.render.reach import reaching
 from foreseen.scenes import Scene
@@ -145,6 +145,12 @@ class Forecast:
         """What there is to render at `time`."""
         with torch.device(self.device):
             return self.method.scene(self.at(time))
+
+    @torch.no_grad()
+    def portion(self, time: float, which: Portion) -> Scene | None:
+        """Of the scene at `time` what is at rest, or what moves; None where the method does not tell them apart."""
+        with torch.device(self.device):
+            return self.method.portion(self.at(time), which)
 
     @torch.no_grad()
     def render(

@@ -12,6 +12,7 @@ import viser
 
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
+from foreseen.methods.base import Portion
 from foreseen.viewer.beginning import words
 from foreseen.viewer.cameras import View, look_distance, view_of
 from foreseen.viewer.channels import CHANNELS
@@ -236,6 +237,11 @@ class Session:
         """Colours, depth, opacity or motion."""
         self.channel = next(c for c in CHANNELS if c == channel)
         self.painter.colours.forget()
+
+    def set_portion(self, which: Portion | None) -> None:
+        """All, or what is at rest or moves alone."""
+        for shown in self.shown:
+            shown.show_portion(which)
 
     def set_columns(self, name: str) -> None:
         """One run, or all of them side by side."""

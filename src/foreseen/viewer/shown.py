@@ -20,6 +20,7 @@ from foreseen.export.compose import Timeline
 from foreseen.export.subject import Subject, choose_subject
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at, look_at_point, up_direction
+from foreseen.methods.base import Portion
 from foreseen.render import ImageResult, render
 from foreseen.render.reach import reaching
 from foreseen.scenes.files import SplatFile
@@ -58,6 +59,7 @@ class Shown(ABC):
         moves: there is more than one time.
         renders: there are scenes, and not only pictures.
         note: what else there is to say of it.
+        portion: what is shown of its scenes: all, or what is at rest or moves alone.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Shown(ABC):
     moves: bool = True
     renders: bool = True
     note: str = ""
+    portion: Portion | None = None
     _made: tuple[tuple[int, float], Any] | None = None
 
     @abstractmethod
@@ -90,6 +93,16 @@ class Shown(ABC):
         """Shows another sequence. Raises `UserError` for one that cannot be shown."""
         del sequence
         raise UserError(f"{self.name} has no other sequences.")
+
+    @property
+    def tells_apart(self) -> bool:
+        """What moves and what is at rest can be shown alone."""
+        return False
+
+    def show_portion(self, which: Portion | None) -> None:
+        """Shows what moves or what is at rest alone; None: all."""
+        self.portion = which
+        self.version += 1
 
     def begin(self, values: Sequence[float]) -> None:
         """Shows what follows from initial conditions: a value for each knob. Raises `UserError` where it takes none."""
@@ -244,7 +257,12 @@ class RunShown(Shown):
         count = min(AHEAD, int((self.timeline.end - time) / self.moment) + 1)
         if not self._forecast.knows(time):
             self._forecast.prepare(self.snapped(time + i * self.moment) if i else time for i in range(max(count, 1)))
-        return self._forecast.scene(time)
+        portion = None if self.portion is None else self._forecast.portion(time, self.portion)
+        return self._forecast.scene(time) if portion is None else portion
+
+    @property
+    def tells_apart(self) -> bool:
+        return self._forecast.portion(self.timeline.start, "moving") is not None
 
     def futures(self, times: Sequence[float]) -> Tensor | None:
         return self._forecast.spread(times)

@@ -13,7 +13,7 @@ from torch import Tensor
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, ImageBatch, Method, Observation, SceneInfo
+from foreseen.methods.base import BatchSpec, ImageBatch, Method, Observation, Portion, SceneInfo
 from foreseen.methods.gaussian_cloud.cloud import GaussianCloud
 from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
 from foreseen.methods.gaussian_cloud.density import Density, Sightings
@@ -22,6 +22,11 @@ from foreseen.methods.gaussian_cloud.losses import picture_losses, size_losses
 from foreseen.methods.gaussian_cloud.start import When, find_start
 from foreseen.render.splat import splat
 from foreseen.scenes.gaussians import Gaussians
+
+LOOKS = 9
+"""Where Gaussians go is looked up at so many times of the training window."""
+STILL = 0.02
+"""A Gaussian rests that goes no farther than this share of the scene's half size."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ class MovingGaussianMethod(GaussianMethod):
     def __init__(self, name: str, config: CloudConfig, warm_up: WarmUp, info: SceneInfo) -> None:
         super().__init__(name, config, info)
         self.warm_up = warm_up
+        self._travel: Tensor | None = None
         self.guide = HullGuide()
         if warm_up.guide_share:
             self.starts = 0.0
@@ -158,6 +164,26 @@ class MovingGaussianMethod(GaussianMethod):
         if self.warm_up.guide_share:
             self.guide.look(frames, self.info, self.extent)
         return line
+
+    def portion(self, state: TimeState, which: Portion) -> Gaussians:
+        """By how far Gaussians go in the training window."""
+        moves = self.travel() > STILL * self.extent
+        return self.scene(state).only(moves if which == "moving" else ~moves)
+
+    @torch.no_grad()
+    def travel(self) -> Tensor:
+        """`[N]`: diagonals of the boxes in which each Gaussian's centre stays, in scene units; found once for each
+        state of the training."""
+        if self._travel is None or len(self._travel) != len(self.cloud):
+            rest = self.rest()
+            places = torch.stack([self.moved(rest, i / (LOOKS - 1)).means for i in range(LOOKS)])
+            self._travel = (places.amax(0) - places.amin(0)).norm(dim=-1)
+        return self._travel
+
+    def before_step(self, step: int, progress: float) -> str | None:
+        """Gaussians come and go, and their ways change."""
+        self._travel = None
+        return super().before_step(step, progress)
 
     def displaces(self) -> bool:
         """Whether anything is displaced by now."""
