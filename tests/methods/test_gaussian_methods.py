@@ -104,6 +104,7 @@ def test_gaussians_that_go_nowhere_are_at_rest(moving: list[Frame], monkeypatch:
     def moved(rest: Gaussians, since: float) -> Gaussians:
         there = torch.zeros_like(rest.means)
         there[: every // 3, 0] = since * far
+        there[every // 3 :, 1] = since * 0.1 * far  # it shakes a little
         return replace(rest, means=rest.means + there)
 
     monkeypatch.setattr(method, "moved", moved)

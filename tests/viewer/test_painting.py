@@ -135,7 +135,7 @@ class PretendShown(RunShown):
         self.pretend = run
         super().__init__(run, name, newest=newest)  # type: ignore[arg-type]
 
-    def look(self, camera: object, time: float) -> ImageResult:
+    def look(self, camera: object, time: float, *, preview: bool = False) -> ImageResult:
         return self.pretend.render(camera, time)  # type: ignore[arg-type]
 
 

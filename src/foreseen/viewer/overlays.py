@@ -190,8 +190,9 @@ class Overlays:
     def set_splats(self, gaussians: Gaussians | None) -> None:
         """Gaussians for the browser to splat, or none."""
         if gaussians is None:
-            if self._splats is not None and self._splats.visible:
-                self._splats.visible = False
+            if self._splats is not None:
+                self._splats.remove()  # hidden ones would be sorted and drawn all the same
+            self._splats = None
             return
         self._splats = self.scene.add_gaussian_splats("/gaussians", *splat_arrays(gaussians))
 

@@ -11,8 +11,10 @@ import viser
 
 from foreseen.export.compose import FORECAST, OBSERVED, Timeline
 from foreseen.methods.base import Portion
+from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.channels import CHANNELS
 from foreseen.viewer.shown import Shown
+from foreseen.viewer.splatting import DRAWS
 
 if TYPE_CHECKING:
     from foreseen.viewer.session import Session
@@ -112,6 +114,8 @@ def build_panel(gui: viser.GuiApi, session: Session) -> Panel:
         most = session.resolution
         told(gui.add_slider("finest lines", 60, 1080, 20, most.lines), session.set_lines)
         told(gui.add_slider("frames a second", 2, 30, 1, int(most.rate)), session.set_rate)
+        if any(isinstance(s.made(s.timeline.start), Gaussians) for s in session.shown):
+            told(gui.add_dropdown("Gaussians drawn by", DRAWS), session.set_draws)
     told_of = gui.add_markdown(notes(session.shown), visible=bool(notes(session.shown)))
     return Panel(gui, times, bar, slider, play, standing, sequence, knobs, typed, record, path, told_of, shown.timeline)
 

@@ -147,6 +147,9 @@ def _listen(host: str, port: int, title: str) -> viser.ViserServer:
     server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
     server.gui.main_panel.dock_right()
     server.scene.world_axes.visible = False
+    # Nothing of ours is lit: shadows would be drawn into every frame for nothing.
+    server.scene.configure_default_lights(enabled=False, cast_shadow=False)
+    server.scene.configure_environment_map(None)
     return server
 
 

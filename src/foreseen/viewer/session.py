@@ -23,6 +23,7 @@ from foreseen.viewer.panel import BESIDE, FREE, TYPED, Panel, bar_html, build_pa
 from foreseen.viewer.player import Player
 from foreseen.viewer.resolution import Resolution, Size
 from foreseen.viewer.shown import Shown
+from foreseen.viewer.splatting import Draws, Splatting
 
 REST = 0.35
 """Seconds without a change until a view is refined."""
@@ -57,8 +58,9 @@ class Session:
         self.gone = False  # the browser has left while something was painted for it
         self._last: Wanted | None = None
         self.in_browser, self._dragging = False, False
-        self._splatted: tuple[int, float, tuple[int, ...]] | None = None
+        self.splatting = Splatting(self)
         self._size: Size = (0, 0)
+        self._exact = False  # what is seen is no preview
         self._changed = self._tick = clock.monotonic()
         self._work: Iterator[np.ndarray | None] | None = None
         self._dirty = {"cameras", "path", "futures"}
@@ -142,35 +144,26 @@ class Session:
         self.overlays.show(want.alone)
         self.overlays.hide_camera(want.standing)
         self._last, self._changed, self._work = want, now, None
-        self._show_splats(want)
+        self.in_browser = self.splatting.show(want)
         if self.in_browser:
             return
-        self._size = self.resolution.moving(self.resolution.finest(want.window))
+        self._size, self._exact = self.resolution.moving(self.resolution.finest(want.window)), False
         for picture in self.painter.paint(want, self._size, steadily=True):
             if picture is not None:
                 self._send(picture, QUALITY)
         if self.player.playing:
             self.overlays.update_futures(self.shown[0], want.time)
 
-    def _show_splats(self, want: Wanted) -> None:
-        gaussians = self.painter.in_browser(want)
-        self.in_browser = gaussians is not None
-        key = (self.columns[0], want.time, want.versions)
-        if gaussians is None or key != self._splatted:
-            self.overlays.set_splats(gaussians)
-        if gaussians is not None and self._splatted is None:
-            colour = np.round(255 * np.array(gaussians.background)).astype(np.uint8)
-            self.client.scene.set_background_image(np.tile(colour, (2, 2, 1)), format="png")
-        self._splatted = key if gaussians is not None else None
-
     def _refine(self, want: Wanted) -> bool:
         """A piece of a finer picture of what rests."""
         if self.in_browser:
             return False
         if self._work is None:
-            finer = self.resolution.finer(self._size, self.resolution.finest(want.window))
-            if finer is None:
+            finest = self.resolution.finest(want.window)
+            finer = self.resolution.finer(self._size, finest)
+            if finer is None and self._exact:
                 return False
+            finer, self._exact = finer or finest, True
             self._size, self._work = finer, self.painter.paint(want, finer, steadily=False)
         picture = next(self._work, None)
         if picture is not None:
@@ -273,7 +266,16 @@ class Session:
     def set_lines(self, lines: float) -> None:
         """Height of the finest picture."""
         self.resolution.lines = int(lines)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Shows what is wanted anew."""
         self._last = None
+
+    def set_draws(self, draws: Draws) -> None:
+        """Who draws Gaussians."""
+        self.splatting.choose(draws)
+        self.look_again()
 
     def set_rate(self, rate: float) -> None:
         """Frames a second while things move."""

@@ -22,6 +22,7 @@ from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at, look_at_point, up_direction
 from foreseen.methods.base import Portion
 from foreseen.render import ImageResult, render
+from foreseen.render.preview import preview as less_exact
 from foreseen.render.reach import reaching
 from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
@@ -36,6 +37,8 @@ MOMENTS = 480
 """The time slider stops at about so many times: states at them are computed once and kept."""
 AHEAD = 12
 """So many of these are computed at once: one solution of the law serves them all."""
+COARSER = 4
+"""While things move, samples of fields are so many times as far apart: three times as fast, and hard to tell."""
 BACK, ASIDE = 1.5, 0.35
 """A data set is first seen from so many times as far as its first camera, and so much to the side and above."""
 DEFAULT_FOV = 50.0
@@ -166,12 +169,17 @@ class Shown(ABC):
     def _cameras(self) -> list[Camera]:
         return [f.camera for f in {f.camera_id: f for f in reversed(self.frames)}.values()][::-1]
 
-    def look(self, camera: Camera, time: float) -> ImageResult:
-        """What `camera` sees at a moment. Raises `UserError` where nothing renders this kind of scene."""
+    def made(self, time: float) -> Any | None:
+        """The scene at a moment, which is made once for all that is done with it."""
         key = self.version, time
         if self._made is None or self._made[0] != key:
             self._made = key, self.scene(time)
-        scene = self._made[1]
+        return self._made[1]
+
+    def look(self, camera: Camera, time: float, *, preview: bool = False) -> ImageResult:
+        """What `camera` sees at a moment, more quickly and less exactly as a `preview`. Raises `UserError` where
+        nothing renders this kind of scene."""
+        scene = less_exact(self.made(time), COARSER) if preview else self.made(time)
         try:
             return render(reaching(scene, camera, self.bounds), camera)
         except TypeError as error:

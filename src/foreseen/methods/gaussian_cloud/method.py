@@ -25,8 +25,9 @@ from foreseen.scenes.gaussians import Gaussians
 
 LOOKS = 9
 """Where Gaussians go is looked up at so many times of the training window."""
-STILL = 0.02
-"""A Gaussian rests that goes no farther than this share of the scene's half size."""
+STILL, SLOW = 0.02, 0.15
+"""A Gaussian rests that goes no farther than this share of the scene's half size, or than this share of how far those
+go that go farthest: networks shake everything a little."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,9 @@ class MovingGaussianMethod(GaussianMethod):
 
     def portion(self, state: TimeState, which: Portion) -> Gaussians:
         """By how far Gaussians go in the training window."""
-        moves = self.travel() > STILL * self.extent
+        travel = self.travel()
+        farthest = float(travel.quantile(0.99)) if len(travel) else 0.0
+        moves = travel > max(STILL * self.extent, SLOW * farthest)
         return self.scene(state).only(moves if which == "moving" else ~moves)
 
     @torch.no_grad()
