@@ -32,6 +32,9 @@ from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.scenes.moving_gaussians import MovingGaussians, Track
 from foreseen.training import Run, load_run
+from foreseen.viewer.beginning import Knob
+from foreseen.viewer.cameras import View
+from foreseen.viewer.overlays import HANDLE
 from foreseen.viewer.shown import DataShown, RunShown, Shown, SplatShown
 from foreseen.viewer.splatting import Splatting
 from random_gaussians import random_gaussians
@@ -171,7 +174,7 @@ def test_the_slider_goes_past_the_border_and_clients_come_and_go(browser: Any) -
         second.close()
         press(first, "Home")
         until(first, red)
-        until(first, lambda _: served.viewer.watching == 1)
+        until(first, lambda _: len(served.viewer.sessions) == 1)
         first.get_by_role("button", name="Play").click()
         until(first, blue)
         first.get_by_role("button", name="Pause").click()
@@ -305,6 +308,73 @@ def test_a_run_of_gaussians_is_seen_past_its_last_frame(browser: Any, sliding: R
         later = reds(until(page, lambda seen: reds(seen) > 1.15 * observed, MOST))  # both halves are seen now
         choose(page, "parts", "moving")
         until(page, lambda seen: 0.1 * later < reds(seen) < 0.85 * later, MOST)
+        page.close()
+
+
+class Thrown(Glow):
+    """A run that takes initial conditions, and glows green when it begins far to the right."""
+
+    knobs = (Knob("x", 0, 0, False, -1.0, 1.0, 0.0), Knob("z", 0, 2, False, -1.0, 1.0, 0.0))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values = [0.0, 0.0]
+
+    def begin(self, values: Sequence[float]) -> None:
+        self.values = list(values)
+        self.version += 1
+
+    def look(self, camera: Any, time: float, *, preview: bool = False) -> ImageResult:
+        seen = super().look(camera, time)
+        return seen if self.values[0] < 0.3 else replace(seen, rgb=seen.rgb.roll(1, -1))
+
+
+def on_screen(session: Any, place: Sequence[float]) -> tuple[float, float]:
+    """Where in the window a point of the scene is seen."""
+    camera = session.client.camera
+    size = camera.image_width, camera.image_height
+    view = View(tuple(camera.wxyz), tuple(camera.position), camera.fov).camera(size, session.shown[0].reference)
+    pose = view.camera_to_world.double().numpy()
+    x, y, z = pose[:3, :3].T @ (np.array(place) - pose[:3, 3])
+    return view.fx * x / z + view.cx, view.fy * y / z + view.cy
+
+
+def test_a_handle_is_dragged_by_the_mouse_and_the_forecast_follows(browser: Any) -> None:
+    with Served(lambda: [Thrown()]) as served:
+        page = served.open(browser)
+        until(page, red)
+        (session,) = served.viewer.sessions
+        until(page, lambda _: bool(session.overlays.handles))
+        page.wait_for_timeout(500)  # the browser has drawn it
+        reach = HANDLE * session.shown[0].extent
+        start, end = (on_screen(session, (x, 0.0, 0.0)) for x in (0.7 * reach, 0.7 * reach + 0.6))
+        page.mouse.move(*start)
+        page.mouse.down()
+        page.mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=5)
+        page.mouse.move(*end, steps=5)
+        until(page, lambda seen: bool((seen[..., 1] > seen[..., 0] + 60).mean() > 0.8))  # while it is held
+        page.mouse.up()
+        assert 0.4 < session.shown[0].values[0] < 0.8 and abs(session.shown[0].values[1]) < 0.01
+        assert "--initial" in page.content() and f"x={session.shown[0].values[0]:.3g}"[:5] in page.content()
+        page.close()
+
+
+def test_a_click_on_a_frustum_takes_one_there(browser: Any, tmp_path: Path) -> None:
+    with Served(lambda: [DataShown(make_dataset(tmp_path / "data"))]) as served:
+        page = served.open(browser)
+        until(page, lambda _: bool(served.viewer.sessions))
+        (session,) = served.viewer.sessions
+        until(page, lambda _: len(session.overlays.frustums) == 2)
+        page.wait_for_timeout(1000)
+        frame = next(f for f in session.shown[0].frames if f.camera_id == "left")
+        handle, _ = session.overlays.frustums["left"]
+        pose = frame.camera.camera_to_world.double().numpy()
+        half = math.tan(handle.fov / 2)
+        ahead = handle.scale / (half * half * handle.aspect / 3) ** (1 / 3)  # viser keeps a frustum's volume
+        page.mouse.click(*on_screen(session, pose[:3, 3] + ahead * pose[:3, 2]))
+        until(page, lambda _: page.get_by_role("combobox", name="stand in").input_value() == "left")
+        until(page, lambda seen: seen.mean() > 60)
+        assert np.allclose(session.client.camera.position, pose[:3, 3], atol=1e-3)
         page.close()
 
 

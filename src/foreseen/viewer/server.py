@@ -52,9 +52,9 @@ class Viewer:
         return f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{self._server.get_port()}"
 
     @property
-    def watching(self) -> int:
-        """How many browsers are served."""
-        return len(self._sessions)
+    def sessions(self) -> list[Session]:
+        """Of the browsers that are served."""
+        return list(self._sessions.values())
 
     def run(self, stop: Callable[[], object]) -> None:
         """Serves until `stop` returns something true, then closes the address."""

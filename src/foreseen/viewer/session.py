@@ -59,7 +59,7 @@ class Session:
         self._last: Wanted | None = None
         self.in_browser, self._dragging = False, False
         self.splatting = Splatting(self)
-        self._size: Size = (0, 0)
+        self.size: Size = (0, 0)  # of the picture that was rendered last
         self._exact = False  # what is seen is no preview
         self._changed = self._tick = clock.monotonic()
         self._work: Iterator[np.ndarray | None] | None = None
@@ -147,8 +147,8 @@ class Session:
         self.in_browser = self.splatting.show(want)
         if self.in_browser:
             return
-        self._size, self._exact = self.resolution.moving(self.resolution.finest(want.window)), False
-        for picture in self.painter.paint(want, self._size, steadily=True):
+        self.size, self._exact = self.resolution.moving(self.resolution.finest(want.window)), False
+        for picture in self.painter.paint(want, self.size, steadily=True):
             if picture is not None:
                 self._send(picture, QUALITY)
         if self.player.playing:
@@ -160,11 +160,11 @@ class Session:
             return False
         if self._work is None:
             finest = self.resolution.finest(want.window)
-            finer = self.resolution.finer(self._size, finest)
+            finer = self.resolution.finer(self.size, finest)
             if finer is None and self._exact:
                 return False
             finer, self._exact = finer or finest, True
-            self._size, self._work = finer, self.painter.paint(want, finer, steadily=False)
+            self.size, self._work = finer, self.painter.paint(want, finer, steadily=False)
         picture = next(self._work, None)
         if picture is not None:
             self._send(picture, FINE_QUALITY)

@@ -38,6 +38,11 @@ class Splatting:
         self._trial: threading.Thread | None = None
         self._sent: tuple[int, float, tuple[int, ...]] | None = None
 
+    @property
+    def decided(self) -> bool:
+        """It is known who draws."""
+        return self.draws != "auto" or self._quick is not None
+
     def choose(self, draws: Draws) -> None:
         """Says who is to draw."""
         self.draws = draws
