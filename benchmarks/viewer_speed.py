@@ -28,6 +28,7 @@ from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.training import load_run
 from foreseen.viewer.server import Viewer
+from foreseen.viewer.session import Session
 from foreseen.viewer.shown import RunShown, Shown, SplatShown
 
 FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
@@ -110,16 +111,16 @@ def measure(make: Callable[[], Sequence[Shown]], seconds: float, draws: str | No
                 _until(lambda: session.splatting.decided)
             time.sleep(3)  # what rests is refined
             page.evaluate(COUNT)
-            drags = [_drag(page, seconds, session.in_browser) for _ in range(3)]
-            lines = None if session.in_browser else session.size[1]
+            drags = [_drag(page, seconds, session) for _ in range(3)]
             browser.close()
     finally:
         stop.set()
         serving.join()
+    rate, lines = sorted(drags)[1]
     one = {
-        "pictures_per_second": sorted(drags)[1],
+        "pictures_per_second": rate,
         "lines": lines,
-        "draws": "browser" if lines is None else "server",
+        "draws": "browser" if lines == 0 else "server",
         "others": os.getloadavg()[0],
     }
     say(str(one))
@@ -135,8 +136,8 @@ def _until(ready: Callable[[], Any]) -> Any:
     return found
 
 
-def _drag(page: Any, seconds: float, in_browser: bool) -> float:
-    """Pictures a second while the mouse goes in circles."""
+def _drag(page: Any, seconds: float, session: Session) -> tuple[float, int]:
+    """Pictures a second while the mouse goes in circles, and lines of those that the server sends, 0: none."""
     page.mouse.move(300, 400)
     page.mouse.down()
     begin, before, moves = time.monotonic(), page.evaluate(READ), 0
@@ -144,17 +145,18 @@ def _drag(page: Any, seconds: float, in_browser: bool) -> float:
         page.mouse.move(300 + 100 * math.sin(moves / 12), 400 + 60 * math.cos(moves / 15))
         moves += 1
         time.sleep(max(0.0, moves / MOVES - spent))
-    after, spent = page.evaluate(READ), time.monotonic() - begin
+    after, spent, lines = page.evaluate(READ), time.monotonic() - begin, session.size[1]
     page.mouse.up()
     time.sleep(1)
-    return float(after[in_browser] - before[in_browser]) / spent
+    which = int(session.in_browser)
+    return float(after[which] - before[which]) / spent, 0 if which else lines
 
 
 def page(found: dict[str, dict[str, Any]], count: int) -> str:
     """The page in Markdown."""
     rows = [
         (name.replace("gaussians", f"{count:,} Gaussians"), one["draws"], one["pictures_per_second"],
-         "" if one["lines"] is None else one["lines"], one["others"])
+         one["lines"] or "", one["others"])
         for name, one in found.items()
     ]  # fmt: skip
     return "\n".join(
