@@ -8,7 +8,8 @@ import torch
 
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.hulls import Hull, View, silhouettes, windows
-from foreseen.methods.moving_parts.discovery import explore, fit_spline, track
+from foreseen.methods.moving_parts.discovery import fit_spline, track
+from foreseen.methods.moving_parts.findings import explore
 from foreseen.nn.splines import UniformBSpline
 from moving_balls import BOUNDS, COLOURS, LEFT, RIGHT, SIZE, WHITE, Ball, Path, camera, picture
 
@@ -111,6 +112,16 @@ def test_silhouettes_are_the_moving_pixels() -> None:
             truth = (np.abs(view.image - COLOURS[0]) < 1e-3).all(-1)
             assert (mask != truth).mean() < 0.01
             assert not screen.any()
+
+
+def test_what_lingers_before_a_plain_background_is_no_background() -> None:
+    """A ball that stands still for most of the time, and leaves."""
+    at, gone = camera(0.0), (lambda t: (0.0 if t < 0.7 else 9.0, 0.0, 0.0), 0.4)
+    views = [View(at, t, picture(at, [gone], t)) for t in np.linspace(0, 1, 10)]
+    masks = silhouettes(views, WHITE)
+    assert masks is not None
+    for view, moving in zip(views, masks.moving):
+        assert (moving == (view.image != 1).any(-1)).all()
 
 
 def test_windows_of_synchronised_cameras_are_instants_and_others_do_not_straddle_gaps() -> None:

@@ -17,12 +17,10 @@ from foreseen.methods import METHODS
 from foreseen.methods.base import Observation, SceneInfo
 from foreseen.methods.deformable_gaussians.config import DeformableConfig
 from foreseen.methods.deformable_gaussians.model import DeformableGaussians
-from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
-from foreseen.methods.gaussian_cloud.method import GaussianMethod, MovingGaussianMethod
+from foreseen.methods.gaussian_cloud.config import CloudConfig, PlanesConfig, WarmUp
+from foreseen.methods.gaussian_cloud.method import AT_REST, MOBILE, GaussianMethod, MovingGaussianMethod
+from foreseen.methods.gaussian_cloud.planes import PlaneDeformation, plane_losses
 from foreseen.methods.gaussians.config import GaussiansConfig
-from foreseen.methods.gaussians_4d.config import Gaussians4DConfig
-from foreseen.methods.gaussians_4d.losses import plane_losses
-from foreseen.methods.gaussians_4d.model import PlaneDeformation
 from foreseen.render import render
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.training.images import ImageSampler
@@ -42,7 +40,7 @@ MOVING: dict[str, Any] = {
         CLOUD, width=32, layers=2, skip=None, position_levels=1, time_levels=3, time_features=0, time_noise=0.0,
         warm_up=WarmUp(guide_share=0.6, hulls_share=0.4), lr=5e-3,
     ),
-    "4d-gaussians": Gaussians4DConfig(
+    "4d-gaussians": PlanesConfig(
         CLOUD, nodes=8, time_nodes=12, channels=8, width=32, planes_lr=5e-2, network_lr=1e-2, network_lr_final=1e-3,
         warm_up=WarmUp(guide_share=0.6, hulls_share=0.4),
     ),
@@ -148,6 +146,26 @@ def test_nothing_is_displaced_much_before_a_network_has_learned() -> None:
         torch.testing.assert_close(seen.scales, rest.scales, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("name", sorted(MOVING))
+def test_what_is_known_to_rest_is_neither_displaced_nor_led(name: str, moving: list[Frame]) -> None:
+    method = new(name, MOVING[name])
+    assert isinstance(method, MovingGaussianMethod) and method.warm_start(moving, [None])
+    points, moves = torch.rand(50, 3), torch.arange(50) < 20
+    method.cloud.clear()
+    for some, owner in ((points[moves], MOBILE), (points[~moves], AT_REST)):
+        method.cloud.plant(some, torch.rand(len(some), 3), torch.full((len(some),), 0.1), 0.5, owner)
+    with torch.no_grad():
+        for parameter in method.deformation.parameters():  # type: ignore[union-attr]
+            parameter.add_(0.1)
+    changed = (method.at_time(2.6).means != points).any(1)
+    assert torch.equal(changed, moves)
+    method.train()
+    method.before_step(1, 0.0)
+    method.losses(ImageSampler(moving, ["balls"], method.info, seed=0).batch(method.batch, 0), 1)["guide"].backward()
+    led = method.cloud.means.grad[:50].any(1)  # type: ignore[index]
+    assert led.any() and not (led & ~moves).any()
+
+
 def test_harmonics_join_degree_by_degree() -> None:
     method = new("gaussians", GaussiansConfig(replace(CLOUD, degree=3, degree_steps=10, degree_share=0.4)))
     method.cloud.plant(torch.rand(5, 3), torch.rand(5, 3), torch.full((5,), 0.1), 0.5)
@@ -172,7 +190,7 @@ def test_times_are_shaken_at_first_only(moving: list[Frame]) -> None:
 
 
 def test_plane_losses_see_what_is_rough_and_pass_what_is_smooth() -> None:
-    planes = PlaneDeformation(Gaussians4DConfig(nodes=6, time_nodes=5, channels=2, scales=(1,))).planes
+    planes = PlaneDeformation(PlanesConfig(nodes=6, time_nodes=5, channels=2, scales=(1,))).planes
     with torch.no_grad():
         planes.data.fill_(1.0)
     assert all(float(v) == 0 for v in plane_losses(planes, 1.0, 1.0, 1.0).values())

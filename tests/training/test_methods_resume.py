@@ -41,6 +41,11 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
         "one": LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5, 0.95)),
     },
     ("d-nerf", "fast"): {**PACKED, "levels": (4, 8), "ladder": 32},
+    ("gaussian-ode", "latent"): {
+        **GAUSSIANS["4d-gaussians"],
+        "cloud": CLOUD,
+        "law": LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5, 1.0)),
+    },
     **{(name, preset): {"cloud": CLOUD, **more} for name, more in GAUSSIANS.items() for preset in ("fast", "paper")},
 }
 

@@ -49,8 +49,8 @@ METHODS: dict[str, MethodEntry] = {
         presets="foreseen.methods.gaussian_ode.config:PRESETS",
         paper="none; compare ODE-GS (arXiv 2506.05480), TRACE (ICCV 2025), ParticleGS (arXiv 2505.20270)",
         code_licence="none of their code is used",
-        needs="posed images with times; one sequence in which silhouettes tell what moves",
-        reproduced="nothing: rigid parts made of Gaussians, a law of motion from their trajectories",
+        needs="posed images with times; one sequence; silhouettes that tell what moves (latent: better with)",
+        reproduced="nothing: rigid parts made of Gaussians, or a deformable cloud; a law of how they move",
     ),
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numba import njit
 from scipy import ndimage
 
 from foreseen.data.types import Frame
@@ -15,7 +16,11 @@ from foreseen.geometry.cameras import Camera
 DISCOVERY_SIZE = 200
 """Silhouettes are looked at in pictures shrunk to about so many pixels."""
 MIN_HISTORY = 5
-"""A camera's median picture counts as its background from this many frames on."""
+"""What a camera sees most counts as its background from this many frames on."""
+MOST_HISTORY = 40
+"""So many of a camera's views tell its background."""
+ALIKE = 0.03
+"""Colours that differ by less may be the same, but for noise."""
 SAME = 0.01
 """Colours that differ by less are the same."""
 COARSE_CELLS = 48
@@ -91,8 +96,8 @@ class Silhouettes:
 
 
 class Stills:
-    """What each camera sees at rest: the median of its views, or the stated background where it has too few of them and
-    that is plain, and wherever that is ever seen: nothing at rest is there.
+    """What each camera sees at rest: what most of its views agree on, or the stated background where it has too few of
+    them and that is plain, and wherever that is ever seen: nothing at rest is there.
 
     Attributes:
         plain: the stated background is seen.
@@ -104,20 +109,48 @@ class Stills:
             groups.setdefault(_place(view), []).append(view.image)
         self.plain = bool(np.mean([np.mean(np.abs(v.image - background).max(-1) < SAME) for v in views]) > 0.3)
         self.background = np.array(background, np.float32)
-        self.medians = {k: self._still(np.stack(v)) for k, v in groups.items() if len(v) >= MIN_HISTORY}
+        self.usual = {k: self._still(np.stack(v)) for k, v in groups.items() if len(v) >= MIN_HISTORY}
 
     def _still(self, images: np.ndarray) -> np.ndarray:
         """Of one camera's `images` `[N, h, w, 3]`."""
-        median = np.median(images, axis=0)
+        some = np.unique(np.linspace(0, len(images) - 1, MOST_HISTORY).round().astype(int))
+        usual = _usual(images[some], ALIKE)
         if not self.plain:
-            return median
+            return usual
         empty = (np.abs(images - self.background).max(-1) < SAME).any(0)
-        return np.where(empty[..., None], self.background, median)
+        return np.where(empty[..., None], self.background, usual)
 
     def of(self, view: View) -> np.ndarray | None:
         """`[h, w, 3]`; None where it is not known."""
-        found = self.medians.get(_place(view))
+        found = self.usual.get(_place(view))
         return np.broadcast_to(self.background, view.image.shape) if found is None and self.plain else found
+
+
+@njit(cache=True)
+def _usual(images: np.ndarray, tolerance: float) -> np.ndarray:
+    """`[h, w, 3]`: of each pixel of `images` `[N, h, w, 3]` the colour that most of them come near to. Unlike a median,
+    it is no mixture of what moves where something moves for most of the time."""
+    count, height, width, _ = images.shape
+    found = np.empty((height, width, 3), np.float32)
+    for y in range(height):
+        for x in range(width):
+            most = 0
+            for i in range(count):
+                alike, r, g, b = 0, 0.0, 0.0, 0.0
+                for j in range(count):
+                    if (
+                        abs(images[i, y, x, 0] - images[j, y, x, 0]) < tolerance
+                        and abs(images[i, y, x, 1] - images[j, y, x, 1]) < tolerance
+                        and abs(images[i, y, x, 2] - images[j, y, x, 2]) < tolerance
+                    ):
+                        alike += 1
+                        r += images[j, y, x, 0]
+                        g += images[j, y, x, 1]
+                        b += images[j, y, x, 2]
+                if alike > most:
+                    most = alike
+                    found[y, x, 0], found[y, x, 1], found[y, x, 2] = r / alike, g / alike, b / alike
+    return found
 
 
 def _place(view: View) -> bytes:
@@ -135,9 +168,15 @@ def silhouettes(
         still = stills.of(view)
         if still is None:
             return None
-        moving.append(np.abs(view.image - still).max(-1) > threshold)
-        screen.append((np.abs(still - background).max(-1) > threshold) & stills.plain)
+        moving.append(_differs(view.image, still, threshold))
+        screen.append(_differs(still, np.array(background, np.float32), threshold) & stills.plain)
     return Silhouettes(moving, screen, stills.plain)
+
+
+def _differs(image: np.ndarray, other: np.ndarray, threshold: float) -> np.ndarray:
+    """`[h, w]` bool: in any colour by more than the threshold."""
+    apart = np.abs(image - other) > threshold
+    return apart[..., 0] | apart[..., 1] | apart[..., 2]
 
 
 def synchronised(views: list[View]) -> bool:
@@ -266,7 +305,14 @@ def hull_by_time(
 
 
 def own_hull(
-    views: list[View], masks: Silhouettes, centres: np.ndarray, rotations: np.ndarray, half: float, cells: int
+    views: list[View],
+    masks: Silhouettes,
+    centres: np.ndarray,
+    rotations: np.ndarray,
+    half: float,
+    cells: int,
+    grown: int = GROWN,
+    agreeing: float = AGREEING,
 ) -> np.ndarray:
     """`[G, G, G]` bool: cells of a part's box, in its own frame, that most views see move wherever the part is; not
     what no view ever shows.
@@ -274,6 +320,8 @@ def own_hull(
     Args:
         centres, rotations: `[V, 3]` and `[V, 3, 3]`, the part's pose in each view.
         half: half size of the box.
+        grown: pixels by which silhouettes are grown.
+        agreeing: share of the views that must agree.
     """
     grid = _grid(np.array([[-half] * 3, [half] * 3]), cells)
     inner = np.linalg.norm(grid, axis=-1) <= half
@@ -281,14 +329,14 @@ def own_hull(
     seen, moving = np.zeros(len(local), np.int32), np.zeros(len(local), np.int32)
     for i in range(0, len(views), max(1, len(views) // OWN_VIEWS)):
         points = torch.from_numpy((local @ rotations[i].T + centres[i]).astype(np.float32))
-        mask = ndimage.binary_dilation(masks.moving[i], iterations=GROWN)
+        mask = ndimage.binary_dilation(masks.moving[i], iterations=grown) if grown else masks.moving[i]
         inside, hit, _ = _look(points, views[i].camera, mask)
         if masks.plain:
             inside &= ~_look(points, views[i].camera, masks.screen[i] & ~mask)[1]
         seen += inside
         moving += hit & inside
     out = np.zeros(len(grid), bool)
-    out[inner] = (moving >= AGREEING * seen) & (seen > 0)
+    out[inner] = (moving >= agreeing * seen) & (seen > 0)
     return out.reshape((cells,) * 3)
 
 

@@ -34,3 +34,12 @@ class UniformBSpline:
         out = torch.zeros(times.shape[0], self.controls, dtype=times.dtype, device=times.device)
         index = i.long()[:, None] + torch.arange(4, device=times.device)
         return out.scatter(1, index, torch.stack(w, -1) * (pieces**derivative / 6.0))
+
+
+def smoothing(controls: int, seen: Tensor, wanted: Tensor, stiffness: float = 0.05) -> Tensor:
+    """Weights `[T, M]` by which the places at the times `wanted` `[T]`, of the spline that is nearest to places at the
+    times `seen` `[M]`, come from these. `stiffness`: of third differences of the control points, which bridge gaps."""
+    spline = UniformBSpline(controls)
+    jerk = torch.eye(controls, dtype=seen.dtype).diff(n=3, dim=0) * stiffness
+    rows = torch.cat([spline.basis(seen), jerk])
+    return spline.basis(wanted) @ torch.linalg.pinv(rows)[:, : len(seen)]

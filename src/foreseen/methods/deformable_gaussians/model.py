@@ -64,8 +64,9 @@ class DeformableGaussians(MovingGaussianMethod):
         if not self.displaces():
             return rest
         # The network learns by what it displaces, and the cloud by where it ends up: no gradient through the place.
-        place = (rest.means.detach() - self.middle) / self.extent
-        shift, turn, growth = self.deformation(place, rest.means.new_tensor(since))
+        place = (rest.means.detach()[self.mobile()] - self.middle) / self.extent
+        found = self.deformation(place, rest.means.new_tensor(since))
+        shift, turn, growth = map(self.spread_out, found)
         return replace(
             rest,
             means=rest.means + self.extent * shift,

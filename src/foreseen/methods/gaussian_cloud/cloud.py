@@ -30,6 +30,7 @@ class GaussianCloud(nn.Module):
         opacity_logits: `[B]`.
         color: `[B, 1, 3]` constant harmonic.
         harmonics: `[B, K - 1, 3]` the others.
+        features: `[B, F]`, what else a method learns of each.
         owners: `[B]` int64, what a Gaussian belongs to, where a method tells Gaussians apart.
         count: int64, how many there are.
     """
@@ -37,7 +38,7 @@ class GaussianCloud(nn.Module):
     count: Tensor
     owners: Tensor
 
-    def __init__(self, budget: int, degree: int) -> None:
+    def __init__(self, budget: int, degree: int, features: int = 0) -> None:
         super().__init__()
         self.budget, self.degree = budget, degree
         self.means = nn.Parameter(torch.zeros(budget, 3))
@@ -46,6 +47,7 @@ class GaussianCloud(nn.Module):
         self.opacity_logits = nn.Parameter(torch.zeros(budget))
         self.color = nn.Parameter(torch.zeros(budget, 1, 3))
         self.harmonics = nn.Parameter(torch.zeros(budget, (degree + 1) ** 2 - 1, 3))
+        self.features = nn.Parameter(torch.zeros(budget, features))
         self.register_buffer("owners", torch.zeros(budget, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self._written: list[tuple[nn.Parameter, Tensor]] = []
@@ -132,6 +134,7 @@ class GaussianCloud(nn.Module):
                 "opacity_logits": torch.full((len(points),), opacity).logit(FAINTEST),
                 "color": ((colors - 0.5) / C0)[:, None],
                 "harmonics": torch.zeros(len(points), *self.harmonics.shape[1:]),
+                "features": torch.zeros(len(points), self.features.shape[1]),
                 "owners": torch.full((len(points),), owner),
             }
         )

@@ -57,10 +57,12 @@ class HullGuide(nn.Module):
         """A moment, by torch's global generator."""
         return int(torch.randint(int(self.known), ()))
 
-    def distance(self, moved: Gaussians, moment: int, extent: float) -> Tensor:
-        """Mean squared distance of the Gaussians from the nearest points of a moment's hull, and of those from the
-        nearest Gaussians (chamfer), `POINTS` of each drawn."""
-        drawn = torch.randint(len(moved.means), (POINTS,), device=moved.means.device)
+    def distance(self, moved: Gaussians, mobile: Tensor, moment: int, extent: float) -> Tensor:
+        """Mean squared distance of the Gaussians `mobile` `[M]` int64 from the nearest points of a moment's hull, and
+        of those from the nearest of these Gaussians (chamfer), `POINTS` of each drawn."""
+        if not len(mobile):
+            return moved.means.new_zeros(())
+        drawn = mobile[torch.randint(len(mobile), (POINTS,), device=mobile.device)]
         colors = (0.5 + C0 * moved.harmonics[drawn, 0].detach()).clamp(0, 1)
         own = torch.cat([moved.means[drawn] / extent, COLOR_LENGTH * colors], dim=-1)
         square = (own[:, None] - self.targets[moment][None]).square().sum(-1)

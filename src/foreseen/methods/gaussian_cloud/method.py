@@ -28,6 +28,8 @@ LOOKS = 9
 STILL, SLOW = 0.02, 0.15
 """A Gaussian rests that goes no farther than this share of the scene's half size, or than this share of how far those
 go that go farthest: networks shake everything a little."""
+MOBILE, AT_REST = 0, 1
+"""Owners of Gaussians in a cloud that is displaced: what is known to rest is not."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ class GaussianMethod(Method):
         points, colors = (torch.from_numpy(x).float() for x in (start.points, start.colors))
         scales = start.spacing() * self.settings.start_scale
         self.cloud.clear()
-        self.cloud.plant(points, colors, scales, self.settings.start_opacity)
+        rests = torch.zeros(len(points), dtype=torch.bool) if start.rests is None else torch.from_numpy(start.rests)
+        for some, owner in ((~rests, MOBILE), (rests, AT_REST)):
+            self.cloud.plant(points[some], colors[some], scales[some], self.settings.start_opacity, owner)
         self.cloud.take_written()
         return f"{len(self.cloud)} Gaussians to start with, {start.source}."
 
@@ -147,8 +151,8 @@ class MovingGaussianMethod(GaussianMethod):
 
     As published, the cloud is optimised at rest until the warm-up is over: it then shows a blur of what moves, and the
     blur is led apart. Small things before a plain background leave no blur: the median picture, which L1 asks for, is
-    empty. So with `guide_share` above 0 and silhouettes that tell, the cloud begins as the hull at the first time, and
-    hulls of later times say where it goes.
+    empty. So with `guide_share` above 0 and silhouettes that tell, the cloud begins as the hull at one time, and
+    hulls of other times say where it goes.
     """
 
     def __init__(self, name: str, config: CloudConfig, warm_up: WarmUp, info: SceneInfo) -> None:
@@ -157,7 +161,7 @@ class MovingGaussianMethod(GaussianMethod):
         self._travel: Tensor | None = None
         self.guide = HullGuide()
         if warm_up.guide_share:
-            self.starts = 0.0
+            self.starts = "once"
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str | None:
         """The first Gaussians, and hulls to follow."""
@@ -188,6 +192,17 @@ class MovingGaussianMethod(GaussianMethod):
         self._travel = None
         return super().before_step(step, progress)
 
+    def mobile(self) -> Tensor:
+        """`[M]` int64: the Gaussians that may move; the others are known to rest."""
+        return (self.cloud.owners[: len(self.cloud)] == MOBILE).nonzero()[:, 0]
+
+    def spread_out(self, values: Tensor) -> Tensor:
+        """`[N, C]`: `values` `[M, C]` of those that may move, 0 for the others."""
+        mobile, count = self.mobile(), len(self.cloud)
+        if len(mobile) == count:
+            return values
+        return values.new_zeros(count, values.shape[-1]).index_copy(0, mobile, values)
+
     def displaces(self) -> bool:
         """Whether anything is displaced by now."""
         w = self.warm_up
@@ -202,7 +217,7 @@ class MovingGaussianMethod(GaussianMethod):
             return super().losses(batch, step)
         moment = self.guide.draw()
         moved = self.moved(self.rest(), float(self.guide.times[moment]))
-        guide = {"guide": w.guide_weight * self.guide.distance(moved, moment, self.extent)}
+        guide = {"guide": w.guide_weight * self.guide.distance(moved, self.mobile(), moment, self.extent)}
         if self.progress < w.hulls_share and step < w.hulls_steps:
             return guide
         return super().losses(batch, step) | {"guide": guide["guide"] * (1 - self.progress / w.guide_share)}

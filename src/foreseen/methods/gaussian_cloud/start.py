@@ -31,15 +31,19 @@ FEWEST = 100
 """Fewer cells than this are no shape to start from."""
 POSITION, COLOR = ("x", "y", "z"), ("red", "green", "blue")
 GREY = 0.5
+PROBES = 16
+"""Moments at most that are looked at for one to start from."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Points `[P, 3]` in scene units, their colours `[P, 3]` in 0..1, and where they are from, in words."""
+    """Points `[P, 3]` in scene units, their colours `[P, 3]` in 0..1, and where they are from, in words; and which of
+    them rest as far as is known, `[P]` bool."""
 
     points: np.ndarray
     colors: np.ndarray
     source: str
+    rests: np.ndarray | None = None
 
     def spacing(self) -> Tensor:
         """Root mean square distance `[P]` of each point to its nearest others; of those that stand apart from all,
@@ -53,9 +57,9 @@ class Start:
         return torch.from_numpy(np.clip(distances, smallest, APART * usual)).float()
 
 
-When = float | Literal["ever", "still"]
-"""Of what moves, where it is at that share of the training window, or wherever it ever is; "still": nothing moves, and
-all views together carve one hull."""
+When = Literal["once", "ever", "still"]
+"""Of what moves, where it is at one moment at which much of it is seen, or wherever it ever is; "still": nothing moves,
+and all views together carve one hull."""
 
 
 def find_start(frames: Sequence[Frame], info: SceneInfo, config: CloudConfig, when: When) -> Start:
@@ -83,7 +87,8 @@ def _drawn(start: Start, most: int) -> Start:
     if len(start.points) <= most:
         return start
     kept = torch.randperm(len(start.points))[:most].numpy()
-    return Start(start.points[kept], start.colors[kept], start.source)
+    rests = None if start.rests is None else start.rests[kept]
+    return Start(start.points[kept], start.colors[kept], start.source, rests)
 
 
 def _from_file(path: Path) -> Start:
@@ -108,7 +113,7 @@ def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When) -> S
     if masks is None:
         return None
     bounds = np.array(info.bounds)
-    some = _chosen(views, when)
+    some = _chosen(views, masks, bounds, when)
     moving = _moving_surface(some, views, masks, bounds)
     if masks.plain:
         still = _still_surface(views, masks, bounds)
@@ -122,7 +127,10 @@ def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When) -> S
         surface_colors(moving, present, views, masks),
         surface_colors(still, list(range(len(views))), views, masks),
     ]
-    return Start(points, np.concatenate(colors), "from silhouettes")
+    # A room that fixed cameras film: what rests is told from what is at that one place now and elsewhere later.
+    known = when == "once" and not masks.plain
+    rests = np.arange(len(points)) >= len(moving) if known else None
+    return Start(points, np.concatenate(colors), "from silhouettes", rests)
 
 
 def surfaces_by_time(frames: Sequence[Frame], info: SceneInfo) -> list[tuple[float, np.ndarray, np.ndarray]]:
@@ -158,12 +166,19 @@ def _still_surface(views: list[View], masks: Silhouettes, bounds: np.ndarray) ->
     return surface(solid, bounds) if solid.any() else np.zeros((0, 3))
 
 
-def _chosen(views: list[View], when: When) -> list[list[int]]:
+def _chosen(views: list[View], masks: Silhouettes, bounds: np.ndarray, when: When) -> list[list[int]]:
     """Views that carve together."""
     some = [list(range(len(views)))] if when == "still" else windows(views)
-    if isinstance(when, float) and some:
-        return [min(some, key=lambda own: abs(np.mean([views[i].time for i in own]) - when))]
-    return some
+    return [_fullest(some, views, masks, bounds)] if when == "once" and some else some
+
+
+def _fullest(some: list[list[int]], views: list[View], masks: Silhouettes, bounds: np.ndarray) -> list[int]:
+    """A moment at which things that come into the pictures late, or leave them, are there: of the upper quarter by the
+    hull's size, for the largest one may be a bad one."""
+    probes = some[:: -(-len(some) // PROBES)]
+    box = moving_box(probes, views, masks, bounds)
+    sizes = [len(carve(window, views, masks, box, CELLS // 2, least=1).points) for window in probes]
+    return probes[np.argsort(sizes, kind="stable")[3 * (len(sizes) - 1) // 4]]
 
 
 def _moving_surface(some: list[list[int]], views: list[View], masks: Silhouettes, bounds: np.ndarray) -> np.ndarray:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from foreseen.methods.base import Method, SceneInfo
-from foreseen.methods.gaussian_ode.config import PartsConfig
-from foreseen.methods.gaussian_ode.parts import PartsGaussianODE
+from foreseen.methods.gaussian_ode.config import LatentConfig, PartsConfig
+
+CLASSES: dict[type, str] = {
+    PartsConfig: "foreseen.methods.gaussian_ode.parts:PartsGaussianODE",
+    LatentConfig: "foreseen.methods.gaussian_ode.latent:LatentGaussians",
+}
+"""Config type -> "module:class", imported when it is built."""
 
 
 def build(config: Any, info: SceneInfo) -> Method:
-    """The method that `config` describes, for the scene of `info`."""
-    assert isinstance(config, PartsConfig)
-    return PartsGaussianODE(config, info)
+    """The method that `config` (an instance of a key of `CLASSES`) describes, for the scene of `info`."""
+    module, _, name = CLASSES[type(config)].partition(":")
+    return getattr(import_module(module), name)(config, info)

@@ -11,7 +11,7 @@ from foreseen.errors import UserError
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.gaussian_ode.config import PartsConfig
 from foreseen.methods.hulls import View
-from foreseen.methods.moving_parts.discovery import Findings
+from foreseen.methods.moving_parts.findings import Findings
 from foreseen.methods.moving_parts.gaussian_look import GaussianLook
 from foreseen.methods.moving_parts.method import MovingPartsMethod
 from foreseen.methods.moving_parts.parts import PartsState
@@ -32,6 +32,10 @@ class PartsGaussianODE(MovingPartsMethod):
     def without_parts_line(self) -> str:
         """Nothing rides with anything."""
         raise UserError("gaussian-ode: no moving part was told apart by silhouettes: train node-rf or 4d-gaussians.")
+
+    def made_of_gaussians(self) -> bool:
+        """Whether it is."""
+        return True
 
     def found(self, found: Findings, states: PartsState, views: Sequence[View]) -> GaussianLook:
         """Gaussians on the hulls."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from foreseen.methods.laws.balls import BallMotion, Balls
 from foreseen.methods.laws.config import LawConfig
 from foreseen.methods.laws.dynamics import Dynamics, one_thread
 
@@ -22,28 +23,37 @@ PLAINER = 0.9
 """The plain law is taken where its error is less than this share of the other one's."""
 FOLLOWED = 0.15
 """A law must follow stretches of the window to this misfit (root mean square, of q of unit variance)."""
+MOMENTS = (0.55, 0.7, TRIED)
+"""Where bodies may collide, laws are tried from all these shares of the window on: in one stretch there may be no
+impact, or one too many."""
+CLOSE = 0.02
+"""Errors below this share of the motion's usual size say no more which of two laws is better."""
 
 
 class Motion(nn.Module):
     """A law, or coasting, and the two states that forecasts start from: the one follows the beginning of the window
     best and leads back from it, the other one its end.
 
-    One sequence may say too little of a law, or follow none (impacts). So what is fitted to the first part of the
-    window has to foretell the last one: the law with its hidden units, without them, or no force at all, whichever
-    does best.
+    One sequence may say too little of a law, or follow none. So what is fitted to the first part of the window has to
+    foretell the last one: the law with its hidden units, without them, or no force at all, whichever does best; or
+    impacts, where the poses are those of balls.
 
     Poses are `[..., P]` float64; time runs from 0 to 1 over the window.
 
     Args:
         poses: P.
+        balls: how many bodies `fit` is told of (`Balls`), whose impacts are then thought of.
     """
 
     starts: Tensor
     late: Tensor
+    collide: Tensor
 
-    def __init__(self, config: LawConfig, poses: int) -> None:
+    def __init__(self, config: LawConfig, poses: int, balls: int = 0) -> None:
         super().__init__()
         self.dynamics = Dynamics(config, poses)
+        self.balls = BallMotion(balls)
+        self.register_buffer("collide", torch.tensor(False))
         shape = (2, 2 * self.dynamics.manifold.most)
         self.register_buffer("starts", torch.full(shape, float("nan"), dtype=torch.float64))
         self.register_buffer("late", torch.tensor(0.0, dtype=torch.float64))
@@ -54,15 +64,16 @@ class Motion(nn.Module):
         return not bool(self.starts.isnan().any())
 
     @torch.no_grad()
-    def fit(self, poses: Tensor) -> None:
-        """To `poses` `[N, P]` at even times 0..1."""
+    def fit(self, poses: Tensor, balls: Balls | None = None) -> None:
+        """To `poses` `[N, P]` at even times 0..1; `balls`: whose they are, where they may collide."""
         with one_thread():
-            self._fit(poses)
+            self._fit(poses, balls)
 
-    def _fit(self, poses: Tensor) -> None:
+    def _fit(self, poses: Tensor, balls: Balls | None) -> None:
         dynamics, times = self.dynamics, torch.linspace(0, 1, len(poses), dtype=torch.float64)
-        plain = self._tried(poses, times)
-        if plain is None or not self._follows(dynamics, poses, times, plain):
+        plain, errors = self._tried(poses, times)
+        self.collide.fill_(balls is not None and self._collide(poses, balls, plain, errors))
+        if bool(self.collide) or plain is None or not self._follows(dynamics, poses, times, plain):
             dynamics.coast(poses, times)
         (_, begin), (late, end) = dynamics.ends(poses, times, exact=False)
         self.starts.zero_()
@@ -78,28 +89,52 @@ class Motion(nn.Module):
             return False
         return bool(dynamics.misfit <= FOLLOWED)
 
-    def _tried(self, poses: Tensor, times: Tensor) -> bool | None:
-        """Whether the law that foretells the window's end is plain; None where coasting is better."""
-        known = round(TRIED * len(poses))
-        trial = Dynamics(replace(self.dynamics.config, members=0), poses.shape[1])
+    def _tried(self, poses: Tensor, times: Tensor) -> tuple[bool | None, dict[bool | None, float]]:
+        """Whether the law that foretells the window's end is plain, None where coasting is better; and the errors."""
         errors: dict[bool | None, float] = {}
         for plain in (None, True, False):
-            if plain is None:
-                trial.coast(poses[:known], times[:known])
-            elif not self._follows(trial, poses[:known], times[:known], plain):
-                errors[plain] = math.inf
-                continue
-            paths = trial.paths(poses[None, :known], times[None, :known], torch.tensor([known]), exact=False)
-            skipped, states = trial.starts(paths, last=True)
-            path = trial.solve(states[0], int(skipped) * paths.spacing, times[known:])[:, : trial.manifold.size]
-            errors[plain] = float((trial.manifold.decode(path) - poses[known:]).square().mean().sqrt())
+            errors[plain] = self._error(poses, times, TRIED, plain)
             if plain and errors[True] > HOPELESS * errors[None]:
-                return None
+                return None, errors
         plain = errors[True] < PLAINER * errors[False]
-        return plain if errors[None] >= BEATEN * errors[plain] else None
+        return (plain if errors[None] >= BEATEN * errors[plain] else None), errors
+
+    def _error(self, poses: Tensor, times: Tensor, moment: float, plain: bool | None) -> float:
+        """Root mean square error of what a law (None: coasting) that knows the window up to a moment foretells."""
+        known, end = round(moment * len(poses)), _end(moment, len(poses))
+        trial = Dynamics(replace(self.dynamics.config, members=0), poses.shape[1])
+        if plain is None:
+            trial.coast(poses[:known], times[:known])
+        elif not self._follows(trial, poses[:known], times[:known], plain):
+            return math.inf
+        paths = trial.paths(poses[None, :known], times[None, :known], torch.tensor([known]), exact=False)
+        skipped, states = trial.starts(paths, last=True)
+        path = trial.solve(states[0], int(skipped) * paths.spacing, times[known:end])[:, : trial.manifold.size]
+        return float((trial.manifold.decode(path) - poses[known:end]).square().mean().sqrt())
+
+    def _collide(self, poses: Tensor, balls: Balls, plain: bool | None, errors: dict[bool | None, float]) -> bool:
+        """Whether impacts foretell the window better, in the geometric mean over several moments, than the better one
+        of coasting and the smooth law. They are fitted if so."""
+        self.balls.fit(poses, balls)
+        if not self.balls.impacts.fitted or self.balls.impacts.misfit > FOLLOWED:
+            return False
+        times, trial, ratios = torch.linspace(0, 1, len(poses), dtype=torch.float64), BallMotion(len(balls.radii)), []
+        small = CLOSE * float((poses - poses.mean(0)).square().mean().sqrt())
+        for moment in MOMENTS:
+            known, end = round(moment * len(poses)), _end(moment, len(poses))
+            trial.fit(poses[:known], balls.until(known, len(poses)))
+            if not trial.impacts.fitted:
+                return False
+            ahead = trial.extrapolate(times[known:end] / times[known - 1])
+            error = float((ahead - poses[known:end]).square().mean().sqrt())
+            others = errors if moment == TRIED else {p: self._error(poses, times, moment, p) for p in {None, plain}}
+            ratios.append(math.log((error + small) / (min(others.values()) + small)))
+        return sum(ratios) / len(ratios) < math.log(BEATEN)
 
     def extrapolate(self, times: Tensor) -> Tensor:
         """Poses `[T, P]` at `times` `[T]` outside of 0..1, any order."""
+        if self.collide:
+            return self.balls.extrapolate(times)
         return self._poses(self.dynamics.solve, times)
 
     def futures(self, times: Tensor) -> Tensor:
@@ -118,3 +153,8 @@ class Motion(nn.Module):
         path = sides[1].new_empty(len(times), *sides[1].shape[1:])
         path[before], path[~before] = sides
         return self.dynamics.manifold.decode(path[..., :size])
+
+
+def _end(moment: float, count: int) -> int:
+    """How many of the poses there are until the end of what is foretold from a moment on."""
+    return min(count, round((moment + 1 - TRIED) * count))

@@ -7,14 +7,13 @@ method goes on without parts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.hulls import (
     MIN_CELLS,
     Hull,
@@ -22,18 +21,15 @@ from foreseen.methods.hulls import (
     View,
     carve,
     moving_box,
-    own_hull,
-    silhouettes,
-    still_hull,
     synchronised,
     windows,
 )
-from foreseen.methods.moving_parts.light import Lamp, find_lamp, shadow_pixels
+from foreseen.methods.moving_parts.spheres import ROUND, Spheres, fit_spheres
 from foreseen.nn.splines import UniformBSpline
 
 HULL_CELLS = 72
-MARGIN = 1.25
-"""Half size of a part's box over its radius."""
+ROOM = 1.1
+"""Radius of a part over how far it was seen to reach."""
 TAIL = 0.05
 LONG = 1.15
 """A part with a third moment as large as the one, or a first principal axis that exceeds the second by the other, may
@@ -56,85 +52,36 @@ class Part:
     radius: float
 
 
-@dataclass(frozen=True)
-class Findings:
-    """The moving parts, and where matter may be: `own [G, G, G]` bool for each part, over its box of half size
-    `MARGIN * radius` in its own frame, and `still [G, G, G]` over the bounds; indexed x, y, z. `masks`: the silhouettes
-    that told it, where there are any. `lamp`: which light casts the parts' shadows, and `shadows [h, w]` of each view,
-    which are then not in the silhouettes; where that was asked for and can be told."""
-
-    parts: list[Part]
-    own: list[np.ndarray]
-    still: np.ndarray
-    masks: Silhouettes | None = None
-    lamp: Lamp | None = None
-    shadows: tuple[np.ndarray, ...] = ()
-
-    def halves(self) -> torch.Tensor:
-        """`[K, 3]` half sizes of the parts' boxes."""
-        return torch.tensor([[MARGIN * part.radius] * 3 for part in self.parts])
-
-
-def explore(
-    views: list[View],
-    bounds: np.ndarray,
-    background: tuple[float, float, float],
-    controls: int,
-    cells: int,
-    most: int = 8,
-    shadows: bool = False,
-) -> Findings:
-    """What can be told before training; without silhouettes there are no parts, and anything may be anywhere.
-
-    Args:
-        bounds: `[2, 3]` corners of the scene.
-        controls: control points of each trajectory over times 0..1.
-        cells: G of `Findings.still`.
-        shadows: parts' shadows are not parts of their own, where one light explains them.
-    """
-    masks = silhouettes(views, background)
-    if masks is None:
-        return Findings([], [], np.ones((cells,) * 3, bool))
-    basis = UniformBSpline(controls).basis(torch.tensor([v.time for v in views], dtype=torch.float64))
-    lit = _without_shadows(views, masks, bounds, background, basis, most) if shadows else None
-    parts, masks, lamp, dark = lit or (find_parts(views, masks, bounds, controls, most), masks, None, ())
-    own = []
-    for part in parts:
-        turns = rotation_matrix(basis @ torch.from_numpy(part.rotations)).numpy()
-        centres = basis.numpy() @ part.controls
-        own.append(own_hull(views, masks, centres, turns, MARGIN * part.radius, cells))
-    return Findings(parts, own, still_hull(views, masks, bounds, cells), masks, lamp, dark)
-
-
-def _without_shadows(
+def find_parts(
     views: list[View],
     masks: Silhouettes,
     bounds: np.ndarray,
-    background: tuple[float, float, float],
-    basis: torch.Tensor,
+    controls: int,
     most: int,
-) -> tuple[list[Part], Silhouettes, Lamp, tuple[np.ndarray, ...]] | None:
-    """Parts, silhouettes of these, the light, and the shadows; None where no light explains any shadows."""
-    dark = shadow_pixels(views, masks, background)
-    if dark is None:
-        return None
-    edges = [ndimage.binary_dilation(shade, iterations=1) for shade in dark]
-    bodies = replace(masks, moving=[moving & ~edge for moving, edge in zip(masks.moving, edges)])
-    parts = find_parts(views, bodies, bounds, basis.shape[1], most)
-    if not parts:
-        return None
-    centres = np.stack([basis.numpy() @ part.controls for part in parts], axis=1)
-    lamp = find_lamp(views, bodies, dark, centres, np.array([part.radius for part in parts]), bounds)
-    return None if lamp is None else (parts, bodies, lamp, tuple(dark))
-
-
-def find_parts(views: list[View], masks: Silhouettes, bounds: np.ndarray, controls: int, most: int) -> list[Part]:
-    """The moving parts."""
+    unknown: list[np.ndarray] | None = None,
+) -> list[Part]:
+    """The moving parts; `unknown [h, w]` of each view: pixels that do not tell whether something moves."""
     found = windows(views)
     box = moving_box([found[i] for i in range(0, len(found), max(1, len(found) // 16))], views, masks, bounds)
     hulls = [carve(window, views, masks, box, HULL_CELLS) for window in found]
     tracks = track([h for h in hulls if h.pieces], float(np.ptp(bounds, axis=0).max()), most)
-    return refine(views, masks, tracks, controls, bounds)
+    parts = refine(views, masks, tracks, controls, bounds)
+    return _as_spheres(views, masks, unknown, parts) if parts else parts
+
+
+def _as_spheres(
+    views: list[View], masks: Silhouettes, unknown: list[np.ndarray] | None, parts: list[Part]
+) -> list[Part]:
+    """Parts that are round, fitted as spheres, whose silhouettes tell no turn; the parts as they are where they are of
+    another shape."""
+    controls = np.stack([part.controls for part in parts], axis=1)
+    found = fit_spheres(views, masks, unknown, Spheres(controls, np.array([part.radius for part in parts]) / ROOM))
+    if found.overlap < ROUND:
+        return parts
+    return [
+        Part(found.controls[:, k], np.zeros_like(found.controls[:, k]), ROOM * radius)
+        for k, radius in enumerate(found.radii.tolist())
+    ]
 
 
 @dataclass
@@ -264,7 +211,7 @@ def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls:
     times = torch.tensor([v.time for v in views], dtype=torch.float64)
     basis = UniformBSpline(controls).basis(times).numpy()
     centres = [fit_spline(np.array(t.times), np.array(t.centres), controls) for t in tracks]
-    hull_radii = np.array([1.1 * float(np.median(t.sizes)) for t in tracks])
+    hull_radii = np.array([ROOM * float(np.median(t.sizes)) for t in tracks])
     radii = hull_radii.copy()
     for _ in range(0 if synchronised(views) else 4):
         sightings = [
@@ -279,7 +226,7 @@ def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls:
             seen = [s[k].radius for s in sightings if k in s]
             # What a neighbour's pixels add to a sighting must not let a part grow from round to round.
             radii[k] = (
-                np.clip(1.1 * np.quantile(seen, 0.6), 0.8 * hull_radii[k], 1.3 * hull_radii[k]) if seen else radii[k]
+                np.clip(ROOM * np.quantile(seen, 0.6), 0.8 * hull_radii[k], 1.3 * hull_radii[k]) if seen else radii[k]
             )
     low, high = 1.5 * bounds  # a control point may lie a little outside of what it draws
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,26 +12,42 @@ from torch import Tensor, nn
 
 from foreseen.geometry.rotations import quaternion_of, quaternion_product, rotation_matrix
 from foreseen.methods.base import BatchSpec, ImageBatch, Portion, SceneInfo
-from foreseen.methods.gaussian_cloud.cloud import GaussianCloud
+from foreseen.methods.gaussian_cloud.cloud import C0, GaussianCloud
 from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.methods.gaussian_cloud.density import Density, Sightings
 from foreseen.methods.gaussian_cloud.losses import picture_losses, size_losses
 from foreseen.methods.gaussian_cloud.start import Start, surface, surface_colors
-from foreseen.methods.hulls import View
-from foreseen.methods.moving_parts.discovery import Findings
+from foreseen.methods.hulls import Silhouettes, View
+from foreseen.methods.moving_parts.findings import MARGIN, Findings
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import PartsState
+from foreseen.methods.moving_parts.shadows import Shadows
 from foreseen.methods.packed import PLAIN
 from foreseen.render.splat import splat
 from foreseen.scenes import Gaussians
 
+DISC_POINTS = 1500
+"""First Gaussians of a shadow, at most."""
+SHADED = -1.0
+"""Logit of the share of its light that a Gaussian loses in the shadow, at first."""
+SHADING_LR = 2e-2
 OUTSIDE = 1.2
 """A Gaussian that leaves its part's box, grown by so much, is removed."""
 
 
+@dataclass(frozen=True)
+class _Frames:
+    """Rotation vectors `[O, 3]`, centres `[O, 3]` and sizes `[O]` of all owners at one time."""
+
+    turns: Tensor
+    centres: Tensor
+    sizes: Tensor
+
+
 class GaussianLook(Look):
-    """A cloud whose rows are owned by parts 0 to K - 1, and K: what rests. Gaussians of parts are at rest in their
-    part's frame.
+    """A cloud whose rows are owned by parts 0 to K - 1, by what rests (K), and, where a light is known and the
+    background is plain, by the parts' shadows on it (from K + 1 on). Gaussians are at rest in their owner's frame.
+    A part's shadow on other Gaussians darkens these as far as each is lit by that light (`SHADED`).
 
     Args:
         halves: `[K, 3]` half sizes of the parts' boxes.
@@ -43,7 +59,8 @@ class GaussianLook(Look):
         low, high = torch.tensor(info.bounds)
         self.extent = float((high - low).max()) / 2
         self.register_buffer("halves", halves)
-        self.cloud = GaussianCloud(config.budget, config.degree)
+        self.cloud = GaussianCloud(config.budget, config.degree, features=1)
+        self.shadows = Shadows()
         self.sightings = Sightings(config.budget)
         self.density = Density(self.cloud, config, self.extent)
 
@@ -54,32 +71,71 @@ class GaussianLook(Look):
         assert masks is not None
         bounds = [np.array([-half, half]) for half in self.halves.numpy()] + [np.array(self.info.bounds)]
         places = [surface(cells, box) for cells, box in zip([*found.own, found.still], bounds)]
+        seen_as: list[Silhouettes] = [masks] * len(places)
+        if found.lamp is not None:
+            self.shadows.light_up(found.lamp)
+            if masks.plain:
+                places += [self._disc(float(half[0])) for half in self.halves]
+                seen_as += [replace(masks, moving=list(found.shadows))] * len(self.halves)
         share = min(1.0, self.config.start_points / max(sum(map(len, places)), 1))
-        turns = rotation_matrix(states.turns).numpy()
+        frames = [self._frames(PartsState(*x)) for x in zip(states.centres, states.turns, states.latent)]
         self.cloud.clear()
-        for k, place in enumerate(places):
+        for k, (place, silhouettes) in enumerate(zip(places, seen_as)):
             kept = place[torch.randperm(len(place))[: round(len(place) * share)].numpy()]
             if not len(kept):
                 continue
-            poses = (turns[:, k], states.centres[:, k].numpy()) if k < len(self.halves) else None
-            start = Start(kept, surface_colors(kept, everywhere, views, masks, poses), "from silhouettes")
-            points, colors = (torch.from_numpy(x).float() for x in (start.points, start.colors))
+            poses = [(rotation_matrix(frame.turns[k]).numpy(), frame.centres[k].numpy()) for frame in frames]
+            where = (np.stack([turn for turn, _ in poses]), np.stack([centre for _, centre in poses]))
+            rests = k == len(self.halves)
+            colors = surface_colors(kept, everywhere, views, silhouettes, None if rests else where)
+            start = Start(kept, colors, "from silhouettes")
+            points, shades = (torch.from_numpy(x).float() for x in (start.points, start.colors))
             scales = start.spacing() * self.config.start_scale
-            self.cloud.plant(points, colors, scales, self.config.start_opacity, owner=k)
+            self.cloud.plant(points, shades, scales, self.config.start_opacity, owner=k)
         self.cloud.take_written()
+
+    def _disc(self, half: float) -> np.ndarray:
+        """Points `[P, 3]` of the shadow of a sphere in a box of half size `half`, from the shadow's middle."""
+        radius = float(self.shadows.growth) * half / MARGIN
+        normal, toward = self.shadows.plane[:3].double().numpy(), self.shadows.light[:3].double().numpy()
+        ball = torch.randn(DISC_POINTS, 3).double().numpy()
+        ball *= radius / np.linalg.norm(ball, axis=-1, keepdims=True)
+        return ball - (ball @ normal / (toward @ normal))[:, None] * toward
+
+    def _frames(self, state: PartsState) -> _Frames:
+        """Of all owners at one time."""
+        still = state.turns.new_zeros(1, 3)
+        turns, centres, sizes = [state.turns, still], [state.centres, still], [still.new_ones(len(self.halves) + 1)]
+        if self.shadows.known:
+            places, growth = self.shadows.on_plane(state.centres)
+            turns, centres, sizes = [*turns, torch.zeros_like(places)], [*centres, places], [*sizes, growth]
+        return _Frames(torch.cat(turns), torch.cat(centres), torch.cat(sizes))
 
     def gaussians(self, state: PartsState) -> Gaussians:
         """All of them, where the parts of one time carry them."""
         rest = self.cloud.at_rest(self.info.background, self.config.degree, self.config.antialiased)
-        owners = self.cloud.owners[: len(rest.means)]
-        still = state.turns.new_zeros(1, 3)
-        turns, centres = torch.cat([state.turns, still]), torch.cat([state.centres, still])
-        turned = (rotation_matrix(turns)[owners] @ rest.means[..., None])[..., 0]
+        owners, frames = self.cloud.owners[: len(rest.means)], self._frames(state)
+        turned = (rotation_matrix(frames.turns)[owners] @ rest.means[..., None])[..., 0]
+        sizes = frames.sizes[owners, None]
+        means = sizes * turned + frames.centres[owners]
         return replace(
             rest,
-            means=turned + centres[owners],
-            quaternions=quaternion_product(quaternion_of(turns)[owners], rest.quaternions),
+            means=means,
+            quaternions=quaternion_product(quaternion_of(frames.turns)[owners], rest.quaternions),
+            scales=sizes * rest.scales,
+            harmonics=self._shaded(rest.harmonics, means, owners, state.centres),
         )
+
+    def _shaded(self, harmonics: Tensor, means: Tensor, owners: Tensor, centres: Tensor) -> Tensor:
+        """Colours under the parts' shadows."""
+        if not self.shadows.known:
+            return harmonics
+        radii = self.halves[:, 0] / MARGIN
+        lit = (self.cloud.features[: len(means), 0] + SHADED).sigmoid() * (owners <= len(self.halves))
+        left = 1 - lit * self.shadows.covered(means.detach(), owners, centres.detach(), radii)
+        black = torch.zeros_like(harmonics)
+        black[:, 0] = -0.5 / C0
+        return black + left[:, None, None] * (harmonics - black)
 
     def scene(self, state: PartsState) -> Gaussians:
         """At one time."""
@@ -120,7 +176,8 @@ class GaussianLook(Look):
         """Removes Gaussians that have left their part's box."""
         n, count = len(self.cloud), len(self.halves)
         owners = self.cloud.owners[:n]
-        reach = OUTSIDE * self.halves[owners.clamp(max=count - 1)]
+        part = torch.where(owners > count, owners - count - 1, owners).clamp(max=count - 1)
+        reach = OUTSIDE * self.halves[part]
         kept = (owners == count) | (self.cloud.means[:n].abs() <= reach).all(-1)
         if not bool(kept.all()) and bool(kept.any()):
             self.cloud.keep(kept)
@@ -131,4 +188,5 @@ class GaussianLook(Look):
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """A group for each kind of parameter of the cloud."""
-        return self.cloud.parameter_groups(self.config, progress, self.extent)
+        shading = {"name": "shading", "params": [self.cloud.features], "lr": SHADING_LR}
+        return [*self.cloud.parameter_groups(self.config, progress, self.extent), shading]

@@ -15,8 +15,8 @@ from foreseen.methods.hulls import Silhouettes, Stills, View
 
 DARKEST, LIGHTEST = 0.15, 0.97
 """A shadow leaves this much of what is seen without it, ..."""
-COLORLESS = 0.04
-"""... by the same factor in all colours, to within this."""
+COLORLESS = 0.1
+"""... by the same factor in all colours, to within this: what lights a shadow may have a hue of its own."""
 KNOWN = 0.1
 """What is darker than this at rest shows no shadow."""
 FEWEST = 0.04
@@ -59,22 +59,24 @@ class Lamp:
     agreement: float
 
 
-def shadow_pixels(
-    views: list[View], masks: Silhouettes, background: tuple[float, float, float]
-) -> list[np.ndarray] | None:
-    """`[h, w]` bool for each view: what changes and is seen as at rest, but darker; None where there is next to none."""
+def shadow_pixels(views: list[View], masks: Silhouettes, background: tuple[float, float, float]) -> list[np.ndarray]:
+    """`[h, w]` bool for each view: what changes and is seen as at rest, but darker."""
     stills = Stills(views, background)
     found = []
     for view, moving in zip(views, masks.moving):
         still = stills.of(view)
         assert still is not None
-        ratio = view.image / np.maximum(still, KNOWN)
-        share = ratio.mean(-1)
-        alike = (np.abs(ratio - share[..., None]).max(-1) < COLORLESS) & (still.min(-1) > KNOWN)
-        dark = moving & alike & (share > DARKEST) & (share < LIGHTEST)
-        found.append(ndimage.binary_opening(dark))
-    shaded, changed = (sum(int(mask.sum()) for mask in some) for some in (found, masks.moving))
-    return found if shaded > FEWEST * changed else None
+        ratio = np.moveaxis(view.image / np.maximum(still, KNOWN), -1, 0)
+        share = ratio.mean(0)
+        alike = (np.abs(ratio - share).max(0) < COLORLESS) & (np.moveaxis(still, -1, 0).min(0) > KNOWN)
+        found.append(moving & alike & (share > DARKEST) & (share < LIGHTEST))
+    return found
+
+
+def are_enough(shadows: list[np.ndarray], masks: Silhouettes) -> bool:
+    """Whether shadows make up a share of what changes from which a light can be told."""
+    shaded, changed = (sum(int(mask.sum()) for mask in some) for some in (shadows, masks.moving))
+    return shaded > FEWEST * changed
 
 
 def find_lamp(

@@ -15,13 +15,15 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, Portion, SceneInfo
 from foreseen.methods.hulls import View
+from foreseen.methods.laws.balls import Balls
+from foreseen.methods.laws.impacts import Smoother
 from foreseen.methods.laws.single import Motion
 from foreseen.methods.laws.system import Seen, on_surface
 from foreseen.methods.moving_parts.config import MovingPartsConfig
-from foreseen.methods.moving_parts.discovery import Findings, explore
+from foreseen.methods.moving_parts.findings import MARGIN, Findings, explore
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import Parts, PartsState
-from foreseen.nn.splines import UniformBSpline
+from foreseen.nn.splines import UniformBSpline, smoothing
 from foreseen.scenes import Scene
 
 
@@ -70,12 +72,16 @@ class MovingPartsMethod(Method):
             UserError: there is nothing to learn then.
         """
 
+    def made_of_gaussians(self) -> bool:
+        """Whether the look is: it shows parts' shadows, which else are parts of their own."""
+        return False
+
     def adopt(self, look: Look, count: int) -> None:
         """Takes over how things look, and makes new, untrained trajectories for `count` parts."""
         self.parts = Parts(count, self.controls)
         self.parts.halves.copy_(look.halves[:count])
         self.look = look
-        self.motion = Motion(self.config.one, 6 * count or 1)
+        self.motion = Motion(self.config.one, 6 * count or 1, count)
 
     def _basis(self, times: Tensor) -> Tensor:
         return UniformBSpline(self.controls).basis(times).float()
@@ -89,7 +95,10 @@ class MovingPartsMethod(Method):
             return self.without_parts_line()
         views = [View.of(frame, self.start, self.window) for frame in frames]
         c = self.config
-        found = explore(views, np.array(self.info.bounds), self.info.background, self.controls, c.cells, c.most_parts)
+        bounds, background = np.array(self.info.bounds), self.info.background
+        # Fields want to know where matter may be, and find what is empty; Gaussians begin where it surely is.
+        solid = self.made_of_gaussians()
+        found = explore(views, bounds, background, self.controls, c.cells, c.most_parts, shadows=solid, tight=solid)
         count = len(found.parts)
         if count == 0:
             return self.without_parts_line()
@@ -155,6 +164,16 @@ class MovingPartsMethod(Method):
         times = torch.linspace(0, 1, 2 * self.controls + 1, dtype=torch.float64)
         return self.parts.numbers(self._basis(times)), times
 
+    def balls(self) -> Balls | None:
+        """The parts as balls that may collide; None where there are none. Impacts are smeared as by a spline that is
+        nearest to true places at the training times."""
+        parts = self.parts
+        if parts.count == 0:
+            return None
+        frames = torch.linspace(0, 1, len(self.basis), dtype=torch.float64)
+        smoother = Smoother(frames, smoothing(self.controls, frames, self.poses()[1]))
+        return Balls(parts.halves.mean(-1).double() / MARGIN, parts.units().double(), smoother)
+
     def scene(self, state: PartsState) -> Scene:
         """The parts and their surroundings at one time."""
         return self.look.scene(state)
@@ -219,8 +238,10 @@ class MovingPartsMethod(Method):
 
     def fit_law(self) -> str:
         """Learns the law from the trajectories as they are now. Says how well it follows them."""
-        self.motion.fit(self.poses()[0])
+        self.motion.fit(self.poses()[0], self.balls())
         dynamics = self.motion.dynamics
+        if self.motion.collide:
+            return f"impacts foretell the observed window: {self.motion.balls.impacts.words()}."
         if not dynamics.fitted:
             return "no law foretells how the observed window ends: after it the parts coast straight on."
         size = dynamics.manifold.size

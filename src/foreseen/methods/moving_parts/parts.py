@@ -57,7 +57,7 @@ class Parts(nn.Module):
         if self.count == 0:
             return state.latent.double()
         sizes = self._sizes()[:, None]
-        both = torch.cat([state.centres, state.turns * sizes], dim=-1) * sizes / sizes.max() ** 2
+        both = torch.cat([state.centres, state.turns * sizes], dim=-1) * self.units()[:, None]
         return both.flatten(1).double()
 
     def from_numbers(self, numbers: Tensor) -> PartsState:
@@ -66,9 +66,14 @@ class Parts(nn.Module):
             empty = numbers.new_zeros(len(numbers), 0, 3, dtype=torch.float32)
             return PartsState(empty, empty, numbers.float().clamp(-1, 1))
         sizes = self._sizes()[:, None]
-        both = numbers.float().unflatten(-1, (self.count, 6)) * sizes.max() ** 2 / sizes
+        both = numbers.float().unflatten(-1, (self.count, 6)) / self.units()[:, None]
         centres, turns = both.split(3, dim=-1)
         return PartsState(centres, turns / sizes, torch.zeros(len(numbers), 1))
+
+    def units(self) -> Tensor:
+        """`[K]`: what a length of 1 is in `numbers`."""
+        sizes = self._sizes()
+        return sizes / sizes.max() ** 2
 
     def _sizes(self) -> Tensor:
         """`[K]` mean half sizes of the boxes."""

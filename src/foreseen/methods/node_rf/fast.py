@@ -11,7 +11,7 @@ from torch import Tensor
 from foreseen.errors import UserError
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.hulls import View
-from foreseen.methods.moving_parts.discovery import Findings
+from foreseen.methods.moving_parts.findings import Findings
 from foreseen.methods.moving_parts.gaussian_look import GaussianLook
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.method import MovingPartsMethod
@@ -42,6 +42,10 @@ class FastNodeRF(MovingPartsMethod):
         if self.config.look == "gaussians":
             raise UserError(f"{NO_PARTS}, and Gaussians ride with parts: leave out --look gaussians.")
         return f"{NO_PARTS}: the whole scene changes with one latent number."
+
+    def made_of_gaussians(self) -> bool:
+        """Whether it is."""
+        return self.config.look == "gaussians"
 
     def found(self, found: Findings, states: PartsState, views: Sequence[View]) -> Look:
         """Untrained voxels where something may be, or Gaussians on the hulls."""

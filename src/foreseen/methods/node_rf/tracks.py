@@ -16,7 +16,8 @@ from foreseen.errors import UserError
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.hulls import Silhouettes, Stills, View, own_hull, silhouettes, still_hull
-from foreseen.methods.moving_parts.discovery import MARGIN, Part, find_parts
+from foreseen.methods.moving_parts.discovery import Part, find_parts
+from foreseen.methods.moving_parts.findings import MARGIN
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.kinds import find_kinds
 from foreseen.nn.splines import UniformBSpline
