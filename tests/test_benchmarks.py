@@ -156,6 +156,25 @@ def test_the_law_part_by_part() -> None:
     assert "| as shipped | 0.250 | 0.1250 | 0.75 | 8.00 |" in page
 
 
+def test_forecasts_of_what_collides() -> None:
+    module = load("impacts")
+    near, far = {"all": 30.0, "0-0.2": 10.0}, {"all": 90.0, "0-0.2": 50.0}
+    entry = {
+        "seed": 0,
+        "law": "impacts",
+        "what": "5 walls",
+        "seconds": 6.2,
+        "chosen": near,
+        "impacts": near,
+        "coasting": far,
+    }
+    other = {"seed": 1, "law": "coasting", "what": "no impacts", "seconds": 2.0, "chosen": far, "coasting": far}
+    page = module.page({"three balls, 0.5 seen": [entry, other]})
+    assert "|  | 0-0.2 s | all |" in page and "| chosen | 30 | 60 |" in page and "| coasting | 50 | 90 |" in page
+    assert "| impacts (1 of 2) | 10 | 30 |" in page and "last position |" not in page
+    assert "seed 0: impacts (5 walls; 6 s), seed 1: coasting (no impacts; 2 s)." in page
+
+
 def test_the_cost_of_sequences() -> None:
     module = load("many_cost")
     cost = {"warm_seconds": 5.0, "step_seconds": 0.02, "peak_mb": 900.4}

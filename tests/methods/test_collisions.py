@@ -159,6 +159,14 @@ def test_a_bouncing_ball_comes_to_rest_and_rolls_on() -> None:
     assert found[2, 0, 0] - found[1, 0, 0] == pytest.approx(10 / 7)
 
 
+@pytest.mark.parametrize(("slope", "rolls"), [(0.005, False), (0.1, True)])
+def test_nothing_rolls_down_what_is_nearly_level(slope: float, rolls: bool) -> None:
+    normal = (math.sin(slope), 0.0, math.cos(slope))
+    found, _ = roll_out(state(tuple(0.1 * x for x in normal)), np.array([3.0]), world(1, ((normal, 0.0),)))
+    way = 0.5 * 9 * 10 * math.sin(slope) if rolls else 0.0
+    assert np.linalg.norm(found[0, 0, :3] - 0.1 * np.array(normal)) == pytest.approx(way, abs=1e-6)
+
+
 def test_what_rests_is_struck_and_flies_again() -> None:
     w = world(2, (FLOOR,), bounces=np.array([0.5]))
     start = state((0, 0, 0.1), (0.03, 0, 0.5, 0, 0, -5))

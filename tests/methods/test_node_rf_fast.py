@@ -202,6 +202,26 @@ def test_no_law_at_all_is_said(started: dict[str, Tensor], monkeypatch: pytest.M
     assert method.system() is None and method.spread(method.observe(Observation()), torch.tensor([4.0])) is None
 
 
+def test_impacts_lead_the_parts_on_where_they_foretell_best(
+    started: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `Motion` weighs is tested with it; here the parts go where impacts say, with no spread and no system."""
+    method = with_parts(started)
+    monkeypatch.setattr("foreseen.methods.laws.single.Motion._collide", lambda motion, poses, balls, *_: not (
+        motion.balls.fit(poses, balls)
+    ))  # fmt: skip
+    assert method.fit_law().startswith("impacts foretell the observed window: ") and method.motion.collide
+    times = torch.tensor([4.5, 4.2, 4.5])
+    found = method.evolve(method.observe(Observation()), times).centres
+    expected = method.motion.balls.impacts.extrapolate((times.double() - method.start) / method.window)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+    assert method.system() is None and method.spread(method.observe(Observation()), times) is None
+    other = new()
+    other.shape_like(method.state_dict())
+    other.load_state_dict(method.state_dict())
+    assert torch.equal(other.evolve(other.observe(Observation()), times).centres, found)
+
+
 def test_a_state_dict_fits_a_method_without_a_warm_start(learned: FastNodeRF) -> None:
     other = new()
     saved = learned.state_dict()

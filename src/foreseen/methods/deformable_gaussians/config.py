@@ -43,7 +43,7 @@ class DeformableConfig:
 
 
 FAST = CloudConfig(
-    budget=8000,
+    budget=6000,
     degree=1,
     start_points=4000,
     start_opacity=0.5,
@@ -54,6 +54,7 @@ FAST = CloudConfig(
     means_lr=3e-4,
     means_lr_final=3e-6,
     color_lr=5e-3,
+    opacity_lr=1e-2,
     rates_final=0.1,
 )
 
@@ -61,13 +62,13 @@ PRESETS: dict[str, Any] = {
     "fast": DeformableConfig(
         FAST,
         default_steps=None,
-        width=64,
+        width=128,
         layers=4,
         skip=None,
         position_levels=3,
         time_levels=4,
         time_features=0,
-        warm_up=WarmUp(steps=500, guide_share=0.35, hulls_share=0.15),
+        warm_up=WarmUp(steps=500, guide_share=0.35, hulls_steps=4000, hulls_share=0.2),
         time_noise=0.0,
         lr=2e-3,
         lr_final=2e-5,

@@ -27,6 +27,8 @@ SPRUNG = 1.0 + 1.0 / INERTIA
 """How much more a push along the surface moves the point of contact than the centre."""
 NEVER = np.inf
 TOUCH = 1e-12
+LEVEL = 0.01
+"""A slope [rad] that no ball rolls down."""
 STRIDE = 1e-2
 """Least step, in distances of the centres at a touch, of the search for one."""
 
@@ -222,15 +224,18 @@ def hit_ball(state, j, k, world):
 
 @compiled
 def _accelerations(world, on, out):
-    """What gravity leaves to each ball on the walls that it is on."""
+    """What gravity leaves to each ball on the walls that it is on; nothing where they are nearly level."""
     for k in range(len(out)):
         out[k] = world.gravity * world.weights[k]
+        pull = math.sqrt(_dot(out[k], out[k]))
         for _ in range(2):  # twice: two walls need not be at right angles
             for w in range(len(world.offsets)):
                 if on[k, w]:
                     into = _dot(out[k], world.normals[w])
                     if into < 0.0:
                         out[k] -= into * world.normals[w]
+        if math.sqrt(_dot(out[k], out[k])) < LEVEL * pull:
+            out[k] = 0.0
 
 
 @compiled

@@ -29,7 +29,7 @@ JOINT, STILL = 0.05, 0.005
 usual velocity."""
 SPIN = 0.5
 """First spins, as the speed of the surface over the usual velocity."""
-RIGHT = 0.05
+RIGHT = 0.005
 """Deviation [rad] of walls from right angles with one another and with gravity, where they are nearly so."""
 NEARLY = 0.35
 
