@@ -12,7 +12,7 @@ from foreseen.cli.options import call
 from foreseen.errors import UserError, suggest
 
 PROG = "foreseen train"
-WATCHED_EVERY_SECONDS = 10.0
+WATCHED_EVERY_SECONDS = 15.0
 """Training time between checkpoints of a run that somebody looks at."""
 
 
@@ -52,7 +52,7 @@ class TrainOptions:
     log_every: int = 20
     """Steps between readings of the loss."""
     view: bool = False
-    """Show the run in the browser as it learns: a checkpoint every 10 s, and the viewer in a process of its own."""
+    """Show the run in the browser as it learns: a checkpoint every 15 s, and the viewer in a process of its own."""
 
 
 def run(args: list[str]) -> None:

@@ -95,7 +95,6 @@ class Splatting:
         return min(seconds[1:])
 
     def _tried(self, quick: bool) -> None:
-        self._quick = quick
-        if self._sent is None:
-            self.session.overlays.set_splats(None)
+        self._quick, self._sent = quick, None
+        self.session.overlays.set_splats(None)  # they were some of them only
         self.session.look_again()
