@@ -220,11 +220,13 @@ def green(seen: np.ndarray) -> bool:
 
 def choose(page: Any, name: str, option: str) -> None:
     box, wanted = page.get_by_role("combobox", name=name), page.get_by_role("option", name=option, exact=True)
-    while not wanted.is_visible():  # a click that comes while a folder opens goes nowhere
-        box.click()
+    end = time.monotonic() + PATIENCE
+    while box.input_value() != option:  # a list that comes while a folder opens goes again
+        assert time.monotonic() < end, f"{name} is {box.input_value()}"
         with suppress(sync_api.TimeoutError):
-            wanted.wait_for(timeout=2000)
-    wanted.click()
+            if not wanted.is_visible():
+                box.click(timeout=3000)
+            wanted.click(timeout=3000)
 
 
 def splats_in(page: Any) -> bool:
