@@ -112,17 +112,21 @@ class Served:
         self.viewer = Viewer(make, "test", "127.0.0.1", 18080)
         self.thread = threading.Thread(target=self.viewer.run, args=(self.stop.is_set,))
         self.thread.start()
+        self.pages: list[Any] = []
 
     def __enter__(self) -> Served:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for page in self.pages:  # one of a test that failed would go on to the next test's viewer
+            page.close()
         self.stop.set()
         self.thread.join(60)
         assert not self.thread.is_alive()
 
     def open(self, browser: Any) -> Any:
         page = browser.new_page(viewport={"width": 1000, "height": 640}, accept_downloads=True)
+        self.pages.append(page)
         page.set_default_timeout(1000 * PATIENCE)
         page.goto(self.viewer.address)
         page.get_by_role("button", name="Take picture").wait_for()
