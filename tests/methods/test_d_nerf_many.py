@@ -118,7 +118,7 @@ KEYS = {
         "deformation.mlp.hidden.2.weight deformation.mlp.output.bias deformation.mlp.output.weight"
     ),
 }
-# What the code said before it knew of several sequences (with the silhouettes of today): errors of steps 0, 12 and 24, and the sum of a picture later.
+# What the code says where it knows of one sequence: errors of steps 0, 12 and 24, and the sum of a picture later.
 NUMBERS = {
     FAST: (0.07911063731, 0.02338764268, 0.01251253206, 412.817556),
     PAPER: (0.22134836018, 0.03274831176, 0.03370768204, 430.421125),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +30,9 @@ EXACT = 1e-12
 DRAGS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 """Drags that are tried for what coasts, per window."""
 OPENING = 0.3
-"""What coasts is foretold from every moment after this share of the path, to find its drag."""
+"""What coasts is foretold from every moment after this share of the path, to find its drag and how long ..."""
+STRETCHES = (0.0, 0.25, 0.5, 0.75)
+"""... the stretch is that tells its state: from the shortest (0) to all of the path (1), by its logarithm."""
 
 
 class Dynamics(nn.Module):
@@ -43,6 +47,7 @@ class Dynamics(nn.Module):
     members: Tensor
     spacing: Tensor
     misfit: Tensor
+    stretch: Tensor
 
     def __init__(self, config: LawConfig, poses: int) -> None:
         super().__init__()
@@ -53,6 +58,7 @@ class Dynamics(nn.Module):
         count = sum(p.numel() for p in self.law.last_layer())
         self.register_buffer("members", torch.zeros(1 + config.members, count, dtype=torch.float64))
         self.register_buffer("spacing", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("stretch", torch.tensor(0.0, dtype=torch.float64))
         self.register_buffer("misfit", torch.tensor(float("nan"), dtype=torch.float64))
 
     @property
@@ -76,6 +82,7 @@ class Dynamics(nn.Module):
 
     def _fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int, plain: bool) -> None:
         c = self.config
+        self.stretch.zero_()
         paths = self._surface(poses, times, counts, exact)
         if paths is None:  # nothing moves: no force
             self.misfit.zero_()
@@ -111,15 +118,20 @@ class Dynamics(nn.Module):
 
     @torch.no_grad()
     def coast(self, poses: Tensor, times: Tensor) -> None:
-        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag, by
-        which each moment foretells the later ones best. It does not count as fitted."""
+        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag. By it,
+        and by stretches of one length, the stretches before all moments foretell the later ones best. It does not
+        count as fitted."""
         paths = self._surface(poses[None], times[None], torch.tensor([len(poses)]), exact=False, bent=False)
         self.misfit.fill_(float("nan"))
         self.law.silence()
         size = self.manifold.size
         self.law.set_weights(self.law.penalties(size) * 0, size)
         if paths is not None:
-            drag = min(DRAGS, key=lambda drag: _coasting_error(paths, drag))
+            least = min(LEAST_TIMES * self.config.finer, len(paths.q[0]) - 1)
+            stretches = {round(least * (len(paths.q[0]) / least) ** share) for share in STRETCHES}
+            tries = list(itertools.product(DRAGS, sorted(stretches)))
+            drag, stretch = min(tries, key=lambda one: _coasting_error(paths, *one))
+            self.stretch.fill_(stretch * paths.spacing)
             self.law.drag[:size, :size] = drag / self.law.pace * torch.eye(size, dtype=torch.float64)
         self.members[:] = torch.cat([p.flatten() for p in self.law.last_layer()])
 
@@ -210,9 +222,9 @@ class Dynamics(nn.Module):
     def starts(self, paths: Paths, last: bool = False) -> tuple[Tensor, Tensor]:
         """The states `[S, 2 d]` that forecasts start from: of the solutions that follow each path's first stretch best
         (its own first rate, at its end, is its least certain one), or its last; and how many steps into the path they
-        are `[S]`. What coasts follows nothing for long: it gets a short stretch."""
-        usual = round(self.config.settle / paths.spacing) if self.fitted else 0
-        spans = (paths.counts - 1).clamp_max(max(LEAST_TIMES * self.config.finer, usual))
+        are `[S]`."""
+        usual = self.config.settle if self.fitted else float(self.stretch)
+        spans = (paths.counts - 1).clamp_max(max(LEAST_TIMES * self.config.finer, round(usual / paths.spacing)))
         skipped = paths.counts - 1 - spans if last else torch.zeros_like(spans)
         states = torch.zeros(len(paths.q), 2 * self.manifold.size, dtype=torch.float64)
         if self.manifold.size:
@@ -248,14 +260,24 @@ def _stopping(law: Rate) -> Rate:
     return rate
 
 
-def _coasting_error(paths: Paths, drag: float) -> float:
-    """Mean square error of what one path's moments foretell of the later ones, each by its own rate."""
-    q, v = paths.q[0], paths.v[0]
-    origins = torch.arange(round(OPENING * len(q)), len(q))
-    ahead = (torch.arange(len(q)) - origins[:, None]) * paths.spacing
-    way = (1 - (-drag * ahead).exp()) / drag if drag else ahead
-    error = q[origins, None] + v[origins, None] * way[..., None] - q
-    return float(error[ahead > 0].square().mean())
+def _coasting_error(paths: Paths, drag: float, stretch: int) -> float:
+    """Mean distance of what stretches of so many steps foretell of one path's later moments. What follows a stretch
+    under a drag alone is a line in the way that this leaves."""
+    q = paths.q[0]
+    origins = torch.arange(max(stretch, round(OPENING * len(q))), len(q) - 1)
+    if not len(origins):
+        return math.inf
+
+    def way(ahead: Tensor) -> Tensor:
+        times = ahead * paths.spacing
+        return (1 - (-drag * times).exp()) / drag if drag else times
+
+    line = torch.stack([torch.ones(stretch + 1, dtype=q.dtype), way(torch.arange(-stretch, 1).double())], dim=-1)
+    seen = q[origins[:, None] + torch.arange(-stretch, 1)]
+    place, rate = (torch.linalg.pinv(line) @ seen).unbind(1)
+    ahead = torch.arange(len(q)) - origins[:, None]
+    error = place[:, None] + rate[:, None] * way(ahead.double())[..., None] - q
+    return float(error.norm(dim=-1)[ahead > 0].mean())
 
 
 def check_counts(counts: Tensor) -> None:

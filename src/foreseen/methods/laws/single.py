@@ -149,10 +149,21 @@ class Motion(nn.Module):
     def _poses(self, solve: Callable[[Tensor, float, Tensor], Tensor], times: Tensor) -> Tensor:
         size, before = self.dynamics.manifold.size, times < 0
         begin, end = self.starts[:, : 2 * size]
-        sides = (solve(begin, 0.0, times[before]), solve(end, float(self.late), times[~before]))
+        sides = (self._earlier(solve, begin, times[before]), solve(end, float(self.late), times[~before]))
         path = sides[1].new_empty(len(times), *sides[1].shape[1:])
         path[before], path[~before] = sides
         return self.dynamics.manifold.decode(path[..., :size])
+
+    def _earlier(self, solve: Callable[[Tensor, float, Tensor], Tensor], begin: Tensor, times: Tensor) -> Tensor:
+        """Solutions that lead back from the window's beginning. What coasts goes straight back, as fast as it went on
+        average over the first stretch: against time a drag would make it faster and faster."""
+        stretch = self.dynamics.stretch
+        if self.dynamics.fitted or not stretch:
+            return solve(begin, 0.0, times)
+        place, _ = begin.chunk(2, dim=-1)
+        later, _ = solve(begin, 0.0, stretch[None]).chunk(2, dim=-1)
+        rate = (later[0] - place) / stretch
+        return torch.cat([place + rate * times[:, None], rate.expand(len(times), -1)], dim=-1)
 
 
 def _end(moment: float, count: int) -> int:
