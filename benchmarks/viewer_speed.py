@@ -169,8 +169,9 @@ def page(found: dict[str, dict[str, Any]], count: int) -> str:
             table(("what", "who draws", "pictures a second", "lines", "busy"), rows),
             "",
             "Software WebGL takes about 0.4 s of a core for a frame of that many Gaussians, and 0.03 s for a picture "
-            "that fills the window; the server rasterises them in some 0.01 s. So the viewer tries out once how fast a "
-            "browser is, and has the server draw for one without a graphics processor. No browser with one was at hand.",
+            "that fills the window; the server rasterises them in some 0.01 s. So the viewer tries out once how fast "
+            "a browser is, and has the server draw for one without a graphics processor. No browser with one was at "
+            "hand.",
         ]
     )
 
