@@ -174,3 +174,8 @@ def test_past_the_window_parts_move_on(learned: MovingPartsMethod) -> None:
 def test_without_parts_there_is_nothing_to_ride_with(name: str, seen: list[Frame]) -> None:
     with pytest.raises(UserError, match="no moving part was told apart"):
         new(name).warm_start([f for f in seen if f.time == TIMES[0]] * 6, [None])
+
+
+def test_several_sequences_have_voxels_only() -> None:
+    with pytest.raises(UserError, match="several sequences with voxels only"):
+        METHODS["node-rf"].load()(CONFIGS["node-rf"], replace(info(TIMES), times=(TIMES, TIMES)))

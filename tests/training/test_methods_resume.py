@@ -74,6 +74,16 @@ def test_going_on_with_moving_parts_and_a_law_is_exact(tmp_path: Path) -> None:
     assert state["law_stage"] == 2, "the last fit is not missed"
 
 
+def test_going_on_with_parts_made_of_gaussians_is_exact(tmp_path: Path) -> None:
+    """With their shadows, and Gaussians that come and go."""
+    options = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
+    simulate("oscillating-ball", tmp_path / "data", options)
+    law = LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5,))
+    state = check_going_on("gaussian-ode", "fast", tmp_path / "data", tmp_path, {"cloud": CLOUD, "one": law})
+    assert len(state["parts.halves"]) > 0 and state["look.cloud.count"] != CLOUD.start_points
+    assert state["law_stage"] == 1
+
+
 def test_going_on_with_several_sequences_is_exact(tmp_path: Path) -> None:
     """What is known of the bodies comes from the checkpoint."""
     options = SimulateOptions(frames=8, cameras=1, size=16, sequences=2, samples=1)

@@ -31,7 +31,7 @@ class PartsGaussianODE(MovingPartsMethod):
 
     def without_parts_line(self) -> str:
         """Nothing rides with anything."""
-        raise UserError("gaussian-ode: no moving part was told apart by silhouettes: train node-rf or 4d-gaussians.")
+        raise UserError("gaussian-ode: no moving part was told apart by silhouettes: give --preset latent.")
 
     def made_of_gaussians(self) -> bool:
         """Whether it is."""

@@ -1,8 +1,7 @@
 """Finding the moving parts before training: silhouettes, visual hull, tracks, smooth trajectories.
 
-A classical warm start. Nothing here needs truth: silhouettes are the difference from each
-camera's median picture, or from the stated background colour. Where neither is to be had no part is found, and the
-method goes on without parts.
+A classical warm start. Nothing here needs truth: silhouettes are the difference from what each camera sees most, or
+from the stated background colour. Where neither is to be had no part is found, and the method goes on without parts.
 """
 
 from __future__ import annotations

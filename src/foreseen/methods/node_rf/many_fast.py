@@ -75,6 +75,10 @@ class ManyFastNodeRF(Method):
         check_counts(counts)
         if info.ndc:
             raise UserError("node-rf learns several sequences in the world's own coordinates: NDC is not for them.")
+        if config.look != "voxels":
+            raise UserError(
+                "node-rf learns several sequences with voxels only: leave out --look, or give one sequence."
+            )
         self.window = max(times[-1] - times[0] for times in info.times)
         times = torch.zeros(len(counts), int(counts.max()), dtype=torch.float64)
         for s, own in enumerate(info.times):
