@@ -4,20 +4,23 @@
     python docs/make_pictures.py forecast futures       # makes these
     python docs/make_pictures.py all --work /tmp/runs   # trains what is not there yet
 
-Runs are kept in --work (build/pictures), so that a picture can be made again without training. `report` is a picture of
-a page: it needs playwright (the extra [dev]) and a Chromium on the path.
+Runs are kept in --work (build/pictures), so that a picture can be made again without training. `report` and `viewer`
+are pictures of a browser: they need playwright (the extra [dev]) and a Chromium on the path.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 from PIL import Image
@@ -73,24 +76,58 @@ def plot(file: str) -> Callable[[Path], Image.Image]:
     return lambda work: Image.open(work / file).convert("RGB")
 
 
+@contextmanager
+def browser_tab(width: int, height: int) -> Iterator[Any]:
+    """A tab of a browser window of that size."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("this picture needs a Chromium on the path")
+    flags = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+        yield browser.new_page(viewport={"width": width, "height": height})
+        browser.close()
+
+
+def shown(tab: Any) -> Image.Image:
+    """What a tab shows."""
+    return Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+
+
 def page(file: str, width: int, height: int) -> Callable[[Path], Image.Image]:
     """The top of an HTML page in a browser window of that size."""
 
     def draw(work: Path) -> Image.Image:
-        from playwright.sync_api import sync_playwright
-
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        if chromium is None:
-            sys.exit("the picture of a page needs a Chromium on the path")
-        shot = work / "page.png"
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            tab = browser.new_page(viewport={"width": width, "height": height})
+        with browser_tab(width, height) as tab:
             tab.goto((work / file).resolve().as_uri())
             tab.wait_for_timeout(2500)  # the clips have begun to play
-            tab.screenshot(path=str(shot))
-            browser.close()
-        return Image.open(shot).convert("RGB")
+            return shown(tab)
+
+    return draw
+
+
+def viewer(run: str, width: int, height: int) -> Callable[[Path], Image.Image]:
+    """The viewer in a browser window of that size, at the last time of its slider, with the true path."""
+
+    def draw(work: Path) -> Image.Image:
+        words = [sys.executable, "-m", "foreseen", "view", str(work / run)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as served, browser_tab(width, height) as tab:
+            assert served.stdout is not None
+            tab.goto(served.stdout.readline().split()[2])  # "look at ADDRESS ..."
+            tab.get_by_role("button", name="Take picture").wait_for()
+            for notice in tab.locator(".mantine-Notification-closeButton").all():
+                notice.click()
+            slider = tab.get_by_role("slider").first
+            slider.focus()
+            slider.press("End")
+            tab.get_by_role("checkbox", name="true path").check()
+            tab.mouse.move(10, height - 10)
+            tab.wait_for_timeout(15_000)  # it is refined
+            image = shown(tab)
+            served.terminate()
+        return image
 
     return draw
 
@@ -119,6 +156,12 @@ PICTURES: dict[str, Picture] = {
         "phase portrait, potential and indicator of the hill's learned law",
         (*HILL[:2], "foreseen analyze {work}/hill-run"),
         plot("hill-run/analysis.png"),
+    ),
+    "viewer": Picture(
+        "viewer.jpg",
+        "the viewer past a run's last frame: possible futures, the true path, the handle to begin by hand",
+        HILL[:2],
+        viewer("hill-run", 1100, 660),
     ),
     "report": Picture(
         "report.png",

@@ -258,3 +258,20 @@ def test_the_scene_at_rest_is_drawn_with_held_out_views(tmp_path: Path) -> None:
     page = bench.page({"gaussians fast": metrics(36.0, ("interpolation",))}, 5.0, 10)
     assert "10 training views, 160 x 160 pixels, 5 minutes" in page
     assert "| gaussians fast | 36.00 | 0.90 | 0.50 | 300 | 5.00 |" in page
+
+
+def test_the_viewers_speed_says_who_draws() -> None:
+    for name in ("playwright", "viser"):
+        pytest.importorskip(name)
+    found = {
+        "gaussians, as the viewer chooses": {
+            "pictures_per_second": 11.26,
+            "lines": 480,
+            "draws": "server",
+            "others": 2.0,
+        },
+        "gaussians, drawn by the browser": {"pictures_per_second": 3.0, "lines": 0, "draws": "browser", "others": 2.5},
+    }
+    page = load("viewer_speed").page(found, 20_000)
+    assert "| 20,000 Gaussians, as the viewer chooses | server | 11.26 | 480 | 2.00 |" in page
+    assert "| 20,000 Gaussians, drawn by the browser | browser | 3.00 |  | 2.50 |" in page

@@ -19,6 +19,7 @@ from foreseen.methods.moving_parts.method import MovingPartsMethod
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.render import render
+from foreseen.scenes import Gaussians
 from foreseen.training.images import ImageSampler
 from foreseen.training.optimizer import total_loss
 from moving_balls import LEFT, RIGHT, camera, frames, info
@@ -82,6 +83,22 @@ def test_gaussians_ride_rigidly(learned: MovingPartsMethod) -> None:
         turned = rotation_matrix(late.turns[k]) @ rotation_matrix(early.turns[k]).T
         expected = (before - early.centres[k]) @ turned.T + late.centres[k]
         torch.testing.assert_close(after, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_what_moves_and_what_rests_are_told_apart(learned: MovingPartsMethod) -> None:
+    state = state_at(learned, 2.4)
+    whole, still, moving = learned.scene(state), learned.portion(state, "static"), learned.portion(state, "moving")
+    assert isinstance(whole, Gaussians) and isinstance(still, Gaussians) and isinstance(moving, Gaussians)
+    assert len(still.means) == 0 and torch.equal(moving.means, whole.means), "nothing rests before a plain background"
+    look = look_of(learned)
+    owners = look.cloud.owners.clone()
+    try:
+        look.cloud.owners[:7] = len(look.halves)
+        still, moving = learned.portion(state, "static"), learned.portion(state, "moving")
+        assert len(still.means) == 7 and len(moving.means) == len(whole.means) - 7
+        assert torch.equal(still.means, look.cloud.means[:7])
+    finally:
+        look.cloud.owners.copy_(owners)
 
 
 def test_a_part_that_turns_looks_as_if_the_camera_went_round_it(learned: MovingPartsMethod) -> None:

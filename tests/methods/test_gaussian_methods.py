@@ -93,6 +93,31 @@ def test_a_ball_that_crosses_the_picture_is_followed(name: str, moving: list[Fra
         assert (centre - torch.tensor(PATH(time - 2)).float()).norm() < 0.5, time
 
 
+def test_gaussians_that_go_nowhere_are_at_rest(moving: list[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
+    method = new("deformable-gaussians", MOVING["deformable-gaussians"])
+    method.warm_start(moving, [None])
+    method.eval()
+    every, far = len(method.cloud), 0.05 * method.extent
+
+    def moved(rest: Gaussians, since: float) -> Gaussians:
+        there = torch.zeros_like(rest.means)
+        there[: every // 3, 0] = since * far
+        there[every // 3 :, 1] = since * 0.1 * far  # it shakes a little
+        return replace(rest, means=rest.means + there)
+
+    monkeypatch.setattr(method, "moved", moved)
+    state = method.evolve(method.observe(Observation()), torch.tensor(3.0))
+    still, going = (method.portion(state, which) for which in ("static", "moving"))
+    assert isinstance(still, Gaussians) and isinstance(going, Gaussians)
+    assert len(going.means) == every // 3 and len(still.means) == every - every // 3
+    torch.testing.assert_close(going.means[:, 0], method.cloud.means[: every // 3, 0] + far)
+    monkeypatch.setattr(method, "moved", lambda rest, since: rest)
+    assert len(method.portion(state, "moving").means) == every // 3  # what was found is kept,
+    method.before_step(5, 0.5)
+    assert len(method.portion(state, "moving").means) == 0  # until training goes on
+    assert new("gaussians", GaussiansConfig(CLOUD)).portion(state, "moving") is None
+
+
 @pytest.mark.parametrize("name", sorted(MOVING))
 def test_as_published_nothing_moves_before_the_warm_up_is_over(name: str, moving: list[Frame]) -> None:
     config = replace(MOVING[name], warm_up=WarmUp(steps=5, share=0.5))

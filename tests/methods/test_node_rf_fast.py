@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import Observation, SceneInfo
+from foreseen.methods.base import Observation, SceneInfo, take
 from foreseen.methods.laws.config import LawConfig
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.node_rf.config import FastConfig
@@ -111,6 +111,20 @@ def test_a_picture_of_a_training_time_shows_what_was_seen(learned: FastNodeRF, s
     frame = seen[len(seen) // 2]
     error = (render(learned.at_time(frame.time), frame.camera).rgb - frame.image()).square().mean()
     assert error < 0.02 < (1 - frame.image()).square().mean()
+
+
+def test_what_moves_and_what_rests_are_seen_alone(learned: FastNodeRF) -> None:
+    state = take(learned.evolve(learned.observe(Observation()), torch.tensor([2.9])), 0)
+    there, white = camera(0.2, size=32), torch.ones(3)
+    whole = render(learned.scene(state), there)
+    still, moving = (render(learned.portion(state, w), there) for w in ("static", "moving"))
+    balls = whole.opacity > 0.5
+    assert balls.any() and moving.opacity[balls].mean() > 0.8 > 0.2 > still.opacity[balls].mean()
+    beside = ~(torch.nn.functional.max_pool2d(balls[None, None].float(), 9, 1, 4)[0, 0] > 0)
+    torch.testing.assert_close(moving.rgb[beside], white.expand(int(beside.sum()), 3), atol=0.05, rtol=0)
+    nothing = new()
+    assert nothing.parts.count == 0
+    assert nothing.portion(take(nothing.evolve(None, torch.tensor([2.9])), 0), "moving") is None
 
 
 def test_times_in_any_order(learned: FastNodeRF) -> None:

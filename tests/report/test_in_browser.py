@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import pytest
+from PIL import Image
 from pretend_runs import assert_harmless, evil_metrics, make_run
 
 from foreseen.report import write_report
@@ -32,6 +33,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).evaluate(max_frames=6)  # fmt: skip
     before = {p: p.stat().st_mtime_ns for p in (folder / "run").rglob("*")}
     runs = [folder / "run", make_run(folder / "strange", evil_metrics())]
+    Image.new("RGB", (64, 32), "white").save(runs[1] / "futures.png")
     found = write_report(runs, folder / "report.html", clips=1, frames=FRAMES)
     assert {p: p.stat().st_mtime_ns for p in (folder / "run").rglob("*")} == before
     return found
@@ -73,6 +75,8 @@ def test_it_opens(browser: Any, page: Path, width: int, scheme: str) -> None:
     paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     red = int(re.findall(r"\d+", paper)[0])
     assert red > 200 if scheme == "light" else red < 60
+    plot = Image.open(io.BytesIO(tab.locator("figure.plot img").screenshot())).convert("L").resize((1, 1))
+    assert abs(plot.getpixel((0, 0)) - red) < 30, "no glaring white in the dark"
     tab.wait_for_function("document.querySelector('video').readyState >= 2", timeout=20_000)
     assert tab.evaluate("document.querySelector('polyline').getBoundingClientRect().width") > 100
     assert not said

@@ -1,5 +1,6 @@
 """What the page says: groups and means, curves, tables, and what is missing."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ from foreseen.report import write_report
 from foreseen.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, charts
 from foreseen.report.groups import arrange, mean_course
 from foreseen.report.record import read_record
-from foreseen.report.tables import Table, scores_table, seeds_table
+from foreseen.report.tables import Table, cost_table, scores_table, seeds_table
 
 
 class _Words(HTMLParser):
@@ -158,6 +159,19 @@ def test_physics_and_doubts(tmp_path: Path) -> None:
     assert "object permanence 0.875 1.000 1" in said
     assert "forecast: 93% of the true centres lie in the 90% band, which is 0.12 m wide" in said
     assert "one could go either way: of 17 possible futures 13, 4 end together." in said
+
+
+def test_the_most_memory_of_any_run_is_told(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / str(seed), 0.5, seed=seed) for seed in (0, 1, 2)]
+    for run, state in zip(runs, ({"memory_mb": {"process": 812.4}}, {"memory_mb": {"process": 1200, "gpu": 99.6}}, {})):
+        place = run / "checkpoints" / "step-000100"
+        place.mkdir(parents=True)
+        (place / "state.json").write_text(json.dumps(state))
+    (scene,) = arrange(list(map(read_record, runs)))
+    assert row(cost_table(scene), "memory while training") == ["1,200 MB, 100 MB of the GPU"]
+    (place / "state.json").write_text('{"memory_mb": {"process": "much"}}')
+    with pytest.raises(UserError, match=r"memory_mb\.process is no finite number: remove that checkpoint"):
+        read_record(runs[-1])
 
 
 def test_a_run_without_scores_says_how_to_get_them(tmp_path: Path) -> None:

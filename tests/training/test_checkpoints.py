@@ -27,6 +27,7 @@ def checkpoint(step: int = 3) -> Checkpoint:
         samplers=[torch.Generator().manual_seed(s).get_state() for s in (1, 2)],
         random=global_random_state(),
         versions={"torch": torch.__version__},
+        memory_mb={"process": 812.5},
     )
 
 
@@ -38,6 +39,7 @@ def test_read_back_exactly(tmp_path: Path) -> None:
         assert own.keys() == other.keys() and all(torch.equal(own[k], other[k]) for k in own)
         assert all(own[k].dtype == other[k].dtype for k in own)
     assert all(torch.equal(a, b) for a, b in zip(written.samplers, read.samplers, strict=True))
+    assert read.memory_mb == {"process": 812.5}
     assert (read.step, read.train_seconds, read.final, read.versions) == (3, 1.25, False, written.versions)
 
 

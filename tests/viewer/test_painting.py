@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,11 +131,11 @@ def test_knobs_are_written_as_the_command_line_reads_them() -> None:
 class PretendShown(RunShown):
     """A run that was not trained, in pictures that can be worked out by hand."""
 
-    def __init__(self, run: PretendRun, name: str) -> None:
+    def __init__(self, run: PretendRun, name: str, newest: object = None) -> None:
         self.pretend = run
-        super().__init__(run, name)  # type: ignore[arg-type]
+        super().__init__(run, name, newest=newest)  # type: ignore[arg-type]
 
-    def look(self, camera: object, time: float) -> ImageResult:
+    def look(self, camera: object, time: float, *, preview: bool = False) -> ImageResult:
         return self.pretend.render(camera, time)  # type: ignore[arg-type]
 
 
@@ -230,6 +231,31 @@ def test_a_run_begins_as_one_turns_its_knobs(tmp_path: Path, shown: PretendShown
     assert one.words(0.01) == "forecast" and one.timeline.observed_until == 0.0
     one.choose("slide")
     assert one.filmed and one.words(0.0) == "observed"
+
+
+def test_a_run_that_is_being_trained_is_shown_as_it_is_by_now(tmp_path: Path, data: Dataset) -> None:
+    now = [PretendRun(tmp_path / "run", data)]
+    one = PretendShown(now[0], "run", lambda: now[0])
+    assert one.note == "run: 100 steps, 12 s of training" and not one.catch_up()
+    later = PretendRun(tmp_path / "run", data)
+    later.step, later.train_seconds = 250, 61.0
+    version, now[0] = one.version, later
+    assert one.catch_up() and not one.catch_up()
+    assert one.note == "run: 250 steps, 1 min 01 s of training" and one.version > version
+    assert one.sequence == "slide" and one.filmed
+
+
+def test_what_moves_is_shown_alone_where_a_run_tells_it_apart(shown: PretendShown) -> None:
+    forecast = SimpleNamespace(
+        knows=lambda time: True, scene=lambda time: "all", portion=lambda time, which: which, spread=lambda times: None
+    )
+    shown._forecast = forecast  # type: ignore[assignment]
+    version = shown.version
+    assert shown.tells_apart and shown.scene(0.3) == "all"
+    shown.show_portion("moving")
+    assert shown.scene(0.3) == "moving" and shown.version > version
+    forecast.portion = lambda time, which: None
+    assert not shown.tells_apart and shown.scene(0.3) == "all"
 
 
 def test_a_run_whose_data_is_gone_can_be_looked_at(

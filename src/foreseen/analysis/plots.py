@@ -93,7 +93,7 @@ def _indicator_map(axis: Any, found: Findings, content: dict[str, Any]) -> None:
     drawn = axis.pcolormesh(q, v, values, cmap="PuOr", vmin=-most, vmax=most, shading="gouraud", rasterized=True)
     axis.contour(q, v, values, levels=[0.0], colors=BLACK, linewidths=1.2)
     bar = axis.figure.colorbar(drawn, ax=axis, pad=0.02, extend="both")
-    bar.set_label(f"sum of dc/dt{scenery.unit(content['time_unit'], '1/')}; black line: 0")
+    bar.set_label(f"sum of dc/dt{scenery.unit(content['time_unit'], '1/')}; line: 0")
     scenery.draw_fixed_points(axis, [(p, tuple(p.state.tolist())) for p in found.fixed_points])
     plane.frame(axis)
     mean = content["indicator"]["divergence"]["mean"]

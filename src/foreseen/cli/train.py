@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,6 +12,8 @@ from foreseen.cli.options import call
 from foreseen.errors import UserError, suggest
 
 PROG = "foreseen train"
+WATCHED_EVERY_SECONDS = 15.0
+"""Training time between checkpoints of a run that somebody looks at."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class TrainOptions:
     """Steps between checkpoints, besides."""
     log_every: int = 20
     """Steps between readings of the loss."""
+    view: bool = False
+    """Show the run in the browser as it learns: a checkpoint every 15 s, and the viewer in a process of its own."""
 
 
 def run(args: list[str]) -> None:
@@ -111,5 +116,13 @@ def _train(method: str, options: TrainOptions, start: Any, config: Any) -> None:
     from foreseen.training import train
 
     changed = {f.name: new for f in fields(start) if (new := getattr(config, f.name)) != getattr(start, f.name)}
-    words = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in ("data", "out")}
-    train(method, options.data, options.out, overrides=changed, **words)
+    words = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in ("data", "out", "view")}
+    if not options.view or os.environ.get("RANK", "0") != "0":  # of several processes the first one shows it
+        train(method, options.data, options.out, overrides=changed, **words)
+        return
+    from foreseen.cli.watching import Watching
+
+    words["save_every_seconds"] = min(options.save_every_seconds, WATCHED_EVERY_SECONDS)
+    with Watching(options.out) as watching:
+        train(method, options.data, options.out, overrides=changed, **words)
+        watching.stay()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +16,9 @@ from foreseen.errors import UserError
 
 if TYPE_CHECKING:
     from foreseen.viewer.shown import Shown
+
+LOOK_AGAIN = 0.5
+"""Seconds between two looks for a run's first checkpoint."""
 
 
 def run(args: list[str]) -> None:
@@ -28,6 +34,7 @@ def view(
     port: int = 8080,
     format: str | None = None,
     checkpoint: int | None = None,
+    follow: bool = False,
     device: str = "cpu",
 ) -> None:
     """Look at runs in the browser, from any view, at any time, past the last frame; or at a data set, or at Gaussians.
@@ -41,57 +48,117 @@ def view(
         port: Port; where it is taken, the next free one.
         format: Format of a data set; default: found out.
         checkpoint: Step of the runs' checkpoint; default: the last one.
+        follow: Runs that are being trained: wait for the first checkpoint, and show each new one as it comes.
         device: cpu, cuda or auto.
     """
     if not folders:
         raise UserError("foreseen view takes a run, a data set or a splat file: give its folder.")
     if not 0 <= port < 65536:
         raise UserError(f"--port {port}: give a whole number from 0 to 65535.")
+    if follow and checkpoint is not None:
+        raise UserError("--follow shows the newest checkpoint and --checkpoint one of them: give one of the two.")
+    from foreseen.training.signals import StopSignals
+
+    with StopSignals() as signals:
+        serve(
+            folders,
+            host,
+            port,
+            sequence=sequence,
+            until=until,
+            format=format,
+            checkpoint=checkpoint,
+            follow=follow,
+            device=device,
+            say=lambda line: print(f"{line} (Ctrl-C ends it)", flush=True),
+            stop=lambda: signals.received,
+        )
+    print("ended.", flush=True)
+
+
+def serve(
+    folders: Sequence[Path],
+    host: str,
+    port: int,
+    *,
+    sequence: str | None = None,
+    until: float | None = None,
+    format: str | None = None,
+    checkpoint: int | None = None,
+    follow: bool = False,
+    device: str = "cpu",
+    say: Callable[[str], None],
+    stop: Callable[[], object],
+) -> None:
+    """Shows what `view` says until `stop` returns something true; `say` is told the address."""
     try:
         from foreseen.viewer.server import Viewer
     except ModuleNotFoundError as error:
         if error.name != "viser":
             raise
         raise UserError('the viewer needs viser, which is absent: pip install "foreseen[view]".') from None
-    from foreseen.training.signals import StopSignals
+    if follow and not _first_checkpoints(folders, say, stop):
+        return
+    with _maker(folders, until, format, checkpoint, follow, device) as make:
 
-    make = _maker(folders, until, format, checkpoint, device)
+        def chosen() -> Sequence[Shown]:
+            found = make()
+            for shown in found if sequence is not None else ():
+                shown.choose(str(sequence))
+            return found
 
-    def chosen() -> Sequence[Shown]:
-        found = make()
-        for shown in found if sequence is not None else ():
-            shown.choose(str(sequence))
-        return found
-
-    viewer = Viewer(chosen, ", ".join(f.name for f in folders), host, port)
-    with StopSignals() as signals:
-        print(f"look at {viewer.address} (Ctrl-C ends it)", flush=True)
-        viewer.run(lambda: signals.received)
-    print("ended.", flush=True)
+        viewer = Viewer(chosen, ", ".join(f.name for f in folders), host, port)
+        say(f"look at {viewer.address}")
+        viewer.run(stop)
 
 
+def _first_checkpoints(runs: Sequence[Path], say: Callable[[str], None], stop: Callable[[], object]) -> bool:
+    """Waits until every run has a checkpoint. Returns whether they have."""
+    from foreseen.training.checkpoints import list_checkpoints
+
+    told = False
+    while not all(list_checkpoints(run) for run in runs):
+        if stop():
+            return False
+        if not told:
+            say("the viewer waits for the first checkpoint.")
+        told = True
+        time.sleep(LOOK_AGAIN)
+    return True
+
+
+@contextmanager
 def _maker(
-    paths: Sequence[Path], until: float | None, format: str | None, checkpoint: int | None, device: str
-) -> Callable[[], Sequence[Shown]]:
+    paths: Sequence[Path], until: float | None, format: str | None, checkpoint: int | None, follow: bool, device: str
+) -> Iterator[Callable[[], Sequence[Shown]]]:
     """Loads once; makes anew for each browser what is its own."""
     from foreseen.data import load_dataset
     from foreseen.scenes.files import READERS, read_splats
     from foreseen.training import load_run
     from foreseen.training.config import FILE
+    from foreseen.viewer.following import Following
     from foreseen.viewer.shown import DataShown, RunShown, SplatShown
 
     if any((path / FILE).is_file() for path in paths):
-        runs = [load_run(path, checkpoint, device=device) for path in paths]
+        following = Following([load_run(path, checkpoint, device=device) for path in paths])
         names = distinct([path.name or str(path.resolve().name) for path in paths])
-        return lambda: [RunShown(one, name, until) for one, name in zip(runs, names)]
+
+        def make() -> Sequence[Shown]:
+            now = following.runs
+            return [RunShown(now[i], name, until, partial(now.__getitem__, i)) for i, name in enumerate(names)]
+
+        with following if follow else nullcontext():
+            yield make
+        return
     if len(paths) > 1:
         raise UserError("only runs are shown side by side: give one data set or splat file.")
     path = paths[0]
     if path.is_file() and path.suffix.lower() in READERS:
         file = read_splats(path)
-        return lambda: [SplatShown(file)]
+        yield lambda: [SplatShown(file)]
+        return
     dataset = load_dataset(path, format=format)
-    return lambda: [DataShown(dataset)]
+    yield lambda: [DataShown(dataset)]
 
 
 def distinct(names: Sequence[str]) -> list[str]:

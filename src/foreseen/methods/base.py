@@ -51,6 +51,7 @@ class SceneInfo:
         return min(t[0] for t in self.times), max(t[-1] for t in self.times)
 
 
+Portion = Literal["static", "moving"]
 ObservationKind = Literal["sequence", "initial", "frames"]
 
 
@@ -269,6 +270,12 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def scene(self, state: Any) -> Scene:
         """A state at one time (no leading axis) -> something that `foreseen.render.render` renders."""
+
+    def portion(self, state: Any, which: Portion) -> Scene | None:
+        """Of the scene of a state at one time what is at rest, or what moves; None where the method does not tell them
+        apart."""
+        del state, which
+        return None
 
     @abstractmethod
     def losses(self, batch: Any, step: int) -> dict[str, Tensor]:

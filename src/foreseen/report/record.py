@@ -13,7 +13,7 @@ from foreseen.evaluation.physics import RULES
 from foreseen.evaluation.scores import METRICS
 from foreseen.evaluation.uncertainty import NAME as UNCERTAINTY
 from foreseen.report import files
-from foreseen.training.checkpoints import MODEL, list_checkpoints
+from foreseen.training.checkpoints import MODEL, STATE, list_checkpoints
 from foreseen.training.config import FILE as CONFIG_FILE
 from foreseen.training.config import RunConfig, read_config
 
@@ -75,12 +75,14 @@ class Record:
     Attributes:
         scores: None where nobody has evaluated it.
         weights: bytes of the newest checkpoint's weights; 0 where there is none.
+        memory_mb: the most that training had in memory, by place: "process", "gpu"; empty where nothing tells.
     """
 
     folder: Path
     config: RunConfig
     scores: Scores | None
     weights: int
+    memory_mb: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -99,12 +101,23 @@ def read_record(folder: Path) -> Record:
     files.check_no_climbing(config.data.path, f"{folder / CONFIG_FILE}: data.path")
     path = files.inside(folder, METRICS_FILE)
     scores = None if path is None else _scores(files.read_object(path, _MEND), str(path))
-    return Record(folder, config, scores, _weights(folder))
+    return Record(folder, config, scores, _weights(folder), _memory(folder))
 
 
 def _weights(folder: Path) -> int:
     saved = [step / MODEL for _, step in list_checkpoints(folder)]
     return next((path.stat().st_size for path in saved if path.is_file()), 0)
+
+
+def _memory(folder: Path) -> dict[str, float]:
+    """As the newest checkpoint says."""
+    for _, step in list_checkpoints(folder)[:1]:
+        path, mend = files.inside(folder, str(step.relative_to(folder) / STATE)), "remove that checkpoint"
+        if path is not None:
+            found = files.mapping(files.read_object(path, mend).get("memory_mb", {}), f"{path}: memory_mb", mend)
+            names = [name for name in ("process", "gpu") if name in found]
+            return {name: files.number(found[name], f"{path}: memory_mb.{name}", mend) for name in names}
+    return {}
 
 
 def _scores(document: dict[str, Any], where: str) -> Scores:

@@ -186,6 +186,7 @@ def cost_table(scene: Scene) -> Table:
         ("training", []),
         ("steps", []),
         ("steps a second", []),
+        ("memory while training", []),
         ("rendering, seconds a frame", []),
         ("weights on the disk", []),
     ]
@@ -199,6 +200,7 @@ def cost_table(scene: Scene) -> Table:
             "" if seconds is None else readable_time(seconds),
             "" if steps is None else f"{steps:.0f}",
             "" if rate is None else f"{rate:.3g}",
+            _memory(group.records),
             "" if frame is None else f"{frame:.3f}",
             "" if size is None else f"{size / 2**20:.1f} MB",
         )
@@ -206,6 +208,13 @@ def cost_table(scene: Scene) -> Table:
             cells.append(Cell(value))
     kept = tuple((name, tuple(cells)) for name, cells in rows if any(c.text for c in cells))
     return Table(tuple(Column(g.label) for g in scene.groups), kept)
+
+
+def _memory(records: Sequence[Record]) -> str:
+    """The most that any run's training had in memory: of the whole process, and of the GPU where there was one."""
+    places = {"process": "", "gpu": " of the GPU"}
+    found = ((words, [r.memory_mb[p] for r in records if p in r.memory_mb]) for p, words in places.items())
+    return ", ".join(f"{max(sizes):,.0f} MB{words}" for words, sizes in found if sizes)
 
 
 def _render_seconds(record: Record) -> float | None:

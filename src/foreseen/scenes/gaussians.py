@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -34,3 +34,9 @@ class Gaussians:
     background: tuple[float, float, float]
     extras: Tensor | None = None
     antialiased: bool = False
+
+    def only(self, some: Tensor) -> Gaussians:
+        """Some of them, by `some` `[N]` bool or indices."""
+        names = ("means", "quaternions", "scales", "opacities", "harmonics")
+        extras = None if self.extras is None else self.extras[some]
+        return replace(self, **{name: getattr(self, name)[some] for name in names}, extras=extras)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from foreseen.nn.voxels import VoxelGrids
 from foreseen.scenes.composed_field import ComposedField
+
+AWAY = 1e6
+"""Each coordinate of a part that is not in the scene: farther than any ray goes."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class VoxelScene:
     near: float
     far: float
     background: tuple[float, float, float]
+
+    def only(self, boxes: Tensor) -> VoxelScene:
+        """The scene with some boxes alone, `boxes` `[K]` bool: the others are far away."""
+        return replace(self, centres=torch.where(boxes[:, None], self.centres, AWAY))
 
     def composed(self) -> ComposedField:
         """The same scene for the packed renderer, with the voxels' plain form: any device and float type."""

@@ -41,6 +41,7 @@ class Checkpoint:
         random: states of the global generators by name, uint8.
         final: the run was finished here; such checkpoints are kept.
         versions: of what wrote it.
+        memory_mb: the most that training has had in memory (see `machine.peak_memory_mb`).
     """
 
     step: int
@@ -51,6 +52,7 @@ class Checkpoint:
     random: dict[str, Tensor]
     final: bool = False
     versions: dict[str, str] = field(default_factory=dict)
+    memory_mb: dict[str, float] = field(default_factory=dict)
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
@@ -88,6 +90,7 @@ def _write(beside: Path, checkpoint: Checkpoint) -> None:
         "train_seconds": checkpoint.train_seconds,
         "final": checkpoint.final,
         "versions": checkpoint.versions,
+        "memory_mb": checkpoint.memory_mb,
         "crc32": sums,
         "samplers": [_encode(x) for x in checkpoint.samplers],
         "random": {name: _encode(x) for name, x in checkpoint.random.items()},
@@ -161,6 +164,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             random={name: _decode(x) for name, x in state["random"].items()},
             final=bool(state["final"]),
             versions=state["versions"],
+            memory_mb={name: float(size) for name, size in dict(state.get("memory_mb", {})).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path / STATE} is damaged ({type(error).__name__}: {error}).") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import foreseen
@@ -23,6 +24,23 @@ def cpu_name() -> str:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory_mb() -> dict[str, float]:
+    """The most that this process has had in memory so far [MB of 2^20 bytes]: "process", its resident set, where the
+    system tells, and "gpu", what torch has allocated there, where it has."""
+    found = {}
+    try:
+        import resource
+    except ImportError:  # Windows
+        pass
+    else:
+        unit = 1 if sys.platform == "darwin" else 2**10
+        found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        found["gpu"] = torch.cuda.max_memory_allocated() / 2**20
+    return found
 
 
 def current_commit() -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from foreseen.data.types import Dataset
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
 from foreseen.methods import find_method
-from foreseen.methods.base import Method, Observation, SceneInfo, take
+from foreseen.methods.base import Method, Observation, Portion, SceneInfo, take
 from foreseen.render import ImageResult, render
 from foreseen.render.reach import reaching
 from foreseen.scenes import Scene
@@ -83,6 +83,18 @@ class Run:
             self._splits = splits
         return self._splits
 
+    def newer(self) -> Run | None:
+        """The run as it is by now, of the same data; None where it has no checkpoint after this one that can be read.
+        A training that goes on writes and removes checkpoints at any moment."""
+        try:
+            found = list_checkpoints(self.path)
+            if not found or found[0][0] <= self.step:
+                return None
+            run = load_run(self.path, found[0][0], device=str(next(self.method.parameters()).device))
+        except UserError:
+            return None
+        return replace(run, _dataset=self._dataset, _splits=self._splits)
+
     def evaluate(self, **options: Any) -> dict[str, Any]:
         """Scores by split and time, beside trivial baselines; writes metrics.json. Options as in
         `foreseen.evaluation.evaluate_run`."""
@@ -133,6 +145,12 @@ class Forecast:
         """What there is to render at `time`."""
         with torch.device(self.device):
             return self.method.scene(self.at(time))
+
+    @torch.no_grad()
+    def portion(self, time: float, which: Portion) -> Scene | None:
+        """Of the scene at `time` what is at rest, or what moves; None where the method does not tell them apart."""
+        with torch.device(self.device):
+            return self.method.portion(self.at(time), which)
 
     @torch.no_grad()
     def render(

@@ -18,6 +18,7 @@ import foreseen
 from foreseen.errors import UserError
 from foreseen.methods.base import Method
 from foreseen.training.checkpoints import Checkpoint, write_checkpoint
+from foreseen.training.machine import peak_memory_mb
 from foreseen.training.optimizer import (
     build_optimizer,
     explain_divergence,
@@ -87,6 +88,7 @@ class Trainer:
         self.parameters = parameters_of(self.optimizer)
         self.step, self.train_seconds = 0, 0.0
         self._pixels = 0
+        self._memory_mb: dict[str, float] = {}
         self._saved: tuple[int | None, float] = (None, 0.0)
 
     @property
@@ -110,7 +112,7 @@ class Trainer:
                 f"({error}): train into a new folder."
             ) from None
         self.step, self.train_seconds = checkpoint.step, checkpoint.train_seconds
-        self._saved = (self.step, self.train_seconds)
+        self._saved, self._memory_mb = (self.step, self.train_seconds), checkpoint.memory_mb
         restore_global_random_state(checkpoint.random)
         if len(checkpoint.samplers) == self.accelerator.num_processes:
             self.sampler.set_state(checkpoint.samplers[self.accelerator.process_index])
@@ -148,6 +150,8 @@ class Trainer:
         """Writes a checkpoint; only the first process does."""
         samplers = [self.sampler.state()] if self.alone else self._gather_samplers()
         self._saved = (self.step, self.train_seconds)
+        peak = peak_memory_mb()
+        self._memory_mb = {name: max(peak.get(name, 0.0), self._memory_mb.get(name, 0.0)) for name in peak}
         if self.accelerator.is_main_process:
             checkpoint = Checkpoint(
                 step=self.step,
@@ -157,6 +161,7 @@ class Trainer:
                 samplers=samplers,
                 random=global_random_state(),
                 final=final,
+                memory_mb=self._memory_mb,
                 versions={
                     "foreseen": foreseen.__version__,
                     "torch": torch.__version__,

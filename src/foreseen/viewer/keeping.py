@@ -41,7 +41,7 @@ class Keeping:
             # The browser answers when it has drawn: waiting for it here would keep all others waiting.
             threading.Thread(target=self._fetch_picture, args=(name, want, size), daemon=True).start()
             return
-        *_, picture = self.session.painter.paint(want, size, steadily=True)
+        *_, picture = self.session.painter.paint(want, size, steadily=False)
         assert picture is not None
         self._send_picture(name, picture)
 

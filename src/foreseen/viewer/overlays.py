@@ -39,8 +39,8 @@ class Overlays:
     def __init__(self, client: viser.ClientHandle) -> None:
         self.scene = client.scene
         self.root = client.scene.add_frame(ROOT, show_axes=False)
-        self._frustums: dict[str, tuple[viser.CameraFrustumHandle, Frame]] = {}
-        self._handles: dict[int, viser.TransformControlsHandle] = {}
+        self.frustums: dict[str, tuple[viser.CameraFrustumHandle, Frame]] = {}
+        self.handles: dict[int, viser.TransformControlsHandle] = {}
         self._splats: viser.GaussianSplatHandle | None = None
         self._futures: Tensor | None = None
         self._times = np.empty(0)
@@ -55,9 +55,9 @@ class Overlays:
 
     def set_cameras(self, shown: Shown, time: float, on_click: Callable[[str], None], visible: bool) -> None:
         """Frustums of the data's cameras, with what they saw at `time`."""
-        for handle, _ in self._frustums.values():
+        for handle, _ in self.frustums.values():
             handle.remove()
-        self._frustums = {}
+        self.frustums = {}
         if not visible:
             return
         by_id = {f.camera_id: f for f in reversed(shown.frames)}
@@ -68,7 +68,7 @@ class Overlays:
             view = view_of(frame.camera)
             distance = max(float(np.linalg.norm(shown.target - np.array(view.position))), 1e-6)
             handle = self.scene.add_camera_frustum(
-                f"{ROOT}/camera-{len(self._frustums)}",
+                f"{ROOT}/camera-{len(self.frustums)}",
                 fov=view.fov,
                 aspect=frame.camera.width / frame.camera.height,
                 scale=FRUSTUM * distance,
@@ -82,19 +82,19 @@ class Overlays:
                 receive_shadow=False,
             )
             handle.on_click(partial(_clicked, on_click, camera_id))
-            self._frustums[camera_id] = (handle, frame)
+            self.frustums[camera_id] = (handle, frame)
 
     def update_cameras(self, shown: Shown, time: float) -> None:
         """New pictures on those frustums whose camera has seen another one by now."""
-        for camera_id, (handle, before) in list(self._frustums.items()):
+        for camera_id, (handle, before) in list(self.frustums.items()):
             frame = self._frame(shown, camera_id, time)
             if frame is not None and frame.image_path != before.image_path:
                 handle.image = thumbnail(frame)
-                self._frustums[camera_id] = (handle, frame)
+                self.frustums[camera_id] = (handle, frame)
 
     def hide_camera(self, standing: str | None) -> None:
         """The frustum that one stands in would hide what is seen from there."""
-        for camera_id, (handle, _) in self._frustums.items():
+        for camera_id, (handle, _) in self.frustums.items():
             if handle.visible == (camera_id == standing):
                 handle.visible = camera_id != standing
 
@@ -161,8 +161,8 @@ class Overlays:
     ) -> None:
         """A handle where each body begins. `on_move` is told the body, the place, and whether the handle is held."""
         for body, place in places.items():
-            if body in self._handles:
-                self._handles[body].position = place
+            if body in self.handles:
+                self.handles[body].position = place
                 continue
             axes = {k.axis for k in shown.knobs if k.body == body and not k.velocity}
             handle = self.scene.add_transform_controls(
@@ -174,7 +174,7 @@ class Overlays:
                 depth_test=False,
                 position=place,
             )
-            self._handles[body] = handle
+            self.handles[body] = handle
             self._listen(handle, body, on_move)
 
     @staticmethod
@@ -190,8 +190,9 @@ class Overlays:
     def set_splats(self, gaussians: Gaussians | None) -> None:
         """Gaussians for the browser to splat, or none."""
         if gaussians is None:
-            if self._splats is not None and self._splats.visible:
-                self._splats.visible = False
+            if self._splats is not None:
+                self._splats.remove()  # hidden ones would be sorted and drawn all the same
+            self._splats = None
             return
         self._splats = self.scene.add_gaussian_splats("/gaussians", *splat_arrays(gaussians))
 
@@ -219,5 +220,5 @@ def begin_places(shown: Shown, values: Sequence[float], found: np.ndarray | None
         if found is not None and knob.body < len(found):
             places[knob.body] = np.array(found[knob.body], dtype=float)
         elif not knob.velocity:
-            places.setdefault(knob.body, np.array(shown.bounds.double().mean(0)))[knob.axis] = value
+            places.setdefault(knob.body, shown.bounds.double().mean(0).numpy())[knob.axis] = value
     return places

@@ -61,11 +61,11 @@ class Painter:
         self.shown, self.resolution = shown, resolution
         self.colours = Colours()
 
-    def in_browser(self, want: Wanted) -> Gaussians | None:
-        """Gaussians that the browser splats itself."""
+    def gaussians(self, want: Wanted) -> Gaussians | None:
+        """What is wanted, where it is Gaussians and nothing else: what the browser can splat itself."""
         if not want.alone or want.channel != "rgb":
             return None
-        scene = self.shown[want.columns[0]].scene(want.time)
+        scene = self.shown[want.columns[0]].made(want.time)
         return scene if isinstance(scene, Gaussians) else None
 
     def paint(self, want: Wanted, size: Size, *, steadily: bool) -> Iterator[np.ndarray | None]:
@@ -73,7 +73,8 @@ class Painter:
 
         Args:
             size: of what is rendered, in the window's form.
-            steadily: in one go; otherwise None comes after each frame's time, so that one can stop it.
+            steadily: in one go and as a preview: things move; otherwise None comes after each frame's time, so that one
+                can stop it.
         """
         if want.alone:
             picture = None
@@ -113,9 +114,10 @@ class Painter:
 
     def _look(self, shown: Shown, camera: Camera, moment: float, steadily: bool) -> Iterator[ImageResult | None]:
         spent = time.perf_counter()
-        for result in looked_at(lambda c: shown.look(c, moment), camera, self._band(camera, steadily)):
+        lines = self._band(camera, steadily)
+        for result in looked_at(lambda c: shown.look(c, moment, preview=steadily), camera, lines):
             if result is None:
-                self.resolution.measured(self._band(camera, steadily) * camera.width, time.perf_counter() - spent)
+                self.resolution.measured(lines * camera.width, time.perf_counter() - spent, moving=False)
                 yield None
                 spent = time.perf_counter()
                 continue
@@ -125,7 +127,7 @@ class Painter:
 
     def _band(self, camera: Camera, steadily: bool) -> int:
         """Lines that are rendered in one go."""
-        cost = self.resolution.seconds_per_pixel
+        cost = self.resolution.resting_seconds_per_pixel or self.resolution.seconds_per_pixel
         if steadily or cost is None:
             return camera.height
         return max(int(1 / (self.resolution.rate * cost * camera.width)), 8)

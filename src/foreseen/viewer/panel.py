@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import viser
 
 from foreseen.export.compose import FORECAST, OBSERVED, Timeline
+from foreseen.methods.base import Portion
+from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.channels import CHANNELS
 from foreseen.viewer.shown import Shown
+from foreseen.viewer.splatting import DRAWS
 
 if TYPE_CHECKING:
     from foreseen.viewer.session import Session
@@ -21,6 +24,7 @@ FREE = "(free)"
 TYPED = "(begins by hand)"
 BAR, SLIDER = -2.0, -1.0
 """The bar and the slider stand first, the slider also where it is a new one."""
+PORTIONS: dict[str, Portion | None] = {"all": None, "at rest": "static", "moving": "moving"}
 SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
 
 
@@ -39,6 +43,7 @@ class Panel:
     typed: viser.GuiMarkdownHandle | None
     record: viser.GuiButtonHandle
     path: viser.GuiMarkdownHandle
+    notes: viser.GuiMarkdownHandle
     _line: Timeline | None = None
 
     def set_timeline(self, shown: Shown, seek: Callable[[float], None]) -> None:
@@ -109,7 +114,15 @@ def build_panel(gui: viser.GuiApi, session: Session) -> Panel:
         most = session.resolution
         told(gui.add_slider("finest lines", 60, 1080, 20, most.lines), session.set_lines)
         told(gui.add_slider("frames a second", 2, 30, 1, int(most.rate)), session.set_rate)
-    return Panel(gui, times, bar, slider, play, standing, sequence, knobs, typed, record, path, shown.timeline)
+        if any(isinstance(s.made(s.timeline.start), Gaussians) for s in session.shown):
+            told(gui.add_dropdown("Gaussians drawn by", DRAWS), session.set_draws)
+    told_of = gui.add_markdown(notes(session.shown), visible=bool(notes(session.shown)))
+    return Panel(gui, times, bar, slider, play, standing, sequence, knobs, typed, record, path, told_of, shown.timeline)
+
+
+def notes(shown: Sequence[Shown]) -> str:
+    """What there is to say of all that is shown, for a reader of markdown."""
+    return "\n\n".join(escape(one.note) for one in shown if one.note)
 
 
 def add_time_slider(gui: viser.GuiApi, shown: Shown) -> viser.GuiSliderHandle[float]:
@@ -128,6 +141,8 @@ def _add_views(gui: viser.GuiApi, session: Session, told: Callable[..., Any]) ->
     renders = any(s.renders for s in session.shown)
     channels = told(gui.add_dropdown("channel", CHANNELS, visible=renders), session.set_channel)
     channels.hint = "motion: optical flow to the next frame; the hue says where to"
+    if any(s.tells_apart for s in session.shown):
+        told(gui.add_dropdown("parts", tuple(PORTIONS)), lambda name: session.set_portion(PORTIONS[name]))
     if len(session.shown) > 1:
         names = [s.name for s in session.shown]
         told(gui.add_dropdown("run", [BESIDE, *names], initial_value=BESIDE), session.set_columns)

@@ -24,13 +24,15 @@ class Resolution:
         rate: wanted frames a second while things move.
         lines: height of the finest picture.
         fewest: height of the coarsest one.
-        seconds_per_pixel: measured; None before the first picture.
+        seconds_per_pixel: measured while things move; None before the first picture.
+        resting_seconds_per_pixel: the same at rest, where pictures are rendered more carefully.
     """
 
     rate: float = 12.0
     lines: int = 540
     fewest: int = 48
     seconds_per_pixel: float | None = None
+    resting_seconds_per_pixel: float | None = None
     _moving: int = field(default=0, repr=False)
 
     def finest(self, window: Size) -> Size:
@@ -57,11 +59,17 @@ class Resolution:
         following = scaled(window, int(size[1] * STEP))
         return finest if following[1] * math.sqrt(STEP) > finest[1] else following
 
-    def measured(self, pixels: int, seconds: float) -> None:
-        """So long did it take to render so many pixels."""
+    def measured(self, pixels: int, seconds: float, *, moving: bool = True) -> None:
+        """So long did it take to render so many pixels, while things moved or at rest."""
         new = seconds / max(pixels, 1)
-        old = self.seconds_per_pixel
-        self.seconds_per_pixel = new if old is None else (1 - FORGET) * old + FORGET * new
+        if moving:
+            self.seconds_per_pixel = _smoothed(self.seconds_per_pixel, new)
+        else:
+            self.resting_seconds_per_pixel = _smoothed(self.resting_seconds_per_pixel, new)
+
+
+def _smoothed(old: float | None, new: float) -> float:
+    return new if old is None else (1 - FORGET) * old + FORGET * new
 
 
 def scaled(window: Size, lines: int) -> Size:

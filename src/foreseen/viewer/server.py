@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -51,9 +52,9 @@ class Viewer:
         return f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{self._server.get_port()}"
 
     @property
-    def watching(self) -> int:
-        """How many browsers are served."""
-        return len(self._sessions)
+    def sessions(self) -> list[Session]:
+        """Of the browsers that are served."""
+        return list(self._sessions.values())
 
     def run(self, stop: Callable[[], object]) -> None:
         """Serves until `stop` returns something true, then closes the address."""
@@ -134,15 +135,21 @@ class Viewer:
 
 def _listen(host: str, port: int, title: str) -> viser.ViserServer:
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # viser's own banner: the real address is printed once
-            server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
+        # Of an address that nobody may listen on viser would wait for ever.
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, 0), family=family).close()
     except OSError as error:
-        raise UserError(f"--host {host} --port {port} cannot be listened on ({error}): give another one.") from None
+        raise UserError(f"--host {host}: nobody can listen there ({error.strerror}): give another one.") from None
+    with contextlib.redirect_stdout(io.StringIO()):  # viser's own banner: the real address is printed once
+        server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
     # A page must not be able to open a tunnel to the outside, whatever it asks for.
     server.request_share_url = _no_tunnel  # type: ignore[method-assign]
     server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
     server.gui.main_panel.dock_right()
     server.scene.world_axes.visible = False
+    # Nothing of ours is lit: shadows would be drawn into every frame for nothing.
+    server.scene.configure_default_lights(enabled=False, cast_shadow=False)
+    server.scene.configure_environment_map(None)
     return server
 
 

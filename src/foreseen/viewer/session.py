@@ -12,16 +12,18 @@ import viser
 
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
+from foreseen.methods.base import Portion
 from foreseen.viewer.beginning import words
 from foreseen.viewer.cameras import View, look_distance, view_of
 from foreseen.viewer.channels import CHANNELS
 from foreseen.viewer.keeping import Keeping
 from foreseen.viewer.overlays import Overlays, begin_places
 from foreseen.viewer.painting import Painter, Wanted
-from foreseen.viewer.panel import BESIDE, FREE, TYPED, Panel, bar_html, build_panel, knob_words, put
+from foreseen.viewer.panel import BESIDE, FREE, TYPED, Panel, bar_html, build_panel, knob_words, notes, put
 from foreseen.viewer.player import Player
 from foreseen.viewer.resolution import Resolution, Size
 from foreseen.viewer.shown import Shown
+from foreseen.viewer.splatting import Draws, Splatting
 
 REST = 0.35
 """Seconds without a change until a view is refined."""
@@ -56,8 +58,9 @@ class Session:
         self.gone = False  # the browser has left while something was painted for it
         self._last: Wanted | None = None
         self.in_browser, self._dragging = False, False
-        self._splatted: tuple[int, float, tuple[int, ...]] | None = None
-        self._size: Size = (0, 0)
+        self.splatting = Splatting(self)
+        self.size: Size = (0, 0)  # of the picture that was rendered last
+        self._exact = False  # what is seen is no preview
         self._changed = self._tick = clock.monotonic()
         self._work: Iterator[np.ndarray | None] | None = None
         self._dirty = {"cameras", "path", "futures"}
@@ -84,6 +87,7 @@ class Session:
             self._tell_time()
         self._tick = now
         self._begin()
+        self._catch_up()
         want = self.wanted()
         if want is None:
             return False
@@ -140,36 +144,27 @@ class Session:
         self.overlays.show(want.alone)
         self.overlays.hide_camera(want.standing)
         self._last, self._changed, self._work = want, now, None
-        self._show_splats(want)
+        self.in_browser = self.splatting.show(want)
         if self.in_browser:
             return
-        self._size = self.resolution.moving(self.resolution.finest(want.window))
-        for picture in self.painter.paint(want, self._size, steadily=True):
+        self.size, self._exact = self.resolution.moving(self.resolution.finest(want.window)), False
+        for picture in self.painter.paint(want, self.size, steadily=True):
             if picture is not None:
                 self._send(picture, QUALITY)
         if self.player.playing:
             self.overlays.update_futures(self.shown[0], want.time)
-
-    def _show_splats(self, want: Wanted) -> None:
-        gaussians = self.painter.in_browser(want)
-        self.in_browser = gaussians is not None
-        key = (self.columns[0], want.time, want.versions)
-        if gaussians is None or key != self._splatted:
-            self.overlays.set_splats(gaussians)
-        if gaussians is not None and self._splatted is None:
-            colour = np.round(255 * np.array(gaussians.background)).astype(np.uint8)
-            self.client.scene.set_background_image(np.tile(colour, (2, 2, 1)), format="png")
-        self._splatted = key if gaussians is not None else None
 
     def _refine(self, want: Wanted) -> bool:
         """A piece of a finer picture of what rests."""
         if self.in_browser:
             return False
         if self._work is None:
-            finer = self.resolution.finer(self._size, self.resolution.finest(want.window))
-            if finer is None:
+            finest = self.resolution.finest(want.window)
+            finer = self.resolution.finer(self.size, finest)
+            if finer is None and self._exact:
                 return False
-            self._size, self._work = finer, self.painter.paint(want, finer, steadily=False)
+            finer, self._exact = finer or finest, True
+            self.size, self._work = finer, self.painter.paint(want, finer, steadily=False)
         picture = next(self._work, None)
         if picture is not None:
             self._send(picture, FINE_QUALITY)
@@ -236,6 +231,11 @@ class Session:
         self.channel = next(c for c in CHANNELS if c == channel)
         self.painter.colours.forget()
 
+    def set_portion(self, which: Portion | None) -> None:
+        """All, or what is at rest or moves alone."""
+        for shown in self.shown:
+            shown.show_portion(which)
+
     def set_columns(self, name: str) -> None:
         """One run, or all of them side by side."""
         names = [s.name for s in self.shown]
@@ -266,7 +266,16 @@ class Session:
     def set_lines(self, lines: float) -> None:
         """Height of the finest picture."""
         self.resolution.lines = int(lines)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Shows what is wanted anew."""
         self._last = None
+
+    def set_draws(self, draws: Draws) -> None:
+        """Who draws Gaussians."""
+        self.splatting.choose(draws)
+        self.look_again()
 
     def set_rate(self, rate: float) -> None:
         """Frames a second while things move."""
@@ -341,6 +350,12 @@ class Session:
         if self.panel.sequence is not None:
             put(self.panel.sequence, TYPED)
         self._shows_anew()
+
+    def _catch_up(self) -> None:
+        """Runs that are still being trained, as they are by now."""
+        if sum(shown.catch_up() for shown in self.shown):
+            self.panel.notes.content = notes(self.shown)
+            self._dirty.add("futures")
 
     def _shows_anew(self) -> None:
         line = self.shown[0].timeline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -20,11 +20,14 @@ from foreseen.export.compose import Timeline
 from foreseen.export.subject import Subject, choose_subject
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at, look_at_point, up_direction
+from foreseen.methods.base import Portion
 from foreseen.render import ImageResult, render
+from foreseen.render.preview import preview as less_exact
 from foreseen.render.reach import reaching
 from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.scenes.moving_gaussians import MovingGaussians
+from foreseen.training.report import readable_time
 from foreseen.training.run import Run
 from foreseen.viewer.beginning import Knob, find_knobs, words
 
@@ -34,6 +37,8 @@ MOMENTS = 480
 """The time slider stops at about so many times: states at them are computed once and kept."""
 AHEAD = 12
 """So many of these are computed at once: one solution of the law serves them all."""
+COARSER = 4
+"""While things move, samples of fields are so many times as far apart: three times as fast, and hard to tell."""
 BACK, ASIDE = 1.5, 0.35
 """A data set is first seen from so many times as far as its first camera, and so much to the side and above."""
 DEFAULT_FOV = 50.0
@@ -56,6 +61,8 @@ class Shown(ABC):
         version: grows when something else is shown.
         moves: there is more than one time.
         renders: there are scenes, and not only pictures.
+        note: what else there is to say of it.
+        portion: what is shown of its scenes: all, or what is at rest or moves alone.
     """
 
     name: str
@@ -72,6 +79,8 @@ class Shown(ABC):
     version: int = 0
     moves: bool = True
     renders: bool = True
+    note: str = ""
+    portion: Portion | None = None
     _made: tuple[tuple[int, float], Any] | None = None
 
     @abstractmethod
@@ -88,10 +97,24 @@ class Shown(ABC):
         del sequence
         raise UserError(f"{self.name} has no other sequences.")
 
+    @property
+    def tells_apart(self) -> bool:
+        """What moves and what is at rest can be shown alone."""
+        return False
+
+    def show_portion(self, which: Portion | None) -> None:
+        """Shows what moves or what is at rest alone; None: all."""
+        self.portion = which
+        self.version += 1
+
     def begin(self, values: Sequence[float]) -> None:
         """Shows what follows from initial conditions: a value for each knob. Raises `UserError` where it takes none."""
         del values
         raise UserError(f"{self.name} takes no initial conditions.")
+
+    def catch_up(self) -> bool:
+        """Shows it as it is by now, where it is still being made. Returns whether that is something new."""
+        return False
 
     @property
     def filmed(self) -> bool:
@@ -146,12 +169,17 @@ class Shown(ABC):
     def _cameras(self) -> list[Camera]:
         return [f.camera for f in {f.camera_id: f for f in reversed(self.frames)}.values()][::-1]
 
-    def look(self, camera: Camera, time: float) -> ImageResult:
-        """What `camera` sees at a moment. Raises `UserError` where nothing renders this kind of scene."""
+    def made(self, time: float) -> Any | None:
+        """The scene at a moment, which is made once for all that is done with it."""
         key = self.version, time
         if self._made is None or self._made[0] != key:
             self._made = key, self.scene(time)
-        scene = self._made[1]
+        return self._made[1]
+
+    def look(self, camera: Camera, time: float, *, preview: bool = False) -> ImageResult:
+        """What `camera` sees at a moment, more quickly and less exactly as a `preview`. Raises `UserError` where
+        nothing renders this kind of scene."""
+        scene = less_exact(self.made(time), COARSER) if preview else self.made(time)
         try:
             return render(reaching(scene, camera, self.bounds), camera)
         except TypeError as error:
@@ -159,18 +187,19 @@ class Shown(ABC):
 
 
 class RunShown(Shown):
-    """A run: what it forecasts of one sequence, or from what a user types."""
+    """A run: what it forecasts of one sequence, or from what a user types. `newest` returns it as it is by now."""
 
-    def __init__(self, run: Run, name: str, until: float | None = None) -> None:
+    def __init__(
+        self, run: Run, name: str, until: float | None = None, newest: Callable[[], Run] | None = None
+    ) -> None:
         self.run, self.name, self.until = run, name, until
+        self._newest = newest or (lambda: run)
+        self._typed = ""
         self.bounds = torch.tensor(run.info.bounds)
         self.data = _data_of(run)
         self._subject: Subject | None = None
         if self.data is None:
-            start, end = run.info.time_range
-            self.given = np.array(run.info.times[0])
-            self._forecast = run.forecast()
-            self._span(start, end, end)
+            self._show_blind()
         else:
             self.knobs = find_knobs(run, self.data)
             self.sequences = _forecastable(run)
@@ -183,8 +212,33 @@ class RunShown(Shown):
     def begin(self, values: Sequence[float]) -> None:
         if not self.knobs:
             raise UserError(f"{self.name} takes no initial conditions.")
-        self._take(choose_subject(self.run, initial=words(self.knobs, values)))
+        self._typed = words(self.knobs, values)
+        self._take(choose_subject(self.run, initial=self._typed))
         self.sequence = None
+
+    def catch_up(self) -> bool:
+        newest = self._newest()
+        if newest is self.run:
+            return False
+        self.run = newest
+        if self.data is None:
+            self._show_blind()
+        elif self.sequence is None:
+            self._take(choose_subject(newest, initial=self._typed))
+        else:
+            self.choose(self.sequence)
+        return True
+
+    @property
+    def note(self) -> str:  # type: ignore[override]
+        return f"{self.name}: {self.run.step:,} steps, {readable_time(self.run.train_seconds)} of training"
+
+    def _show_blind(self) -> None:
+        """Without its data: the first sequence that was learned."""
+        start, end = self.run.info.time_range
+        self.given = np.array(self.run.info.times[0])
+        self._forecast = self.run.forecast()
+        self._span(start, end, end)
 
     def _take(self, subject: Subject) -> None:
         self._subject, self._forecast = subject, subject.forecast
@@ -211,7 +265,12 @@ class RunShown(Shown):
         count = min(AHEAD, int((self.timeline.end - time) / self.moment) + 1)
         if not self._forecast.knows(time):
             self._forecast.prepare(self.snapped(time + i * self.moment) if i else time for i in range(max(count, 1)))
-        return self._forecast.scene(time)
+        portion = None if self.portion is None else self._forecast.portion(time, self.portion)
+        return self._forecast.scene(time) if portion is None else portion
+
+    @property
+    def tells_apart(self) -> bool:
+        return self._forecast.portion(self.timeline.start, "moving") is not None
 
     def futures(self, times: Sequence[float]) -> Tensor | None:
         return self._forecast.spread(times)

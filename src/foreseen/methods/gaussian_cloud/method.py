@@ -13,7 +13,7 @@ from torch import Tensor
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, ImageBatch, Method, Observation, SceneInfo
+from foreseen.methods.base import BatchSpec, ImageBatch, Method, Observation, Portion, SceneInfo
 from foreseen.methods.gaussian_cloud.cloud import GaussianCloud
 from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
 from foreseen.methods.gaussian_cloud.density import Density, Sightings
@@ -23,6 +23,11 @@ from foreseen.methods.gaussian_cloud.start import When, find_start
 from foreseen.render.splat import splat
 from foreseen.scenes.gaussians import Gaussians
 
+LOOKS = 9
+"""Where Gaussians go is looked up at so many times of the training window."""
+STILL, SLOW = 0.02, 0.15
+"""A Gaussian rests that goes no farther than this share of the scene's half size, or than this share of how far those
+go that go farthest: networks shake everything a little."""
 MOBILE, AT_REST = 0, 1
 """Owners of Gaussians in a cloud that is displaced: what is known to rest is not."""
 
@@ -153,6 +158,7 @@ class MovingGaussianMethod(GaussianMethod):
     def __init__(self, name: str, config: CloudConfig, warm_up: WarmUp, info: SceneInfo) -> None:
         super().__init__(name, config, info)
         self.warm_up = warm_up
+        self._travel: Tensor | None = None
         self.guide = HullGuide()
         if warm_up.guide_share:
             self.starts = "once"
@@ -163,6 +169,28 @@ class MovingGaussianMethod(GaussianMethod):
         if self.warm_up.guide_share:
             self.guide.look(frames, self.info, self.extent)
         return line
+
+    def portion(self, state: TimeState, which: Portion) -> Gaussians:
+        """By how far Gaussians go in the training window."""
+        travel = self.travel()
+        farthest = float(travel.quantile(0.99)) if len(travel) else 0.0
+        moves = travel > max(STILL * self.extent, SLOW * farthest)
+        return self.scene(state).only(moves if which == "moving" else ~moves)
+
+    @torch.no_grad()
+    def travel(self) -> Tensor:
+        """`[N]`: diagonals of the boxes in which each Gaussian's centre stays, in scene units; found once for each
+        state of the training."""
+        if self._travel is None or len(self._travel) != len(self.cloud):
+            rest = self.rest()
+            places = torch.stack([self.moved(rest, i / (LOOKS - 1)).means for i in range(LOOKS)])
+            self._travel = (places.amax(0) - places.amin(0)).norm(dim=-1)
+        return self._travel
+
+    def before_step(self, step: int, progress: float) -> str | None:
+        """Gaussians come and go, and their ways change."""
+        self._travel = None
+        return super().before_step(step, progress)
 
     def mobile(self) -> Tensor:
         """`[M]` int64: the Gaussians that may move; the others are known to rest."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.geometry.rotations import quaternion_of, quaternion_product, rotation_matrix
-from foreseen.methods.base import BatchSpec, ImageBatch, SceneInfo
+from foreseen.methods.base import BatchSpec, ImageBatch, Portion, SceneInfo
 from foreseen.methods.gaussian_cloud.cloud import C0, GaussianCloud
 from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.methods.gaussian_cloud.density import Density, Sightings
@@ -140,6 +140,11 @@ class GaussianLook(Look):
     def scene(self, state: PartsState) -> Gaussians:
         """At one time."""
         return self.gaussians(state)
+
+    def portion(self, state: PartsState, which: Portion) -> Gaussians:
+        """By who owns them."""
+        rests = self.cloud.owners[: len(self.cloud)] == len(self.halves)
+        return self.gaussians(state).only(rests if which == "static" else ~rests)
 
     def batch_spec(self) -> BatchSpec:
         """A whole picture."""

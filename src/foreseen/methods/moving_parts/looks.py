@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from foreseen.methods.base import BatchSpec
+from foreseen.methods.base import BatchSpec, Portion
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.scenes import Scene
 
@@ -24,6 +24,11 @@ class Look(nn.Module, ABC):
     @abstractmethod
     def scene(self, state: PartsState) -> Scene:
         """At one time (`state` without leading axis)."""
+
+    def portion(self, state: PartsState, which: Portion) -> Scene | None:
+        """Of that scene what surrounds the parts, or the parts; None where there are none."""
+        del state, which
+        return None
 
     @abstractmethod
     def batch_spec(self) -> BatchSpec:

@@ -13,7 +13,7 @@ from torch import Tensor
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, SceneInfo
+from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, Portion, SceneInfo
 from foreseen.methods.hulls import View
 from foreseen.methods.laws.balls import Balls
 from foreseen.methods.laws.impacts import Smoother
@@ -177,6 +177,10 @@ class MovingPartsMethod(Method):
     def scene(self, state: PartsState) -> Scene:
         """The parts and their surroundings at one time."""
         return self.look.scene(state)
+
+    def portion(self, state: PartsState, which: Portion) -> Scene | None:
+        """The parts, or what surrounds them."""
+        return self.look.portion(state, which)
 
     def system(self, kind: int = 0) -> DynamicalSystem | None:
         """The law that the parts' motion follows; None where none does, or nothing moves."""

@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 from foreseen.nn.splines import UniformBSpline
 
-AWAY = 1e6
-"""Each coordinate of a part that is not in the scene: farther than any ray goes."""
-
 
 @dataclass(frozen=True)
 class PartsState:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.moving_parts.light import Lamp
-from foreseen.methods.moving_parts.parts import AWAY
+from foreseen.scenes.voxel_scene import AWAY
 
 SOFT = 0.1
 """Edge of a shadow, in radii of what casts it."""

@@ -17,9 +17,10 @@ from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 from foreseen.methods.base import take
 from foreseen.methods.laws.manifold import BEYOND, TOLERANCE
-from foreseen.methods.moving_parts.parts import AWAY, PartsState
+from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.node_rf.tracks import rotation_vectors
 from foreseen.render import render
+from foreseen.scenes.voxel_scene import AWAY
 
 if TYPE_CHECKING:
     from foreseen.methods.node_rf.many_fast import ManyFastNodeRF

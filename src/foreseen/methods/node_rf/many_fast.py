@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, RayBatch, SceneInfo
+from foreseen.methods.base import BatchSpec, DynamicalSystem, Method, Observation, Portion, RayBatch, SceneInfo
 from foreseen.methods.laws.dynamics import Dynamics, check_counts
-from foreseen.methods.moving_parts.parts import AWAY, PartsState
+from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.node_rf.beginning import given_state, observed_state
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.rigid import RigidLook
@@ -23,6 +23,7 @@ from foreseen.methods.node_rf.systems import system_of_many_fast
 from foreseen.methods.node_rf.tracks import Tracks, find_tracks
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
 from foreseen.scenes import Scene
+from foreseen.scenes.voxel_scene import AWAY
 
 Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
 ROOM = 0.03
@@ -293,6 +294,10 @@ class ManyFastNodeRF(Method):
     def scene(self, state: PartsState) -> Scene:
         """The parts and their surroundings at one time."""
         return self.look.scene(state)
+
+    def portion(self, state: PartsState, which: Portion) -> Scene | None:
+        """The parts, or what is around them."""
+        return self.look.portion(state, which)
 
     def system(self, kind: int = 0) -> DynamicalSystem | None:
         """The law on the surface of a kind's poses."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.geometry.rotations import rotation_matrix
-from foreseen.methods.base import SceneInfo
+from foreseen.methods.base import Portion, SceneInfo
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.field_look import FieldLook
@@ -79,6 +79,12 @@ class RigidLook(FieldLook):
             far=self.info.far,
             background=self.info.background,
         )
+
+    def portion(self, state: PartsState, which: Portion) -> VoxelScene:
+        """By boxes: the last one is around everything."""
+        scene = self.scene_of(PartsState(state.centres[None], state.turns[None], state.latent[None]), None)
+        around = torch.arange(len(self.halves), device=self.halves.device) == len(self.halves) - 1
+        return scene.only(around if which == "static" else ~around)
 
     def cell_density(self, coords: Tensor, box: Tensor) -> Tensor:
         return self.voxels.density(self.voxels.features(coords, box)) * self.voxels.scales(self.halves)[box]
