@@ -23,13 +23,14 @@ NEARLY_ALL = 0.9
 @dataclass(frozen=True)
 class Findings:
     """The moving parts, and where matter may be: `own [G, G, G]` bool for each part, over its box of half size
-    `MARGIN * radius` in its own frame, and `still [G, G, G]` over the bounds; indexed x, y, z. `masks`: the silhouettes
+    `MARGIN * radius` in its own frame, and `still [G, G, G]` over `box [2, 3]`; indexed x, y, z. `masks`: the silhouettes
     that told it, where there are any. `lamp`: which light casts the parts' shadows, and `shadows [h, w]` of each view,
     which are then not in the silhouettes; where that was asked for and can be told."""
 
     parts: list[Part]
     own: list[np.ndarray]
     still: np.ndarray
+    box: np.ndarray
     masks: Silhouettes | None = None
     lamp: Lamp | None = None
     shadows: tuple[np.ndarray, ...] = ()
@@ -56,11 +57,12 @@ def explore(
         controls: control points of each trajectory over times 0..1.
         cells: G of `Findings.still`.
         shadows: parts' shadows are not parts of their own, where one light explains them.
-        tight: `Findings.own` is what nearly all views agree on, and not what is surely around it.
+        tight: `Findings.own` is what nearly all views agree on, and not what is surely around it; `still` is looked at
+            closely, in a box of its own.
     """
     masks = silhouettes(views, background)
     if masks is None:
-        return Findings([], [], np.ones((cells,) * 3, bool))
+        return Findings([], [], np.ones((cells,) * 3, bool), bounds)
     basis = UniformBSpline(controls).basis(torch.tensor([v.time for v in views], dtype=torch.float64))
     lit = _without_shadows(views, masks, bounds, background, basis, most) if shadows else None
     parts, masks, lamp, dark = lit or (find_parts(views, masks, bounds, controls, most), masks, None, ())
@@ -70,7 +72,18 @@ def explore(
         centres = basis.numpy() @ part.controls
         how = (0, NEARLY_ALL) if tight else (GROWN, AGREEING)
         own.append(own_hull(views, masks, centres, turns, MARGIN * part.radius, cells, *how))
-    return Findings(parts, own, still_hull(views, masks, bounds, cells), masks, lamp, dark)
+    box, still = bounds, still_hull(views, masks, bounds, cells)
+    if tight and masks.plain and still.any():  # once more, with finer cells
+        box = _box_of(still, bounds)
+        still = still_hull(views, masks, box, cells)
+    return Findings(parts, own, still, box, masks, lamp, dark)
+
+
+def _box_of(solid: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """`[2, 3]` corners of a box around the solid cells of a grid over `bounds`, with a cell of room."""
+    cells, size = np.argwhere(solid), (bounds[1] - bounds[0]) / solid.shape[0]
+    low, high = bounds[0] + (cells.min(0) - 1) * size, bounds[0] + (cells.max(0) + 2) * size
+    return np.clip(np.stack([low, high]), bounds[0], bounds[1])
 
 
 def _without_shadows(

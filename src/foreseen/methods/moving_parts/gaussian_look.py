@@ -69,7 +69,7 @@ class GaussianLook(Look):
         """Gaussians on the surfaces of the hulls, coloured as the views show them."""
         masks, everywhere = found.masks, list(range(len(views)))
         assert masks is not None
-        bounds = [np.array([-half, half]) for half in self.halves.numpy()] + [np.array(self.info.bounds)]
+        bounds = [np.array([-half, half]) for half in self.halves.numpy()] + [found.box]
         places = [surface(cells, box) for cells, box in zip([*found.own, found.still], bounds)]
         seen_as: list[Silhouettes] = [masks] * len(places)
         if found.lamp is not None:
