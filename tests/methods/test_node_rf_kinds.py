@@ -16,11 +16,11 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import Observation
 from foreseen.methods.hulls import Stills, View
-from foreseen.methods.moving_parts.parts import AWAY
 from foreseen.methods.node_rf.kinds import _by_surface, find_kinds
 from foreseen.methods.node_rf.many_fast import ManyFastNodeRF
 from foreseen.methods.node_rf.model import build
 from foreseen.render import render
+from foreseen.scenes.voxel_scene import AWAY
 from foreseen.training.rays import RaySampler
 from moving_balls import WHITE
 from swings import LAW, NEW, RADIUS, SMALL, STARTS, STEP, TIMES, about, filmed, slid, swung

@@ -12,10 +12,11 @@ from foreseen.methods.hulls import View, silhouettes
 from foreseen.methods.moving_parts.findings import Findings, explore
 from foreseen.methods.moving_parts.gaussian_look import GaussianLook
 from foreseen.methods.moving_parts.light import Lamp, are_enough, shadow_pixels
-from foreseen.methods.moving_parts.parts import AWAY, PartsState
+from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.moving_parts.shadows import Shadows
 from foreseen.nn.splines import UniformBSpline
 from foreseen.render import render
+from foreseen.scenes.voxel_scene import AWAY
 from moving_balls import BOUNDS, LEFT, RIGHT, WHITE, Ball, camera, info, picture
 
 CONTROLS, CELLS, FLOOR, GREY = 8, 24, -1.4, 0.6

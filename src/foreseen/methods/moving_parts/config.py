@@ -9,7 +9,8 @@ from foreseen.methods.laws.config import LawConfig
 
 RIDING = CloudConfig(
     budget=16_000,
-    degree=1,
+    degree=3,
+    antialiased=True,
     start_points=6000,
     start_opacity=0.5,
     refine_until=0.7,

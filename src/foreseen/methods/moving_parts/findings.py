@@ -22,10 +22,15 @@ NEARLY_ALL = 0.9
 
 @dataclass(frozen=True)
 class Findings:
-    """The moving parts, and where matter may be: `own [G, G, G]` bool for each part, over its box of half size
-    `MARGIN * radius` in its own frame, and `still [G, G, G]` over `box [2, 3]`; indexed x, y, z. `masks`: the silhouettes
-    that told it, where there are any. `lamp`: which light casts the parts' shadows, and `shadows [h, w]` of each view,
-    which are then not in the silhouettes; where that was asked for and can be told."""
+    """The moving parts, and where matter may be.
+
+    Attributes:
+        own: `[G, G, G]` bool for each part, over its box of half size `MARGIN * radius` in its own frame; x, y, z.
+        still: `[G, G, G]` bool, over `box` `[2, 3]`.
+        masks: the silhouettes that told it, where there are any.
+        lamp: which light casts the parts' shadows, where that was asked for and can be told, ...
+        shadows: ... and these, `[h, w]` of each view, which are then not in the silhouettes.
+    """
 
     parts: list[Part]
     own: list[np.ndarray]
