@@ -1,6 +1,7 @@
 """Shadows of moving balls: told from bodies, explained by one light, and shown where that says."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,3 +168,15 @@ def test_a_part_in_another_ones_shadow_is_darker(look: GaussianLook) -> None:
     assert (dark <= bright + 1e-6).all() and dark.mean() < 0.9 * bright.mean()
     share = float(dark.sum() / bright.sum())
     assert math.isclose(share, 1 - 1 / (1 + math.e), abs_tol=0.1), "as far as each is lit by that light"
+
+
+def test_shadows_on_things_at_rest_darken_these_and_have_no_gaussians_of_their_own(
+    views: list[View], found: Findings
+) -> None:
+    assert found.masks is not None
+    everywhere = replace(found.masks, screen=[np.ones_like(mask) for mask in found.masks.screen])
+    made = GaussianLook(CloudConfig(budget=3000, start_points=500, degree=0), 0.0, info((0.0, 1.0)), found.halves())
+    places = torch.from_numpy(centres_of(found, np.array([v.time for v in views]))).float()
+    states = PartsState(places, torch.zeros_like(places), torch.zeros(len(places), 1))
+    made.begin(replace(found, masks=everywhere), states, views)
+    assert made.shadows.known and made.cloud.owners[: len(made.cloud)].max() < 3

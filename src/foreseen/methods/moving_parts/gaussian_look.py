@@ -45,8 +45,8 @@ class _Frames:
 
 
 class GaussianLook(Look):
-    """A cloud whose rows are owned by parts 0 to K - 1, by what rests (K), and, where a light is known and the
-    background is plain, by the parts' shadows on it (from K + 1 on). Gaussians are at rest in their owner's frame.
+    """A cloud whose rows are owned by parts 0 to K - 1, by what rests (K), and, where a light is known and nothing is
+    seen of what shadows fall on, by the parts' shadows (from K + 1 on). Gaussians are at rest in their owner's frame.
     A part's shadow on other Gaussians darkens these as far as each is lit by that light (`SHADED`).
 
     Args:
@@ -74,7 +74,7 @@ class GaussianLook(Look):
         seen_as: list[Silhouettes] = [masks] * len(places)
         if found.lamp is not None:
             self.shadows.light_up(found.lamp)
-            if masks.plain:
+            if _fall_on_nothing(found.shadows, masks):
                 places += [self._disc(float(half[0])) for half in self.halves]
                 seen_as += [replace(masks, moving=list(found.shadows))] * len(self.halves)
         share = min(1.0, self.config.start_points / max(sum(map(len, places)), 1))
@@ -111,8 +111,9 @@ class GaussianLook(Look):
             turns, centres, sizes = [*turns, torch.zeros_like(places)], [*centres, places], [*sizes, growth]
         return _Frames(torch.cat(turns), torch.cat(centres), torch.cat(sizes))
 
-    def gaussians(self, state: PartsState) -> Gaussians:
-        """All of them, where the parts of one time carry them."""
+    def scene(self, state: PartsState) -> Gaussians:
+        """All of them, where the parts of one time carry them. Colours depend on directions in the world's frame, in
+        which the light rests."""
         rest = self.cloud.at_rest(self.info.background, self.config.degree, self.config.antialiased)
         owners, frames = self.cloud.owners[: len(rest.means)], self._frames(state)
         turned = (rotation_matrix(frames.turns)[owners] @ rest.means[..., None])[..., 0]
@@ -137,14 +138,10 @@ class GaussianLook(Look):
         black[:, 0] = -0.5 / C0
         return black + left[:, None, None] * (harmonics - black)
 
-    def scene(self, state: PartsState) -> Gaussians:
-        """At one time."""
-        return self.gaussians(state)
-
     def portion(self, state: PartsState, which: Portion) -> Gaussians:
         """By who owns them."""
         rests = self.cloud.owners[: len(self.cloud)] == len(self.halves)
-        return self.gaussians(state).only(rests if which == "static" else ~rests)
+        return self.scene(state).only(rests if which == "static" else ~rests)
 
     def batch_spec(self) -> BatchSpec:
         """A whole picture."""
@@ -156,7 +153,7 @@ class GaussianLook(Look):
         means: dict[str, Tensor] = {}
         plain = torch.tensor(self.info.background)
         for camera, image, row in zip(batch.cameras, batch.images, batch.time_indices.tolist()):
-            moved = self.gaussians(PartsState(states.centres[row], states.turns[row], states.latent[row]))
+            moved = self.scene(PartsState(states.centres[row], states.turns[row], states.latent[row]))
             result = splat(moved, camera)
             self.sightings.watch(result, camera)
             terms = picture_losses(result.rgb, image, self.config.ssim_weight)
@@ -190,3 +187,9 @@ class GaussianLook(Look):
         """A group for each kind of parameter of the cloud."""
         shading = {"name": "shading", "params": [self.cloud.features], "lr": SHADING_LR}
         return [*self.cloud.parameter_groups(self.config, progress, self.extent), shading]
+
+
+def _fall_on_nothing(shadows: Sequence[np.ndarray], masks: Silhouettes) -> bool:
+    """Whether most of the shadows are seen where there is nothing at rest to be darkened."""
+    there = sum(int((shade & screen).sum()) for shade, screen in zip(shadows, masks.screen))
+    return masks.plain and 2 * there < sum(int(shade.sum()) for shade in shadows)
