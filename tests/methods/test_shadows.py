@@ -55,7 +55,7 @@ def views() -> list[View]:
 @pytest.fixture(scope="module")
 def found(views: list[View]) -> Findings:
     torch.manual_seed(0)
-    return explore(views, BOUNDS, WHITE, CONTROLS, CELLS, shadows=True, tight=True)
+    return explore(views, BOUNDS, WHITE, CONTROLS, CELLS, solid=True)
 
 
 def centres_of(found: Findings, times: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_without_shadows_there_is_no_light() -> None:
         for at in (camera(a, height=1.5) for a in (-1.0, -0.3, 0.4, 1.1))
         for t in TIMES
     ]
-    found = explore(plain, BOUNDS, WHITE, CONTROLS, CELLS, shadows=True)
+    found = explore(plain, BOUNDS, WHITE, CONTROLS, CELLS, solid=True)
     assert found.lamp is None and len(found.parts) == 2
 
 

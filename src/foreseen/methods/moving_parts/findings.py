@@ -52,8 +52,7 @@ def explore(
     controls: int,
     cells: int,
     most: int = 8,
-    shadows: bool = False,
-    tight: bool = False,
+    solid: bool = False,
 ) -> Findings:
     """What can be told before training; without silhouettes there are no parts, and anything may be anywhere.
 
@@ -61,24 +60,23 @@ def explore(
         bounds: `[2, 3]` corners of the scene.
         controls: control points of each trajectory over times 0..1.
         cells: G of `Findings.still`.
-        shadows: parts' shadows are not parts of their own, where one light explains them.
-        tight: `Findings.own` is what nearly all views agree on, and not what is surely around it; `still` is looked at
-            closely, in a box of its own.
+        solid: for surfaces: where matter surely is, in place of where it may be; what rests is looked at closely; and
+            parts' shadows are not parts of their own, where one light explains them.
     """
     masks = silhouettes(views, background)
     if masks is None:
         return Findings([], [], np.ones((cells,) * 3, bool), bounds)
     basis = UniformBSpline(controls).basis(torch.tensor([v.time for v in views], dtype=torch.float64))
-    lit = _without_shadows(views, masks, bounds, background, basis, most) if shadows else None
+    lit = _without_shadows(views, masks, bounds, background, basis, most) if solid else None
     parts, masks, lamp, dark = lit or (find_parts(views, masks, bounds, controls, most), masks, None, ())
     own = []
     for part in parts:
         turns = rotation_matrix(basis @ torch.from_numpy(part.rotations)).numpy()
         centres = basis.numpy() @ part.controls
-        how = (0, NEARLY_ALL) if tight else (GROWN, AGREEING)
+        how = (0, NEARLY_ALL) if solid else (GROWN, AGREEING)
         own.append(own_hull(views, masks, centres, turns, MARGIN * part.radius, cells, *how))
     box, still = bounds, still_hull(views, masks, bounds, cells)
-    if tight and masks.plain and still.any():  # once more, with finer cells
+    if solid and masks.plain and still.any():  # once more, with finer cells
         box = _box_of(still, bounds)
         still = still_hull(views, masks, box, cells)
     return Findings(parts, own, still, box, masks, lamp, dark)

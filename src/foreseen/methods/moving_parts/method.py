@@ -98,7 +98,7 @@ class MovingPartsMethod(Method):
         bounds, background = np.array(self.info.bounds), self.info.background
         # Fields want to know where matter may be, and find what is empty; Gaussians begin where it surely is.
         solid = self.made_of_gaussians()
-        found = explore(views, bounds, background, self.controls, c.cells, c.most_parts, shadows=solid, tight=solid)
+        found = explore(views, bounds, background, self.controls, c.cells, c.most_parts, solid)
         count = len(found.parts)
         if count == 0:
             return self.without_parts_line()
