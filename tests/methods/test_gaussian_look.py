@@ -146,9 +146,13 @@ def test_strays_are_dropped(learned: MovingPartsMethod) -> None:
 
 
 def test_gradients_reach_poses_and_gaussians(learned: MovingPartsMethod, seen: list[Frame]) -> None:
+    """Balls do not turn; parts of another shape do."""
     learned.zero_grad()
+    assert learned.parts.round.all()
+    learned.parts.round.zero_()
     batch = ImageSampler(seen, ["balls"], learned.info, 0).batch(learned.batch_spec(0), 0)
     total_loss(learned.losses(batch, 0)).backward()
+    learned.parts.round.fill_(True)
     for parameter in (learned.parts.centres, learned.parts.turns, look_of(learned).cloud.log_scales):
         assert parameter.grad is not None and parameter.grad.any()
     learned.zero_grad()

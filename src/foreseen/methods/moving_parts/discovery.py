@@ -44,11 +44,12 @@ SHADE = 0.1
 @dataclass(frozen=True)
 class Part:
     """A moving part. `controls [n, 3]`: B-spline control points of its centre over 0..1; `radius`: of its sphere;
-    `rotations [n, 3]`: rotation vectors of its frame."""
+    `rotations [n, 3]`: rotation vectors of its frame; `round`: nothing tells how it turns."""
 
     controls: np.ndarray
     rotations: np.ndarray
     radius: float
+    round: bool = False
 
 
 def find_parts(
@@ -78,7 +79,7 @@ def _as_spheres(
     if found.overlap < ROUND:
         return parts
     return [
-        Part(found.controls[:, k], np.zeros_like(found.controls[:, k]), ROOM * radius)
+        Part(found.controls[:, k], np.zeros_like(found.controls[:, k]), ROOM * radius, round=True)
         for k, radius in enumerate(found.radii.tolist())
     ]
 

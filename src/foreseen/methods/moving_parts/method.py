@@ -108,6 +108,7 @@ class MovingPartsMethod(Method):
             for k, part in enumerate(found.parts):
                 parts.centres[:, k] = torch.from_numpy(part.controls)
                 parts.turns[:, k] = torch.from_numpy(part.rotations)
+                parts.round[k] = part.round
             states = parts.at(self._basis(torch.tensor([v.time for v in views], dtype=torch.float64)))
         self.adopt(self.found(found, states, views), count)
         self.parts = parts

@@ -28,10 +28,13 @@ class PartsState:
 class Parts(nn.Module):
     """K rigid parts: trajectories over the observed window (unit time), and box sizes.
 
+    Parts that are `round` `[K]` bool never turn: it would be noise to the law.
+
     Without parts (K = 0) the motion is `latent`, a number that runs through the window, evenly at first.
     """
 
     halves: Tensor
+    round: Tensor
 
     def __init__(self, count: int, controls: int) -> None:
         super().__init__()
@@ -43,11 +46,13 @@ class Parts(nn.Module):
         line = (torch.arange(controls) - 1.0) / (controls - 3) * 2 - 1
         self.latent = nn.Parameter((line if count == 0 else torch.zeros(controls))[:, None])
         self.register_buffer("halves", torch.ones(count, 3))
+        self.register_buffer("round", torch.zeros(count, dtype=torch.bool))
 
     def at(self, basis: Tensor) -> PartsState:
         """The poses under spline weights `basis` `[T, controls]`."""
         centres = torch.einsum("tc,ckd->tkd", basis, self.centres)
-        return PartsState(centres, torch.einsum("tc,ckd->tkd", basis, self.turns), basis @ self.latent)
+        turns = torch.einsum("tc,ckd->tkd", basis, self.turns) * ~self.round[:, None]
+        return PartsState(centres, turns, basis @ self.latent)
 
     def numbers(self, basis: Tensor) -> Tensor:
         """What the law of motion is about, `[T, P]` float64: the parts' centres, and their rotation vectors as the way
