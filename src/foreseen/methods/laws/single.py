@@ -30,6 +30,8 @@ LOST = 1.0
 MOMENTS = (0.55, 0.7, TRIED)
 """Where bodies may collide, laws are tried from all these shares of the window on: in one stretch there may be no
 impact, or one too many."""
+FEWEST = 24
+"""So few poses say nothing of impacts, and a fit to them takes long."""
 CLOSE = 0.02
 """Errors below this share of the motion's usual size say no more which of two laws is better."""
 
@@ -124,6 +126,8 @@ class Motion(nn.Module):
     def _collide(self, poses: Tensor, balls: Balls, plain: bool | None, errors: dict[bool | None, float]) -> bool:
         """Whether impacts foretell the window better, in the geometric mean over several moments, than the better one
         of coasting and the smooth law. They are fitted if so."""
+        if len(poses) < FEWEST:
+            return False
         self.balls.fit(poses, balls)
         if not self.balls.impacts.fitted or self.balls.impacts.misfit > FOLLOWED:
             return False
