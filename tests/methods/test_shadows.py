@@ -66,7 +66,7 @@ def centres_of(found: Findings, times: np.ndarray) -> np.ndarray:
 def test_shadows_are_told_from_bodies(views: list[View]) -> None:
     masks = silhouettes(views, WHITE)
     assert masks is not None
-    dark = shadow_pixels(views, masks, WHITE)
+    dark = shadow_pixels(views, masks)
     assert are_enough(dark, masks) and not are_enough([shade & False for shade in dark], masks)
     grey = [(np.abs(view.image - GREY) < 1e-6).all(-1) for view in views]
     assert not any((shade & ~own).any() for shade, own in zip(dark, grey))

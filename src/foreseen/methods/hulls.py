@@ -83,16 +83,18 @@ class Hull:
 @dataclass(frozen=True)
 class Silhouettes:
     """For each view, `moving [h, w]`: pixels where something moves; `screen [h, w]`: pixels where something at rest may
-    hide what moves behind it (known only before a plain background, `plain`)."""
+    hide what moves behind it (known only before a plain background, `plain`); `still [h, w, 3]`: what is at rest."""
 
     moving: list[np.ndarray]
     screen: list[np.ndarray]
+    still: list[np.ndarray]
     plain: bool
 
     def some(self, which: Iterable[int]) -> Silhouettes:
         """Of these views only."""
         which = list(which)
-        return Silhouettes([self.moving[i] for i in which], [self.screen[i] for i in which], self.plain)
+        moving, screen, still = ([some[i] for i in which] for some in (self.moving, self.screen, self.still))
+        return Silhouettes(moving, screen, still, self.plain)
 
 
 class Stills:
@@ -163,14 +165,15 @@ def silhouettes(
 ) -> Silhouettes | None:
     """What moves in each view, or None where it cannot be told."""
     stills = Stills(views, background)
-    moving, screen = [], []
+    moving, screen, rests = [], [], []
     for view in views:
         still = stills.of(view)
         if still is None:
             return None
+        rests.append(still)
         moving.append(_differs(view.image, still, threshold))
         screen.append(_differs(still, np.array(background, np.float32), threshold) & stills.plain)
-    return Silhouettes(moving, screen, stills.plain)
+    return Silhouettes(moving, screen, rests, stills.plain)
 
 
 def _differs(image: np.ndarray, other: np.ndarray, threshold: float) -> np.ndarray:

@@ -14,7 +14,7 @@ def preview(scene: Any, coarser: int) -> Any:
     if isinstance(scene, ComposedField | VoxelScene):
         return replace(scene, step=scene.step * coarser)
     if isinstance(scene, RadianceField):
-        counts = {name: int(scene.options.get(name, 0)) // coarser for name in ("importance_samples",)}
         samples = max(int(scene.options.get("samples", SAMPLES)) // coarser, 1)
-        return replace(scene, options={**scene.options, **counts, "samples": samples})
+        more = int(scene.options.get("importance_samples", 0)) // coarser
+        return replace(scene, options={**scene.options, "samples": samples, "importance_samples": more})
     return scene

@@ -33,10 +33,6 @@ class PartsGaussianODE(MovingPartsMethod):
         """Nothing rides with anything."""
         raise UserError("gaussian-ode: no moving part was told apart by silhouettes: give --preset latent.")
 
-    def made_of_gaussians(self) -> bool:
-        """Whether it is."""
-        return True
-
     def found(self, found: Findings, states: PartsState, views: Sequence[View]) -> GaussianLook:
         """Gaussians on the hulls."""
         look = self._cloud(found.halves())

@@ -67,7 +67,7 @@ def explore(
     if masks is None:
         return Findings([], [], np.ones((cells,) * 3, bool), bounds)
     basis = UniformBSpline(controls).basis(torch.tensor([v.time for v in views], dtype=torch.float64))
-    lit = _without_shadows(views, masks, bounds, background, basis, most) if solid else None
+    lit = _without_shadows(views, masks, bounds, basis, most) if solid else None
     parts, masks, lamp, dark = lit or (find_parts(views, masks, bounds, controls, most), masks, None, ())
     own = []
     for part in parts:
@@ -93,14 +93,13 @@ def _without_shadows(
     views: list[View],
     masks: Silhouettes,
     bounds: np.ndarray,
-    background: tuple[float, float, float],
     basis: torch.Tensor,
     most: int,
 ) -> tuple[list[Part], Silhouettes, Lamp, tuple[np.ndarray, ...]] | None:
     """Parts, silhouettes of these, the light, and the shadows; None where no light explains any shadows. Shadows fall
     on what rests, or, where this does not explain them, on a floor that nothing else shows, too."""
     controls = basis.shape[1]
-    every = shadow_pixels(views, masks, background)
+    every = shadow_pixels(views, masks)
     for dark in ([shade & screen for shade, screen in zip(every, masks.screen)], every):
         dark = [ndimage.binary_opening(shade) for shade in dark]
         if not are_enough(dark, masks):

@@ -53,6 +53,8 @@ class GaussianLook(Look):
         halves: `[K, 3]` half sizes of the parts' boxes.
     """
 
+    solid = True
+
     def __init__(self, config: CloudConfig, empty_weight: float, info: SceneInfo, halves: Tensor) -> None:
         super().__init__()
         self.config, self.info, self.empty_weight = config, info, empty_weight
@@ -79,15 +81,15 @@ class GaussianLook(Look):
                 seen_as += [replace(masks, moving=list(found.shadows))] * len(self.halves)
         share = min(1.0, self.config.start_points / max(sum(map(len, places)), 1))
         frames = [self._frames(PartsState(*x)) for x in zip(states.centres, states.turns, states.latent)]
+        turns = rotation_matrix(torch.stack([frame.turns for frame in frames])).numpy()
+        centres = torch.stack([frame.centres for frame in frames]).numpy()
         self.cloud.clear()
         for k, (place, silhouettes) in enumerate(zip(places, seen_as)):
             kept = place[torch.randperm(len(place))[: round(len(place) * share)].numpy()]
             if not len(kept):
                 continue
-            poses = [(rotation_matrix(frame.turns[k]).numpy(), frame.centres[k].numpy()) for frame in frames]
-            where = (np.stack([turn for turn, _ in poses]), np.stack([centre for _, centre in poses]))
-            rests = k == len(self.halves)
-            colors = surface_colors(kept, everywhere, views, silhouettes, None if rests else where)
+            poses = None if k == len(self.halves) else (turns[:, k], centres[:, k])
+            colors = surface_colors(kept, everywhere, views, silhouettes, poses)
             start = Start(kept, colors, "from silhouettes")
             points, shades = (torch.from_numpy(x).float() for x in (start.points, start.colors))
             scales = start.spacing() * self.config.start_scale

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from scipy.optimize import minimize
 
-from foreseen.methods.hulls import Silhouettes, Stills, View
+from foreseen.methods.hulls import Silhouettes, View
 
 DARKEST, LIGHTEST = 0.15, 0.97
 """A shadow leaves this much of what is seen without it, ..."""
@@ -61,13 +61,10 @@ class Lamp:
     agreement: float
 
 
-def shadow_pixels(views: list[View], masks: Silhouettes, background: tuple[float, float, float]) -> list[np.ndarray]:
+def shadow_pixels(views: list[View], masks: Silhouettes) -> list[np.ndarray]:
     """`[h, w]` bool for each view: what changes and is seen as at rest, but darker."""
-    stills = Stills(views, background)
     found = []
-    for view, moving in zip(views, masks.moving):
-        still = stills.of(view)
-        assert still is not None
+    for view, moving, still in zip(views, masks.moving, masks.still):
         ratio = np.moveaxis(view.image / np.maximum(still, KNOWN), -1, 0)
         share = ratio.mean(0)
         alike = (np.abs(ratio - share).max(0) < COLORLESS) & (np.moveaxis(still, -1, 0).min(0) > KNOWN)

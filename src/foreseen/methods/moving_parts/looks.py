@@ -20,6 +20,9 @@ class Look(nn.Module, ABC):
     """
 
     halves: Tensor
+    solid = False
+    """It begins where matter surely is, and shows parts' shadows, which else are parts of their own; a look that is not
+    is told where matter may be, and finds what is empty."""
 
     @abstractmethod
     def scene(self, state: PartsState) -> Scene:

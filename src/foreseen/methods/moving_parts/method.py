@@ -49,7 +49,7 @@ class MovingPartsMethod(Method):
         self.controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
         self.register_buffer("basis", self._basis((times - self.start) / self.window))
         self.register_buffer("law_stage", torch.tensor(0))
-        self.adopt(self.without_parts(), 0)
+        self.adopt(self.without_parts(), Parts(0, self.controls))
         self.batch = self.look.batch_spec()
 
     @abstractmethod
@@ -72,16 +72,10 @@ class MovingPartsMethod(Method):
             UserError: there is nothing to learn then.
         """
 
-    def made_of_gaussians(self) -> bool:
-        """Whether the look is: it shows parts' shadows, which else are parts of their own."""
-        return False
-
-    def adopt(self, look: Look, count: int) -> None:
-        """Takes over how things look, and makes new, untrained trajectories for `count` parts."""
-        self.parts = Parts(count, self.controls)
-        self.parts.halves.copy_(look.halves[:count])
-        self.look = look
-        self.motion = Motion(self.config.one, 6 * count or 1, count)
+    def adopt(self, look: Look, parts: Parts) -> None:
+        """Takes over parts and how things look, and thinks of a law for them."""
+        self.parts, self.look = parts, look
+        self.motion = Motion(self.config.one, 6 * parts.count or 1, parts.count)
 
     def _basis(self, times: Tensor) -> Tensor:
         return UniformBSpline(self.controls).basis(times).float()
@@ -96,9 +90,7 @@ class MovingPartsMethod(Method):
         views = [View.of(frame, self.start, self.window) for frame in frames]
         c = self.config
         bounds, background = np.array(self.info.bounds), self.info.background
-        # Fields want to know where matter may be, and find what is empty; Gaussians begin where it surely is.
-        solid = self.made_of_gaussians()
-        found = explore(views, bounds, background, self.controls, c.cells, c.most_parts, solid)
+        found = explore(views, bounds, background, self.controls, c.cells, c.most_parts, self.look.solid)
         count = len(found.parts)
         if count == 0:
             return self.without_parts_line()
@@ -110,15 +102,14 @@ class MovingPartsMethod(Method):
                 parts.turns[:, k] = torch.from_numpy(part.rotations)
                 parts.round[k] = part.round
             states = parts.at(self._basis(torch.tensor([v.time for v in views], dtype=torch.float64)))
-        self.adopt(self.found(found, states, views), count)
-        self.parts = parts
+        self.adopt(self.found(found, states, views), parts)
         return f"{count} moving part{'s' if count > 1 else ''} found from silhouettes."
 
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes room for as many parts as the checkpoint has."""
         halves = tensors["parts.halves"]
         if len(halves):
-            self.adopt(self.like(halves, tensors), len(halves))
+            self.adopt(self.like(halves, tensors), Parts(len(halves), self.controls))
 
     # The four verbs (render belongs to the scene).
 

@@ -43,10 +43,6 @@ class FastNodeRF(MovingPartsMethod):
             raise UserError(f"{NO_PARTS}, and Gaussians ride with parts: leave out --look gaussians.")
         return f"{NO_PARTS}: the whole scene changes with one latent number."
 
-    def made_of_gaussians(self) -> bool:
-        """Whether it is."""
-        return self.config.look == "gaussians"
-
     def found(self, found: Findings, states: PartsState, views: Sequence[View]) -> Look:
         """Untrained voxels where something may be, or Gaussians on the hulls."""
         if self.config.look == "gaussians":

@@ -14,6 +14,7 @@ from foreseen.data.difference import moving_mask
 from foreseen.data.types import Frame
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.hulls import Stills, View
+from foreseen.methods.laws.dynamics import one_thread
 from foreseen.methods.laws.manifold import Manifold
 
 GLIMPSES, MOST_GLIMPSES = 12, 480
@@ -46,12 +47,8 @@ def find_kinds(
         centres, turns: for each sequence `[T, K, 3]` at its training times.
         search: how far a part reaches at most, in scene units.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # many small operations: threads that meet after each cost more than they bring
-    try:
+    with one_thread():
         return _kinds(frames, stills, centres, turns, info, search)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _kinds(
