@@ -11,6 +11,7 @@ from foreseen.errors import UserError
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods import METHODS
 from foreseen.methods.base import Observation
+from foreseen.methods.gaussian_cloud.cloud import C0
 from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.methods.gaussian_ode.config import PartsConfig
 from foreseen.methods.laws.config import LawConfig
@@ -116,10 +117,37 @@ def test_a_part_that_turns_looks_as_if_the_camera_went_round_it(learned: MovingP
     moved = replace(there, camera_to_world=round_it @ there.camera_to_world)
     with torch.no_grad():
         look.cloud.log_scales[:, 0] += 1.0  # no longer round
+        light = look.light.clone()
+        look.light.zero_()  # which would stay behind
         first, second = render(look.scene(turned), there).rgb, render(look.scene(at_rest), moved).rgb
         look.cloud.log_scales[:, 0] -= 1.0
+        look.light.copy_(light)
     assert (1 - first).abs().max() > 0.5
     torch.testing.assert_close(first, second, atol=1e-3, rtol=0)
+
+
+def test_light_does_not_turn_with_a_part(learned: MovingPartsMethod) -> None:
+    look = look_of(learned)
+    saved = look.light.clone()
+    state = PartsState(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(1))
+    half = replace(state, turns=torch.tensor([[0.0, 0.0, torch.pi], [0.0, 0.0, 0.0]]))
+    mine = look.cloud.owners[: len(look.cloud)] == 0
+    try:
+        with torch.no_grad():
+            look.light.zero_()
+            plain = look.scene(state).harmonics
+            look.light[0, 0] = -1.0  # the first harmonic falls with y
+            lit, turned = look.scene(state), look.scene(half)
+            black = torch.zeros_like(plain)
+            black[:, 0] = -0.5 / C0
+            before, after = (((s.harmonics - black) / (plain - black))[mine, 0] for s in (lit, turned))
+            up = torch.nn.functional.normalize(look.cloud.means[: len(look.cloud)][mine], dim=-1)[:, 1]
+    finally:
+        with torch.no_grad():
+            look.light.copy_(saved)
+    torch.testing.assert_close(before, (1 + 0.4886 * up)[:, None].expand_as(before), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(after, (1 - 0.4886 * up)[:, None].expand_as(before), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(lit.harmonics[~mine], plain[~mine])
 
 
 def test_gaussians_stay_with_their_part_as_they_come_and_go(learned: MovingPartsMethod) -> None:

@@ -337,7 +337,7 @@ def test_numbers_of_poses_and_back(learned: FastNodeRF) -> None:
     basis = learned.basis[[0, 3, -1]]
     with torch.no_grad():
         learned.parts.turns.add_(0.1)
-        state, again = learned.parts.at(basis), learned.parts.from_numbers(learned.parts.numbers(basis))
+        state, again = learned.parts.at(basis), learned.parts.from_numbers(learned.parts.numbers(basis), torch.zeros(3))
         learned.parts.turns.sub_(0.1)
     for a, b in zip(tensors(state), tensors(again)):
         torch.testing.assert_close(a, b)

@@ -15,8 +15,8 @@ from foreseen.geometry.cameras import Camera
 
 DISCOVERY_SIZE = 200
 """Silhouettes are looked at in pictures shrunk to about so many pixels."""
-MIN_HISTORY = 5
-"""What a camera sees most counts as its background from this many frames on."""
+MIN_HISTORY = (5, 3)
+"""What a camera sees most counts as its background from this many frames on; and where it sees the stated one, too."""
 MOST_HISTORY = 40
 """So many of a camera's views tell its background."""
 ALIKE = 0.03
@@ -111,7 +111,8 @@ class Stills:
             groups.setdefault(_place(view), []).append(view.image)
         self.plain = bool(np.mean([np.mean(np.abs(v.image - background).max(-1) < SAME) for v in views]) > 0.3)
         self.background = np.array(background, np.float32)
-        self.usual = {k: self._still(np.stack(v)) for k, v in groups.items() if len(v) >= MIN_HISTORY}
+        least = MIN_HISTORY[self.plain]
+        self.usual = {k: self._still(np.stack(v)) for k, v in groups.items() if len(v) >= least}
 
     def _still(self, images: np.ndarray) -> np.ndarray:
         """Of one camera's `images` `[N, h, w, 3]`."""

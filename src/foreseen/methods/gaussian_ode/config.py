@@ -20,6 +20,8 @@ class PartsConfig(MovingPartsConfig):
     """The Gaussians and how they are optimised."""
     empty_weight: float = 1e-2
     """Weight of the opacity before the plain background."""
+    jerk_weight: float = 0.05
+    """Weight of the trajectories' squared third differences."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.moving_parts.shadows import Shadows
 from foreseen.methods.packed import PLAIN
+from foreseen.render.harmonics import harmonics_basis
 from foreseen.render.splat import splat
 from foreseen.scenes import Gaussians
 
@@ -30,7 +31,13 @@ DISC_POINTS = 1500
 """First Gaussians of a shadow, at most."""
 SHADED = -1.0
 """Logit of the share of its light that a Gaussian loses in the shadow, at first."""
+LIGHT = 9
+"""Harmonics, up to the second degree, of the light that a part turns in: so many tell nearly all of what falls on a
+matt surface (Ramamoorthi and Hanrahan 2001). The constant one is left to the colours."""
+DARK = 0.05
+"""No side of a part is darker than this share of its colours."""
 SHADING_LR = 2e-2
+LIGHT_LR = 1e-2
 OUTSIDE = 1.2
 """A Gaussian that leaves its part's box, grown by so much, is removed."""
 
@@ -47,7 +54,8 @@ class _Frames:
 class GaussianLook(Look):
     """A cloud whose rows are owned by parts 0 to K - 1, by what rests (K), and, where a light is known and nothing is
     seen of what shadows fall on, by the parts' shadows (from K + 1 on). Gaussians are at rest in their owner's frame.
-    A part's shadow on other Gaussians darkens these as far as each is lit by that light (`SHADED`).
+    A part's shadow on other Gaussians darkens these as far as each is lit by that light (`SHADED`). The light that
+    falls on a part rests, and does not turn with it: its side that faces n is `1 + light . Y(n)` times as bright.
 
     Args:
         halves: `[K, 3]` half sizes of the parts' boxes.
@@ -61,6 +69,7 @@ class GaussianLook(Look):
         low, high = torch.tensor(info.bounds)
         self.extent = float((high - low).max()) / 2
         self.register_buffer("halves", halves)
+        self.light = nn.Parameter(torch.zeros(len(halves), LIGHT - 1))
         self.cloud = GaussianCloud(config.budget, config.degree, features=1)
         self.shadows = Shadows()
         self.sightings = Sightings(config.budget)
@@ -126,16 +135,19 @@ class GaussianLook(Look):
             means=means,
             quaternions=quaternion_product(quaternion_of(frames.turns)[owners], rest.quaternions),
             scales=sizes * rest.scales,
-            harmonics=self._shaded(rest.harmonics, means, owners, state.centres),
+            harmonics=self._shaded(rest.harmonics, means, turned, owners, state.centres),
         )
 
-    def _shaded(self, harmonics: Tensor, means: Tensor, owners: Tensor, centres: Tensor) -> Tensor:
-        """Colours under the parts' shadows."""
-        if not self.shadows.known:
-            return harmonics
-        radii = self.halves[:, 0] / MARGIN
-        lit = (self.cloud.features[: len(means), 0] + SHADED).sigmoid() * (owners <= len(self.halves))
-        left = 1 - lit * self.shadows.covered(means.detach(), owners, centres.detach(), radii)
+    def _shaded(self, harmonics: Tensor, means: Tensor, turned: Tensor, owners: Tensor, centres: Tensor) -> Tensor:
+        """Colours in the light, and under the parts' shadows; `turned` `[N, 3]`: where they are from their owners."""
+        count = len(self.halves)
+        facing = harmonics_basis(nn.functional.normalize(turned.detach(), dim=-1), LIGHT)[:, 1:]
+        light = torch.cat([self.light, self.light.new_zeros(1, LIGHT - 1)])[owners.clamp_max(count)]
+        left = (1 + (light * facing).sum(-1)).clamp_min(DARK)
+        if self.shadows.known:
+            lit = (self.cloud.features[: len(means), 0] + SHADED).sigmoid() * (owners <= count)
+            radii = self.halves[:, 0] / MARGIN
+            left = left * (1 - lit * self.shadows.covered(means.detach(), owners, centres.detach(), radii))
         black = torch.zeros_like(harmonics)
         black[:, 0] = -0.5 / C0
         return black + left[:, None, None] * (harmonics - black)
@@ -188,7 +200,8 @@ class GaussianLook(Look):
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """A group for each kind of parameter of the cloud."""
         shading = {"name": "shading", "params": [self.cloud.features], "lr": SHADING_LR}
-        return [*self.cloud.parameter_groups(self.config, progress, self.extent), shading]
+        light = {"name": "light", "params": [self.light], "lr": LIGHT_LR * (1 - 0.95 * progress)}
+        return [*self.cloud.parameter_groups(self.config, progress, self.extent), shading, light]
 
 
 def _fall_on_nothing(shadows: Sequence[np.ndarray], masks: Silhouettes) -> bool:

@@ -20,9 +20,11 @@ from foreseen.methods.laws.impacts import Smoother
 from foreseen.methods.laws.single import Motion
 from foreseen.methods.laws.system import Seen, on_surface
 from foreseen.methods.moving_parts.config import MovingPartsConfig
+from foreseen.methods.moving_parts.discovery import ROOM
 from foreseen.methods.moving_parts.findings import MARGIN, Findings, explore
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import Parts, PartsState
+from foreseen.methods.moving_parts.spins import Sightings, find_spin
 from foreseen.nn.splines import UniformBSpline, smoothing
 from foreseen.scenes import Scene
 
@@ -101,9 +103,21 @@ class MovingPartsMethod(Method):
                 parts.centres[:, k] = torch.from_numpy(part.controls)
                 parts.turns[:, k] = torch.from_numpy(part.rotations)
                 parts.round[k] = part.round
-            states = parts.at(self._basis(torch.tensor([v.time for v in views], dtype=torch.float64)))
+            basis = self._basis(torch.tensor([v.time for v in views], dtype=torch.float64))
+            self._find_spins(parts, frames, views, parts.at(basis).centres)
+            states = parts.at(basis)
         self.adopt(self.found(found, states, views), parts)
         return f"{count} moving part{'s' if count > 1 else ''} found from silhouettes."
+
+    def _find_spins(self, parts: Parts, frames: Sequence[Frame], views: Sequence[View], centres: Tensor) -> None:
+        """Tells how round parts spin; `centres` `[T, K, 3]` of all parts in the views."""
+        if not parts.round.any():
+            return
+        times, radii = np.array([view.time for view in views]), (parts.halves.mean(-1) / (MARGIN * ROOM)).numpy()
+        for k, sightings in enumerate(Sightings.of(frames, times, centres.double().numpy(), radii)):
+            spin = find_spin(sightings) if parts.round[k] else None
+            if spin is not None:
+                parts.spins[k], parts.spinning[k] = torch.from_numpy(spin), True
 
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes room for as many parts as the checkpoint has."""
@@ -126,7 +140,7 @@ class MovingPartsMethod(Method):
         inside = self.parts.at(self._basis(u.clamp(0, 1)))
         if not outside.any() or not self.motion.fitted:
             return inside
-        beyond = self.parts.from_numbers(self.motion.extrapolate(u[outside]))
+        beyond = self.parts.from_numbers(self.motion.extrapolate(u[outside]), u[outside])
         names = ("centres", "turns", "latent")
         return PartsState(*(getattr(inside, n).index_put((outside,), getattr(beyond, n)) for n in names))
 
@@ -146,7 +160,7 @@ class MovingPartsMethod(Method):
         u, outside = self._places(times)
         if outside.any():
             numbers = self.motion.futures(u[outside])
-            beyond = self.parts.from_numbers(numbers.flatten(0, 1)).centres.unflatten(0, numbers.shape[:2])
+            beyond = self.parts.centres_of(numbers.flatten(0, 1)).unflatten(0, numbers.shape[:2])
             centres[:, outside] = beyond.transpose(0, 1)
         return centres
 
@@ -177,14 +191,10 @@ class MovingPartsMethod(Method):
     def system(self, kind: int = 0) -> DynamicalSystem | None:
         """The law that the parts' motion follows; None where none does, or nothing moves."""
         del kind
-
-        def centres(numbers: Tensor) -> Tensor:
-            return self.parts.from_numbers(numbers).centres
-
         poses, times = self.poses()
         when = times + self.start / self.window
         seen = Seen(poses[None], when[None], torch.tensor([len(times)]), False, [0])
-        return on_surface(self.motion.dynamics, self.window, seen, centres if self.parts.count else None)
+        return on_surface(self.motion.dynamics, self.window, seen, self.parts.centres_of if self.parts.count else None)
 
     # How it learns.
 
@@ -208,6 +218,7 @@ class MovingPartsMethod(Method):
             *self.look.parameter_groups(progress),
             {"name": "centres", "params": [self.parts.centres], "lr": c.centre_lr * radius * moves},
             {"name": "turns", "params": [self.parts.turns, self.parts.latent], "lr": c.turn_lr * moves},
+            {"name": "spins", "params": [self.parts.spins], "lr": c.turn_lr * moves},
         ]
 
     def before_step(self, step: int, progress: float) -> str | None:

@@ -28,13 +28,16 @@ class PartsState:
 class Parts(nn.Module):
     """K rigid parts: trajectories over the observed window (unit time), and box sizes.
 
-    Parts that are `round` `[K]` bool never turn: it would be noise to the law.
+    Parts that are `round` `[K]` bool turn by steady `spins` `[K, 3]` [rad in the window] alone, where they were found
+    to (`spinning` `[K]` bool): nothing pushes a round part that turns from its way, so that a turn is noise to the law.
 
     Without parts (K = 0) the motion is `latent`, a number that runs through the window, evenly at first.
     """
 
     halves: Tensor
     round: Tensor
+    spinning: Tensor
+    line: Tensor
 
     def __init__(self, count: int, controls: int) -> None:
         super().__init__()
@@ -42,17 +45,28 @@ class Parts(nn.Module):
         self.spline = UniformBSpline(controls)
         self.centres = nn.Parameter(torch.zeros(controls, count, 3))
         self.turns = nn.Parameter(torch.zeros(controls, count, 3))
-        # The spline reproduces straight lines: these controls give u = 2 t - 1.
-        line = (torch.arange(controls) - 1.0) / (controls - 3) * 2 - 1
-        self.latent = nn.Parameter((line if count == 0 else torch.zeros(controls))[:, None])
+        self.spins = nn.Parameter(torch.zeros(count, 3))
+        # The spline reproduces straight lines: these controls give the time.
+        line = (torch.arange(controls) - 1.0) / (controls - 3)
+        self.register_buffer("line", line, persistent=False)
+        self.latent = nn.Parameter((2 * line - 1 if count == 0 else torch.zeros(controls))[:, None])
         self.register_buffer("halves", torch.ones(count, 3))
         self.register_buffer("round", torch.zeros(count, dtype=torch.bool))
+        self.register_buffer("spinning", torch.zeros(count, dtype=torch.bool))
 
     def at(self, basis: Tensor) -> PartsState:
         """The poses under spline weights `basis` `[T, controls]`."""
         centres = torch.einsum("tc,ckd->tkd", basis, self.centres)
-        turns = torch.einsum("tc,ckd->tkd", basis, self.turns) * ~self.round[:, None]
+        turns = self._own_turns(basis) + self._spun(basis @ self.line.to(basis))
         return PartsState(centres, turns, basis @ self.latent)
+
+    def _own_turns(self, basis: Tensor) -> Tensor:
+        """`[T, K, 3]`: what the law is to know of the rotation vectors."""
+        return torch.einsum("tc,ckd->tkd", basis, self.turns) * ~self.round[:, None]
+
+    def _spun(self, times: Tensor) -> Tensor:
+        """`[T, K, 3]`: how far parts have spun at `times` (0..1 is the window)."""
+        return times.to(self.spins)[:, None, None] * self.spins * self.spinning[:, None]
 
     def numbers(self, basis: Tensor) -> Tensor:
         """What the law of motion is about, `[T, P]` float64: the parts' centres, and their rotation vectors as the way
@@ -61,19 +75,26 @@ class Parts(nn.Module):
         state = self.at(basis)
         if self.count == 0:
             return state.latent.double()
-        sizes = self._sizes()[:, None]
-        both = torch.cat([state.centres, state.turns * sizes], dim=-1) * self.units()[:, None]
+        turns = self._own_turns(basis) * self._sizes()[:, None]
+        both = torch.cat([state.centres, turns], dim=-1) * self.units()[:, None]
         return both.flatten(1).double()
 
-    def from_numbers(self, numbers: Tensor) -> PartsState:
-        """The inverse of `numbers`, without the basis."""
+    def from_numbers(self, numbers: Tensor, times: Tensor) -> PartsState:
+        """The inverse of `numbers`, at `times` `[T]` (0..1 is the window)."""
         if self.count == 0:
             empty = numbers.new_zeros(len(numbers), 0, 3, dtype=torch.float32)
             return PartsState(empty, empty, numbers.float().clamp(-1, 1))
-        sizes = self._sizes()[:, None]
+        centres, turns = self._halved(numbers)
+        return PartsState(centres, turns / self._sizes()[:, None] + self._spun(times), torch.zeros(len(numbers), 1))
+
+    def centres_of(self, numbers: Tensor) -> Tensor:
+        """`[T, K, 3]` of `numbers`."""
+        return self._halved(numbers)[0]
+
+    def _halved(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         both = numbers.float().unflatten(-1, (self.count, 6)) / self.units()[:, None]
         centres, turns = both.split(3, dim=-1)
-        return PartsState(centres, turns / sizes, torch.zeros(len(numbers), 1))
+        return centres, turns
 
     def units(self) -> Tensor:
         """`[K]`: what a length of 1 is in `numbers`."""

@@ -1,0 +1,271 @@
+"""How round parts turn, told by what is painted on them: the steady spin under which their pictures agree best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from foreseen.data.types import Frame
+from foreseen.geometry.cameras import Camera
+
+Array = NDArray[np.float32]
+
+RUNS, RUN = 8, 30
+"""Of longer sequences, so many runs of so many frames are looked at."""
+LARGEST, SMALLEST = 28, 5
+"""Pictures of a part are shrunk to about this radius [px]; smaller ones than the second say nothing."""
+FACING = 0.5
+"""Cosine of the angle to the viewer up to which a surface is looked at."""
+SMOOTH = 0.4
+"""Brightness is compared with its surroundings within so many radii: shading drops out, paint stays."""
+FLAT = 0.02
+"""Contrast (0..1) that counts as noise."""
+SAMPLES, PAIRS = 60, 300
+"""Pixels of a view, and pairs of views, that are compared at once."""
+ALIKE = 0.3
+"""Cosine of the angle between two views from which on they see enough of one side."""
+FASTEST, STEP = 1.2, 0.07
+"""Turns that are tried from one time to the next, and their spacing [rad]."""
+FINER = 0.05
+"""Spacing [rad], over the longest time between the views of a pair, when the best are improved; ..."""
+LONGER, RIVALS = 1.6, (12, 3)
+"""... that time grows by this factor; of so many at first, and then."""
+SURE, BETTER = 0.25, 0.15
+"""Correlation over at least half of the window that tells a spin, and by how much it is to be above that of rest."""
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """One round part as N views see it.
+
+    Attributes:
+        radius: of the ball, in scene units.
+        times: `[N]`, 0..1.
+        centres: `[N, 3]`, in scene units.
+        paint: `[N, C, C]` brightness against its surroundings, not a number where the part is not seen.
+        corners: `[N, 2]` pixel of each patch's corner; pixels: `[N, 4]` fx, fy, cx, cy; poses: `[N, 4, 4]`.
+        normals, values: `[N, S, 3]` and `[N, S]`: directions from the centre and paint of some pixels; not a number
+            where a view has none.
+    """
+
+    radius: float
+    times: Array
+    centres: Array
+    paint: Array
+    corners: Array
+    pixels: Array
+    poses: Array
+    normals: Array
+    values: Array
+
+    @staticmethod
+    def of(frames: Sequence[Frame], times: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> list[Sightings]:
+        """For each of K parts; `times` `[N]`, `centres` `[N, K, 3]`, `radii` `[K]`."""
+        chosen = _some(times)
+        patches = []
+        for i in chosen:
+            image = frames[i].image().mean(-1).numpy()
+            patches.append([_patch(image, frames[i].camera, centres[i], radii, k) for k in range(len(radii))])
+        rng = np.random.default_rng(0)
+        return [
+            _sightings([patch[k] for patch in patches], times[chosen], centres[chosen, k], radius, rng)
+            for k, radius in enumerate(radii)
+        ]
+
+    def score(self, spins: np.ndarray, pairs: np.ndarray) -> NDArray[np.float64]:
+        """`[M]`: how well pairs of views `[P, 2]` agree under `spins` `[M, 3]` [rad in the window]: a correlation."""
+        found = np.zeros(len(spins))
+        _agreement(
+            np.ascontiguousarray(spins, np.float32), pairs, self.times, self.centres, np.float32(self.radius),
+            self.paint, self.corners, self.pixels, self.poses, self.normals, self.values, found,
+        )  # fmt: skip
+        return found
+
+    def pairs(self, least: float, most: float) -> np.ndarray:
+        """`[P, 2]`: of views that are so far apart in time and see one side; some, if there are many."""
+        toward = self.poses[:, :3, 3] - self.centres
+        toward = toward / np.linalg.norm(toward, axis=-1, keepdims=True)
+        apart = self.times[None] - self.times[:, None]
+        known = ~np.isnan(self.values[:, 0])
+        found = (apart > 0) & (apart >= least) & (apart <= most) & (toward @ toward.T > ALIKE)
+        both = np.argwhere(found & known[:, None] & known[None])
+        return both[np.random.default_rng(0).permutation(len(both))[:PAIRS]]
+
+
+def find_spin(seen: Sightings) -> np.ndarray | None:
+    """The steady spin `[3]` [rad in the window, about axes of the world] under which views agree all through the
+    window; None where the part rests, shows no paint, or turns in another way."""
+    apart = np.diff(np.unique(seen.times))
+    if not len(apart):
+        return None
+    reach = 1.3 * float(np.median(apart))
+    pairs = seen.pairs(0.0, reach)
+    if not len(pairs):
+        return None
+    rivals = _ball(FASTEST, STEP) / reach
+    rivals = rivals[np.argsort(-seen.score(rivals, pairs))[: RIVALS[0]]]
+    while True:
+        before, reach = reach, min(reach * LONGER, 1.0)
+        pairs = seen.pairs(0.5 * reach, reach)
+        if len(pairs):
+            near = _ball(2 * FINER * reach / before, FINER) / reach
+            rivals = np.unique((rivals[:, None] + near[None]).reshape(-1, 3).round(6), axis=0)
+            scores = seen.score(rivals, pairs)
+            rivals = rivals[np.argsort(-scores)[: RIVALS[reach > 4 * before]]]
+        if reach >= 1.0:
+            break
+    if not len(pairs):
+        return None
+    turning, resting = seen.score(np.stack([rivals[0], np.zeros(3)]), pairs)
+    return rivals[0] if turning > max(SURE, resting + BETTER) else None
+
+
+def _some(times: np.ndarray) -> np.ndarray:
+    """Indices of the frames that are looked at, in the order of their times."""
+    order = np.argsort(times, kind="stable")
+    if len(order) <= RUNS * RUN:
+        return order
+    starts = np.linspace(0, len(order) - RUN, RUNS).round().astype(int)
+    return order[np.unique((starts[:, None] + np.arange(RUN)).reshape(-1))]
+
+
+def _ball(radius: float, step: float) -> np.ndarray:
+    """`[M, 3]` points of a grid within `radius`, its middle among them."""
+    line = step * np.arange(-int(radius / step), int(radius / step) + 1)
+    points = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    return points[np.linalg.norm(points, axis=-1) <= radius + 1e-9]
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """A part's surroundings in one view: `camera` whose pixel `corner` `[2]` is the first of `paint [h, w]`, and the
+    directions `normals [h, w, 3]` of what is seen there."""
+
+    camera: Camera
+    corner: np.ndarray
+    paint: np.ndarray
+    normals: np.ndarray
+
+
+def _patch(image: np.ndarray, camera: Camera, centres: np.ndarray, radii: np.ndarray, k: int) -> _Patch | None:
+    """Of part k; None where the view does not show it well. `image [H, W]`."""
+    where, depth = camera.project(torch.from_numpy(centres).float())
+    size = camera.fx * float(radii[k] / depth[k].clamp_min(1e-6))
+    if float(depth[k]) <= radii[k]:
+        return None
+    factor = max(1, round(size / LARGEST))
+    size /= factor
+    small = camera.downscale(factor)
+    middle = (where[k] / factor).numpy()
+    low = np.maximum(np.floor(middle - size - 1), 0).astype(int)
+    high = np.minimum(np.ceil(middle + size + 1), [small.width, small.height]).astype(int)
+    if size < SMALLEST or (high - low).min() < SMALLEST:
+        return None
+    block = image[low[1] * factor : high[1] * factor, low[0] * factor : high[0] * factor]
+    shape = (high[1] - low[1], factor, high[0] - low[0], factor)
+    values = block.reshape(shape).mean((1, 3))
+    normals, seen = _surface(small, low, values.shape, centres, radii, k)
+    return _Patch(small, low, _contrast(values, seen, SMOOTH * size), normals)
+
+
+def _surface(
+    camera: Camera, low: np.ndarray, shape: tuple[int, ...], centres: np.ndarray, radii: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Directions from part k's centre `[h, w, 3]`, and whether pixels see it turned to them, and no other part before
+    it `[h, w]`."""
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    at = np.stack([cols + low[0], rows + low[1]], -1) + 0.5
+    rays = camera.rays(torch.from_numpy(at).float())
+    to = rays.origins[..., None, :].numpy() - centres
+    along = -(to * rays.directions[..., None, :].numpy()).sum(-1)
+    inside = radii**2 - (to**2).sum(-1) + along**2
+    near = np.where(inside > 0, along - np.sqrt(np.maximum(inside, 0)), np.inf)
+    distance = np.where(np.isfinite(near[..., k]), near[..., k], 0.0)
+    normals = (to[..., k, :] + distance[..., None] * rays.directions.numpy()) / radii[k]
+    facing = -(normals * rays.directions.numpy()).sum(-1)
+    return normals, (near.argmin(-1) == k) & (inside[..., k] > 0) & (facing > FACING)
+
+
+def _contrast(values: np.ndarray, seen: np.ndarray, radius: float) -> np.ndarray:
+    """Brightness against its surroundings in their spread; not a number where not seen."""
+    weights = ndimage.gaussian_filter(seen.astype(float), radius) + 1e-6
+    mean = ndimage.gaussian_filter(values * seen, radius) / weights
+    spread = ndimage.gaussian_filter(values**2 * seen, radius) / weights - mean**2
+    return np.where(seen, (values - mean) / np.sqrt(np.maximum(spread, 0) + FLAT**2), np.nan)
+
+
+def _sightings(
+    patches: Sequence[_Patch | None], times: np.ndarray, centres: np.ndarray, radius: float, rng: np.random.Generator
+) -> Sightings:
+    """Of one part."""
+    count = len(patches)
+    size = max([max(p.paint.shape) for p in patches if p is not None], default=1)
+    paint, normals = np.full((count, size, size), np.nan), np.zeros((count, SAMPLES, 3))
+    corners, pixels, values = np.zeros((count, 2)), np.ones((count, 4)), np.full((count, SAMPLES), np.nan)
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    for i, patch in enumerate(patches):
+        if patch is None:
+            continue
+        camera = patch.camera
+        paint[i, : patch.paint.shape[0], : patch.paint.shape[1]] = patch.paint
+        corners[i], pixels[i] = patch.corner, (camera.fx, camera.fy, camera.cx, camera.cy)
+        poses[i] = camera.camera_to_world.numpy()
+        rows, cols = np.nonzero(~np.isnan(patch.paint))
+        if len(rows) < SAMPLES:
+            continue
+        picked = rng.permutation(len(rows))[:SAMPLES]
+        normals[i] = patch.normals[rows[picked], cols[picked]]
+        values[i] = patch.paint[rows[picked], cols[picked]]
+    arrays = (times, centres, paint, corners, pixels, poses, normals, values)
+    return Sightings(float(radius), *(x.astype(np.float32) for x in arrays))
+
+
+@njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
+def _agreement(
+    spins: Array, pairs: np.ndarray, times: Array, centres: Array, radius: float, paint: Array, corners: Array,
+    pixels: Array, poses: Array, normals: Array, values: Array, found: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Turns what view i sees by a spin, and looks it up in view j: mean product of paint over all pairs (i, j)."""
+    for c in range(len(spins)):
+        total, count = 0.0, 0
+        for q in range(len(pairs)):
+            i, j = pairs[q]
+            wait = times[j] - times[i]
+            x, y, z = spins[c, 0] * wait, spins[c, 1] * wait, spins[c, 2] * wait
+            angle = np.sqrt(x * x + y * y + z * z) + 1e-9
+            cos, sin = np.cos(angle), np.sin(angle) / angle
+            rest = (1 - cos) / (angle * angle)
+            for p in range(normals.shape[1]):
+                value = values[i, p]
+                if np.isnan(value):
+                    break
+                a, b, d = normals[i, p]
+                dot = rest * (x * a + y * b + z * d)
+                na = a * cos + sin * (y * d - z * b) + dot * x
+                nb = b * cos + sin * (z * a - x * d) + dot * y
+                nd = d * cos + sin * (x * b - y * a) + dot * z
+                pa = centres[j, 0] + radius * na - poses[j, 0, 3]
+                pb = centres[j, 1] + radius * nb - poses[j, 1, 3]
+                pd = centres[j, 2] + radius * nd - poses[j, 2, 3]
+                if pa * na + pb * nb + pd * nd > -FACING * np.sqrt(pa * pa + pb * pb + pd * pd):
+                    continue
+                depth = poses[j, 0, 2] * pa + poses[j, 1, 2] * pb + poses[j, 2, 2] * pd
+                if depth <= 0:
+                    continue
+                u = pixels[j, 0] * (poses[j, 0, 0] * pa + poses[j, 1, 0] * pb + poses[j, 2, 0] * pd) / depth
+                v = pixels[j, 1] * (poses[j, 0, 1] * pa + poses[j, 1, 1] * pb + poses[j, 2, 1] * pd) / depth
+                col = int(np.floor(u + pixels[j, 2] - corners[j, 0]))
+                row = int(np.floor(v + pixels[j, 3] - corners[j, 1]))
+                if col < 0 or row < 0 or col >= paint.shape[2] or row >= paint.shape[1]:
+                    continue
+                other = paint[j, row, col]
+                if not np.isnan(other):
+                    total += value * other
+                    count += 1
+        found[c] = total / max(count, 1)
