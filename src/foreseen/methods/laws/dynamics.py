@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,9 +12,10 @@ from scipy.interpolate import make_smoothing_spline
 from torch import Tensor, nn
 
 from foreseen.errors import UserError
+from foreseen.methods.laws.coasting import best_coasting
 from foreseen.methods.laws.config import LawConfig
 from foreseen.methods.laws.force import LAST, Law
-from foreseen.methods.laws.manifold import Manifold
+from foreseen.methods.laws.manifold import TOLERANCE, Manifold
 from foreseen.methods.laws.matching import FARTHEST, Paths, match, settle
 from foreseen.methods.laws.shooting import shoot
 from foreseen.ode import integrate
@@ -27,12 +26,8 @@ LEAST_TIMES = 6
 """A sequence with fewer training times says too little of a law."""
 EXACT = 1e-12
 """Smoothing of paths that are known exactly, as the weight of squared second derivatives."""
-DRAGS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
-"""Drags that are tried for what coasts, per window."""
-OPENING = 0.3
-"""What coasts is foretold from every moment after this share of the path, to find its drag and how long ..."""
-STRETCHES = (0.0, 0.25, 0.5, 0.75)
-"""... the stretch is that tells its state: from the shortest (0) to all of the path (1), by its logarithm."""
+NEARLY_ALL = 0.01
+"""What coasts is told by as many coordinates as leave no larger share of the motion."""
 
 
 class Dynamics(nn.Module):
@@ -114,10 +109,12 @@ class Dynamics(nn.Module):
             member.copy_(torch.cat([p.flatten() for p in self.law.last_layer()]))
         self.use(0)
 
-    def _surface(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, bent: bool = True) -> Paths | None:
+    def _surface(
+        self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, bent: bool, enough: float = TOLERANCE
+    ) -> Paths | None:
         """Fits the surface; the paths on it, None where nothing moves."""
         valid = torch.arange(poses.shape[1]) < counts[:, None]
-        self.manifold.fit(poses[valid], bent)
+        self.manifold.fit(poses[valid], bent, enough)
         self.spacing.fill_(_usual_interval(times, counts) / self.config.finer)
         if self.manifold.size == 0:
             return None
@@ -128,21 +125,19 @@ class Dynamics(nn.Module):
 
     @torch.no_grad()
     def coast(self, poses: Tensor, times: Tensor) -> None:
-        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag. By it,
-        and by stretches of one length, the stretches before all moments foretell the later ones best. It does not
-        count as fitted."""
-        paths = self._surface(poses[None], times[None], torch.tensor([len(poses)]), exact=False, bent=False)
+        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag, or by a
+        steady force (`best_coasting`). It does not count as fitted."""
+        counts = torch.tensor([len(poses)])
+        paths = self._surface(poses[None], times[None], counts, exact=False, bent=False, enough=NEARLY_ALL)
         self.misfit.fill_(float("nan"))
         self.law.silence()
         size = self.manifold.size
         self.law.set_weights(self.law.penalties(size) * 0, size)
         if paths is not None:
-            least = min(LEAST_TIMES * self.config.finer, len(paths.q[0]) - 1)
-            stretches = {round(least * (len(paths.q[0]) / least) ** share) for share in STRETCHES}
-            tries = list(itertools.product(DRAGS, sorted(stretches)))
-            drag, stretch = min(tries, key=lambda one: _coasting_error(paths, *one))
-            self.stretch.fill_(stretch * paths.spacing)
-            self.law.drag[:size, :size] = drag / self.law.pace * torch.eye(size, dtype=torch.float64)
+            found = best_coasting(paths.q[0], paths.spacing, LEAST_TIMES * self.config.finer)
+            self.stretch.fill_(found.stretch * paths.spacing)
+            self.law.push(found.acceleration)
+            self.law.drag[:size, :size] = found.drag / self.law.pace * torch.eye(size, dtype=torch.float64)
         self.members[:] = torch.cat([p.flatten() for p in self.law.last_layer()])
 
     def paths(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool) -> Paths:
@@ -268,26 +263,6 @@ def _stopping(law: Rate) -> Rate:
         return torch.where((q.abs() <= FARTHEST).all(-1, keepdim=True), law(time, state), 0.0)
 
     return rate
-
-
-def _coasting_error(paths: Paths, drag: float, stretch: int) -> float:
-    """Mean distance of what stretches of so many steps foretell of one path's later moments. What follows a stretch
-    under a drag alone is a line in the way that this leaves."""
-    q = paths.q[0]
-    origins = torch.arange(max(stretch, round(OPENING * len(q))), len(q) - 1)
-    if not len(origins):
-        return math.inf
-
-    def way(ahead: Tensor) -> Tensor:
-        times = ahead * paths.spacing
-        return (1 - (-drag * times).exp()) / drag if drag else times
-
-    line = torch.stack([torch.ones(stretch + 1, dtype=q.dtype), way(torch.arange(-stretch, 1).double())], dim=-1)
-    seen = q[origins[:, None] + torch.arange(-stretch, 1)]
-    place, rate = (torch.linalg.pinv(line) @ seen).unbind(1)
-    ahead = torch.arange(len(q)) - origins[:, None]
-    error = place[:, None] + rate[:, None] * way(ahead.double())[..., None] - q
-    return float(error.norm(dim=-1)[ahead > 0].mean())
 
 
 def check_counts(counts: Tensor) -> None:

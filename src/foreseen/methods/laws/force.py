@@ -76,6 +76,15 @@ class Law(nn.Module):
         for parameter in (*self.hidden, *self.shifts):
             parameter.zero_()
 
+    @torch.no_grad()
+    def push(self, acceleration: Tensor) -> None:
+        """Sets the force that is the same everywhere, on a plane, so that what rests has this `acceleration` `[d]`."""
+        size = len(acceleration)
+        force = acceleration / self.pace.square()
+        if self.structure == "potential":
+            force = -self.manifold[0].metric(torch.zeros_like(acceleration)) @ force
+        self.linear[:size] = force
+
     def _units(self, q: Tensor) -> list[Tensor]:
         """What every hidden layer says."""
         found, x = [], q

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 TOLERANCE = 0.08
 """Poses count as told by q when this share of their motion (root mean square) is left: more than the noise of learned
 poses, less than a motion of its own."""
+FLAT = 0.02
+"""A surface is a plane where this leaves no larger share: bends would be those of noise, and forces on them, too."""
 STILL = 1e-9
 """Poses that vary by no more than this share of their size do not move: no coordinate is needed."""
 BEYOND = 0.15
@@ -72,9 +74,9 @@ class Manifold(nn.Module):
         return int(self.used)
 
     @torch.no_grad()
-    def fit(self, poses: Tensor, bent: bool = True) -> None:
+    def fit(self, poses: Tensor, bent: bool = True, enough: float = TOLERANCE) -> None:
         """Chooses the fewest coordinates that tell `poses` `[N, P]`, and the surface; a plane, if not `bent`. `left` is
-        the share of the motion that they do not tell."""
+        the share of the motion that they do not tell, which is to be `enough` at most."""
         self.mean.copy_(poses.mean(0))
         centred = poses - self.mean
         _, sizes, directions = torch.linalg.svd(centred, full_matrices=False)
@@ -87,11 +89,12 @@ class Manifold(nn.Module):
             # One scale for all: what hardly moves must not be blown up to weigh as much as what does.
             self.project[:, size - 1] = directions[size - 1] / scale
             self.used.fill_(size)
-            self._fit_surface(centred, DEGREES.get(size, 1) if bent else 1)
-            error = (self.decode(self.encode(poses)) - poses).square().mean().sqrt()
-            self.left.copy_(error / centred.square().mean().sqrt())
-            if self.left <= TOLERANCE:
-                return
+            for degree, most in _tries(size, bent, enough):
+                self._fit_surface(centred, degree)
+                error = (self.decode(self.encode(poses)) - poses).square().mean().sqrt()
+                self.left.copy_(error / centred.square().mean().sqrt())
+                if self.left <= most:
+                    return
 
     def _fit_surface(self, centred: Tensor, most: int) -> None:
         """The polynomials from principal components to poses, of the degree up to `most` that Bayes' criterion
@@ -207,6 +210,14 @@ class Manifold(nn.Module):
         slope, _ = _derivatives(self.size, int(self.terms))
         terms = _monomials(self._clamped(q), self._exponents)
         return torch.einsum("...t,dtp->...dp", terms, slope @ self.weights[: int(self.terms)])
+
+
+def _tries(size: int, bent: bool, enough: float) -> list[tuple[int, float]]:
+    """Highest degrees of the polynomials of `size` coordinates, and the share that they may leave."""
+    if not bent:
+        return [(1, enough)]
+    curved = (DEGREES.get(size, 1), enough)
+    return [curved] if size == 1 else [(1, min(FLAT, enough)), curved]
 
 
 def _powers(size: int, degree: int) -> list[tuple[int, ...]]:

@@ -23,6 +23,7 @@ from foreseen.methods.hulls import (
     synchronised,
     windows,
 )
+from foreseen.methods.moving_parts.identities import changed_places
 from foreseen.methods.moving_parts.spheres import ROUND, Spheres, fit_spheres
 from foreseen.nn.splines import UniformBSpline
 
@@ -78,10 +79,25 @@ def _as_spheres(
     found = fit_spheres(views, masks, unknown, Spheres(controls, np.array([part.radius for part in parts]) / ROOM))
     if found.overlap < ROUND:
         return parts
+    found = _with_own_places(views, masks, unknown, found)
     return [
         Part(found.controls[:, k], np.zeros_like(found.controls[:, k]), ROOM * radius, round=True)
         for k, radius in enumerate(found.radii.tolist())
     ]
+
+
+def _with_own_places(
+    views: list[View], masks: Silhouettes, unknown: list[np.ndarray] | None, found: Spheres
+) -> Spheres:
+    """Each ball on the track of its own colour."""
+    times, controls = np.unique([view.time for view in views]), len(found.controls)
+    places = np.einsum("tc,ckd->tkd", UniformBSpline(controls).basis(torch.from_numpy(times)).numpy(), found.controls)
+    who = changed_places(views, times, places, found.radii)
+    if (who == np.arange(len(found.radii))).all():
+        return found
+    own = np.take_along_axis(places, who.argsort(1)[..., None], axis=1)
+    own_controls = np.stack([fit_spline(times, own[:, k], controls) for k in range(own.shape[1])], axis=1)
+    return fit_spheres(views, masks, unknown, Spheres(own_controls, found.radii))
 
 
 @dataclass
