@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreseen.geometry.rotations import quaternion_matrix, quaternion_of, quaternion_product, rotation_matrix
+from foreseen.geometry.rotations import (
+    quaternion_matrix,
+    quaternion_of,
+    quaternion_product,
+    rotation_matrix,
+    rotation_vector,
+)
 
 
 def vectors(scale: float, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -75,3 +81,16 @@ def test_products_of_quaternions_turn_one_after_the_other() -> None:
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 0.4])
 def test_gradients_of_quaternions(scale: float) -> None:
     assert torch.autograd.gradcheck(quaternion_of, vectors(scale)[:5].requires_grad_())
+
+
+def test_vectors_of_quaternions_and_back() -> None:
+    for scale in (0.0, 1e-7, 1e-3, 0.5):
+        short = vectors(scale)
+        torch.testing.assert_close(rotation_vector(quaternion_of(short)), short, atol=1e-12, rtol=1e-9)
+    long = vectors(3.0)
+    found = rotation_vector(quaternion_of(long))
+    assert (found.norm(dim=-1) <= torch.pi + 1e-9).all()
+    torch.testing.assert_close(rotation_matrix(found), rotation_matrix(long), atol=1e-9, rtol=0)
+    for scale in (0.0, 1e-3, 0.5):
+        some = quaternion_of(vectors(scale)[:5]).requires_grad_()
+        assert torch.autograd.gradcheck(rotation_vector, some)

@@ -87,6 +87,17 @@ def test_a_bowl_has_two_coordinates() -> None:
     assert manifold.size == 2 and manifold.left < 1e-9
 
 
+def test_noise_does_not_bend_a_plane() -> None:
+    angle = line(0, 4.7)
+    zero = torch.zeros_like(angle)
+    circle = torch.stack([angle.cos(), angle.sin(), zero, zero, zero, zero], dim=-1)
+    bumps = 0.004 * torch.sin(7 * angle)[:, None] * torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    manifold = fitted(circle + bumps)
+    assert manifold.size == 2 and int(manifold.terms) == 3
+    curvature, _ = manifold.bend(*torch.randn(2, 5, 2, dtype=torch.float64))
+    assert (curvature == 0).all()
+
+
 def test_bodies_in_general_motion_have_more() -> None:
     t = line(0, 1, 400)[:, None]
     phases = torch.arange(9, dtype=torch.float64)

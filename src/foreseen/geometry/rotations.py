@@ -37,6 +37,17 @@ def quaternion_of(vector: Tensor) -> Tensor:
     return torch.cat([real, torch.where(small, 0.5 - square / 48, (angle / 2).sin() / angle) * vector], dim=-1)
 
 
+def rotation_vector(quaternions: Tensor) -> Tensor:
+    """Rotation vectors `[..., 3]` [rad], no longer than pi, of unit quaternions `[..., 4]`, real part first; smooth at
+    no turn."""
+    upper = torch.where(quaternions[..., :1] < 0, -quaternions, quaternions)
+    real, vector = upper[..., :1], upper[..., 1:]
+    square = vector.square().sum(-1, keepdim=True)
+    small = square < 1e-8
+    half_sine = torch.where(small, torch.ones_like(square), square).sqrt()
+    return torch.where(small, 2 - square / 3, 2 * torch.atan2(half_sine, real) / half_sine) * vector
+
+
 def quaternion_product(first: Tensor, second: Tensor) -> Tensor:
     """`[..., 4]`, real part first: the turn `second`, then the turn `first`."""
     a, u = first[..., :1], first[..., 1:]

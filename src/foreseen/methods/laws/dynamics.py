@@ -125,8 +125,8 @@ class Dynamics(nn.Module):
 
     @torch.no_grad()
     def coast(self, poses: Tensor, times: Tensor) -> None:
-        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag, or by a
-        steady force (`best_coasting`). It does not count as fitted."""
+        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag, or
+        under a steady force (`best_coasting`). It does not count as fitted."""
         counts = torch.tensor([len(poses)])
         paths = self._surface(poses[None], times[None], counts, exact=False, bent=False, enough=NEARLY_ALL)
         self.misfit.fill_(float("nan"))

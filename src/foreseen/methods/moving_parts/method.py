@@ -24,7 +24,7 @@ from foreseen.methods.moving_parts.discovery import ROOM
 from foreseen.methods.moving_parts.findings import MARGIN, Findings, explore
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import Parts, PartsState
-from foreseen.methods.moving_parts.spins import Sightings, find_spin
+from foreseen.methods.moving_parts.spins import Sightings, find_turns
 from foreseen.nn.splines import UniformBSpline, smoothing
 from foreseen.scenes import Scene
 
@@ -104,20 +104,20 @@ class MovingPartsMethod(Method):
                 parts.turns[:, k] = torch.from_numpy(part.rotations)
                 parts.round[k] = part.round
             basis = self._basis(torch.tensor([v.time for v in views], dtype=torch.float64))
-            self._find_spins(parts, frames, views, parts.at(basis).centres)
+            self._find_turns(parts, frames, views, parts.at(basis).centres)
             states = parts.at(basis)
         self.adopt(self.found(found, states, views), parts)
         return f"{count} moving part{'s' if count > 1 else ''} found from silhouettes."
 
-    def _find_spins(self, parts: Parts, frames: Sequence[Frame], views: Sequence[View], centres: Tensor) -> None:
-        """Tells how round parts spin; `centres` `[T, K, 3]` of all parts in the views."""
+    def _find_turns(self, parts: Parts, frames: Sequence[Frame], views: Sequence[View], centres: Tensor) -> None:
+        """Tells how round parts turn; `centres` `[T, K, 3]` of all parts in the views."""
         if not parts.round.any():
             return
         times, radii = np.array([view.time for view in views]), (parts.halves.mean(-1) / (MARGIN * ROOM)).numpy()
         for k, sightings in enumerate(Sightings.of(frames, times, centres.double().numpy(), radii)):
-            spin = find_spin(sightings) if parts.round[k] else None
-            if spin is not None:
-                parts.spins[k], parts.spinning[k] = torch.from_numpy(spin), True
+            turns = find_turns(sightings, parts.roll.times().numpy()) if parts.round[k] else None
+            if turns is not None:
+                parts.roll.learn(k, torch.from_numpy(turns))
 
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes room for as many parts as the checkpoint has."""
@@ -218,7 +218,6 @@ class MovingPartsMethod(Method):
             *self.look.parameter_groups(progress),
             {"name": "centres", "params": [self.parts.centres], "lr": c.centre_lr * radius * moves},
             {"name": "turns", "params": [self.parts.turns, self.parts.latent], "lr": c.turn_lr * moves},
-            {"name": "spins", "params": [self.parts.spins], "lr": c.turn_lr * moves},
         ]
 
     def before_step(self, step: int, progress: float) -> str | None:

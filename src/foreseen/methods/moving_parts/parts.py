@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from foreseen.geometry.rotations import quaternion_of, quaternion_product, rotation_vector
+from foreseen.methods.moving_parts.roll import Roll
 from foreseen.nn.splines import UniformBSpline
 
 
@@ -28,15 +30,14 @@ class PartsState:
 class Parts(nn.Module):
     """K rigid parts: trajectories over the observed window (unit time), and box sizes.
 
-    Parts that are `round` `[K]` bool turn by steady `spins` `[K, 3]` [rad in the window] alone, where they were found
-    to (`spinning` `[K]` bool): nothing pushes a round part that turns from its way, so that a turn is noise to the law.
+    Parts that are `round` `[K]` bool turn as their paint tells (`roll`), and by small `turns` on top, or not at all.
+    The law, to which this would be noise, is told of no turn.
 
     Without parts (K = 0) the motion is `latent`, a number that runs through the window, evenly at first.
     """
 
     halves: Tensor
     round: Tensor
-    spinning: Tensor
     line: Tensor
 
     def __init__(self, count: int, controls: int) -> None:
@@ -45,28 +46,27 @@ class Parts(nn.Module):
         self.spline = UniformBSpline(controls)
         self.centres = nn.Parameter(torch.zeros(controls, count, 3))
         self.turns = nn.Parameter(torch.zeros(controls, count, 3))
-        self.spins = nn.Parameter(torch.zeros(count, 3))
+        self.roll = Roll(count, 2 * controls + 1)
         # The spline reproduces straight lines: these controls give the time.
         line = (torch.arange(controls) - 1.0) / (controls - 3)
         self.register_buffer("line", line, persistent=False)
         self.latent = nn.Parameter((2 * line - 1 if count == 0 else torch.zeros(controls))[:, None])
         self.register_buffer("halves", torch.ones(count, 3))
         self.register_buffer("round", torch.zeros(count, dtype=torch.bool))
-        self.register_buffer("spinning", torch.zeros(count, dtype=torch.bool))
 
     def at(self, basis: Tensor) -> PartsState:
         """The poses under spline weights `basis` `[T, controls]`."""
         centres = torch.einsum("tc,ckd->tkd", basis, self.centres)
-        turns = self._own_turns(basis) + self._spun(basis @ self.line.to(basis))
-        return PartsState(centres, turns, basis @ self.latent)
+        return PartsState(centres, self._turned(basis, basis @ self.line.to(basis)), basis @ self.latent)
 
-    def _own_turns(self, basis: Tensor) -> Tensor:
-        """`[T, K, 3]`: what the law is to know of the rotation vectors."""
-        return torch.einsum("tc,ckd->tkd", basis, self.turns) * ~self.round[:, None]
-
-    def _spun(self, times: Tensor) -> Tensor:
-        """`[T, K, 3]`: how far parts have spun at `times` (0..1 is the window)."""
-        return times.to(self.spins)[:, None, None] * self.spins * self.spinning[:, None]
+    def _turned(self, basis: Tensor, times: Tensor) -> Tensor:
+        """`[T, K, 3]` rotation vectors at `times`; `basis`: at the nearest ones within the window."""
+        own = torch.einsum("tc,ckd->tkd", basis, self.turns)
+        free = own * ~self.round[:, None]
+        if not self.roll.known.any():
+            return free
+        rolled = rotation_vector(quaternion_product(quaternion_of(own), self.roll.at(times.to(own))))
+        return torch.where(self.roll.known[:, None], rolled, free)
 
     def numbers(self, basis: Tensor) -> Tensor:
         """What the law of motion is about, `[T, P]` float64: the parts' centres, and their rotation vectors as the way
@@ -75,7 +75,7 @@ class Parts(nn.Module):
         state = self.at(basis)
         if self.count == 0:
             return state.latent.double()
-        turns = self._own_turns(basis) * self._sizes()[:, None]
+        turns = torch.where(self.round[:, None], 0.0, state.turns) * self._sizes()[:, None]
         both = torch.cat([state.centres, turns], dim=-1) * self.units()[:, None]
         return both.flatten(1).double()
 
@@ -85,7 +85,9 @@ class Parts(nn.Module):
             empty = numbers.new_zeros(len(numbers), 0, 3, dtype=torch.float32)
             return PartsState(empty, empty, numbers.float().clamp(-1, 1))
         centres, turns = self._halved(numbers)
-        return PartsState(centres, turns / self._sizes()[:, None] + self._spun(times), torch.zeros(len(numbers), 1))
+        rolled = self._turned(self.spline.basis(times.clamp(0, 1)).float(), times)
+        turns = torch.where(self.round[:, None], rolled, turns / self._sizes()[:, None])
+        return PartsState(centres, turns, torch.zeros(len(numbers), 1))
 
     def centres_of(self, numbers: Tensor) -> Tensor:
         """`[T, K, 3]` of `numbers`."""

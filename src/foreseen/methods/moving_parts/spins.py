@@ -1,4 +1,5 @@
-"""How round parts turn, told by what is painted on them: the steady spin under which their pictures agree best."""
+"""How round parts turn, told by what is painted on them: the spin under which their pictures agree best, or else their
+orientation followed from time to time."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation, Slerp
 
 from foreseen.data.types import Frame
 from foreseen.geometry.cameras import Camera
@@ -26,18 +28,27 @@ SMOOTH = 0.4
 """Brightness is compared with its surroundings within so many radii: shading drops out, paint stays."""
 FLAT = 0.02
 """Contrast (0..1) that counts as noise."""
-SAMPLES, PAIRS = 60, 300
-"""Pixels of a view, and pairs of views, that are compared at once."""
+SAMPLES, PAIRS, FIRST_PAIRS = 60, 200, 100
+"""Pixels of a view, and pairs of views, that are compared at once; of the latter fewer where all spins are tried."""
 ALIKE = 0.3
 """Cosine of the angle between two views from which on they see enough of one side."""
-FASTEST, STEP = 1.2, 0.07
+FASTEST, STEP = 1.0, 0.07
 """Turns that are tried from one time to the next, and their spacing [rad]."""
 FINER = 0.05
 """Spacing [rad], over the longest time between the views of a pair, when the best are improved; ..."""
-LONGER, RIVALS = 1.6, (12, 3)
+LONGER, RIVALS = 1.6, (8, 3)
 """... that time grows by this factor; of so many at first, and then."""
-SURE, BETTER = 0.25, 0.15
-"""Correlation over at least half of the window that tells a spin, and by how much it is to be above that of rest."""
+SURE, BETTER = 0.3, 0.1
+"""Correlation that tells a turn (of a steady spin, over at least half of the window), and by how much it is to be above
+that of rest."""
+EARLIER = (1, 2, 3, 5, 8, 13, 21)
+"""A ball that is followed is compared with itself so many times before, ..."""
+ASIDE = ((0.42, 0.14), (0.1, 0.05), (0.04, 0.02))
+"""... turned from where it was expected by up to so much, in so large steps [rad]."""
+WEAK = 0.1
+"""Below this correlation it is taken to turn on as it did."""
+STEADY = 0.5
+"""Share of the old spin in the new one."""
 
 
 @dataclass(frozen=True)
@@ -80,37 +91,67 @@ class Sightings:
 
     def score(self, spins: np.ndarray, pairs: np.ndarray) -> NDArray[np.float64]:
         """`[M]`: how well pairs of views `[P, 2]` agree under `spins` `[M, 3]` [rad in the window]: a correlation."""
-        found = np.zeros(len(spins))
+        waits = self.times[pairs[:, 1]] - self.times[pairs[:, 0]]
+        return self._agree(spins, waits, pairs, Rotation.identity(len(pairs)))
+
+    def score_turns(self, turns: np.ndarray, pairs: np.ndarray, first: Rotation) -> NDArray[np.float64]:
+        """`[M]`: how well pairs of views agree, the earlier one turned by `first` (of each pair) and by one of `turns`
+        `[M, 3]` [rad]."""
+        return self._agree(turns, np.ones(len(pairs)), pairs, first)
+
+    def _agree(
+        self, vectors: np.ndarray, shares: np.ndarray, pairs: np.ndarray, first: Rotation
+    ) -> NDArray[np.float64]:
+        found = np.zeros(len(vectors))
+        turned = np.einsum("pij,psj->psi", first.as_matrix(), self.normals[pairs[:, 0]])
+        vectors, shares, turned = (np.ascontiguousarray(x, np.float32) for x in (vectors, shares, turned))
         _agreement(
-            np.ascontiguousarray(spins, np.float32), pairs, self.times, self.centres, np.float32(self.radius),
-            self.paint, self.corners, self.pixels, self.poses, self.normals, self.values, found,
+            vectors, shares, turned, self.values[pairs[:, 0]], pairs[:, 1], self.centres, np.float32(self.radius),
+            self.paint, self.corners, self.pixels, self.poses, found,
         )  # fmt: skip
         return found
 
+    def toward(self) -> np.ndarray:
+        """`[N, 3]`: directions to the viewers."""
+        toward = self.poses[:, :3, 3] - self.centres
+        return toward / np.linalg.norm(toward, axis=-1, keepdims=True)
+
+    def known(self) -> np.ndarray:
+        """`[N]` bool: which views see it."""
+        return ~np.isnan(self.values[:, 0])
+
     def pairs(self, least: float, most: float) -> np.ndarray:
         """`[P, 2]`: of views that are so far apart in time and see one side; some, if there are many."""
-        toward = self.poses[:, :3, 3] - self.centres
-        toward = toward / np.linalg.norm(toward, axis=-1, keepdims=True)
+        toward, known = self.toward(), self.known()
         apart = self.times[None] - self.times[:, None]
-        known = ~np.isnan(self.values[:, 0])
         found = (apart > 0) & (apart >= least) & (apart <= most) & (toward @ toward.T > ALIKE)
         both = np.argwhere(found & known[:, None] & known[None])
         return both[np.random.default_rng(0).permutation(len(both))[:PAIRS]]
 
 
+def find_turns(seen: Sightings, times: np.ndarray) -> np.ndarray | None:
+    """Orientations at `times` `[J]` in 0..1, as unit quaternions `[J, 4]`, real part first; None where the part rests,
+    or shows no paint that tells."""
+    spin = find_spin(seen)
+    if spin is not None:
+        found = Rotation.from_rotvec(times[:, None] * spin)
+    else:
+        followed = follow(seen)
+        if followed is None:
+            return None
+        when = np.unique(seen.times).astype(float)
+        found = Slerp(when, followed)(times.clip(when[0], when[-1]))
+    return found.as_quat()[:, [3, 0, 1, 2]]
+
+
 def find_spin(seen: Sightings) -> np.ndarray | None:
     """The steady spin `[3]` [rad in the window, about axes of the world] under which views agree all through the
-    window; None where the part rests, shows no paint, or turns in another way."""
-    apart = np.diff(np.unique(seen.times))
-    if not len(apart):
+    window; None where there is no such spin."""
+    start = _first_rivals(seen, np.inf)
+    if start is None:
         return None
-    reach = 1.3 * float(np.median(apart))
-    pairs = seen.pairs(0.0, reach)
-    if not len(pairs):
-        return None
-    rivals = _ball(FASTEST, STEP) / reach
-    rivals = rivals[np.argsort(-seen.score(rivals, pairs))[: RIVALS[0]]]
-    while True:
+    rivals, reach = start
+    while reach < 1.0:
         before, reach = reach, min(reach * LONGER, 1.0)
         pairs = seen.pairs(0.5 * reach, reach)
         if len(pairs):
@@ -118,12 +159,83 @@ def find_spin(seen: Sightings) -> np.ndarray | None:
             rivals = np.unique((rivals[:, None] + near[None]).reshape(-1, 3).round(6), axis=0)
             scores = seen.score(rivals, pairs)
             rivals = rivals[np.argsort(-scores)[: RIVALS[reach > 4 * before]]]
-        if reach >= 1.0:
-            break
     if not len(pairs):
         return None
     turning, resting = seen.score(np.stack([rivals[0], np.zeros(3)]), pairs)
     return rivals[0] if turning > max(SURE, resting + BETTER) else None
+
+
+def _first_rivals(seen: Sightings, until: float) -> tuple[np.ndarray, float] | None:
+    """Spins under which views that follow one another agree best, those before `until` alone; and how far these are
+    apart in time. None where no two see one side."""
+    apart = np.diff(np.unique(seen.times))
+    if not len(apart):
+        return None
+    reach = 1.3 * float(np.median(apart))
+    pairs = seen.pairs(0.0, reach)
+    pairs = pairs[seen.times[pairs[:, 1]] <= until][:FIRST_PAIRS]
+    if not len(pairs):
+        return None
+    rivals = _ball(FASTEST, STEP) / reach
+    return rivals[np.argsort(-seen.score(rivals, pairs))[: RIVALS[0]]], reach
+
+
+def follow(seen: Sightings) -> Rotation | None:
+    """Orientations at the T times of the views, each the one in which the part looks most like itself at times before,
+    and then after, too; None where that is not much more than if it rested."""
+    times = np.unique(seen.times)
+    if len(times) < EARLIER[3]:
+        return None
+    start = _first_rivals(seen, times[EARLIER[3]])
+    if start is None:
+        return None
+    spin, found = start[0][0], [Rotation.identity()]
+    for t in range(1, len(times)):
+        wait = times[t] - times[t - 1]
+        expected = Rotation.from_rotvec(spin * wait) * found[-1]
+        turn, score, _ = _aside(seen, times, t, [t - back for back in EARLIER if back <= t], found, expected)
+        if score > WEAK:
+            spin = STEADY * spin + (1 - STEADY) * (turn * expected * found[-1].inv()).as_rotvec() / wait
+        found.append(turn * expected)
+    scores = []
+    for t in range(len(times)):  # once more, now that what comes later is known, too
+        near = [t + step for back in EARLIER for step in (-back, back) if 0 <= t + step < len(times)]
+        turn, score, resting = _aside(seen, times, t, near, found, found[t])
+        found[t] = turn * found[t]
+        scores.append((score, resting))
+    turned, rested = np.nanmedian(scores, axis=0)
+    return Rotation.concatenate(found) if turned > max(SURE, rested + BETTER) else None
+
+
+def _aside(
+    seen: Sightings, times: np.ndarray, t: int, near: Sequence[int], found: Sequence[Rotation], expected: Rotation
+) -> tuple[Rotation, float, float]:
+    """How far the part is turned from where it is expected at time t, how well it then looks like itself at times
+    `near`, and how well if it never turned; no turn and not numbers where nothing can be compared."""
+    none = Rotation.identity()
+    known, toward = seen.known(), seen.toward()
+    some, firsts = [], []
+    for other in near:
+        first = expected * found[other].inv()
+        both = np.argwhere(
+            (known & (seen.times == times[other]))[:, None]
+            & (known & (seen.times == times[t]))[None]
+            & (first.apply(toward) @ toward.T > ALIKE)
+        )
+        some.append(both)
+        firsts += [first] * len(both)
+    if not firsts:
+        return none, np.nan, np.nan
+    pairs, first = np.concatenate(some), Rotation.concatenate(firsts)
+    best = np.zeros(3)
+    for reach, step in ASIDE:
+        tries = best + _ball(reach, step)
+        scores = seen.score_turns(tries, pairs, first)
+        best = tries[scores.argmax()]
+    if scores.max() <= WEAK:
+        return none, float(scores.max()), np.nan
+    resting = seen.score_turns(np.zeros((1, 3)), pairs, Rotation.identity(len(pairs)))
+    return Rotation.from_rotvec(best), float(scores.max()), float(resting[0])
 
 
 def _some(times: np.ndarray) -> np.ndarray:
@@ -228,24 +340,24 @@ def _sightings(
 
 @njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
 def _agreement(
-    spins: Array, pairs: np.ndarray, times: Array, centres: Array, radius: float, paint: Array, corners: Array,
-    pixels: Array, poses: Array, normals: Array, values: Array, found: NDArray[np.float64],
+    vectors: Array, shares: Array, normals: Array, values: Array, others: np.ndarray, centres: Array, radius: float,
+    paint: Array, corners: Array, pixels: Array, poses: Array, found: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Turns what view i sees by a spin, and looks it up in view j: mean product of paint over all pairs (i, j)."""
-    for c in range(len(spins)):
+    """Turns what P views see, `normals` `[P, S, 3]` and `values` `[P, S]`, by shares `[P]` of each rotation vector
+    `[M, 3]`, and looks it up in others `[P]`: mean product of paint `[M]`."""
+    for c in range(len(vectors)):
         total, count = 0.0, 0
-        for q in range(len(pairs)):
-            i, j = pairs[q]
-            wait = times[j] - times[i]
-            x, y, z = spins[c, 0] * wait, spins[c, 1] * wait, spins[c, 2] * wait
+        for q in range(len(others)):
+            j = others[q]
+            x, y, z = vectors[c, 0] * shares[q], vectors[c, 1] * shares[q], vectors[c, 2] * shares[q]
             angle = np.sqrt(x * x + y * y + z * z) + 1e-9
             cos, sin = np.cos(angle), np.sin(angle) / angle
             rest = (1 - cos) / (angle * angle)
             for p in range(normals.shape[1]):
-                value = values[i, p]
+                value = values[q, p]
                 if np.isnan(value):
                     break
-                a, b, d = normals[i, p]
+                a, b, d = normals[q, p]
                 dot = rest * (x * a + y * b + z * d)
                 na = a * cos + sin * (y * d - z * b) + dot * x
                 nb = b * cos + sin * (z * a - x * d) + dot * y
