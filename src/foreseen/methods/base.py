@@ -32,6 +32,7 @@ class SceneInfo:
         static_cameras: no camera moves, so each pixel's own history is meaningful.
         sequences: names of the training sequences, in the order of `times`.
         bodies: for each sequence the names of the bodies that its truth tells of; none where it has no truth.
+        frames: number of training frames; 0 where it is not known.
     """
 
     bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -44,6 +45,7 @@ class SceneInfo:
     static_cameras: bool
     sequences: tuple[str, ...] = ()
     bodies: tuple[tuple[str, ...], ...] = ()
+    frames: int = 0
 
     @property
     def time_range(self) -> tuple[float, float]:

@@ -71,4 +71,5 @@ def scene_info(dataset: Dataset, splits: Splits) -> SceneInfo:
         static_cameras=cameras_stand_still(frames),
         sequences=names,
         bodies=tuple(labels.bodies if labels else () for labels in known),
+        frames=len(frames),
     )

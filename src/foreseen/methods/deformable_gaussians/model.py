@@ -19,13 +19,13 @@ TIME_WIDTH = 256
 """Units of the small network of the time."""
 SMALL = 0.01
 """Factor on the first weights of what displaces: at first next to nothing does."""
-SMALLEST = 1e-6
-"""Scales are this share of the scene's size at least, whatever the network says."""
+MOST = 3.0
+"""Scales change by factors of up to e^3."""
 
 
 class Deformation(nn.Module):
     """Displacements of N Gaussians at a time: `[N, 3]` of the means in the scene's half size, `[N, 4]` of the
-    quaternions, `[N, 3]` of the scales (Yang et al. 2024, section 3.2)."""
+    quaternions, `[N, 3]` of the scales' logarithms (Yang et al. 2024, section 3.2, but for the logarithms)."""
 
     def __init__(self, config: DeformableConfig) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class DeformableGaussians(MovingGaussianMethod):
             rest,
             means=rest.means + self.extent * shift,
             quaternions=rest.quaternions + turn,
-            scales=(rest.scales + self.extent * growth).clamp_min(SMALLEST * self.extent),
+            scales=rest.scales * (MOST * (growth / MOST).tanh()).exp(),
         )
 
     def losses(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:

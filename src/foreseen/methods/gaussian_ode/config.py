@@ -20,6 +20,8 @@ class PartsConfig(MovingPartsConfig):
     """The Gaussians and how they are optimised."""
     empty_weight: float = 1e-2
     """Weight of the opacity before the plain background."""
+    times_per_control: float = 1.25
+    """Training times for each control point of a part's trajectory, where several cameras see each."""
     jerk_weight: float = 0.05
     """Weight of the trajectories' squared third differences."""
 

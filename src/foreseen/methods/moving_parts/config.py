@@ -31,7 +31,9 @@ class MovingPartsConfig:
     most_parts: int = 8
     """At most so many moving parts."""
     frames_per_control: float = 2.5
-    """Training times for each control point of a part's trajectory."""
+    """Training frames for each control point of a part's trajectory, ..."""
+    times_per_control: float = 2.5
+    """... and times, of which several cameras may each see all."""
     most_controls: int = 120
     """Control points of a trajectory at most."""
     cells: int = 64

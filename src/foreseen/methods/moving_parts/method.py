@@ -48,7 +48,9 @@ class MovingPartsMethod(Method):
         self.config, self.info = config, info
         times = torch.tensor(info.times[0], dtype=torch.float64)
         self.start, self.window = float(times[0]), float(times[-1] - times[0])
-        self.controls = max(8, min(config.most_controls, round(len(times) / config.frames_per_control)))
+        frames = max(info.frames, len(times))
+        wanted = min(frames / config.frames_per_control, len(times) / config.times_per_control)
+        self.controls = max(8, min(config.most_controls, round(wanted)))
         self.register_buffer("basis", self._basis((times - self.start) / self.window))
         self.register_buffer("law_stage", torch.tensor(0))
         self.adopt(self.without_parts(), Parts(0, self.controls))
