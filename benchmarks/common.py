@@ -20,6 +20,14 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 WORK = ROOT / "runs" / "benchmarks"
 """Data and runs; a benchmark that is started again goes on with what lies here. Remove it to begin anew."""
+SCENES = (
+    "scene1_close_proximity",
+    "scene2_identical_objects",
+    "scene3_collision",
+    "scene4_occlusion",
+    "scene10_texture",
+)
+"""Folders of the recorded data in D-NeRF's format."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import tyro
 
 from common import (
     RESULTS,
+    SCENES,
     WORK,
     Clock,
     Contestant,
@@ -28,13 +29,6 @@ from common import (
     train,
 )
 
-SCENES = (
-    "scene1_close_proximity",
-    "scene2_identical_objects",
-    "scene3_collision",
-    "scene4_occlusion",
-    "scene10_texture",
-)
 METRICS = {"psnr": "PSNR [dB]", "psnr_moving": "PSNR, moving [dB]", "ssim": "SSIM", "mask_iou": "mask IoU"}
 
 

@@ -14,16 +14,22 @@ from typing import Any
 
 import tyro
 
-from common import RESULTS, WORK, Clock, Contestant, evaluate, foreseen, mean, provenance, publish, shared_data, table
+from common import (
+    RESULTS,
+    SCENES,
+    WORK,
+    Clock,
+    Contestant,
+    evaluate,
+    foreseen,
+    mean,
+    provenance,
+    publish,
+    shared_data,
+    table,
+)
 from common import train as train_run
 
-SCENES = (
-    "scene1_close_proximity",
-    "scene2_identical_objects",
-    "scene3_collision",
-    "scene4_occlusion",
-    "scene10_texture",
-)
 METRICS = {"psnr_moving": "PSNR, moving [dB]", "mask_iou": "mask IoU"}
 BASELINES = ("last-frame", "constant-velocity")
 THIRDS = ("first third", "second third", "last third")

@@ -20,6 +20,7 @@ from foreseen.analysis.truth import TruePoint, drag_of, is_known, true_points
 from foreseen.data.types import Dataset, Truth
 from foreseen.errors import UserError
 from foreseen.methods.base import DynamicalSystem, Method
+from foreseen.nn.threads import one_thread
 from foreseen.training.files import write_atomically
 from foreseen.training.run import Run
 
@@ -96,16 +97,11 @@ def analyze_run(
     system = run.method.system(kind - 1)
     if system is None:
         raise UserError(_no_law(run))
-    # Many small operations: threads that meet after each cost more than they bring.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         findings = Findings.of(system, find_known(run, system), starts, seed)
         content = _head(run, system, starts, seed) | describe(findings)
         content["notes"] += _one_of(run, kind, system)
         picture = draw(findings, content)
-    finally:
-        torch.set_num_threads(threads)
     folder = out or run.path
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / DATA_FILE, json.dumps(content, indent=1, allow_nan=False).encode())

@@ -64,12 +64,17 @@ def packed_losses(
     """Mean squared colour error, and the opacity along rays that saw the plain background: a renderer's white haze
     before white costs nothing in colour and everything in speed."""
     error = (result.rgb - batch.colors).square().mean()
-    plain = ((batch.colors - torch.tensor(background).to(batch.colors)).abs().amax(-1) < PLAIN).float()
     return {
         "color": error,
-        "empty": empty_weight * (result.opacity * plain).mean(),
+        "empty": empty_weight * opacity_of_nothing(result.opacity, batch.colors, background),
         "_psnr": -10 * torch.log10(error.detach().clamp_min(1e-10)),
     }
+
+
+def opacity_of_nothing(opacity: Tensor, colors: Tensor, background: tuple[float, float, float]) -> Tensor:
+    """Mean of `opacity` `[...]` over all pixels, counted where the plain background was seen (`colors` `[..., 3]`)."""
+    plain = (colors - torch.tensor(background).to(colors)).abs().amax(-1) < PLAIN
+    return (opacity * plain).mean()
 
 
 def rough_loss(voxels: VoxelGrids, weight: float, step: int) -> dict[str, Tensor]:

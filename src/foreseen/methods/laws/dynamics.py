@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -18,6 +17,7 @@ from foreseen.methods.laws.force import LAST, Law
 from foreseen.methods.laws.manifold import TOLERANCE, Manifold
 from foreseen.methods.laws.matching import FARTHEST, Paths, match, settle
 from foreseen.methods.laws.shooting import shoot
+from foreseen.nn.threads import one_thread
 from foreseen.ode import integrate
 
 Rate = Callable[[Tensor, Tensor], Tensor]
@@ -242,17 +242,6 @@ class Dynamics(nn.Module):
     def use(self, member: int) -> None:
         """Solves by the most likely law (0), or by one of those that are drawn."""
         self.law.set_last_layer(self.members[member])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For many small operations: threads that meet after each cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _stopping(law: Rate) -> Rate:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from foreseen.methods.laws.balls import BallMotion, Balls
 from foreseen.methods.laws.config import LawConfig
-from foreseen.methods.laws.dynamics import Dynamics, one_thread
+from foreseen.methods.laws.dynamics import Dynamics
+from foreseen.nn.threads import one_thread
 
 TRIED = 0.85
 """Laws are tried on what follows this share of the window, which they are then not fitted to."""

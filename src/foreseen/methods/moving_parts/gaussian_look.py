@@ -22,7 +22,7 @@ from foreseen.methods.moving_parts.findings import MARGIN, Findings
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.moving_parts.shadows import Shadows
-from foreseen.methods.packed import PLAIN
+from foreseen.methods.packed import opacity_of_nothing
 from foreseen.render.harmonics import harmonics_basis
 from foreseen.render.splat import splat
 from foreseen.scenes import Gaussians
@@ -165,14 +165,12 @@ class GaussianLook(Look):
         """Of each picture its difference, 1 - SSIM, and opacity before the plain background."""
         del step
         means: dict[str, Tensor] = {}
-        plain = torch.tensor(self.info.background)
         for camera, image, row in zip(batch.cameras, batch.images, batch.time_indices.tolist()):
             moved = self.scene(PartsState(states.centres[row], states.turns[row], states.latent[row]))
             result = splat(moved, camera)
             self.sightings.watch(result, camera)
             terms = picture_losses(result.rgb, image, self.config.ssim_weight)
-            empty = ((image - plain.to(image)).abs().amax(-1) < PLAIN).float()
-            terms["empty"] = self.empty_weight * (result.opacity * empty).mean()
+            terms["empty"] = self.empty_weight * opacity_of_nothing(result.opacity, image, self.info.background)
             for name, term in terms.items():
                 means[name] = means.get(name, 0.0) + term / len(batch.images)
         return means | size_losses(self.cloud.at_rest(self.info.background, 0), self.config)

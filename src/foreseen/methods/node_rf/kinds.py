@@ -14,8 +14,8 @@ from foreseen.data.difference import moving_mask
 from foreseen.data.types import Frame
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.hulls import Stills, View
-from foreseen.methods.laws.dynamics import one_thread
 from foreseen.methods.laws.manifold import Manifold
+from foreseen.nn.threads import one_thread
 
 GLIMPSES, MOST_GLIMPSES = 12, 480
 """Frames in which the parts of one sequence are looked at, and those of all together, if three of each are fewer."""
