@@ -33,6 +33,8 @@ NEEDLESS = 0.3
 """A part is dropped where it alone explains less than this share of its disc."""
 ROUND = 0.85
 """Parts count as round where their discs and what moves overlap so far (intersection over union); balls reach 0.93."""
+HOPELESS = 0.6
+"""What overlaps less after the first steps never will be round."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,15 @@ def fit_spheres(
     views: Sequence[View], masks: Silhouettes, unknown: Sequence[np.ndarray] | None, start: Spheres
 ) -> Spheres:
     """Improves trajectories and radii, and drops parts that the others make needless (phantoms where the silhouettes
-    of different parts meet).
+    of different parts meet). Gives up early where the parts are anything but round.
 
     Args:
         unknown: `[h, w]` bool for each view: pixels that say nothing (shadows, perhaps).
     """
     pixels = _draw(views, masks, unknown, len(start.controls))
     found = _climb(pixels, start, ROUNDS[0])
+    if found.overlap < HOPELESS:
+        return found
     while len(found.radii) > 1 and (alone := _alone(pixels, found)).min() < NEEDLESS:
         kept = np.arange(len(found.radii)) != alone.argmin()
         found = _climb(pixels, Spheres(found.controls[:, kept], found.radii[kept]), ROUNDS[0])
