@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from foreseen.data.types import Frame
 from foreseen.geometry.rotations import quaternion_of, rotation_matrix
+from foreseen.methods.moving_parts import spins
 from foreseen.methods.moving_parts.parts import Parts
 from foreseen.methods.moving_parts.roll import Roll
 from foreseen.methods.moving_parts.spins import Sightings, find_spin, find_turns
@@ -96,6 +97,21 @@ def test_a_part_is_followed_that_turns_back(tmp_path: Path) -> None:
 def test_nothing_is_told_where_nothing_is_seen_to_turn(tmp_path: Path, how: str) -> None:
     spin = 0 * SPIN if how == "rests" else SPIN
     assert find_turns(seen_in(film(tmp_path, lambda t: spin * t, painted=how == "rests")), TIMES) is None
+
+
+def test_a_part_that_is_hardly_seen_tells_nothing(tmp_path: Path) -> None:
+    frames = film(tmp_path, lambda time: SPIN * time)
+    away = np.stack([centre(t) for t in TIMES])[:, None] + [50.0, 0, 0]
+    assert find_turns(Sightings.of(frames, TIMES, away, np.array([RADIUS]))[0], TIMES) is None
+
+
+def test_of_long_films_times_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spins, "MOST_FRAMES", 20)
+    seen = seen_in(film(tmp_path, lambda time: SPIN * time))
+    assert seen.times.tolist() == TIMES[::3].astype(np.float32).tolist()
+    found = find_spin(seen)
+    assert found is not None
+    np.testing.assert_allclose(found, SPIN, atol=0.4)
 
 
 def test_what_was_found_is_led_on_beyond_the_window() -> None:
