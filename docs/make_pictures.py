@@ -2,7 +2,7 @@
 
     python docs/make_pictures.py                        # what there is, and what each takes
     python docs/make_pictures.py forecast futures       # makes these
-    python docs/make_pictures.py all --work runs   # trains what is not there yet
+    python docs/make_pictures.py all --work runs       # trains what is not there yet
 
 Runs are kept in --work (build/pictures), so that a picture can be made again without training. `report` and `viewer`
 are pictures of a browser: they need playwright (the extra [dev]) and a Chromium on the path.
@@ -16,7 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,28 +47,28 @@ class Picture:
     draw: Callable[[Path], Image.Image]
 
 
-def clip_frame(clip: str, share: float) -> Callable[[Path], Image.Image]:
-    """The frame at a share of a clip's length."""
+def clip_frames(clip: str, *shares: float) -> Callable[[Path], Image.Image]:
+    """The frames at shares of a clip's length, one below the other."""
 
     def draw(work: Path) -> Image.Image:
         with av.open(str(work / clip)) as container:
             frames = [frame.to_image() for frame in container.decode(video=0)]
-        return frames[round(share * (len(frames) - 1))]
+        return below_one_another([frames[round(share * (len(frames) - 1))] for share in shares])
 
     return draw
 
 
 def rows(folder: str) -> Callable[[Path], Image.Image]:
     """The pictures in a folder, one below the other."""
+    return lambda work: below_one_another([Image.open(p).convert("RGB") for p in sorted((work / folder).glob("*.png"))])
 
-    def draw(work: Path) -> Image.Image:
-        found = [Image.open(path).convert("RGB") for path in sorted((work / folder).glob("*.png"))]
-        sheet = Image.new("RGB", (found[0].width, sum(one.height for one in found)))
-        for index, one in enumerate(found):
-            sheet.paste(one, (0, index * found[0].height))
-        return sheet
 
-    return draw
+def below_one_another(found: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size."""
+    sheet = Image.new("RGB", (found[0].width, sum(one.height for one in found)))
+    for index, one in enumerate(found):
+        sheet.paste(one, (0, index * found[0].height))
+    return sheet
 
 
 def plot(file: str) -> Callable[[Path], Image.Image]:
@@ -143,7 +143,17 @@ PICTURES: dict[str, Picture] = {
         "forecast.png",
         "truth, forecast and difference of the demo, well after the observed part has ended",
         ("foreseen demo --out {work}/demo",),
-        clip_frame("demo/forecast.mp4", 0.72),
+        clip_frames("demo/forecast.mp4", 0.72),
+    ),
+    "balls": Picture(
+        "balls.jpg",
+        "truth, rendering and difference of painted balls that roll and bounce: once seen, and twice foretold",
+        (
+            "foreseen simulate bouncing-balls --background plain --frames 96 --size 240 --seed 1 --out {work}/tray",
+            "foreseen train gaussian-ode --data {work}/tray --observe-until 0.75 --max-minutes 6 --out {work}/tray-run",
+            "foreseen render {work}/tray-run --channel side-by-side --out {work}/tray-run/balls.mp4",
+        ),
+        clip_frames("tray-run/balls.mp4", 0.45, 0.84, 0.97),
     ),
     "futures": Picture(
         "futures.png",
