@@ -2,7 +2,7 @@
 
     python docs/make_pictures.py                        # what there is, and what each takes
     python docs/make_pictures.py forecast futures       # makes these
-    python docs/make_pictures.py all --work runs       # trains what is not there yet
+    python docs/make_pictures.py all --work runs        # trains what is not there yet
 
 Runs are kept in --work (build/pictures), so that a picture can be made again without training. `report` and `viewer`
 are pictures of a browser: they need playwright (the extra [dev]) and a Chromium on the path.

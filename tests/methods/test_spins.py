@@ -14,7 +14,7 @@ from foreseen.geometry.rotations import quaternion_of, rotation_matrix
 from foreseen.methods.moving_parts import spins
 from foreseen.methods.moving_parts.parts import Parts
 from foreseen.methods.moving_parts.roll import Roll
-from foreseen.methods.moving_parts.spins import Sightings, find_spin, find_turns
+from foreseen.methods.moving_parts.spins import BallViews, find_spin, find_turns
 from foreseen.nn.splines import UniformBSpline
 from moving_balls import camera
 
@@ -63,9 +63,9 @@ def film(folder: Path, turns: Callable[[float], np.ndarray], painted: bool = Tru
     return found
 
 
-def seen_in(frames: list[Frame]) -> Sightings:
+def seen_in(frames: list[Frame]) -> BallViews:
     centres = np.stack([centre(t) for t in TIMES])[:, None]
-    return Sightings.of(frames, TIMES, centres, np.array([RADIUS]))[0]
+    return BallViews.of(frames, TIMES, centres, np.array([RADIUS]))[0]
 
 
 def angles_between(found: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_nothing_is_told_where_nothing_is_seen_to_turn(tmp_path: Path, how: str)
 def test_a_part_that_is_hardly_seen_tells_nothing(tmp_path: Path) -> None:
     frames = film(tmp_path, lambda time: SPIN * time)
     away = np.stack([centre(t) for t in TIMES])[:, None] + [50.0, 0, 0]
-    assert find_turns(Sightings.of(frames, TIMES, away, np.array([RADIUS]))[0], TIMES) is None
+    assert find_turns(BallViews.of(frames, TIMES, away, np.array([RADIUS]))[0], TIMES) is None
 
 
 def test_of_long_films_times_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

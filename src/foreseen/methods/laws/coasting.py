@@ -49,10 +49,9 @@ def best_coasting(q: Tensor, spacing: float, least: int) -> Coasting:
     _, (drag, stretch) = min(found)
     late = moments[moments >= LATE * len(q)]
     if len(late):
-        fits, _ = _under_forces(q, spacing, least, late)
-        if _foretold(q, spacing, fits, late, 0.0) < PUSHED * _error(q, spacing, drag, stretch, late):
-            last, steps = _under_forces(q, spacing, least, torch.tensor([len(q) - 1]))
-            return Coasting(0.0, 2 * last[0, 2], int(steps[0]))
+        fits, steps = _under_forces(q, spacing, least, torch.cat([late, torch.tensor([len(q) - 1])]))
+        if _foretold(q, spacing, fits[:-1], late, 0.0) < PUSHED * _error(q, spacing, drag, stretch, late):
+            return Coasting(0.0, 2 * fits[-1, 2], int(steps[-1]))
     return Coasting(drag, torch.zeros_like(q[0]), stretch)
 
 
@@ -73,15 +72,15 @@ def _under_forces(q: Tensor, spacing: float, least: int, moments: Tensor) -> tup
     usual = float(_left(q, spacing, _fits(q, spacing, least, everywhere, 2), least, everywhere).median())
     enough = FOLLOWS * max(usual, LEAST)
     fits, steps = _fits(q, spacing, least, moments, 2), torch.full_like(moments, least)
-    going = torch.ones(len(moments), dtype=torch.bool)
+    rows = torch.arange(len(moments))  # those that may be longer yet
     for length in _lengths(LONGER, least, len(q)):
-        going = going & (moments >= length)
-        if not going.any():
+        rows = rows[moments[rows] >= length]
+        if not len(rows):
             break
-        longer = _fits(q, spacing, length, moments[going], 2)
-        good = _left(q, spacing, longer, length, moments[going]) <= enough
-        going[going.clone()] = good
-        fits[going], steps[going] = longer[good], length
+        longer = _fits(q, spacing, length, moments[rows], 2)
+        good = _left(q, spacing, longer, length, moments[rows]) <= enough
+        rows = rows[good]
+        fits[rows], steps[rows] = longer[good], length
     return fits, steps
 
 

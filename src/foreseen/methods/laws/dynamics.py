@@ -62,14 +62,7 @@ class Dynamics(nn.Module):
         return not bool(self.misfit.isnan())
 
     def fit(
-        self,
-        poses: Tensor,
-        times: Tensor,
-        counts: Tensor,
-        exact: bool,
-        seed: int = 0,
-        plain: bool = False,
-        bent: bool = True,
+        self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int = 0, plain: bool = False
     ) -> None:
         """Finds surface and law.
 
@@ -77,18 +70,15 @@ class Dynamics(nn.Module):
             poses: `[S, T, P]` at `times` `[S, T]`, of which the first `counts` `[S]` are valid.
             exact: the poses are known, not seen.
             plain: without hidden units: springs and drags alone.
-            bent: the surface may be; else it is straight.
         """
         check_counts(counts)
         with one_thread():
-            self._fit(poses, times, counts, exact, seed, plain, bent)
+            self._fit(poses, times, counts, exact, seed, plain)
 
-    def _fit(
-        self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int, plain: bool, bent: bool
-    ) -> None:
+    def _fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int, plain: bool) -> None:
         c = self.config
         self.stretch.zero_()
-        paths = self._surface(poses, times, counts, exact, bent)
+        paths = self._surface(poses, times, counts, exact, bent=True)
         if paths is None:  # nothing moves: no force
             self.misfit.zero_()
             return

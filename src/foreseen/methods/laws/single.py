@@ -23,11 +23,7 @@ HOPELESS = 2.0
 PLAINER = 0.9
 """The plain law is taken where its error is less than this share of the other one's."""
 FOLLOWED = 0.15
-"""A law must follow stretches of the window to this misfit (root mean square, of q of unit variance), ..."""
-CLOSELY = 0.03
-"""... and to this one on a straight surface, which is tried where on a bent one ..."""
-LOST = 1.0
-"""... no law comes nearer than this."""
+"""A law must follow stretches of the window to this misfit (root mean square, of q of unit variance)."""
 MOMENTS = (0.55, 0.7, TRIED)
 """Where bodies may collide, laws are tried from all these shares of the window on: in one stretch there may be no
 impact, or one too many."""
@@ -89,17 +85,12 @@ class Motion(nn.Module):
 
     @staticmethod
     def _follows(dynamics: Dynamics, poses: Tensor, times: Tensor, plain: bool) -> bool:
-        """Fits the law; whether there is one. A surface that bends with the noise of poses may keep it from being
-        found: then on a straight one."""
-        count = torch.tensor([len(poses)])
-        for bent, most in ((True, FOLLOWED), (False, CLOSELY)):
-            try:
-                dynamics.fit(poses[None], times[None], count, exact=False, plain=plain, bent=bent)
-            except torch.linalg.LinAlgError:  # where a law is no description, equations may have no solution
-                continue
-            if dynamics.misfit < LOST:
-                return bool(dynamics.misfit <= most)
-        return False
+        """Fits the law; whether there is one."""
+        try:
+            dynamics.fit(poses[None], times[None], torch.tensor([len(poses)]), exact=False, plain=plain)
+        except torch.linalg.LinAlgError:  # where a law is no description, equations may have no solution
+            return False
+        return bool(dynamics.misfit <= FOLLOWED)
 
     def _tried(self, poses: Tensor, times: Tensor) -> tuple[bool | None, dict[bool | None, float]]:
         """Whether the law that foretells the window's end is plain, None where coasting is better; and the errors."""

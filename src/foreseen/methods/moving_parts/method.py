@@ -24,7 +24,7 @@ from foreseen.methods.moving_parts.discovery import ROOM
 from foreseen.methods.moving_parts.findings import MARGIN, Findings, explore
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import Parts, PartsState
-from foreseen.methods.moving_parts.spins import Sightings, find_turns
+from foreseen.methods.moving_parts.spins import BallViews, find_turns
 from foreseen.nn.splines import UniformBSpline, smoothing
 from foreseen.scenes import Scene
 
@@ -116,8 +116,8 @@ class MovingPartsMethod(Method):
         if not parts.round.any():
             return
         times, radii = np.array([view.time for view in views]), (parts.halves.mean(-1) / (MARGIN * ROOM)).numpy()
-        for k, sightings in enumerate(Sightings.of(frames, times, centres.double().numpy(), radii)):
-            turns = find_turns(sightings, parts.roll.times().numpy()) if parts.round[k] else None
+        for k, ball in enumerate(BallViews.of(frames, times, centres.double().numpy(), radii)):
+            turns = find_turns(ball, parts.roll.times().numpy()) if parts.round[k] else None
             if turns is not None:
                 parts.roll.learn(k, torch.from_numpy(turns))
 

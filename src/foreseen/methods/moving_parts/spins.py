@@ -52,7 +52,7 @@ STEADY = 0.5
 
 
 @dataclass(frozen=True)
-class Sightings:
+class BallViews:
     """One round part as N views see it.
 
     Attributes:
@@ -76,7 +76,7 @@ class Sightings:
     values: Array
 
     @staticmethod
-    def of(frames: Sequence[Frame], times: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> list[Sightings]:
+    def of(frames: Sequence[Frame], times: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> list[BallViews]:
         """For each of K parts; `times` `[N]`, `centres` `[N, K, 3]`, `radii` `[K]`."""
         chosen = _some(times)
         patches = []
@@ -85,7 +85,7 @@ class Sightings:
             patches.append([_patch(image, frames[i].camera, centres[i], radii, k) for k in range(len(radii))])
         rng = np.random.default_rng(0)
         return [
-            _sightings([patch[k] for patch in patches], times[chosen], centres[chosen, k], radius, rng)
+            _ball_views([patch[k] for patch in patches], times[chosen], centres[chosen, k], radius, rng)
             for k, radius in enumerate(radii)
         ]
 
@@ -129,7 +129,7 @@ class Sightings:
         return both[np.random.default_rng(0).permutation(len(both))[:PAIRS]]
 
 
-def find_turns(seen: Sightings, times: np.ndarray) -> np.ndarray | None:
+def find_turns(seen: BallViews, times: np.ndarray) -> np.ndarray | None:
     """Orientations at `times` `[J]` in 0..1, as unit quaternions `[J, 4]`, real part first; None where the part rests,
     or shows no paint that tells."""
     spin = find_spin(seen)
@@ -144,7 +144,7 @@ def find_turns(seen: Sightings, times: np.ndarray) -> np.ndarray | None:
     return found.as_quat()[:, [3, 0, 1, 2]]
 
 
-def find_spin(seen: Sightings) -> np.ndarray | None:
+def find_spin(seen: BallViews) -> np.ndarray | None:
     """The steady spin `[3]` [rad in the window, about axes of the world] under which views agree all through the
     window; None where there is no such spin."""
     start = _first_rivals(seen, np.inf)
@@ -165,7 +165,7 @@ def find_spin(seen: Sightings) -> np.ndarray | None:
     return rivals[0] if turning > max(SURE, resting + BETTER) else None
 
 
-def _first_rivals(seen: Sightings, until: float) -> tuple[np.ndarray, float] | None:
+def _first_rivals(seen: BallViews, until: float) -> tuple[np.ndarray, float] | None:
     """Spins under which views that follow one another agree best, those before `until` alone; and how far these are
     apart in time. None where no two see one side."""
     apart = np.diff(np.unique(seen.times))
@@ -180,7 +180,7 @@ def _first_rivals(seen: Sightings, until: float) -> tuple[np.ndarray, float] | N
     return rivals[np.argsort(-seen.score(rivals, pairs))[: RIVALS[0]]], reach
 
 
-def follow(seen: Sightings) -> Rotation | None:
+def follow(seen: BallViews) -> Rotation | None:
     """Orientations at the T times of the views, each the one in which the part looks most like itself at times before,
     and then after, too; None where that is not much more than if it rested."""
     times = np.unique(seen.times)
@@ -189,18 +189,19 @@ def follow(seen: Sightings) -> Rotation | None:
     start = _first_rivals(seen, times[EARLIER[3]])
     if start is None:
         return None
+    views = [np.flatnonzero(seen.known() & (seen.times == time)) for time in times]
     spin, found = start[0][0], [Rotation.identity()]
     for t in range(1, len(times)):
         wait = times[t] - times[t - 1]
         expected = Rotation.from_rotvec(spin * wait) * found[-1]
-        turn, score, _ = _aside(seen, times, t, [t - back for back in EARLIER if back <= t], found, expected)
+        turn, score, _ = _aside(seen, views, t, [t - back for back in EARLIER if back <= t], found, expected)
         if score > WEAK:
             spin = STEADY * spin + (1 - STEADY) * (turn * expected * found[-1].inv()).as_rotvec() / wait
         found.append(turn * expected)
     scores = []
     for t in range(len(times)):  # once more, now that what comes later is known, too
         near = [t + step for back in EARLIER for step in (-back, back) if 0 <= t + step < len(times)]
-        turn, score, resting = _aside(seen, times, t, near, found, found[t])
+        turn, score, resting = _aside(seen, views, t, near, found, found[t])
         found[t] = turn * found[t]
         scores.append((score, resting))
     if np.isnan(scores).all(0).any():
@@ -210,22 +211,21 @@ def follow(seen: Sightings) -> Rotation | None:
 
 
 def _aside(
-    seen: Sightings, times: np.ndarray, t: int, near: Sequence[int], found: Sequence[Rotation], expected: Rotation
-) -> tuple[Rotation, float, float]:
+    seen: BallViews, views: Sequence[np.ndarray], t: int, near: Sequence[int], found: Sequence[Rotation],
+    expected: Rotation,
+) -> tuple[Rotation, float, float]:  # fmt: skip
     """How far the part is turned from where it is expected at time t, how well it then looks like itself at times
-    `near`, and how well if it never turned; no turn and not numbers where nothing can be compared."""
-    none = Rotation.identity()
-    known, toward = seen.known(), seen.toward()
+    `near`, and how well if it never turned; no turn and not numbers where nothing can be compared. `views`: which see
+    it at each time."""
+    none, toward = Rotation.identity(), seen.toward()
     some, firsts = [], []
     for other in near:
+        if not len(views[other]) or not len(views[t]):
+            continue
         first = expected * found[other].inv()
-        both = np.argwhere(
-            (known & (seen.times == times[other]))[:, None]
-            & (known & (seen.times == times[t]))[None]
-            & (first.apply(toward) @ toward.T > ALIKE)
-        )
-        some.append(both)
-        firsts += [first] * len(both)
+        rows, cols = np.nonzero(first.apply(toward[views[other]]) @ toward[views[t]].T > ALIKE)
+        some.append(np.stack([views[other][rows], views[t][cols]], axis=-1))
+        firsts += [first] * len(rows)
     if not firsts:
         return none, np.nan, np.nan
     pairs, first = np.concatenate(some), Rotation.concatenate(firsts)
@@ -311,9 +311,9 @@ def _contrast(values: np.ndarray, seen: np.ndarray, radius: float) -> np.ndarray
     return np.where(seen, (values - mean) / np.sqrt(np.maximum(spread, 0) + FLAT**2), np.nan)
 
 
-def _sightings(
+def _ball_views(
     patches: Sequence[_Patch | None], times: np.ndarray, centres: np.ndarray, radius: float, rng: np.random.Generator
-) -> Sightings:
+) -> BallViews:
     """Of one part."""
     count = len(patches)
     size = max([max(p.paint.shape) for p in patches if p is not None], default=1)
@@ -334,7 +334,7 @@ def _sightings(
         normals[i] = patch.normals[rows[picked], cols[picked]]
         values[i] = patch.paint[rows[picked], cols[picked]]
     arrays = (times, centres, paint, corners, pixels, poses, normals, values)
-    return Sightings(float(radius), *(x.astype(np.float32) for x in arrays))
+    return BallViews(float(radius), *(x.astype(np.float32) for x in arrays))
 
 
 @njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
