@@ -135,6 +135,17 @@ def test_doctor_reports(capsys: pytest.CaptureFixture[str]) -> None:
     assert "bad" not in said
 
 
+def test_doctor_notes_that_gaussians_need_gsplat_on_a_gpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
+    monkeypatch.setattr("foreseen.cli.doctor.util.find_spec", lambda name: None)
+    main(["doctor"])
+    assert 'methods of Gaussians need it on CUDA, pip install ".[cuda]"' in capsys.readouterr().out
+
+
 def test_doctor_finds_what_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import foreseen.cli.doctor as module
 

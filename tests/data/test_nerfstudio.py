@@ -86,6 +86,11 @@ def test_cameras_one_after_the_other_are_in_order(tmp_path: Path) -> None:
     assert not any("order" in w for w in data.warnings)
 
 
+def test_a_cloud_of_points_beside_it_is_told(tmp_path: Path) -> None:
+    data = load_dataset(write_nerfstudio(tmp_path, ply_file_path="sparse_pc.ply"))
+    assert any("--cloud.points FOLDER/sparse_pc.ply" in w for w in data.warnings)
+
+
 def test_what_is_not_used_is_told(tmp_path: Path) -> None:
     for index in range(4):
         np.savez(tmp_path / f"{index}.npz", flow=np.zeros((SIZE[1], SIZE[0], 2), np.float32))

@@ -141,6 +141,18 @@ def test_opacities_are_reset_and_what_adam_knew_of_them_is_forgotten() -> None:
     assert [id(parameter) for parameter, _ in cloud.take_written()] == [id(cloud.opacity_logits)]
 
 
+def test_opacities_are_reset_at_their_own_steps() -> None:
+    """Whatever the steps at which Gaussians come and go."""
+    cloud, sightings = cloud_of(6), Sightings(40)
+    config = CloudConfig(refine_every=30, refine_from=0, reset_every=100)
+    found = []
+    for step in range(1, 301):
+        cloud.opacity_logits.data[:6] = 0.0
+        Density(cloud, config, extent=1.0).keep_up(sightings, step, 0.1)
+        found += [step] if float(cloud.opacity_logits.detach()[:6].max()) < -1 else []
+    assert found == [100, 200, 300]
+
+
 def test_equal_gaussians_that_share_a_place_look_like_the_one_they_replace() -> None:
     """Along a ray through the centre: composited alpha at the centre exactly, its integral over the picture closely."""
     opacity, scale = torch.tensor([0.3, 0.8, 0.95]), torch.full((3, 3), 0.2)
@@ -246,11 +258,30 @@ def test_points_at_random_fill_the_bounds(seen: list[Frame]) -> None:
 def test_points_of_a_file(seen: list[Frame], tmp_path: Path) -> None:
     header = ["ply", "format ascii 1.0", "element vertex 2", *(f"property float {a}" for a in "xyz")]
     colors = [f"property uchar {c}" for c in ("red", "green", "blue")]
-    (tmp_path / "a.ply").write_text("\n".join([*header, *colors, "end_header", "1 2 3 255 0 51", "4 5 6 0 0 0", ""]))
+    (tmp_path / "a.ply").write_text("\n".join([*header, *colors, "end_header", "1 2 3 255 0 51", "0 1 2 0 0 0", ""]))
     start = find_start(seen, info(TIMES), CloudConfig(points=str(tmp_path / "a.ply")), "ever")
-    assert start.points.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert start.points.tolist() == [[1, 2, 3], [0, 1, 2]]
     assert start.colors[0] == pytest.approx([1, 0, 0.2])
     (tmp_path / "b.ply").write_text("ply\nformat ascii 1.0\nelement face 1\nproperty int a\nend_header\n1\n")
     for name, words in (("b.ply", "no element 'vertex' with x, y and z"), ("c.ply", "is no file")):
         with pytest.raises(UserError, match=words):
             find_start(seen, info(TIMES), CloudConfig(points=str(tmp_path / name)), "ever")
+
+
+def test_no_more_points_begin_than_the_budget_holds(seen: list[Frame]) -> None:
+    start = find_start(seen, info(TIMES), CloudConfig(start="silhouettes", start_points=500, budget=200), "ever")
+    assert len(start.points) == 200
+
+
+def test_points_that_no_camera_reaches_are_left_out(seen: list[Frame], tmp_path: Path) -> None:
+    far = max(f.camera.far for f in seen)
+    header = ["ply", "format ascii 1.0", "element vertex 2", *(f"property float {a}" for a in "xyz"), "end_header"]
+    for places, words in ((["0 0 1", f"0 0 {9 * far}"], None), ([f"0 0 {9 * far}"] * 2, "beyond the far distance")):
+        (tmp_path / "a.ply").write_text("\n".join([*header, *places, ""]))
+        config = CloudConfig(points=str(tmp_path / "a.ply"))
+        if words is None:
+            start = find_start(seen, info(TIMES), config, "ever")
+            assert start.points.tolist() == [[0, 0, 1]] and "but for 1 of 2 that lie beyond" in start.source
+        else:
+            with pytest.raises(UserError, match=words):
+                find_start(seen, info(TIMES), config, "ever")

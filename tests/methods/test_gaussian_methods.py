@@ -261,3 +261,21 @@ def test_a_run_is_exported(tmp_path: Path) -> None:
     moving = read_splats(tmp_path / "a.safetensors").scene
     assert isinstance(moving, MovingGaussians) and "means" in moving.tracks
     assert len(moving.rest.means) <= 60
+
+
+def test_a_scene_at_rest_is_exported_without_a_time(tmp_path: Path) -> None:
+    """It is the same at all times, and one file holds it."""
+    from foreseen.scenes.files import read_splats
+    from foreseen.simulate import simulate
+    from foreseen.simulate.options import SimulateOptions
+
+    data, run = tmp_path / "data", tmp_path / "run"
+    simulate(
+        "pendulum", data, SimulateOptions(frames=4, cameras=2, size=24, background="plain", sequences=1, samples=1)
+    )
+    words = ["--cloud.budget=60", "--cloud.start-points=40", "--max-steps=2", "--device=cpu"]
+    main(["train", "gaussians", "--data", str(data), "--out", str(run), *words])
+    main(["export", str(run), "--format", "ply", "--out", str(tmp_path / "a.ply")])
+    assert isinstance(read_splats(tmp_path / "a.ply").scene, Gaussians)
+    with pytest.raises(SystemExit):
+        main(["export", str(run), "--format", "4d", "--out", str(tmp_path / "a.safetensors")])

@@ -180,3 +180,19 @@ def test_shadows_on_things_at_rest_darken_these_and_have_no_gaussians_of_their_o
     states = PartsState(places, torch.zeros_like(places), torch.zeros(len(places), 1))
     made.begin(replace(found, masks=everywhere), states, views)
     assert made.shadows.known and made.cloud.owners[: len(made.cloud)].max() < 3
+
+
+def test_the_ends_of_long_shadows_stay(views: list[View], found: Findings) -> None:
+    """The sun 20 degrees above the floor: shadows are three times as long as wide."""
+    assert found.lamp is not None
+    low = replace(
+        found.lamp, light=np.array([math.cos(0.35), math.sin(0.35), 0.0, 0.0]), plane=np.array([0, 1.0, 0, -1])
+    )
+    made = GaussianLook(CloudConfig(budget=3000, start_points=2500, degree=0), 0.0, info((0.0, 1.0)), found.halves())
+    places = torch.from_numpy(centres_of(found, np.array([v.time for v in views]))).float()
+    states = PartsState(places, torch.zeros_like(places), torch.zeros(len(places), 1))
+    made.begin(replace(found, lamp=low), states, views)
+    count, reach = len(made.cloud), made.cloud.means[: len(made.cloud), 0].abs().max()
+    assert reach > 1.5 * made.halves.max(), "shadows are longer than boxes"
+    made.drop_strays()
+    assert len(made.cloud) == count

@@ -192,3 +192,15 @@ def test_a_state_dict_holds_all_and_a_second_fit_starts_afresh() -> None:
     other.fit(pendulum(WINDOW))
     again = other.state_dict()
     assert [name for name, value in swing().state_dict().items() if not torch.equal(value, again[name])] == []
+
+
+def test_a_law_stays_on_the_processor() -> None:
+    """In float64, wherever its method goes."""
+    holder = torch.nn.Module()
+    holder.motion = swinging = Motion(CONFIG, 6)
+    swinging.fit(pendulum(WINDOW))
+    holder.to("meta", torch.float16)
+    assert {x.device.type for x in holder.state_dict().values()} == {"cpu"}
+    assert swinging.starts.dtype == torch.float64
+    with torch.device("meta"):
+        assert swinging.extrapolate(torch.tensor([1.2], device="cpu")).device.type == "cpu"

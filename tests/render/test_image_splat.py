@@ -113,3 +113,10 @@ def test_render_finds_the_renderer():
     assert torch.equal(picture.rgb, values.expand(37, 53, 3)) and bool((picture.opacity == 1).all())
     with pytest.raises(UserError, match=r"weights \[N, 1\] or \[N, 3\], they are \[40, 7\]"):
         render(scene(channels=7), view)
+
+
+def test_tensors_that_do_not_fit_are_refused():
+    s = scene(2)
+    for name, cut in (("weights", s.weights[:, :5]), ("angles", s.angles[..., None]), ("scales", s.scales.double())):
+        with pytest.raises(UserError, match=f"2D Gaussians: {name} are"):
+            splat_image(dataclasses.replace(s, **{name: cut}), 8, 8)

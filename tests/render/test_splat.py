@@ -286,7 +286,7 @@ def test_cuda_without_gsplat_says_what_to_install(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "gsplat", None)
     s = scene(3)
-    with pytest.raises(UserError, match="pip install gsplat"):
+    with pytest.raises(UserError, match='pip install "gsplat'):
         splat_cuda(s, s.extras, camera(), (0, 0, 53, 37), None)
 
 
@@ -304,3 +304,30 @@ def test_gsplat_agrees_with_the_definition(window):
         torch.testing.assert_close(a.detach().cpu().double(), b.detach(), rtol=0, atol=1e-3)
     for name, grad in slow_grads.items():
         torch.testing.assert_close(grads[name].cpu().double(), grad, rtol=0, atol=5e-3 * float(grad.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "cut", "words"),
+    [
+        ("harmonics", lambda x: torch.zeros(len(x), 25, 3), r"harmonics are \[3, 25, 3\], and must be \[3, 1, 3\] or"),
+        ("scales", lambda x: x[:2], r"scales are \[2, 3\], and must be \[3, 3\]"),
+        ("opacities", lambda x: x[:, None], r"opacities are \[3, 1\], and must be \[3\]"),
+        ("extras", lambda x: x[:1], r"extras are \[1, 2\], and must be \[3, 2\]"),
+        ("quaternions", lambda x: x.double(), r"quaternions are torch.float64"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(name, cut, words):
+    """The kernels would read and write beside them."""
+    s = scene(3)
+    with pytest.raises(UserError, match=words):
+        splat(dataclasses.replace(s, **{name: cut(getattr(s, name))}), camera())
+
+
+@pytest.mark.parametrize(("channels", "wanted"), [(4, 4), (6, 8), (10, 16), (300, 512), (512, 512)])
+def test_gsplat_is_given_as_many_channels_as_it_was_compiled_for(channels, wanted):
+    from foreseen.render.splat_cuda import padded
+
+    columns = torch.rand(7, channels)
+    found = padded(columns)
+    assert found.shape == (7, wanted) and torch.equal(found[:, :channels], columns)
+    assert not found[:, channels:].any()

@@ -52,6 +52,8 @@ class TinyConfig:
 
 
 class Tiny(Method):
+    bf16 = True
+
     def __init__(self, config, info):
         super().__init__()
         self.config, self.info = config, info

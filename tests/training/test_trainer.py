@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -322,6 +323,19 @@ def test_a_run_without_its_data(blender_data: Path, tmp_path: Path) -> None:
     shutil.rmtree(blender_data)
     with pytest.raises(UserError, match=r"is no longer at .*data: put it back"):
         load_run(out).dataset()
+
+
+def test_what_a_method_cannot_learn_with_is_said_before_anything_is_written(
+    blender_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match="gaussians learns in float32 with this preset: leave --precision out"):
+        train("gaussians", blender_data, out, precision="bf16", max_steps=1, device="cpu")
+    monkeypatch.setattr("foreseen.training.launch.find_device", lambda name: "cuda")
+    monkeypatch.setitem(sys.modules, "gsplat", None)
+    with pytest.raises(UserError, match="need gsplat: pip install"):
+        train("gaussians", blender_data, out, max_steps=1)
+    assert not out.exists()
 
 
 def test_bf16_trains_in_another_precision(blender_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def run(args: list[str]) -> None:
 def print_report() -> None:
     """Say what this machine offers, and what is missing."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from foreseen.errors import UserError
@@ -60,7 +61,7 @@ def print_report() -> None:
         table.add_column(heading, overflow="fold")
     colours = {"good": "green", "note": "yellow", "bad": "red"}
     for f in findings:
-        table.add_row(f.subject, f.found, f"[{colours[f.verdict]}]{f.verdict}[/]")
+        table.add_row(f.subject, escape(f.found), f"[{colours[f.verdict]}]{f.verdict}[/]")
     Console().print(table)
     bad = [f.subject for f in findings if f.verdict == "bad"]
     if bad:
@@ -124,9 +125,11 @@ def check_gpu() -> list[Finding]:
     """CUDA and gsplat: optional."""
     import torch
 
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs on the processor"
-    gsplat = "installed" if util.find_spec("gsplat") else "not installed: not needed"
-    return [Finding("CUDA", cuda, "good"), Finding("gsplat", gsplat, "good")]
+    there, installed = torch.cuda.is_available(), util.find_spec("gsplat") is not None
+    cuda = torch.cuda.get_device_name() if there else "none: everything runs on the processor"
+    missing = 'not installed: methods of Gaussians need it on CUDA, pip install ".[cuda]"'
+    gsplat = "installed" if installed else missing if there else "not installed: not needed"
+    return [Finding("CUDA", cuda, "good"), Finding("gsplat", gsplat, "note" if there and not installed else "good")]
 
 
 def check_disk() -> list[Finding]:

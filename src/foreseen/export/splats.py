@@ -70,6 +70,8 @@ def source_from_run(run: Run, subject: Subject) -> SplatSource:
         return scene
 
     at(times[0])
+    if run.method.still:
+        return SplatSource(str(run.path), lambda _: at(times[0]))
     return SplatSource(str(run.path), at, times, run.dataset().time_unit, subject.forecast.prepare)
 
 

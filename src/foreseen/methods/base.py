@@ -247,6 +247,12 @@ class Method(nn.Module, ABC):
     """All gradients together are scaled down to this norm; 0 leaves them as they are. For mean errors of colours the
     default meets explosions only."""
 
+    still: bool = False
+    """Whether its scene is the same at all times."""
+
+    bf16: bool = False
+    """Whether `losses` may run under bf16 autocast: networks bear it; places of parts and Gaussians do not."""
+
     default_steps: int | None = None
     """Steps of a training for which the user names neither steps nor minutes; None leaves it to the trainer."""
 

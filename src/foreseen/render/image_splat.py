@@ -23,7 +23,12 @@ CUT = 12.5
 
 
 def splat_image(scene: ImageGaussians, width: int, height: int) -> Tensor:
-    """The pictures `[..., height, width, C]`. First derivatives only; in memory the channels come first."""
+    """The pictures `[..., height, width, C]`. First derivatives only; in memory the channels come first.
+
+    Raises:
+        UserError: tensors of shapes that do not fit.
+    """
+    scene.check()
     means, weights = scene.means, scene.weights
     if means.dtype != torch.float32 or means.device.type != "cpu":
         return splat_image_reference(scene, width, height)

@@ -69,8 +69,9 @@ def splat(scene: Gaussians, camera: Camera, window: Window | None = None) -> Spl
             part has the pixels of the whole.
 
     Raises:
-        UserError: the tensors are on CUDA and gsplat is not installed.
+        UserError: tensors of shapes that do not fit, or on CUDA where gsplat is not installed.
     """
+    scene.check()
     window = (0, 0, camera.width, camera.height) if window is None else window
     shifts = torch.zeros_like(scene.means[:, :2]).requires_grad_() if torch.is_grad_enabled() else None
     features = scene.means.new_zeros(len(scene.means), 0) if scene.extras is None else scene.extras

@@ -6,6 +6,8 @@ Colours come from our own harmonics; projection, sorting and compositing are gsp
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,15 +17,24 @@ from foreseen.render.harmonics import harmonics_basis
 from foreseen.render.splat_reference import LOW_PASS, NEAREST, TILE, Window, bounds
 from foreseen.scenes.gaussians import Gaussians
 
+CHANNELS = (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257, 512)
+"""Numbers of channels for which gsplat is compiled, in all versions from 1.5 on."""
+
+
+def require_gsplat() -> Any:
+    """The module. Raises `UserError` where it is not installed."""
+    try:
+        import gsplat
+    except ImportError as missing:
+        raise UserError('Gaussians on CUDA need gsplat: pip install "gsplat>=1.5", or give --device cpu.') from missing
+    return gsplat
+
 
 def splat_cuda(
     scene: Gaussians, features: Tensor, camera: Camera, window: Window, shifts: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """What `foreseen.render.splat.splat_reference` gives, from tensors on CUDA."""
-    try:
-        import gsplat
-    except ImportError as missing:
-        raise UserError("Gaussians on CUDA need gsplat: pip install gsplat, or use device cpu.") from missing
+    gsplat = require_gsplat()
     left, top, width, height = window
     pose = camera.camera_to_world.to(scene.means)
     turn = pose[:3, :3].T
@@ -47,11 +58,21 @@ def splat_cuda(
     starts = gsplat.isect_offset_encode(keys, 1, columns, rows)
     basis = harmonics_basis(directions / distance.clamp(min=1e-12)[:, None], scene.harmonics.shape[1])
     colors = (0.5 + torch.einsum("nk,nkc->nc", basis, scene.harmonics)).clamp(min=0)
-    sums, opacity = gsplat.rasterize_to_pixels(
-        centres, conics, torch.cat([colors[None], depths[..., None], features[None]], dim=-1), opacities,
-        width, height, TILE, starts, entries,
-    )  # fmt: skip
-    light = 1 - opacity[0, ..., 0]
-    rgb = sums[0, ..., :3] + light[..., None] * sums.new_tensor(scene.background)
+    sums, light = [], None
+    for block in torch.cat([colors, depths[0][:, None], features], dim=-1).split(CHANNELS[-1], dim=-1):
+        drawn, opacity = gsplat.rasterize_to_pixels(
+            centres, conics, padded(block)[None], opacities, width, height, TILE, starts, entries
+        )
+        sums.append(drawn[0, ..., : block.shape[-1]])
+        light = 1 - opacity[0, ..., 0] if light is None else light
+    assert light is not None
+    summed = torch.cat(sums, dim=-1)
+    rgb = summed[..., :3] + light[..., None] * summed.new_tensor(scene.background)
     seen = torch.where((opacities[0] > 0)[:, None], radii[0], 0).to(centres)
-    return rgb, sums[0, ..., 3], light, sums[0, ..., 4:], seen
+    return rgb, summed[..., 3], light, summed[..., 4:], seen
+
+
+def padded(columns: Tensor) -> Tensor:
+    """`columns` `[N, C]`, and zeros beside them up to the next number of channels that gsplat has a kernel for."""
+    wanted = next(count for count in CHANNELS if count >= columns.shape[-1])
+    return torch.nn.functional.pad(columns, (0, wanted - columns.shape[-1]))

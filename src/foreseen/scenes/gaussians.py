@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from foreseen.errors import UserError
+
 DEGREES = (0, 1, 2, 3)
 """Of spherical harmonics; degree k has (k + 1)^2 coefficients for each colour."""
 
@@ -34,6 +36,29 @@ class Gaussians:
     background: tuple[float, float, float]
     extras: Tensor | None = None
     antialiased: bool = False
+
+    def check(self) -> None:
+        """Raises `UserError` where a tensor has not the shape that is stated above, or another type than the means."""
+        count, bases = len(self.means), [(degree + 1) ** 2 for degree in DEGREES]
+        wanted: dict[str, list[tuple[int, ...]]] = {
+            "means": [(count, 3)],
+            "quaternions": [(count, 4)],
+            "scales": [(count, 3)],
+            "opacities": [(count,)],
+            "harmonics": [(count, basis, 3) for basis in bases],
+        }
+        if self.extras is not None:
+            wanted["extras"] = [(count, self.extras.shape[-1])]
+        for name, shapes in wanted.items():
+            tensor: Tensor = getattr(self, name)
+            if tensor.shape not in shapes:
+                words = " or ".join(str(list(shape)) for shape in shapes)
+                raise UserError(f"Gaussians: {name} are {list(tensor.shape)}, and must be {words}.")
+            if (tensor.dtype, tensor.device) != (self.means.dtype, self.means.device):
+                raise UserError(
+                    f"Gaussians: {name} are {tensor.dtype} on {tensor.device}, and the means {self.means.dtype} on "
+                    f"{self.means.device}: all must be alike."
+                )
 
     def only(self, some: Tensor) -> Gaussians:
         """Some of them, by `some` `[N]` bool or indices."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from foreseen.errors import UserError
+
 
 @dataclass(frozen=True)
 class ImageGaussians:
@@ -24,3 +26,15 @@ class ImageGaussians:
     scales: Tensor
     angles: Tensor
     weights: Tensor
+
+    def check(self) -> None:
+        """Raises `UserError` where a tensor has not the shape that is stated above, or another type than the means."""
+        rows = self.means.shape[:-1]
+        wanted = {"means": (*rows, 2), "scales": (*rows, 2), "angles": rows, "weights": (*rows, self.weights.shape[-1])}
+        for name, shape in wanted.items():
+            tensor: Tensor = getattr(self, name)
+            if tensor.shape != shape or tensor.dtype != self.means.dtype:
+                raise UserError(
+                    f"2D Gaussians: {name} are {list(tensor.shape)} of {tensor.dtype}, and must be {list(shape)} of "
+                    f"{self.means.dtype}."
+                )

@@ -16,6 +16,7 @@ from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.methods import find_method
 from foreseen.methods.base import Method
+from foreseen.render.splat_cuda import require_gsplat
 from foreseen.training.checkpoints import Checkpoint, clean_up, newest_checkpoint
 from foreseen.training.config import (
     FILE,
@@ -93,7 +94,6 @@ def train(
         TrainingInterrupted: SIGINT or SIGTERM came; the run is saved.
     """
     out, device = Path(out), find_device(device)
-    check_precision(precision, device)
     _check_budget(max_steps, max_minutes)
     config = with_overrides(preset_config(method, preset), overrides or {}, f"the config of '{method}'")
     data = _load(dataset, downscale)
@@ -113,14 +113,15 @@ def train(
         config=config,
     )
     _check_folder(out, asked)
+    seed_everything(seed)
+    built = find_method(method).load()(config, asked.scene)
+    _check_machine(built, method, device, precision)
     accelerator = make_accelerator(device, precision)
     first = accelerator.is_main_process
     _make_folder(out)
     reporter = Reporter(out / "logs" if first else None, log_every, progress and first)
     with only_one_process(out) if first else nullcontext(), reporter:
         run_config = _open_folder(out, asked, accelerator)
-        seed_everything(seed)
-        built = find_method(method).load()(config, asked.scene)
         sampler = _sampler(built, data, splits, seed, memory_mb, accelerator, reporter)
         if max_steps is None and max_minutes is None:
             max_steps, max_minutes = built.default_steps, None if built.default_steps else DEFAULT_MINUTES
@@ -176,6 +177,15 @@ def _check_budget(max_steps: int | None, max_minutes: float | None) -> None:
     for name, value in (("--max-steps", max_steps), ("--max-minutes", max_minutes)):
         if value is not None and not value > 0:
             raise UserError(f"{name} is {value}: give a number above 0.")
+
+
+def _check_machine(built: Method, name: str, device: str, precision: str) -> None:
+    """Before anything is written: whether this method learns on this device in this precision."""
+    check_precision(precision, device)
+    if precision == "bf16" and not built.bf16:
+        raise UserError(f"{name} learns in float32 with this preset: leave --precision out.")
+    if device == "cuda" and built.batch.kind == "images":
+        require_gsplat()
 
 
 def _load(dataset: Dataset | Path | str, downscale: int) -> Dataset:

@@ -159,7 +159,8 @@ class Forecast:
         """What `camera` sees at `time`. `reach`: a box `[2, 3]` that rays are to reach wherever the camera stands."""
         with torch.device(self.device):
             scene = self.scene(time)
-            return render(scene if reach is None else reaching(scene, camera, reach), camera, memory_mb=memory_mb)
+            seen = scene if reach is None else reaching(scene, camera, reach)
+            return render(seen, camera, memory_mb=memory_mb, device=self.device)
 
 
 def _cannot_observe(observation: Observation) -> str:

@@ -169,6 +169,11 @@ class Shown(ABC):
     def _cameras(self) -> list[Camera]:
         return [f.camera for f in {f.camera_id: f for f in reversed(self.frames)}.values()][::-1]
 
+    @property
+    def device(self) -> torch.device:
+        """Where its scenes' tensors are."""
+        return torch.device("cpu")
+
     def made(self, time: float) -> Any | None:
         """The scene at a moment, which is made once for all that is done with it."""
         key = self.version, time
@@ -181,7 +186,7 @@ class Shown(ABC):
         nothing renders this kind of scene."""
         scene = less_exact(self.made(time), COARSER) if preview else self.made(time)
         try:
-            return render(reaching(scene, camera, self.bounds), camera)
+            return render(reaching(scene, camera, self.bounds), camera, device=self.device)
         except TypeError as error:
             raise UserError(f"{self.name}: {error}") from None
 
@@ -228,6 +233,10 @@ class RunShown(Shown):
         else:
             self.choose(self.sequence)
         return True
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.run.method.parameters()).device
 
     @property
     def note(self) -> str:  # type: ignore[override]

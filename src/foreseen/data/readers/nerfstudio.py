@@ -195,6 +195,11 @@ def _ignored(found: list[Entry]) -> list[str]:
     warnings = []
     if any(e.get("mask_path") is not None for e in found):
         warnings.append("mask_path (pixels to leave out) is not used; instance masks are instance_mask_path")
+    points = found[0].shared.get("ply_file_path") if found else None
+    if isinstance(points, str):
+        warnings.append(
+            f"ply_file_path is not read by itself: Gaussians begin there with --cloud.points FOLDER/{points}"
+        )
     for name in ("depth_file_path", "flow_file_path"):
         paths = [e.text(name) for e in found]
         if any(p is not None and Path(p).suffix not in ARRAYS for p in paths):

@@ -61,6 +61,7 @@ class PaperDNeRF(TimeMethod):
     there is the baseline's extrapolation.
     """
 
+    bf16 = True
     centre: Tensor
 
     def __init__(self, config: PaperConfig, info: SceneInfo) -> None:

@@ -73,15 +73,18 @@ class Density:
         if c.strategy == "mcmc" and step:
             self.shake(means_rate(c, progress, self.extent))
         began = step >= c.refine_from or progress >= c.refine_from_share
-        if not step or progress > c.refine_until or not began or step % c.refine_every:
+        if not step or progress > c.refine_until or not began:
             return False
+        refines = step % c.refine_every == 0
         if c.strategy == "mcmc":
-            self.relocate()
-            return True
-        self.adapt(sightings.take(len(self.cloud)), bool(c.reset_every) and step > c.reset_every)
+            if refines:
+                self.relocate()
+            return refines
+        if refines:
+            self.adapt(sightings.take(len(self.cloud)), bool(c.reset_every) and step > c.reset_every)
         if c.reset_every and step % c.reset_every == 0:
             self.reset_opacities()
-        return True
+        return refines
 
     @torch.no_grad()
     def adapt(self, gradients: Tensor, prune_large: bool) -> None:

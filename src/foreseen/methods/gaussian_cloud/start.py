@@ -63,13 +63,15 @@ and all views together carve one hull."""
 
 
 def find_start(frames: Sequence[Frame], info: SceneInfo, config: CloudConfig, when: When) -> Start:
-    """The first points, at most `config.start_points`, drawn by torch's global generator.
+    """The first points, at most `start_points` of them and no more than the budget, drawn by torch's global generator.
 
     Raises:
-        UserError: a file of points that cannot be read, or silhouettes that were asked for and tell nothing.
+        UserError: a file of points that cannot be read or that no camera sees, or silhouettes that were asked for and
+            tell nothing.
     """
+    most = min(config.start_points, config.budget)
     if config.points:
-        return _drawn(_from_file(Path(config.points)), config.start_points)
+        return _drawn(_in_reach(_from_file(Path(config.points)), frames), most)
     found = None if config.start == "random" else _from_silhouettes(frames, info, when)
     if found is None and config.start == "silhouettes":
         raise UserError(
@@ -78,9 +80,9 @@ def find_start(frames: Sequence[Frame], info: SceneInfo, config: CloudConfig, wh
         )
     if found is None:
         low, high = (np.array(corner) for corner in info.bounds)
-        points = low + torch.rand(config.start_points, 3).double().numpy() * (high - low)
+        points = low + torch.rand(most, 3).double().numpy() * (high - low)
         return Start(points, np.full_like(points, GREY), "at random")
-    return _drawn(found, config.start_points)
+    return _drawn(found, most)
 
 
 def _drawn(start: Start, most: int) -> Start:
@@ -104,6 +106,20 @@ def _from_file(path: Path) -> Start:
         return Start(points, np.full_like(points, GREY), f"from {path.name}")
     whole = 255 if table.dtype["red"].kind == "u" else 1
     return Start(points, matrix(path, table, COLOR).astype(np.float64) / whole, f"from {path.name}")
+
+
+def _in_reach(start: Start, frames: Sequence[Frame]) -> Start:
+    """Without the points that lie beyond every camera's far: no picture would ever show or move them."""
+    reached = np.zeros(len(start.points), bool)
+    for *place, far in {(*f.camera.position.tolist(), f.camera.far) for f in frames}:
+        reached |= np.linalg.norm(start.points - np.array(place), axis=-1) <= far
+    lost = int((~reached).sum())
+    if not lost:
+        return start
+    if lost == len(reached):
+        raise UserError(f"points {start.source}: all lie beyond the far distance of every camera: are the units alike?")
+    words = f"{start.source}, but for {lost} of {len(reached)} that lie beyond every camera's far distance"
+    return Start(start.points[reached], start.colors[reached], words)
 
 
 def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When) -> Start | None:

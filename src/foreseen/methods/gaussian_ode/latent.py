@@ -65,11 +65,11 @@ class LatentGaussians(PlaneGaussians):
         # Compared as float32, as which times come: the last observed one must not count as after the window.
         first, last = torch.tensor(self.info.time_range)
         outside = (times.float() < first) | (times.float() > last)
-        since = torch.tensor([self.since(t) for t in times.tolist()], dtype=torch.float64)
+        since = torch.tensor([self.since(t) for t in times.tolist()], dtype=torch.float64, device=times.device)
         since = torch.where(outside, since, since.clamp(0, 1))
         numbers = state.numbers.new_zeros(len(times), self.config.components)
         if outside.any() and self.motion.fitted:
-            numbers[outside] = self.motion.extrapolate(since[outside])
+            numbers[outside] = self.motion.extrapolate(since[outside]).to(numbers)
         return LatentState(since, numbers)
 
     def scene(self, state: LatentState) -> Gaussians:  # type: ignore[override]
@@ -104,7 +104,7 @@ class LatentGaussians(PlaneGaussians):
         rest, times = self.rest(), torch.linspace(0, 1, FINER * self.controls + 1, dtype=torch.float64)
         changes = torch.stack([self.changes(rest, float(t)) for t in times.tolist()])
         weights = rest.opacities * rest.scales.topk(2, dim=-1).values.prod(-1)
-        numbers = self.components.fit(changes, weights)
+        numbers = self.components.fit(changes, weights).cpu()
         # Between their nodes planes run straight: a law would find a blow at each of them.
         basis = UniformBSpline(self.controls).basis(times)
         self.motion.fit(basis @ torch.linalg.lstsq(basis, numbers, driver="gelsd").solution)

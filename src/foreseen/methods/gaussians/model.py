@@ -11,7 +11,7 @@ from foreseen.scenes.gaussians import Gaussians
 class StillGaussians(GaussianMethod):
     """What moved while it was filmed is a blur."""
 
-    starts = "still"
+    starts, still = "still", True
 
     def __init__(self, config: GaussiansConfig, info: SceneInfo) -> None:
         super().__init__("gaussians", config.cloud, info)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 from scipy.interpolate import make_smoothing_spline
-from torch import Tensor, nn
+from torch import Tensor
 
 from foreseen.errors import UserError
 from foreseen.methods.laws.coasting import best_coasting
@@ -17,6 +17,7 @@ from foreseen.methods.laws.force import LAST, Law
 from foreseen.methods.laws.manifold import TOLERANCE, Manifold
 from foreseen.methods.laws.matching import FARTHEST, Paths, match, settle
 from foreseen.methods.laws.shooting import shoot
+from foreseen.nn.on_cpu import OnCPU
 from foreseen.nn.threads import one_thread
 from foreseen.ode import integrate
 
@@ -30,7 +31,7 @@ NEARLY_ALL = 0.01
 """What coasts is told by as many coordinates as leave no larger share of the motion."""
 
 
-class Dynamics(nn.Module):
+class Dynamics(OnCPU):
     """The surface that the poses lie on, the law on it, and others that the poses leave possible.
 
     Poses are `[..., P]` float64, times are counted in windows.

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from foreseen.methods.laws.balls import BallMotion, Balls
 from foreseen.methods.laws.config import LawConfig
 from foreseen.methods.laws.dynamics import Dynamics
+from foreseen.nn.on_cpu import OnCPU, on_cpu
 from foreseen.nn.threads import one_thread
 
 TRIED = 0.85
@@ -33,7 +34,7 @@ CLOSE = 0.02
 """Errors below this share of the motion's usual size say no more which of two laws is better."""
 
 
-class Motion(nn.Module):
+class Motion(OnCPU):
     """A law, or coasting, and the two states that forecasts start from: the one follows the beginning of the window
     best and leads back from it, the other one its end.
 
@@ -41,7 +42,7 @@ class Motion(nn.Module):
     foretell the last one: the law with its hidden units, without them, or no force at all, whichever does best; or
     impacts, where the poses are those of balls.
 
-    Poses are `[..., P]` float64; time runs from 0 to 1 over the window.
+    Poses are `[..., P]` float64 on the CPU; time runs from 0 to 1 over the window.
 
     Args:
         poses: P.
@@ -66,6 +67,7 @@ class Motion(nn.Module):
         """Whether forecasts can start."""
         return not bool(self.starts.isnan().any())
 
+    @on_cpu
     @torch.no_grad()
     def fit(self, poses: Tensor, balls: Balls | None = None) -> None:
         """To `poses` `[N, P]` at even times 0..1; `balls`: whose they are, where they may collide."""
@@ -136,12 +138,14 @@ class Motion(nn.Module):
             ratios.append(math.log((error + small) / (min(others.values()) + small)))
         return sum(ratios) / len(ratios) < math.log(BEATEN)
 
+    @on_cpu
     def extrapolate(self, times: Tensor) -> Tensor:
         """Poses `[T, P]` at `times` `[T]` outside of 0..1, any order."""
         if self.collide:
             return self.balls.extrapolate(times)
         return self._poses(self.dynamics.solve, times)
 
+    @on_cpu
     def futures(self, times: Tensor) -> Tensor:
         """As `extrapolate`, by the law and by the others that the window leaves possible: `[T, E, P]`."""
         count = len(self.dynamics.members)

@@ -29,7 +29,7 @@ from foreseen.nn.splines import UniformBSpline
 
 HULL_CELLS = 72
 ROOM = 1.1
-"""Radius of a part over how far it was seen to reach."""
+"""Radius of a part of any shape over how far it was seen to reach."""
 TAIL = 0.05
 LONG = 1.15
 """A part with a third moment as large as the one, or a first principal axis that exceeds the second by the other, may
@@ -44,8 +44,9 @@ SHADE = 0.1
 
 @dataclass(frozen=True)
 class Part:
-    """A moving part. `controls [n, 3]`: B-spline control points of its centre over 0..1; `radius`: of its sphere;
-    `rotations [n, 3]`: rotation vectors of its frame; `round`: nothing tells how it turns."""
+    """A moving part. `controls [n, 3]`: B-spline control points of its centre over 0..1; `radius`: of a sphere around
+    it, its own where it is a ball; `rotations [n, 3]`: rotation vectors of its frame; `round`: its silhouettes do not
+    tell how it turns."""
 
     controls: np.ndarray
     rotations: np.ndarray
@@ -81,7 +82,7 @@ def _as_spheres(
         return parts
     found = _with_own_places(views, masks, unknown, found)
     return [
-        Part(found.controls[:, k], np.zeros_like(found.controls[:, k]), ROOM * radius, round=True)
+        Part(found.controls[:, k], np.zeros_like(found.controls[:, k]), radius, round=True)
         for k, radius in enumerate(found.radii.tolist())
     ]
 

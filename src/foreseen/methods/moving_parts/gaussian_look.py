@@ -39,7 +39,7 @@ DARK = 0.05
 SHADING_LR = 2e-2
 LIGHT_LR = 1e-2
 OUTSIDE = 1.2
-"""A Gaussian that leaves its part's box, grown by so much, is removed."""
+"""A Gaussian that leaves its part's box, or that of its shadow, grown by so much, is removed."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,14 @@ class GaussianLook(Look):
             if _fall_on_nothing(found.shadows, masks):
                 places += [self._disc(float(half[0])) for half in self.halves]
                 seen_as += [replace(masks, moving=list(found.shadows))] * len(self.halves)
-        share = min(1.0, self.config.start_points / max(sum(map(len, places)), 1))
+        most = min(self.config.start_points, self.config.budget)
+        share = min(1.0, most / max(sum(map(len, places)), 1))
         frames = [self._frames(PartsState(*x)) for x in zip(states.centres, states.turns, states.latent)]
         turns = rotation_matrix(torch.stack([frame.turns for frame in frames])).numpy()
         centres = torch.stack([frame.centres for frame in frames]).numpy()
         self.cloud.clear()
         for k, (place, silhouettes) in enumerate(zip(places, seen_as)):
-            kept = place[torch.randperm(len(place))[: round(len(place) * share)].numpy()]
+            kept = place[torch.randperm(len(place))[: int(len(place) * share)].numpy()]
             if not len(kept):
                 continue
             poses = None if k == len(self.halves) else (turns[:, k], centres[:, k])
@@ -182,12 +183,12 @@ class GaussianLook(Look):
 
     @torch.no_grad()
     def drop_strays(self) -> None:
-        """Removes Gaussians that have left their part's box."""
-        n, count = len(self.cloud), len(self.halves)
-        owners = self.cloud.owners[:n]
-        part = torch.where(owners > count, owners - count - 1, owners).clamp(max=count - 1)
-        reach = OUTSIDE * self.halves[part]
-        kept = (owners == count) | (self.cloud.means[:n].abs() <= reach).all(-1)
+        """Removes Gaussians that have left their part's box, or the box around its shadow."""
+        n = len(self.cloud)
+        reach = [self.halves, torch.full_like(self.halves[:1], torch.inf)]
+        if self.shadows.known:
+            reach.append(self.halves * self.shadows.length().clamp_min(1))
+        kept = (self.cloud.means[:n].abs() <= OUTSIDE * torch.cat(reach)[self.cloud.owners[:n]]).all(-1)
         if not bool(kept.all()) and bool(kept.any()):
             self.cloud.keep(kept)
 

@@ -20,7 +20,6 @@ from foreseen.methods.laws.impacts import Smoother
 from foreseen.methods.laws.single import Motion
 from foreseen.methods.laws.system import Seen, on_surface
 from foreseen.methods.moving_parts.config import MovingPartsConfig
-from foreseen.methods.moving_parts.discovery import ROOM
 from foreseen.methods.moving_parts.findings import MARGIN, Findings, explore
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import Parts, PartsState
@@ -115,7 +114,7 @@ class MovingPartsMethod(Method):
         """Tells how round parts turn; `centres` `[T, K, 3]` of all parts in the views."""
         if not parts.round.any():
             return
-        times, radii = np.array([view.time for view in views]), (parts.halves.mean(-1) / (MARGIN * ROOM)).numpy()
+        times, radii = np.array([view.time for view in views]), (parts.halves.mean(-1) / MARGIN).numpy()
         for k, ball in enumerate(BallViews.of(frames, times, centres.double().numpy(), radii)):
             turns = find_turns(ball, parts.roll.times().numpy()) if parts.round[k] else None
             if turns is not None:
@@ -180,7 +179,7 @@ class MovingPartsMethod(Method):
             return None
         frames = torch.linspace(0, 1, len(self.basis), dtype=torch.float64)
         smoother = Smoother(frames, smoothing(self.controls, frames, self.poses()[1]))
-        return Balls(parts.halves.mean(-1).double() / MARGIN, parts.units().double(), smoother)
+        return Balls(parts.halves.mean(-1).double().cpu() / MARGIN, parts.units().double().cpu(), smoother)
 
     def scene(self, state: PartsState) -> Scene:
         """The parts and their surroundings at one time."""

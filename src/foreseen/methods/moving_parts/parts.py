@@ -56,6 +56,7 @@ class Parts(nn.Module):
 
     def at(self, basis: Tensor) -> PartsState:
         """The poses under spline weights `basis` `[T, controls]`."""
+        basis = basis.to(self.centres)
         centres = torch.einsum("tc,ckd->tkd", basis, self.centres)
         return PartsState(centres, self._turned(basis, basis @ self.line.to(basis)), basis @ self.latent)
 
@@ -69,32 +70,32 @@ class Parts(nn.Module):
         return torch.where(self.roll.known[:, None], rolled, free)
 
     def numbers(self, basis: Tensor) -> Tensor:
-        """What the law of motion is about, `[T, P]` float64: the parts' centres, and their rotation vectors as the way
-        that a rim of the part's own size goes, times the part's size, so that large parts, whose places are well known,
-        count for more; or the latent number."""
+        """What the law of motion is about, `[T, P]` float64, on the CPU: the parts' centres, and their rotation vectors
+        as the way that a rim of the part's own size goes, times the part's size, so that large parts, whose places are
+        well known, count for more; or the latent number."""
         state = self.at(basis)
         if self.count == 0:
-            return state.latent.double()
+            return state.latent.double().cpu()
         turns = torch.where(self.round[:, None], 0.0, state.turns) * self._sizes()[:, None]
         both = torch.cat([state.centres, turns], dim=-1) * self.units()[:, None]
-        return both.flatten(1).double()
+        return both.flatten(1).double().cpu()
 
     def from_numbers(self, numbers: Tensor, times: Tensor) -> PartsState:
         """The inverse of `numbers`, at `times` `[T]` (0..1 is the window)."""
         if self.count == 0:
-            empty = numbers.new_zeros(len(numbers), 0, 3, dtype=torch.float32)
-            return PartsState(empty, empty, numbers.float().clamp(-1, 1))
+            empty = self.centres.new_zeros(len(numbers), 0, 3)
+            return PartsState(empty, empty, numbers.to(self.latent).clamp(-1, 1))
         centres, turns = self._halved(numbers)
-        rolled = self._turned(self.spline.basis(times.clamp(0, 1)).float(), times)
+        rolled = self._turned(self.spline.basis(times.clamp(0, 1)).to(self.turns), times)
         turns = torch.where(self.round[:, None], rolled, turns / self._sizes()[:, None])
-        return PartsState(centres, turns, torch.zeros(len(numbers), 1))
+        return PartsState(centres, turns, centres.new_zeros(len(numbers), 1))
 
     def centres_of(self, numbers: Tensor) -> Tensor:
         """`[T, K, 3]` of `numbers`."""
         return self._halved(numbers)[0]
 
     def _halved(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        both = numbers.float().unflatten(-1, (self.count, 6)) / self.units()[:, None]
+        both = numbers.to(self.centres).unflatten(-1, (self.count, 6)) / self.units()[:, None]
         centres, turns = both.split(3, dim=-1)
         return centres, turns
 

@@ -41,6 +41,11 @@ class Shadows(nn.Module):
         """Whether there is a light."""
         return bool(self.growth)
 
+    def length(self) -> Tensor:
+        """Longer half axis of a sphere's shadow on the plane, over the sphere's radius."""
+        toward, normal = self.light[:3], self.plane[:3]
+        return self.growth * toward.norm() / (toward @ normal).abs().clamp_min(1e-6)
+
     def on_plane(self, centres: Tensor) -> tuple[Tensor, Tensor]:
         """Where the shadows of parts at `centres` `[K, 3]` fall: `[K, 3]`, and how much larger they are `[K]`. Parts
         on the other side of the plane cast none: theirs are far away."""

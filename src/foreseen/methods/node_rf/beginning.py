@@ -174,7 +174,7 @@ def _picture(method: ManyFastNodeRF, kind: int, state: Tensor, first: float, fra
     when = torch.tensor([frame.time / method.window], dtype=torch.float64)
     path = dynamics.solve(state, first / method.window, when)
     parts = method.parts_of(kind, dynamics.manifold.decode(path[..., : dynamics.manifold.size]))
-    return render(method.scene(take(parts, 0)), frame.camera).rgb.clamp(0, 1)
+    return render(method.scene(take(parts, 0)), frame.camera, device=method.centres.device).rgb.clamp(0, 1)
 
 
 def _passing_state(
@@ -192,7 +192,7 @@ def _passing_state(
         """`[B, 2 M]`: how far the projections are from the sightings, in picture widths."""
         path = dynamics.solve(states, first / method.window, u)
         numbers = dynamics.manifold.decode(path[..., : dynamics.manifold.size])
-        centres = method.parts_of(kind, numbers.flatten(0, 1)).centres[:, part].double()
+        centres = method.parts_of(kind, numbers.flatten(0, 1)).centres[:, part].double().cpu()
         centres = centres.unflatten(0, numbers.shape[:2])
         found = [_project(f.camera, centres[i]) for (f, _), i in zip(sightings, index.tolist())]
         return (torch.stack(found, dim=1) - target).flatten(1)
@@ -265,6 +265,6 @@ def _centroid(method: ManyFastNodeRF, frame: Frame) -> Tensor | None:
 
 def _at_rest(method: ManyFastNodeRF, camera: Camera) -> Tensor:
     """`[H, W, 3]`: what the camera sees where the parts are far away."""
-    parts = len(method.look.halves) - 1
-    state = PartsState(torch.full((parts, 3), AWAY), torch.zeros(parts, 3), torch.zeros(1))
-    return render(method.scene(state), camera).rgb.clamp(0, 1)
+    own, parts = method.centres, len(method.look.halves) - 1
+    state = PartsState(own.new_full((parts, 3), AWAY), own.new_zeros(parts, 3), own.new_zeros(1))
+    return render(method.scene(state), camera, device=own.device).rgb.clamp(0, 1)

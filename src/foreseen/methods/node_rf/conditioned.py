@@ -47,6 +47,7 @@ class ConditionedNeRF(Method):
         lr_decay: learning rate at the end of the budget as a share of the first.
     """
 
+    bf16 = True
     max_grad_norm = 0.0  # The paper clips nothing.
     opening_line: str
     """What is said as the first warm-up begins."""

@@ -21,6 +21,7 @@ from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.rigid import RigidLook
 from foreseen.methods.node_rf.systems import system_of_many_fast
 from foreseen.methods.node_rf.tracks import Tracks, find_tracks
+from foreseen.nn.on_cpu import on_cpu
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
 from foreseen.scenes import Scene
 from foreseen.scenes.voxel_scene import AWAY
@@ -168,30 +169,30 @@ class ManyFastNodeRF(Method):
         return (self.kinds_of == kind).nonzero()[:, 0]
 
     def _sizes(self, kind: int) -> Tensor:
-        """`[K, 1]` mean half sizes of the parts."""
-        return self.look.halves[self.parts(kind)].mean(-1, keepdim=True).double()
+        """`[K, 1]` mean half sizes of the parts, on the CPU."""
+        return self.look.halves[self.parts(kind)].mean(-1, keepdim=True).double().cpu()
 
     def numbers(self, kind: int, centres: Tensor, turns: Tensor) -> Tensor:
-        """Poses `[..., 6 K]` float64 of centres and rotation vectors `[..., K, 3]`: as `Parts.numbers`, in scene
-        units: turns as the way that a rim of the part's own size goes."""
+        """Poses `[..., 6 K]` float64, on the CPU, of centres and rotation vectors `[..., K, 3]`: as `Parts.numbers`, in
+        scene units: turns as the way that a rim of the part's own size goes."""
         sizes = self._sizes(kind)
-        both = torch.cat([centres.double(), turns.double() * sizes], dim=-1)
+        both = torch.cat([centres.double().cpu(), turns.double().cpu() * sizes], dim=-1)
         return (both * sizes / sizes.max()).flatten(-2)
 
     def parts_of(self, kind: int, numbers: Tensor) -> PartsState:
         """The inverse of `numbers` `[T, 6 K]`; all parts, those of other kinds far away."""
         sizes, own = self._sizes(kind), self.parts(kind)
         both = numbers.unflatten(-1, (len(sizes), 6)) * sizes.max() / sizes
-        centres = torch.full((len(numbers), len(self.owners), 3), AWAY, device=numbers.device)
+        centres = self.centres.new_full((len(numbers), len(self.owners), 3), AWAY)
         turns = torch.zeros_like(centres)
-        centres[:, own], turns[:, own] = both[..., :3].float(), (both[..., 3:] / sizes).float()
-        return PartsState(centres, turns, torch.zeros(len(numbers), 1))
+        centres[:, own], turns[:, own] = both[..., :3].to(centres), (both[..., 3:] / sizes).to(centres)
+        return PartsState(centres, turns, centres.new_zeros(len(numbers), 1))
 
     def seen(self, kind: int) -> tuple[Tensor, Tensor, Tensor]:
         """Poses `[S, T, 6 K]` of a kind's sequences as they are now, when `[S, T]`, and how many of each `[S]`."""
         rows, own = self.sequences(kind), self.parts(kind)
         poses = self.numbers(kind, self.centres[rows][:, :, own], self.turns[rows][:, :, own])
-        return poses.detach(), self.times[rows], self.counts[rows]
+        return poses.detach(), self.times[rows].cpu(), self.counts[rows].cpu()
 
     @torch.no_grad()
     def fit_law(self) -> str:
@@ -210,6 +211,7 @@ class ManyFastNodeRF(Method):
 
     # The four verbs (render belongs to the scene).
 
+    @on_cpu
     def observe(self, observation: Observation) -> BeginningState:
         """How a sequence begins: of a learned one its first pose, of a new one what is given, or what fits its first
         frames best."""
@@ -245,13 +247,15 @@ class ManyFastNodeRF(Method):
         kind, count = int(self.kinds_of[sequence]), int(self.counts[sequence])
         own = self.parts(kind)
         centres, turns = self.centres[sequence, :count, own], self.turns[sequence, :count, own]
-        return self.numbers(kind, centres, turns).detach(), self.times[sequence, :count]
+        return self.numbers(kind, centres, turns).detach(), self.times[sequence, :count].cpu()
 
+    @on_cpu
     def evolve(self, state: BeginningState, times: Tensor) -> PartsState:
         """The law from where the state says; inside what was seen of a learned sequence, what was seen."""
         kind = int(state.kind)
         return self.parts_of(kind, self._numbers(state, times, self.dynamics[kind].solve))
 
+    @on_cpu
     def spread(self, state: BeginningState, times: Tensor) -> Tensor:
         """By the most likely law and by the others that the sequences leave possible, each from a state that is
         possible. The same draws each time."""
