@@ -98,15 +98,16 @@ def pooled(splits: Iterable[Mapping[str, Any]], metric: str) -> float:
     return sum(value * n for value, n in pairs) / total if total else float("nan")
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; numbers with a fraction get two decimals, what is not a number is left empty."""
-    lines = [list(headings), ["---"] + ["---:"] * (len(headings) - 1), *([_cell(v) for v in row] for row in rows)]
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], decimals: int = 2) -> str:
+    """A Markdown table; numbers with a fraction get so many `decimals`, what is not a number is left empty."""
+    cells = ([_cell(value, decimals) for value in row] for row in rows)
+    lines = [list(headings), ["---"] + ["---:"] * (len(headings) - 1), *cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, decimals: int) -> str:
     if isinstance(value, float):
-        return "" if value != value else f"{value:.2f}"
+        return "" if value != value else f"{value:.{decimals}f}"
     return str(value)
 
 

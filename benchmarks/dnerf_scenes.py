@@ -29,7 +29,13 @@ from common import (
     train,
 )
 
-METRICS = {"psnr": "PSNR [dB]", "psnr_moving": "PSNR, moving [dB]", "ssim": "SSIM", "mask_iou": "mask IoU"}
+METRICS = {
+    "psnr": ("PSNR [dB]", 2),
+    "psnr_moving": ("PSNR, moving [dB]", 2),
+    "ssim": ("SSIM", 4),
+    "mask_iou": ("mask IoU", 3),
+}
+"""What is in the tables, and with how many decimals."""
 
 
 def main(
@@ -83,12 +89,13 @@ def page(found: dict[str, dict[str, Any]], minutes: float) -> str:
         f"{size[0]} x {size[1]} pixels, all training frames, {minutes:g} minutes of training. Scored: the frames that "
         f"the data set marks as test (of one scene: {counts}). Moving: inside the instance mask."
     ]
-    for metric, label in METRICS.items():
+    for metric, (label, decimals) in METRICS.items():
         scenes = list(dict.fromkeys(scene for runs in found.values() for scene in runs))
         rows = [[who, *_cells(runs, scenes, metric)] for who, runs in found.items()]
         baselines = next(iter(found.values()))
         nearest = [_baseline(baselines[s], "nearest-frame", metric) if s in baselines else float("nan") for s in scenes]
-        parts += [f"## {label}", table(["", *scenes, "mean"], [*rows, ["nearest frame", *nearest, mean(nearest)]])]
+        rows.append(["nearest frame", *nearest, mean(nearest)])
+        parts += [f"## {label}", table(["", *scenes, "mean"], rows, decimals)]
     parts += ["## Speed", _speed(found)]
     return "\n\n".join(parts)
 

@@ -2,10 +2,8 @@
 
     python benchmarks/splat_speed.py
 
-Each workload is a process of its own. Gaussians are drawn so that depth is uniform in 2 to 6, projected centres are
-uniform over the picture and 2% beyond, standard deviations are log-normal (0.45) about so many pixels at that depth,
-rotations are random, opacities sigmoid(1.5 n - 0.8) with n normal, colours uniform; the focal length is 1.1 times the
-width. Kernels and twin take turns, so that other work on the machine slows both.
+Each workload is a process of its own; the page says how they are drawn. Kernels and twin take
+turns, so that other work on the machine slows both.
 """
 
 from __future__ import annotations
@@ -118,12 +116,15 @@ def page(found: list[dict[str, Any]]) -> str:
         *("", *COLUMNS.values(), "full steps / s"),
         *("twin, forward", "twin, forward and backward", "twin / kernels", "memory [MB]"),
     ]
-    drawn = ", ".join(f"{w.name} {w.count:,} Gaussians at {w.size} x {w.size}" for w in WORKLOADS)
+    many = ", ".join(f"{w.name} {w.count:,} Gaussians at {w.size} x {w.size}" for w in WORKLOADS)
+    sizes = ", ".join(f"{w.sigma:g}" for w in WORKLOADS)
     return (
-        f"{drawn}. Milliseconds, median and (fastest). Everything counts that a call does: projection, colours, "
-        "sorting, tiles, compositing, and all gradients back to the scene's tensors. A full step is that with "
-        "activations, L1 + SSIM and Adam. Memory: the most that the whole process has held after three times forward "
-        "and backward, libraries included.\n\n" + table(headings, rows)
+        f"{many}. Depth is uniform in 2 to 6, centres are uniform over the picture and 2% beyond, standard deviations "
+        f"log-normal (0.45) about {sizes} pixels at that depth, rotations random, opacities sigmoid(1.5 n - 0.8) with "
+        "n normal, colours uniform; the focal length is 1.1 times the width. Milliseconds, median and (fastest). "
+        "Everything counts that a call does: projection, colours, sorting, tiles, compositing, and all gradients back "
+        "to the scene's tensors. A full step is that with activations, L1 + SSIM and Adam. Memory: the most that the "
+        "whole process has held after three times forward and backward, libraries included.\n\n" + table(headings, rows)
     )
 
 
