@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from foreseen.errors import UserError
-from foreseen.export.camera_path import along, read_path
+from foreseen.export.camera_path import LONGEST, MOST_VIEWS, PathView, along, read_path
 from foreseen.geometry.cameras import Camera
 from foreseen.viewer.cameras import View
 from foreseen.viewer.recorder import EVERY, Recorder
@@ -63,6 +63,33 @@ def test_a_recording_goes_on_where_it_was_left() -> None:
     assert not recorder.recording
     with pytest.raises(UserError, match="no views yet"):
         recorder.encode()
+
+
+def test_what_is_recorded_across_the_end_of_a_loop_jumps(tmp_path: Path) -> None:
+    recorder = Recorder()
+    recorder.toggle(0.0)
+    for i, time in enumerate([1.9, 1.95, 0.0, 0.05]):
+        assert recorder.tick(i * EVERY, view(i), time, 1.0)
+    _, times = along(read_path(saved(recorder, tmp_path)), 1000.0, LIKE, None)
+    assert all(t <= 0.05 or t >= 1.9 for t in times) and times[0] == 1.9 and times[-1] == pytest.approx(0.05)
+    recorder.add(view(9.0), 0.0, 1.0)  # by hand one may go back slowly
+    assert len(recorder.views) == 6
+
+
+def test_a_path_that_is_full_takes_no_more_views(tmp_path: Path) -> None:
+    recorder = Recorder()
+    recorder.between = LONGEST
+    recorder.add(view(0.0), 0.0, 1.0)
+    recorder.add(view(1.0), 1.0, 1.0)
+    with pytest.raises(UserError, match=r"goes on for 3600 s and has 100,000 views at most: save it"):
+        recorder.add(view(2.0), 2.0, 1.0)
+    assert len(read_path(saved(recorder, tmp_path)).views) == 2
+    recorder.toggle(0.0)
+    assert not recorder.tick(0.0, view(3.0), 3.0, 1.0) and not recorder.recording
+    recorder.clear()
+    recorder.views = [PathView(0.0, 0.0, 40.0, np.eye(4))] * (MOST_VIEWS - 1)
+    with pytest.raises(UserError, match="views at most"):
+        recorder.add(view(2.0), 2.0, 1.0)
 
 
 GOOD = {"at": 0.0, "time": 0.0, "fov": 40.0, "camera_to_world": np.eye(4).tolist()}

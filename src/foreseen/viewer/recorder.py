@@ -6,11 +6,14 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from foreseen.errors import UserError
-from foreseen.export.camera_path import LONGEST, CameraPath, PathView, encode_path
+from foreseen.export.camera_path import LONGEST, MOST_VIEWS, CameraPath, PathView, encode_path
 from foreseen.viewer.cameras import View
 
 EVERY = 1 / 20
 """Seconds between the views of a recording."""
+AT_ONCE = 1e-6
+"""Seconds in which a recording jumps to an earlier time: no frame of a clip falls between."""
+FULL = f"A path goes on for {LONGEST:g} s and has {MOST_VIEWS:,} views at most: save it, and begin another one."
 
 
 class Recorder:
@@ -33,8 +36,11 @@ class Recorder:
         return self.views[-1].at if self.views else 0.0
 
     def add(self, view: View, time: float, aspect: float) -> None:
-        """One view more, at the path's end."""
-        self._add(self.seconds + self.between if self.views else 0.0, view, time, aspect)
+        """One view more, at the path's end. Raises `UserError` where it is full."""
+        at = self.seconds + self.between if self.views else 0.0
+        if self._is_full(at):
+            raise UserError(FULL)
+        self._add(at, view, time, aspect)
 
     def toggle(self, now: float) -> None:
         """Begins to record at the end of what there is, or ends it; `now` in seconds of any clock."""
@@ -48,9 +54,11 @@ class Recorder:
         at = now - self._since
         if self.views and at < self.seconds + EVERY - 1e-9:
             return False
-        if at > LONGEST:
+        if self._is_full(at):
             self._since = None
             return False
+        if self.views and time < self.views[-1].time:
+            self._add(at - AT_ONCE, view, self.views[-1].time, aspect)
         self._add(at, view, time, aspect)
         return True
 
@@ -63,6 +71,9 @@ class Recorder:
         if not self.views:
             raise UserError("the path has no views yet: add one, or record.")
         return encode_path(CameraPath(tuple(self.views), self._aspect))
+
+    def _is_full(self, at: float) -> bool:
+        return at > LONGEST or len(self.views) + 1 >= MOST_VIEWS  # a jump takes two
 
     def _add(self, at: float, view: View, time: float, aspect: float) -> None:
         pose = np.eye(4)
