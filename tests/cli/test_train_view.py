@@ -10,12 +10,13 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from foreseen.cli import main
 from foreseen.cli.watching import Watching
-from foreseen.training import load_run
+from foreseen.training import Run, load_run
 from foreseen.training.checkpoints import list_checkpoints
 from foreseen.viewer.following import Following
 
@@ -81,6 +82,26 @@ def test_a_run_is_followed(data: str, tmp_path: Path, capsys: pytest.CaptureFixt
             time.sleep(0.05)
     (run / "checkpoints").rename(run / "gone")
     assert first.newer() is None
+
+
+def test_a_run_is_followed_whatever_its_folder_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("foreseen.viewer.following.PAUSE", 0.001)
+    asked = []
+
+    def newer() -> Run | None:
+        asked.append(1)
+        if len(asked) < 4:
+            raise KeyError("cloud.means")
+        return None
+
+    with Following([SimpleNamespace(newer=newer, path=Path("run"))]):  # type: ignore[list-item]
+        end = time.monotonic() + 60
+        while len(asked) < 5:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+    assert capsys.readouterr().err == "foreseen: warning: run is shown as it was (KeyError: 'cloud.means')\n"
 
 
 def test_one_checkpoint_or_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -32,5 +33,13 @@ class Following:
         self._thread.join()
 
     def _watch(self) -> None:
+        told: set[str] = set()
         while not self._ended.wait(PAUSE):
-            self.runs[:] = [run.newer() or run for run in self.runs]
+            for index, run in enumerate(self.runs):
+                try:
+                    self.runs[index] = run.newer() or run
+                except Exception as error:  # whatever a folder that is being written holds, the next one may be whole
+                    line = f"foreseen: warning: {run.path} is shown as it was ({type(error).__name__}: {error})"
+                    if line not in told:
+                        print(line, file=sys.stderr, flush=True)
+                    told.add(line)
