@@ -48,12 +48,13 @@ class Knob:
 
 def find_knobs(run: Run, data: Dataset) -> tuple[Knob, ...]:
     """Positions and velocities of each body along the axes in which it is free, over what was seen of them; none for a
-    run that takes no initial conditions."""
+    run that takes no initial conditions. The bodies are those of the first sequence that was learned."""
     learned = set(sequence_names(data, run.splits().frames["train"]))
     truths = [s.truth for s in data.sequences if s.name in learned and s.truth is not None and len(s.truth.times)]
     if "initial" not in run.method.observes or not truths or data.ndc:
         return ()
     bodies = truths[0].bodies
+    truths = [truth for truth in truths if truth.bodies == bodies]
     return tuple(
         knob
         for body in range(len(bodies))
