@@ -96,7 +96,9 @@ def serve(
     except ModuleNotFoundError as error:
         if error.name != "viser":
             raise
-        raise UserError('the viewer needs viser, which is absent: pip install "foreseen[view]".') from None
+        raise UserError(
+            "the viewer needs viser, which is absent: pip install '.[view]' in foreseen's folder."
+        ) from None
     if follow and not _first_checkpoints(folders, say, stop):
         return
     with _maker(folders, until, format, checkpoint, follow, device) as make:

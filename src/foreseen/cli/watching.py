@@ -26,7 +26,7 @@ class Watching:
 
     def __init__(self, run: Path, host: str = HOST) -> None:
         if importlib.util.find_spec("viser") is None:
-            raise UserError('--view needs viser, which is absent: pip install "foreseen[view]".')
+            raise UserError("--view needs viser, which is absent: pip install '.[view]' in foreseen's folder.")
         context = multiprocessing.get_context("spawn")
         self._lines, self._sender = context.Pipe(duplex=False)
         self._process = context.Process(target=_serve, args=(run, host, self._sender), daemon=True)
