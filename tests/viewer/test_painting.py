@@ -13,7 +13,7 @@ import torch
 from foreseen.data.types import Dataset
 from foreseen.render import ImageResult
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.viewer.beginning import Knob, free_axes, words
+from foreseen.viewer.beginning import Knob, find_knobs, free_axes, words
 from foreseen.viewer.cameras import view_of
 from foreseen.viewer.channels import Colours, flow_picture, looked_at, motion_picture
 from foreseen.viewer.layout import as_high, column_size, fitting, shortened, side_by_side
@@ -206,6 +206,17 @@ def test_two_runs_stand_side_by_side(shown: PretendShown) -> None:
     assert found.shape == (60, 120, 3)
 
 
+def test_pictures_are_compared_from_the_cameras_of_the_run_that_is_seen(shown: PretendShown, data: Dataset) -> None:
+    other = DataShown(data)
+    swapped = {"left": "right", "right": "left"}
+    other.frames = tuple(replace(f, camera_id=swapped[f.camera_id]) for f in other.frames)
+    want = wanted(shown, columns=(1,), truth=True, standing="left", versions=(1, 1))
+    seen: list[Shown] = [shown, other]
+    at = Painter(seen, Resolution())._camera(want, shown, (WIDTH, HEIGHT)).position
+    assert torch.equal(at, next(f for f in other.frames if f.camera_id == "left").camera.position)
+    assert not torch.equal(at, next(f for f in shown.frames if f.camera_id == "left").camera.position)
+
+
 def test_a_view_that_rests_is_painted_in_pieces(shown: PretendShown) -> None:
     painter = Painter([shown], Resolution(rate=1000.0))
     painter.resolution.measured(1, 1.0)
@@ -231,6 +242,20 @@ def test_a_run_begins_as_one_turns_its_knobs(tmp_path: Path, shown: PretendShown
     assert one.words(0.01) == "forecast" and one.timeline.observed_until == 0.0
     one.choose("slide")
     assert one.filmed and one.words(0.0) == "observed"
+
+
+def test_knobs_are_those_of_sequences_with_the_same_bodies(tmp_path: Path, data: Dataset) -> None:
+    run = PretendRun(tmp_path / "run", data)
+    run.method.observes = ("sequence", "initial")
+    (first,) = data.sequences
+    assert first.truth is not None
+    alone = find_knobs(run, data)  # type: ignore[arg-type]
+    none = replace(
+        first.truth, bodies=(), positions=first.truth.positions[:, :0], velocities=first.truth.velocities[:, :0]
+    )
+    fewer = replace(first, name="fewer", truth=none, frames=tuple(replace(f, sequence="fewer") for f in first.frames))
+    run._splits.frames["train"] += fewer.frames[:4]
+    assert find_knobs(run, replace(data, sequences=(first, fewer))) == alone != ()  # type: ignore[arg-type]
 
 
 def test_a_run_that_is_being_trained_is_shown_as_it_is_by_now(tmp_path: Path, data: Dataset) -> None:

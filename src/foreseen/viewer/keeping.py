@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time as clock
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +13,14 @@ from PIL import Image
 
 from foreseen.viewer.painting import Wanted
 from foreseen.viewer.panel import path_words
-from foreseen.viewer.recorder import Recorder
+from foreseen.viewer.recorder import FULL, Recorder
 from foreseen.viewer.resolution import Size
 
 if TYPE_CHECKING:
     from foreseen.viewer.session import Session
+
+ANSWER = 60.0
+"""Seconds that a browser may take to draw a picture."""
 
 
 class Keeping:
@@ -25,14 +29,19 @@ class Keeping:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.recorder = Recorder()
+        self._taken: list[tuple[str, Iterator[np.ndarray | None]]] = []
 
     def tick(self, now: float, want: Wanted) -> None:
         """What is looked at now, for a recording."""
+        recording = self.recorder.recording
         if self.recorder.tick(now, want.view, want.time, want.window[0] / want.window[1]):
             self._tell_path()
+        elif recording and not self.recorder.recording:
+            self.session.panel.record.label = "Record"
+            self.session.say("The recording has ended", FULL)
 
     def take_picture(self) -> None:
-        """Sends the picture in its finest form to the browser, as a file."""
+        """The picture in its finest form goes to the browser, as a file, once it is there."""
         want = self.session.wanted()
         if want is None:
             return
@@ -41,21 +50,35 @@ class Keeping:
             # The browser answers when it has drawn: waiting for it here would keep all others waiting.
             threading.Thread(target=self._fetch_picture, args=(name, want, size), daemon=True).start()
             return
-        *_, picture = self.session.painter.paint(want, size, steadily=False)
-        assert picture is not None
-        self._send_picture(name, picture)
+        self._taken.append((name, self.session.painter.paint(want, size, steadily=False)))
+
+    def paint_on(self) -> bool:
+        """Paints a piece of a picture that is taken. Returns whether there was one."""
+        if not self._taken:
+            return False
+        name, work = self._taken.pop()
+        picture = next(work)  # what goes wrong is not tried again
+        if picture is None:
+            self._taken.append((name, work))
+        else:
+            self._send_picture(name, picture)
+        return True
 
     def _fetch_picture(self, name: str, want: Wanted, size: Size) -> None:
         view = want.view
-        drawn = self.session.client.get_render(
-            size[1],
-            size[0],
-            wxyz=np.array(view.wxyz),
-            position=np.array(view.position),
-            fov=view.fov,
-            transport_format="png",
-            timeout=60.0,
-        )
+        try:
+            drawn = self.session.client.get_render(
+                size[1],
+                size[0],
+                wxyz=np.array(view.wxyz),
+                position=np.array(view.position),
+                fov=view.fov,
+                transport_format="png",
+                timeout=ANSWER,
+            )
+        except (RuntimeError, TimeoutError):  # it has left, could not draw, or is too busy
+            self.session.tell(lambda: self.session.say("No picture", "The browser did not draw it: try again."))
+            return
         self._send_picture(name, drawn[..., :3])
 
     def _send_picture(self, name: str, picture: np.ndarray) -> None:
@@ -64,7 +87,7 @@ class Keeping:
         self.session.client.send_file_download(name, content.getvalue(), save_immediately=True)
 
     def add_view(self) -> None:
-        """Adds the view and its time to the path."""
+        """Adds the view and its time to the path. Raises `UserError` where it is full."""
         want = self.session.wanted()
         if want is not None:
             self.recorder.add(want.view, want.time, want.window[0] / want.window[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import viser
 from torch import Tensor
 
 from foreseen.data.types import Frame
+from foreseen.errors import UserError
 from foreseen.export.compose import FORECAST, INK, OBSERVED, to_bytes
 from foreseen.export.shots import filmed_at
 from foreseen.scenes.gaussians import Gaussians
@@ -40,6 +42,8 @@ class Overlays:
         self.scene = client.scene
         self.root = client.scene.add_frame(ROOT, show_axes=False)
         self.frustums: dict[str, tuple[viser.CameraFrustumHandle, Frame]] = {}
+        self._pictures: dict[str, Frame] = {}
+        self._unreadable: set[Path] = set()
         self.handles: dict[int, viser.TransformControlsHandle] = {}
         self._splats: viser.GaussianSplatHandle | None = None
         self._futures: Tensor | None = None
@@ -54,10 +58,10 @@ class Overlays:
     # --- cameras
 
     def set_cameras(self, shown: Shown, time: float, on_click: Callable[[str], None], visible: bool) -> None:
-        """Frustums of the data's cameras, with what they saw at `time`."""
+        """Frustums of the data's cameras; what they saw at `time` is loaded later."""
         for handle, _ in self.frustums.values():
             handle.remove()
-        self.frustums = {}
+        self.frustums, self._pictures = {}, {}
         if not visible:
             return
         by_id = {f.camera_id: f for f in reversed(shown.frames)}
@@ -75,7 +79,7 @@ class Overlays:
                 thickness=1.5,
                 thickness_units="screen",
                 color=OBSERVED,
-                image=thumbnail(frame),
+                image=None,
                 wxyz=np.array(view.wxyz),
                 position=np.array(view.position),
                 cast_shadow=False,
@@ -83,14 +87,33 @@ class Overlays:
             )
             handle.on_click(partial(_clicked, on_click, camera_id))
             self.frustums[camera_id] = (handle, frame)
+            self._pictures[camera_id] = frame
 
     def update_cameras(self, shown: Shown, time: float) -> None:
-        """New pictures on those frustums whose camera has seen another one by now."""
+        """Those frustums whose camera has seen another picture by now are to show it."""
         for camera_id, (handle, before) in list(self.frustums.items()):
             frame = self._frame(shown, camera_id, time)
             if frame is not None and frame.image_path != before.image_path:
-                handle.image = thumbnail(frame)
                 self.frustums[camera_id] = (handle, frame)
+                self._pictures[camera_id] = frame
+
+    def load_picture(self) -> bool:
+        """Puts one picture more on its frustum. Returns whether there was one to load.
+
+        Raises:
+            UserError: it cannot be read, which is told once for each file; the frustum stays without.
+        """
+        if not self._pictures:
+            return False
+        camera_id = next(iter(self._pictures))
+        frame, (handle, _) = self._pictures.pop(camera_id), self.frustums[camera_id]
+        try:
+            handle.image = None if frame.image_path in self._unreadable else thumbnail(frame)
+        except UserError:
+            handle.image = None
+            self._unreadable.add(frame.image_path)
+            raise
+        return True
 
     def hide_camera(self, standing: str | None) -> None:
         """The frustum that one stands in would hide what is seen from there."""
@@ -159,7 +182,10 @@ class Overlays:
     def set_handles(
         self, shown: Shown, places: dict[int, np.ndarray], on_move: Callable[[int, Sequence[float], bool], None]
     ) -> None:
-        """A handle where each body begins. `on_move` is told the body, the place, and whether the handle is held."""
+        """A handle where each body of `places` begins. `on_move` is told the body, the place, and whether the handle is
+        held."""
+        for body in self.handles.keys() - places.keys():
+            self.handles.pop(body).remove()
         for body, place in places.items():
             if body in self.handles:
                 self.handles[body].position = place
@@ -183,7 +209,8 @@ class Overlays:
     ) -> None:
         @handle.on_update
         def _(event: viser.TransformControlsEvent) -> None:
-            on_move(body, [float(x) for x in event.target.position], event.phase != "end")
+            if np.isfinite(event.target.position).all():  # a browser can send anything
+                on_move(body, [float(x) for x in event.target.position], event.phase != "end")
 
     # --- Gaussians
 

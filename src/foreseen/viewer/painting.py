@@ -135,7 +135,7 @@ class Painter:
     def _camera(self, want: Wanted, shown: Shown, size: Size) -> Camera:
         """Where one stands, exactly as the data's camera where pictures are compared."""
         if want.standing is not None and not want.alone:
-            taken = next((f.camera for f in self.shown[0].frames if f.camera_id == want.standing), None)
+            taken = next((f.camera for f in self.shown[want.columns[0]].frames if f.camera_id == want.standing), None)
             if taken is not None:
                 own = shown.reference
                 return replace(taken.resize(*fitting(size, (taken.width, taken.height))), near=own.near, far=own.far)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+LARGEST = 8192
+"""Pixels of a window's side that are believed: a browser can say anything."""
 FORGET = 0.4
 """Weight of the newest measurement."""
 STEP = 2.0

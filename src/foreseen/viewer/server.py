@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import io
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import viser
 
 from foreseen.errors import UserError
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.cameras import look_distance, view_of
-from foreseen.viewer.session import Session
+from foreseen.viewer.origin import is_own
+from foreseen.viewer.session import TOLD, Session
 from foreseen.viewer.shown import Shown
 
 BUSY, IDLE = 0.002, 0.1
 """Seconds between two looks at what there is to do."""
+PORTS = 1000
+"""So many ports are tried."""
 
 
 class Viewer:
@@ -30,7 +36,7 @@ class Viewer:
         host, port: where to listen; where the port is taken, the next free one.
 
     Raises:
-        UserError: that address cannot be listened on.
+        UserError: that address cannot be listened on, or all ports are taken.
     """
 
     def __init__(self, make: Callable[[], Sequence[Shown]], title: str, host: str, port: int) -> None:
@@ -39,6 +45,7 @@ class Viewer:
         self._wake = threading.Event()
         self._came: dict[int, viser.ClientHandle] = {}
         self._sessions: dict[int, Session] = {}
+        self._refused: set[str | None] = set()
         self._lock = threading.Lock()
         self._server = _listen(host, port, title)
         self._stage(self._first[0])
@@ -49,7 +56,8 @@ class Viewer:
     def address(self) -> str:
         """Of the page, with the real port."""
         host = self._server.get_host()
-        return f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{self._server.get_port()}"
+        name = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        return f"http://{name}:{self._server.get_port()}"
 
     @property
     def sessions(self) -> list[Session]:
@@ -80,44 +88,64 @@ class Viewer:
         with self._lock:
             came, self._came = self._came, {}
         for key, client in came.items():
-            shown, self._first = self._first or self._make(), None
-            self._guarded(key, lambda c=client, s=shown: self._begin(c, s))  # type: ignore[misc]
+            if key in self._server.get_clients():
+                self._guarded(client, partial(self._begin, client))
+        here = self._server.get_clients()  # somebody may have left while a session began
+        self._sessions = {key: session for key, session in self._sessions.items() if key in here}
         return list(self._sessions)
 
-    def _begin(self, client: viser.ClientHandle, shown: Sequence[Shown]) -> bool:
+    def _begin(self, client: viser.ClientHandle) -> bool:
+        shown, self._first = self._first or self._make(), None
         self._sessions[client.client_id] = Session(client, shown, self._wake.set)
         return True
 
     def _step(self, key: int) -> bool:
-        session = self._sessions.get(key)
-        return session is not None and self._guarded(key, session.step)
+        session = self._sessions[key]
+        return self._guarded(session.client, session.step)
 
-    def _guarded(self, key: int, act: Callable[[], bool]) -> bool:
+    def _guarded(self, client: viser.ClientHandle, act: Callable[[], bool]) -> bool:
         """What goes wrong for one browser is told there, and disturbs no other one. A browser that has left needs no
         words."""
         try:
             return act()
         except Exception as error:
-            if key not in self._server.get_clients():
-                self._sessions.pop(key, None)
+            if client.client_id not in self._server.get_clients():
                 return False
             text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            print(f"foreseen: warning: the viewer: {text}", file=sys.stderr, flush=True)
-            if key in self._sessions:
-                self._sessions[key].say("That went wrong", text)
+            session = self._sessions.get(client.client_id)
+            if session is None or session.is_news(text):
+                print(f"foreseen: warning: the viewer: {text}", file=sys.stderr, flush=True)
+                client.add_notification("That went wrong", text, auto_close_seconds=TOLD)
             return False
 
     def _connected(self, client: viser.ClientHandle) -> None:
+        if not self._admits(client):
+            return
         with self._lock:
             self._came[client.client_id] = client
         self._wake.set()
 
+    def _admits(self, client: viser.ClientHandle) -> bool:
+        """Whether it is the viewer's own page; any other one is sent away."""
+        connection = self._server._websock_server._live_connections.get(client.client_id)
+        if connection is None or connection.request is None:
+            return False
+        headers = connection.request.headers
+        origin = headers.get("Origin")
+        if is_own(origin, headers.get("Host"), self._server.get_host()):
+            return True
+        asyncio.run_coroutine_threadsafe(connection.close(1008, "a page from elsewhere"), connection.loop)
+        if origin not in self._refused:
+            mend = "if it is the viewer's own, open it by number, or give the name as --host"
+            print(f"foreseen: warning: a page of {origin} was refused: {mend}.", file=sys.stderr, flush=True)
+        self._refused.add(origin)
+        return False
+
     def _left(self, client: viser.ClientHandle) -> None:
-        with self._lock:
-            self._came.pop(client.client_id, None)
-        session = self._sessions.pop(client.client_id, None)
+        session = self._sessions.get(client.client_id)
         if session is not None:
             session.gone = True
+        self._wake.set()
 
     def _stage(self, first: Shown) -> None:
         """Where a browser looks from at first."""
@@ -133,13 +161,23 @@ class Viewer:
         server.initial_camera.far = 1e2 * first.extent
 
 
+def free_port(host: str, port: int) -> int:
+    """The first port from `port` on that nobody listens on. Raises `UserError` where there is none, or no such host:
+    viser would wait for ever."""
+    for attempt in range(port, min(port + PORTS, 65536)):
+        try:
+            family = socket.getaddrinfo(host, attempt, type=socket.SOCK_STREAM)[0][0]
+            socket.create_server((host, attempt), family=family).close()
+            return attempt
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                reason = error.strerror
+                raise UserError(f"--host {host}: nobody can listen there ({reason}): give another one.") from None
+    raise UserError(f"--port {port}: it is taken, and so are those after it: give another one.")
+
+
 def _listen(host: str, port: int, title: str) -> viser.ViserServer:
-    try:
-        # Of an address that nobody may listen on viser would wait for ever.
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        socket.create_server((host, 0), family=family).close()
-    except OSError as error:
-        raise UserError(f"--host {host}: nobody can listen there ({error.strerror}): give another one.") from None
+    port = free_port(host, port)
     with contextlib.redirect_stdout(io.StringIO()):  # viser's own banner: the real address is printed once
         server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
     # A page must not be able to open a tunnel to the outside, whatever it asks for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time as clock
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -10,27 +11,27 @@ from queue import Empty, SimpleQueue
 import numpy as np
 import viser
 
-from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import Portion
 from foreseen.viewer.beginning import words
-from foreseen.viewer.cameras import View, look_distance, view_of
+from foreseen.viewer.cameras import View
 from foreseen.viewer.channels import CHANNELS
 from foreseen.viewer.keeping import Keeping
 from foreseen.viewer.overlays import Overlays, begin_places
 from foreseen.viewer.painting import Painter, Wanted
-from foreseen.viewer.panel import BESIDE, FREE, TYPED, Panel, bar_html, build_panel, knob_words, notes, put
+from foreseen.viewer.panel import BESIDE, TYPED, Panel, bars_html, build_panel, knob_words, notes, put
 from foreseen.viewer.player import Player
-from foreseen.viewer.resolution import Resolution, Size
+from foreseen.viewer.resolution import LARGEST, Resolution, Size
 from foreseen.viewer.shown import Shown
 from foreseen.viewer.splatting import Draws, Splatting
+from foreseen.viewer.standing import Standing
 
 REST = 0.35
 """Seconds without a change until a view is refined."""
 LONG_REST = 0.8
 """Seconds without a change until possible futures are looked for, which may take a second or two."""
-ARRIVED = 1.0
-"""Seconds that a browser may take to where it was told to stand."""
+TOLD = 12.0
+"""Seconds that a notice stays."""
 WHOLE_RANGE = 6.0
 """Seconds in which the whole range is played at speed 1, where the unit of time is not a second."""
 QUALITY, FINE_QUALITY = 85, 92
@@ -53,7 +54,8 @@ class Session:
         self.cameras = self.path_shown = not self.shown[0].renders
         self.values = [k.value for k in self.shown[0].knobs]
         self._todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._standing: tuple[str, View, float] | None = None
+        self._warned: set[str] = set()
+        self.standing = Standing(self)
         self.keeping = Keeping(self)
         self.gone = False  # the browser has left while something was painted for it
         self._last: Wanted | None = None
@@ -69,6 +71,11 @@ class Session:
         self.overlays = Overlays(client)
         self.panel: Panel = build_panel(client.gui, self)
         client.camera.on_update(lambda _: self._wake())
+
+    @property
+    def front(self) -> Shown:
+        """What time, bar, list of cameras and all that lies in the scene belong to: the first column."""
+        return self.shown[self.columns[0]]
 
     # --- from other threads
 
@@ -92,6 +99,7 @@ class Session:
         if want is None:
             return False
         self.keeping.tick(now, want)
+        taking = self.keeping.paint_on()
         if want != self._last:
             if self.in_browser and now - self._changed < 1 / self.resolution.rate:
                 return True  # more Gaussians than the browser draws would only pile up
@@ -99,12 +107,13 @@ class Session:
             return True
         if now - self._changed < REST:
             return True
-        return self._rest(want) or self._refine(want) or self.player.playing
+        return self._rest(want) or self._refine(want) or self._load_picture() or taking or self.player.playing
 
     def _obey(self) -> None:
         with suppress(Empty):
             while True:
                 act = self._todo.get_nowait()
+                self._warned.clear()
                 try:
                     act()
                 except UserError as error:
@@ -112,33 +121,26 @@ class Session:
 
     def say(self, title: str, text: str) -> None:
         """Tells the user something in the browser."""
-        self.client.add_notification(title, text, auto_close_seconds=12)
+        self.client.add_notification(title, text, auto_close_seconds=TOLD)
+
+    def is_news(self, warning: str) -> bool:
+        """It was not told before, or the user has done something since."""
+        known = warning in self._warned
+        self._warned.add(warning)
+        return not known
 
     def wanted(self) -> Wanted | None:
         """What is to be seen now; None before the browser has said how large it is."""
         camera = self.client.camera
-        window = camera.image_width, camera.image_height
-        if min(window) < 8 or camera.fov <= 0:
+        window = min(camera.image_width, LARGEST), min(camera.image_height, LARGEST)
+        place = (*camera.wxyz.tolist(), *camera.position.tolist())
+        if min(window) < 8 or not 0 < camera.fov < math.pi or not all(map(math.isfinite, place)):
             return None
-        view = View(tuple(camera.wxyz.tolist()), tuple(camera.position.tolist()), float(camera.fov))
-        moment = self.shown[0].snapped(self.player.time)
+        view = View(place[:4], place[4:], float(camera.fov))
+        moment = self.front.snapped(self.player.time)
         versions = tuple(s.version for s in self.shown)
-        standing = self._where(view)
+        standing = self.standing.where(view)
         return Wanted(view, window, moment, self.channel, self.columns, self.truth, standing, versions)
-
-    def _where(self, view: View) -> str | None:
-        """The camera in whose place one stands, until one moves away."""
-        if self._standing is None:
-            return None
-        camera_id, place, since = self._standing
-        now = clock.monotonic()
-        if view.near(place, self.shown[0].extent):
-            self._standing = (camera_id, place, now)
-        elif now - since > ARRIVED:
-            self._standing = None
-            put(self.panel.standing, FREE)
-            return None
-        return camera_id
 
     def _show_moving(self, want: Wanted, now: float) -> None:
         self.overlays.show(want.alone)
@@ -152,7 +154,7 @@ class Session:
             if picture is not None:
                 self._send(picture, QUALITY)
         if self.player.playing:
-            self.overlays.update_futures(self.shown[0], want.time)
+            self.overlays.update_futures(self.front, want.time)
 
     def _refine(self, want: Wanted) -> bool:
         """A piece of a finer picture of what rests."""
@@ -165,7 +167,11 @@ class Session:
                 return False
             finer, self._exact = finer or finest, True
             self.size, self._work = finer, self.painter.paint(want, finer, steadily=False)
-        picture = next(self._work, None)
+        try:
+            picture = next(self._work)
+        except Exception:
+            self.size, self._work = self.resolution.finest(want.window), None  # it would go wrong again
+            raise
         if picture is not None:
             self._send(picture, FINE_QUALITY)
             self._work = None
@@ -173,23 +179,32 @@ class Session:
 
     def _rest(self, want: Wanted) -> bool:
         """What can wait until nothing moves: frustums, paths and futures. Returns whether something was done."""
-        first = self.shown[0]
+        first, reached = self.front, (self.front.version, want.time)
         late = {"futures"} if clock.monotonic() - self._changed < LONG_REST else set()
-        if not self._dirty - late and self._reached == (first.version, want.time):
+        dirty = self._dirty - late
+        if not dirty and self._reached == reached:
             return False
-        if "cameras" in self._dirty:
-            self.overlays.set_cameras(first, want.time, lambda name: self.tell(lambda: self.stand(name)), self.cameras)
+        self._dirty, self._reached = self._dirty & late, reached  # what goes wrong is not tried for ever
+        if "cameras" in dirty:
+            self.overlays.set_cameras(first, want.time, self._on_frustum, self.cameras)
         else:
             self.overlays.update_cameras(first, want.time)
-        if "path" in self._dirty:
+        if "path" in dirty:
             self.overlays.set_path(first, self.path_shown)
-        if "futures" in self._dirty - late:
+        if "futures" in dirty:
             self.overlays.set_futures(first, self.futures)
             if not self._dragging:
                 self._place_handles()
         self.overlays.update_futures(first, want.time)
-        self._dirty, self._reached = self._dirty & late, (first.version, want.time)
         return True
+
+    def _load_picture(self) -> bool:
+        """One picture more on a frustum. Returns whether there was one to load."""
+        try:
+            return self.overlays.load_picture()
+        except UserError as error:
+            self.say("A camera is shown without its picture", str(error))
+            return True
 
     def _send(self, picture: np.ndarray, quality: int) -> None:
         if not self.gone:
@@ -197,10 +212,10 @@ class Session:
 
     # --- time
 
-    def seek(self, time: float) -> None:
-        """Goes to a time."""
+    def seek(self, time: float, slider: bool = False) -> None:
+        """Goes to a time, with the slider or because of it."""
         self.player.seek(time)
-        self._tell_time(slider=False)
+        self._tell_time(slider)
 
     def toggle(self) -> None:
         """Plays or stops."""
@@ -217,10 +232,10 @@ class Session:
         self.player.loop = loop
 
     def _tell_time(self, slider: bool = True) -> None:
-        shown, now = self.shown[0], self.shown[0].snapped(self.player.time)
+        now = self.front.snapped(self.player.time)
         if slider:
-            put(self.panel.time, min(max(now, shown.timeline.start), self.panel.time.max))
-        self.panel.bar.content = bar_html(shown.timeline, now, shown.words(now))
+            put(self.panel.time, min(max(now, self.front.timeline.start), self.panel.time.max))
+        self.panel.bar.content = bars_html([self.shown[i] for i in self.columns], now)
         if not self.player.playing and self.panel.play.label == "Pause":
             self.panel.play.label, self.panel.play.icon = "Play", viser.Icon.PLAYER_PLAY
 
@@ -239,14 +254,18 @@ class Session:
     def set_columns(self, name: str) -> None:
         """One run, or all of them side by side."""
         names = [s.name for s in self.shown]
+        before = self.front
         self.columns = tuple(range(len(names))) if name == BESIDE else (names.index(name),)
+        if self.front is not before:
+            self._dirty.add("cameras")
+            self.standing.renew()
+        self._shows_anew()
 
     def set_truth(self, beside: bool) -> None:
         """Puts what was filmed beside; for that one stands where it was filmed."""
         self.truth = beside
-        first = self.shown[0]
-        if beside and self._standing is None and first.frames:
-            self.stand(first.frames[0].camera_id)
+        if beside and self.standing.free and self.front.frames:
+            self.standing.stand(self.front.frames[0].camera_id)
 
     def set_cameras(self, visible: bool) -> None:
         """Frustums."""
@@ -281,31 +300,6 @@ class Session:
         """Frames a second while things move."""
         self.resolution.rate = float(rate)
 
-    def stand(self, camera_id: str) -> None:
-        """Looks through one of the data's cameras; those that filmed at one time only take one to that time."""
-        own = [f for f in self.shown[0].frames if f.camera_id == camera_id]
-        if not own:
-            self._standing = None
-            return
-        frame = min(own, key=lambda f: abs(f.time - self.player.time))
-        if len(own) == 1 and len({f.time for f in self.shown[0].frames}) > 1:
-            self.player.seek(frame.time)
-            self._tell_time()
-        self._go_to(frame)
-        put(self.panel.standing, camera_id)
-
-    def _go_to(self, frame: Frame) -> None:
-        view, camera = view_of(frame.camera), self.client.camera
-        forward = frame.camera.camera_to_world[:3, 2].double().numpy()
-        position = np.array(view.position)
-        distance = look_distance(frame.camera, self.shown[0].target)
-        with self.client.atomic():
-            camera.position = position
-            camera.up_direction = -frame.camera.camera_to_world[:3, 1].double().numpy()
-            camera.look_at = position + distance * forward
-            camera.fov = view.fov
-        self._standing = (frame.camera_id, view, clock.monotonic())
-
     # --- what is shown
 
     def choose(self, sequence: str) -> None:
@@ -316,7 +310,9 @@ class Session:
         for shown in self.shown:
             if sequence in shown.sequences:
                 shown.choose(sequence)
-        self._standing = None
+            else:
+                self.say("Not all runs know it", f"{shown.name} has no sequence {sequence}, and shows what it did.")
+        self.standing.leave()
         self._shows_anew()
 
     def turn(self, index: int, value: float) -> None:
@@ -339,17 +335,21 @@ class Session:
         if values is None:
             return
         try:
-            for shown in self.shown:
-                if [k.name for k in shown.knobs] == [k.name for k in self.shown[0].knobs]:
-                    shown.begin(values)
+            for shown in filter(self._is_turned, self.shown):
+                shown.begin(values)
         except UserError as error:
             self.say("It cannot begin so", str(error))
             return
         if self.panel.typed is not None:
-            self.panel.typed.content = knob_words(words(self.shown[0].knobs, values))
+            others = [shown.name for shown in self.shown if not self._is_turned(shown)]
+            self.panel.typed.content = knob_words(words(self.shown[0].knobs, values), others)
         if self.panel.sequence is not None:
             put(self.panel.sequence, TYPED)
         self._shows_anew()
+
+    def _is_turned(self, shown: Shown) -> bool:
+        """It has the knobs of the panel: those of the first run."""
+        return [k.name for k in shown.knobs] == [k.name for k in self.shown[0].knobs]
 
     def _catch_up(self) -> None:
         """Runs that are still being trained, as they are by now."""
@@ -358,20 +358,23 @@ class Session:
             self._dirty.add("futures")
 
     def _shows_anew(self) -> None:
-        line = self.shown[0].timeline
+        line = self.front.timeline
         self.player.span(line.start, line.end)
-        self.panel.set_timeline(self.shown[0], lambda time: self.tell(lambda: self.seek(time)))
+        self.panel.set_timeline(self.front, self)
         self._tell_time()
-        self._dirty |= {"futures", "path"} | ({"cameras"} if self.shown[0].sequence is not None else set())
+        self._dirty |= {"futures", "path"} | ({"cameras"} if self.front.sequence is not None else set())
 
     def _place_handles(self) -> None:
         """Handles, where one begins by hand; not while one drags."""
-        first = self.shown[0]
-        if not first.knobs:
-            return
-        found = first.futures([first.timeline.start])
-        places = begin_places(first, self.values, None if found is None else found[0, 0].double().numpy())
+        first = self.front
+        places: dict[int, np.ndarray] = {}
+        if first.knobs and self._is_turned(first):
+            found = first.futures([first.timeline.start])
+            places = begin_places(first, self.values, None if found is None else found[0, 0].double().numpy())
         self.overlays.set_handles(first, places, self._on_handle)
+
+    def _on_frustum(self, camera_id: str) -> None:
+        self.tell(lambda: self.standing.stand(camera_id))
 
     def _on_handle(self, body: int, place: Sequence[float], held: bool) -> None:
         self.tell(lambda: self._moved(body, place, held))

@@ -61,6 +61,7 @@ class Shown(ABC):
         version: grows when something else is shown.
         moves: there is more than one time.
         renders: there are scenes, and not only pictures.
+        makes_clips: `foreseen render` takes camera paths through it.
         note: what else there is to say of it.
         portion: what is shown of its scenes: all, or what is at rest or moves alone.
     """
@@ -79,6 +80,7 @@ class Shown(ABC):
     version: int = 0
     moves: bool = True
     renders: bool = True
+    makes_clips: bool = True
     note: str = ""
     portion: Portion | None = None
     _made: tuple[tuple[int, float], Any] | None = None
@@ -294,7 +296,7 @@ class RunShown(Shown):
 class DataShown(Shown):
     """A data set: cameras, pictures, and the exact motion where it is known."""
 
-    renders = False
+    renders = makes_clips = False
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset, self.name, self.bounds = dataset, dataset.name, dataset.bounds
@@ -329,6 +331,8 @@ class DataShown(Shown):
 
 class SplatShown(Shown):
     """A file of Gaussians, at rest or moving."""
+
+    makes_clips = False
 
     def __init__(self, file: SplatFile) -> None:
         self.name, self._scene = file.path.name, file.scene
