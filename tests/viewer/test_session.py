@@ -203,6 +203,9 @@ def test_one_stays_where_one_stands_while_one_compares(time: Clock, data: Datase
         do(session, lambda: session.standing.stand("left"))
         do(session, lambda: session.set_columns("b"))
         assert session.panel.standing.value == "left" and not session.standing.free
+        do(session, lambda: session.set_cameras(True))
+        steps(session, time, 0.8)
+        assert {name: h.visible for name, (h, _) in session.overlays.frustums.items()} == {"left": False, "right": True}
         do(session, lambda: session.set_columns("c"))
         assert session.panel.standing.value == FREE and session.panel.standing.options == (FREE,)
         do(session, lambda: session.set_columns(BESIDE))

@@ -187,6 +187,7 @@ class Session:
         self._dirty, self._reached = self._dirty & late, reached  # what goes wrong is not tried for ever
         if "cameras" in dirty:
             self.overlays.set_cameras(first, want.time, self._on_frustum, self.cameras)
+            self.overlays.hide_camera(want.standing)
         else:
             self.overlays.update_cameras(first, want.time)
         if "path" in dirty:
