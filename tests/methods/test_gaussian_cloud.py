@@ -15,6 +15,7 @@ from foreseen.geometry.rotations import quaternion_matrix, rotation_matrix
 from foreseen.methods.gaussian_cloud.cloud import GaussianCloud
 from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.methods.gaussian_cloud.density import Density, Sightings, shared_density
+from foreseen.methods.gaussian_cloud.guide import HullGuide
 from foreseen.methods.gaussian_cloud.start import find_start
 from foreseen.render.splat import splat
 from moving_balls import RIGHT, camera, frames, info, picture
@@ -285,3 +286,18 @@ def test_points_that_no_camera_reaches_are_left_out(seen: list[Frame], tmp_path:
         else:
             with pytest.raises(UserError, match=words):
                 find_start(seen, info(TIMES), config, "ever")
+
+
+@pytest.mark.parametrize("count", [-1, 41])
+def test_a_saved_cloud_has_no_more_than_its_budget(count: int) -> None:
+    saved = cloud_of(9).state_dict()
+    saved["count"] = torch.tensor(count)
+    with pytest.raises(UserError, match=f"Gaussians: count: {count} is not in 0 to 40"):
+        GaussianCloud(40, 1).load_state_dict(saved)
+
+
+def test_saved_hulls_are_no_more_than_are_kept() -> None:
+    saved = HullGuide().state_dict()
+    saved["known"] = torch.tensor(65)
+    with pytest.raises(UserError, match="hulls: known: 65 is not in 0 to 64"):
+        HullGuide().load_state_dict(saved)

@@ -211,3 +211,14 @@ def test_without_parts_there_is_nothing_to_ride_with(name: str, seen: list[Frame
 def test_several_sequences_have_voxels_only() -> None:
     with pytest.raises(UserError, match="several sequences with voxels only"):
         METHODS["node-rf"].load()(CONFIGS["node-rf"], replace(info(TIMES), times=(TIMES, TIMES)))
+
+
+def test_saved_gaussians_belong_to_parts_that_there_are() -> None:
+    """Owners from K + 1 on are shadows, of which there are none without a light."""
+    method = new("gaussian-ode")
+    look, other = (method.like(torch.ones(2, 3), {}) for _ in range(2))
+    look.cloud.plant(torch.zeros(1, 3), torch.ones(1, 3), torch.ones(1), 0.5, owner=3)
+    with pytest.raises(UserError, match="Gaussians: owners: 3 is not in 0 to 2"):
+        other.load_state_dict(look.state_dict())
+    look.shadows.growth.fill_(1.0)
+    other.load_state_dict(look.state_dict())

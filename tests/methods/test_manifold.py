@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from foreseen.errors import UserError
 from foreseen.methods.laws.manifold import TOLERANCE, Manifold
 
 
@@ -190,3 +191,20 @@ def test_a_new_fit_forgets_the_old_one() -> None:
     assert again.size == 1
     q = line(-1, 1, 5)[:, None]
     assert torch.equal(again.decode(q), fresh.decode(q))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("used", 13, "manifold: used: 13 is not in 0 to 6"),
+        ("terms", -2, "manifold: terms: -2 is not in 1 to "),
+        ("terms", 4, "manifold: powers: these 4 are of no polynomial of 2 variables"),
+        ("powers", 10**9, "manifold: powers: these"),
+    ],
+)
+def test_a_saved_surface_is_one_that_was_fitted(name: str, value: int, message: str) -> None:
+    """Powers are multiplied out, and derivatives looked for by how many there are."""
+    saved = fitted(bowl(grid(0.6))).state_dict()
+    saved[name] = torch.full_like(saved[name], value)
+    with pytest.raises(UserError, match=message):
+        Manifold(6, 12).load_state_dict(saved)

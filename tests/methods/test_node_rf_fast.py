@@ -11,10 +11,11 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.base import Observation, SceneInfo, take
 from foreseen.methods.laws.config import LawConfig
-from foreseen.methods.moving_parts.parts import PartsState
+from foreseen.methods.moving_parts.parts import Parts, PartsState
 from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.fast import FastNodeRF
 from foreseen.methods.node_rf.model import build
+from foreseen.methods.node_rf.rigid import RigidLook
 from foreseen.render import render, render_rays
 from foreseen.training.rays import RaySampler
 from moving_balls import LEFT, RIGHT, camera, frames, info
@@ -341,3 +342,28 @@ def test_numbers_of_poses_and_back(learned: FastNodeRF) -> None:
         learned.parts.turns.sub_(0.1)
     for a, b in zip(tensors(state), tensors(again)):
         torch.testing.assert_close(a, b)
+
+
+def saved_of_two_parts() -> dict[str, Tensor]:
+    method = new()
+    open_cells = torch.ones(3, 16, 16, 16, dtype=torch.bool)
+    method.adopt(RigidLook.where(SMALL, method.info, torch.ones(2, 3), open_cells), Parts(2, method.controls))
+    return method.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("parts.halves", torch.ones(3, 3), r"look: halves and voxels.layout are \[3, 3\] and \[3, 2, 2\], not of 3"),
+        ("look.halves", torch.ones(4, 3), r"look: halves and voxels.layout are \[4, 3\] and \[3, 2, 2\]"),
+        ("look.halves", torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 3), "look: halves holds a size that is not a"),
+        ("look.halves", torch.full((3, 3), torch.nan), "look: halves holds a size that is not a positive number"),
+        ("look.voxels.layout", torch.ones(2, 2, 2).long(), r"voxels: layout: 1\^3 nodes"),
+    ],
+)
+def test_saved_boxes_are_those_of_the_saved_parts(name: str, value: Tensor, message: str) -> None:
+    """The kernels take one box for each part, and one for what rests."""
+    saved = saved_of_two_parts()
+    new().shape_like(saved)
+    with pytest.raises(UserError, match=message):
+        new().shape_like({**saved, name: value})

@@ -263,3 +263,19 @@ def test_beginnings_that_it_cannot_tell_are_refused(
     Image.fromarray(np.full((64, 64, 3), 255, np.uint8)).save(empty)
     nothing = tuple(replace(f, image_path=empty) for f in seen[:20])
     refused(learned, Observation(frames=nothing), "nothing is seen to move")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("owners", torch.tensor([10**12]), "owners: 1000000000000 is not in 0 to 0"),
+        ("owners", torch.tensor([0, 0]), "look: halves and voxels.layout are .*, not of 2 parts"),
+        ("kinds_of", torch.full((len(STARTS),), 1), "kinds_of: 1 is not in 0 to 0"),
+        ("kinds_of", torch.tensor([0]), rf"kinds_of: \[1\] are not the kinds of {len(STARTS)} sequences"),
+    ],
+)
+def test_saved_parts_and_sequences_are_of_kinds_that_there_are(
+    started: tuple[str, dict[str, Tensor]], name: str, value: Tensor, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        new().shape_like({**started[1], name: value})

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from foreseen.errors import UserError
 from foreseen.nn.voxels import CHANNELS, GAIN, VoxelGrids, VoxelTable, inward_clamp
 
 
@@ -120,3 +121,41 @@ def test_density_moves_faster_than_colour() -> None:
     features = torch.zeros(1, CHANNELS)
     features[0, 0] = 10 / GAIN
     assert float(voxels.density(features)) == pytest.approx(10 + voxels.shift, abs=0.01)
+
+
+def bent(name: str, place: tuple[int, ...], value: int) -> dict[str, torch.Tensor]:
+    """A state dict with another number in one place."""
+    saved = {key: tensor.clone() for key, tensor in grids().state_dict().items()}
+    saved[name][place] = value
+    return saved
+
+
+LAST = len(grids().index)
+WRONG = [
+    (bent("index", (7,), 10_000_000), "voxels: index: 10000000 is not in -1 to "),
+    (bent("index", (7,), -2), "voxels: index: -2 is not in -1 to "),
+    (bent("index", (-1,), len(grids().values)), "voxels: index: "),
+    (bent("layout", (0, 0, 0), -1), r"voxels: layout: 4\^3 nodes from -1 on are not in an index of"),
+    (bent("layout", (2, 1, 0), LAST - 11**3 + 1), r"voxels: layout: 11\^3 nodes from "),
+    (bent("layout", (0, 1, 1), 1), r"voxels: layout: 1\^3 nodes"),
+    (bent("layout", (0, 1, 1), 2**22), r"voxels: layout: 4194304\^3 nodes"),  # whose cube is 0 in 64 bits
+]
+
+
+@pytest.mark.parametrize(("saved", "message"), WRONG)
+def test_saved_voxels_lead_nowhere_else(saved: dict[str, torch.Tensor], message: str) -> None:
+    """Kernels read, and in training write, where layout and index say."""
+    with pytest.raises(UserError, match=message):
+        VoxelGrids.like(saved, "")
+    with pytest.raises(UserError, match=message):
+        grids().load_state_dict(saved)
+
+
+def test_saved_voxels_have_their_form() -> None:
+    saved = grids().state_dict()
+    with pytest.raises(UserError, match=r"voxels: layout is torch.int64 \[6, 2\], not int64 \[boxes, levels, 2\]"):
+        VoxelGrids.like({**saved, "layout": saved["layout"].flatten(0, 1)}, "")
+    with pytest.raises(UserError, match=r"voxels: layout is torch.float32"):
+        VoxelGrids.like({**saved, "layout": saved["layout"].float()}, "")
+    with pytest.raises(UserError, match=r"voxels: index is torch.float32 \[\d+\], not int32 and flat"):
+        VoxelGrids.like({**saved, "index": saved["index"].float()}, "")

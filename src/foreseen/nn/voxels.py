@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from foreseen.errors import UserError
 from foreseen.nn import voxel_kernels
+from foreseen.nn.checked import Checked, check_range
 from foreseen.nn.plane_kernels import threads
 from foreseen.nn.voxel_kernels import CHANNELS
 
@@ -36,11 +38,25 @@ class VoxelTable:
         layout: `[B, L, 2]` int64.
         index: flat, int32.
         rows: how many voxels there are.
+
+    Raises:
+        UserError: a level leads out of the index, or the index out of the rows: the kernels look up what they say.
     """
 
     layout: Tensor
     index: Tensor
     rows: int
+
+    def __post_init__(self) -> None:
+        layout, index = self.layout, self.index
+        if layout.dtype != torch.int64 or layout.ndim != 3 or not layout.numel() or layout.shape[-1] != 2:
+            raise UserError(f"voxels: layout is {layout.dtype} {list(layout.shape)}, not int64 [boxes, levels, 2]")
+        if index.dtype != torch.int32 or index.ndim != 1:
+            raise UserError(f"voxels: index is {index.dtype} {list(index.shape)}, not int32 and flat")
+        for offset, n in layout.flatten(0, 1).tolist():
+            if n < 2 or not 0 <= offset <= len(index) - n**3:
+                raise UserError(f"voxels: layout: {n}^3 nodes from {offset} on are not in an index of {len(index)}")
+        check_range("voxels: index", index, -1, self.rows - 1)
 
     @staticmethod
     def build(levels: Sequence[Sequence[int]], open_cells: Tensor) -> VoxelTable:
@@ -73,7 +89,7 @@ def _near_open(cells: Tensor, nodes: int) -> Tensor:
     return grown[place][:, place][:, :, place]
 
 
-class VoxelGrids(nn.Module):
+class VoxelGrids(Checked):
     """The voxels of B boxes.
 
     Args:
@@ -98,9 +114,13 @@ class VoxelGrids(nn.Module):
 
     @staticmethod
     def like(tensors: Mapping[str, Tensor], prefix: str, initial: float = 0.02) -> VoxelGrids:
-        """Grids of the shapes that a state dict has under `prefix`."""
+        """Grids of the shapes that a state dict has under `prefix`. Raises `UserError` as `VoxelTable`."""
         layout, index = tensors[prefix + "layout"], tensors[prefix + "index"]
         return VoxelGrids(VoxelTable(layout, index, len(tensors[prefix + "values"])), initial)
+
+    def check(self) -> None:
+        """As `VoxelTable`."""
+        VoxelTable(self.layout, self.index, len(self.values))
 
     @property
     def finest(self) -> Tensor:

@@ -7,7 +7,8 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def _forget(folder: Path) -> None:
     for path in older:
         try:
             final = json.loads((path / STATE).read_text()).get("final", False)
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             final = False
         if not final:
             shutil.rmtree(path, ignore_errors=True)
@@ -166,8 +167,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
             versions=state["versions"],
             memory_mb={name: float(size) for name, size in dict(state.get("memory_mb", {})).items()},
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise UserError(f"{path / STATE} is damaged ({type(error).__name__}: {error}).") from None
+
+
+@contextmanager
+def must_fit(checkpoint: Checkpoint, run: Path) -> Iterator[None]:
+    """Raises `UserError` where a method cannot be what a config and a checkpoint say together."""
+    try:
+        yield
+    except (UserError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        words = f"{error} is absent" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise UserError(
+            f"the checkpoint of step {checkpoint.step} in {run} does not fit its config.json ({words}): restore both, "
+            "or train into a new folder."
+        ) from None
 
 
 def _read_state(path: Path) -> dict[str, Any]:
@@ -175,7 +189,7 @@ def _read_state(path: Path) -> dict[str, Any]:
         return json.loads((path / STATE).read_text())
     except OSError:
         raise UserError(f"{path / STATE} is absent or cannot be read.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path / STATE} is damaged ({error}).") from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, get_type_hints
 
 import torch
@@ -116,13 +116,14 @@ def write_config(folder: Path, config: RunConfig) -> None:
 
 
 def read_config(folder: Path) -> RunConfig:
-    """Reads config.json. Raises `UserError` where it is absent, broken, or of another version."""
+    """Reads config.json, which may be a stranger's. Raises `UserError` where it is absent, broken, of another version,
+    or names data by a path that climbs."""
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{folder} holds no run ({FILE} is absent): give a folder that `foreseen train --out` wrote.")
     try:
         plain = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): restore it, or train into a new folder.") from None
     if not isinstance(plain, dict) or plain.get("layout") != LAYOUT:
         found = plain.get("version", "unknown") if isinstance(plain, dict) else "unknown"
@@ -138,8 +139,15 @@ def _typed(plain: dict[str, Any], where: str) -> RunConfig:
     for name in hints:
         if name not in plain:
             raise UserError(f"{where}: {name} is absent: restore the file, or train into a new folder.")
-    hints["config"] = type(preset_config(plain["method"], plain["preset"]))
-    return RunConfig(**{name: from_plain(hints[name], plain[name], f"{where}: {name}") for name in hints})
+    method, preset = (from_plain(str, plain[name], f"{where}: {name}") for name in ("method", "preset"))
+    hints["config"] = type(preset_config(method, preset))
+    config = RunConfig(**{name: from_plain(hints[name], plain[name], f"{where}: {name}") for name in hints})
+    if ".." in PurePath(config.data.path.replace("\\", "/")).parts:
+        raise UserError(
+            f"{where}: data.path is {config.data.path!r}, which climbs out of its folder: write the full path, "
+            "without '..'."
+        )
+    return config
 
 
 def check_same_run(folder: Path, saved: RunConfig, asked: RunConfig) -> None:

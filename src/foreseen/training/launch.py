@@ -17,7 +17,7 @@ from foreseen.errors import UserError
 from foreseen.methods import find_method
 from foreseen.methods.base import Method
 from foreseen.render.splat_cuda import require_gsplat
-from foreseen.training.checkpoints import Checkpoint, clean_up, newest_checkpoint
+from foreseen.training.checkpoints import Checkpoint, clean_up, must_fit, newest_checkpoint
 from foreseen.training.config import (
     FILE,
     LAYOUT,
@@ -126,7 +126,7 @@ def train(
         if max_steps is None and max_minutes is None:
             max_steps, max_minutes = built.default_steps, None if built.default_steps else DEFAULT_MINUTES
         checkpoint = newest_checkpoint(out, reporter.say)
-        warm_seconds = _make_ready(built, checkpoint, data, splits, reporter)
+        warm_seconds = _make_ready(out, built, checkpoint, data, splits, reporter)
         trainer = Trainer(
             out,
             built,
@@ -143,11 +143,12 @@ def train(
 
 
 def _make_ready(
-    method: Method, checkpoint: Checkpoint | None, data: Dataset, splits: Splits, reporter: Reporter
+    out: Path, method: Method, checkpoint: Checkpoint | None, data: Dataset, splits: Splits, reporter: Reporter
 ) -> float:
     """The warm start of a new run, whose seconds count as training, or the shapes of one that goes on."""
     if checkpoint is not None:
-        method.shape_like(checkpoint.model)
+        with must_fit(checkpoint, out):
+            method.shape_like(checkpoint.model)
         return 0.0
     begin = time.perf_counter()
     frames = training_frames(splits)

@@ -15,6 +15,9 @@ EPSILON = 1e-15
 1e-8, which the usual 1e-8 would stop; a method whose networks want the usual value says so in its groups
 ("eps")."""
 
+ENTRIES = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam remembers of a parameter."""
+
 
 def build_optimizer(method: Method, progress: float) -> torch.optim.Adam:
     """Adam over `method.parameter_groups`; a group may carry its own betas, eps and weight_decay.
@@ -44,12 +47,15 @@ def optimizer_tensors(optimizer: torch.optim.Adam, method: Method) -> dict[str, 
 
 
 def restore_optimizer(optimizer: torch.optim.Adam, method: Method, tensors: dict[str, Tensor]) -> None:
-    """Goes on from `optimizer_tensors`."""
+    """Goes on from `optimizer_tensors`. Raises `UserError` for others: the fused form trusts what it is given."""
     parameters = dict(method.named_parameters())
     optimizer.state.clear()
     for place, value in tensors.items():
         name, _, key = place.rpartition("/")
         parameter = parameters[name]
+        form = (torch.float32, ()) if key == "step" else (parameter.dtype, parameter.shape)
+        if key not in ENTRIES or (value.dtype, value.shape) != form:
+            raise UserError(f"{place} is {value.dtype} {list(value.shape)}, of a parameter {list(parameter.shape)}")
         device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
         optimizer.state[parameter][key] = value.to(device, copy=True)
 

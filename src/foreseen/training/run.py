@@ -20,7 +20,7 @@ from foreseen.methods.base import Method, Observation, Portion, SceneInfo, take
 from foreseen.render import ImageResult, render
 from foreseen.render.reach import reaching
 from foreseen.scenes import Scene
-from foreseen.training.checkpoints import Checkpoint, list_checkpoints, newest_checkpoint, read_checkpoint
+from foreseen.training.checkpoints import Checkpoint, list_checkpoints, must_fit, newest_checkpoint, read_checkpoint
 from foreseen.training.config import RunConfig, read_config
 from foreseen.training.processes import find_device
 
@@ -185,14 +185,10 @@ def load_run(path: Path | str, checkpoint: int | None = None, *, device: str = "
     path = Path(path)
     config = read_config(path)
     saved = _find_checkpoint(path, checkpoint)
-    method = find_method(config.method).load()(config.config, config.scene)
-    method.shape_like(saved.model)
-    try:
+    with must_fit(saved, path):
+        method = find_method(config.method).load()(config.config, config.scene)
+        method.shape_like(saved.model)
         method.load_state_dict(saved.model)
-    except RuntimeError as error:
-        raise UserError(
-            f"the checkpoint of step {saved.step} in {path} does not fit '{config.method}' ({error})."
-        ) from None
     method.to(find_device(device)).eval()
     return Run(path, config, method, config.scene, saved.step, saved.train_seconds)
 

@@ -15,9 +15,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 import foreseen
-from foreseen.errors import UserError
 from foreseen.methods.base import Method
-from foreseen.training.checkpoints import Checkpoint, write_checkpoint
+from foreseen.training.checkpoints import Checkpoint, must_fit, write_checkpoint
 from foreseen.training.machine import peak_memory_mb
 from foreseen.training.optimizer import (
     build_optimizer,
@@ -103,14 +102,9 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
         """Goes on from a checkpoint. Raises `UserError` where it does not fit the method."""
-        try:
+        with must_fit(checkpoint, self.folder):
             self.method.load_state_dict(checkpoint.model)
             restore_optimizer(self.optimizer, self.method, checkpoint.optimizer)
-        except (RuntimeError, KeyError) as error:
-            raise UserError(
-                f"the checkpoint of step {checkpoint.step} in {self.folder} does not fit the method "
-                f"({error}): train into a new folder."
-            ) from None
         self.step, self.train_seconds = checkpoint.step, checkpoint.train_seconds
         self._saved, self._memory_mb = (self.step, self.train_seconds), checkpoint.memory_mb
         restore_global_random_state(checkpoint.random)

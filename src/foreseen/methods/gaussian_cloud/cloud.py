@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.gaussian_cloud.config import CloudConfig
+from foreseen.nn.checked import Checked, check_range
 from foreseen.scenes.gaussians import Gaussians
 
 C0 = 0.28209479177387814
@@ -17,7 +18,7 @@ FAINTEST = 1e-7
 """Logits are taken of opacities this far from 0 and 1."""
 
 
-class GaussianCloud(nn.Module):
+class GaussianCloud(Checked):
     """At most `budget` Gaussians; those that are there stand in the rows 0 to `count` of every parameter.
 
     The shapes never change, so that optimiser and checkpoints know nothing of Gaussians that come and go. Whatever
@@ -51,6 +52,10 @@ class GaussianCloud(nn.Module):
         self.register_buffer("owners", torch.zeros(budget, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self._written: list[tuple[nn.Parameter, Tensor]] = []
+
+    def check(self) -> None:
+        """No more Gaussians than there is room for."""
+        check_range("Gaussians: count", self.count, 0, self.budget)
 
     def __len__(self) -> int:
         return int(self.count)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from foreseen.data.types import Frame
 from foreseen.methods.base import SceneInfo
 from foreseen.methods.gaussian_cloud.cloud import C0
 from foreseen.methods.gaussian_cloud.start import surfaces_by_time
+from foreseen.nn.checked import Checked, check_range
 from foreseen.scenes.gaussians import Gaussians
 
 MOMENTS = 64
@@ -22,7 +23,7 @@ COLOR_LENGTH = 0.5
 """A difference of colours of 1 counts as this share of the scene's half size: what looks alike belongs together."""
 
 
-class HullGuide(nn.Module):
+class HullGuide(Checked):
     """Coloured points of the visual hull at some times of the window; none where silhouettes do not tell.
 
     Attributes:
@@ -40,6 +41,10 @@ class HullGuide(nn.Module):
         self.register_buffer("targets", torch.zeros(MOMENTS, POINTS, 6))
         self.register_buffer("times", torch.zeros(MOMENTS))
         self.register_buffer("known", torch.zeros((), dtype=torch.int64))
+
+    def check(self) -> None:
+        """No more moments than are kept."""
+        check_range("hulls: known", self.known, 0, MOMENTS)
 
     def look(self, frames: Sequence[Frame], info: SceneInfo, extent: float) -> None:
         """Carves the hulls."""

@@ -6,7 +6,10 @@ import itertools
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from foreseen.errors import UserError
+from foreseen.nn.checked import Checked, check_range
 
 TOLERANCE = 0.08
 """Poses count as told by q when this share of their motion (root mean square) is left: more than the noise of learned
@@ -26,7 +29,7 @@ GAIN = 10.0
 """A higher degree must improve Bayes' information criterion by so much."""
 
 
-class Manifold(nn.Module):
+class Manifold(Checked):
     """Coordinates q `[..., d]` of poses p `[..., P]`; both float64.
 
     Where one number tells the poses (a swing, a bead on a wire), q is the length of the curve that they trace: in it
@@ -67,6 +70,15 @@ class Manifold(nn.Module):
         self.register_buffer("used", torch.tensor(0))
         self.register_buffer("terms", torch.tensor(1))
         self.register_buffer("left", torch.tensor(0.0, dtype=double))
+
+    def check(self) -> None:
+        """The polynomials are those of a degree: derivatives are looked up by how many there are."""
+        check_range("manifold: used", self.used, 0, self.most)
+        check_range("manifold: terms", self.terms, 1, len(self.powers))
+        powers = [tuple(row) for row in self._exponents.tolist()]
+        degrees = range(1, DEGREES.get(self.size, 1) + 1)
+        if self.size and powers not in [_powers(self.size, degree) for degree in degrees]:
+            raise UserError(f"manifold: powers: these {len(powers)} are of no polynomial of {self.size} variables")
 
     @property
     def size(self) -> int:

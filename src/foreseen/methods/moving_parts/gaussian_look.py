@@ -23,6 +23,7 @@ from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import PartsState
 from foreseen.methods.moving_parts.shadows import Shadows
 from foreseen.methods.packed import opacity_of_nothing
+from foreseen.nn.checked import Checked, check_range
 from foreseen.render.harmonics import harmonics_basis
 from foreseen.render.splat import splat
 from foreseen.scenes import Gaussians
@@ -51,7 +52,7 @@ class _Frames:
     sizes: Tensor
 
 
-class GaussianLook(Look):
+class GaussianLook(Look, Checked):
     """A cloud whose rows are owned by parts 0 to K - 1, by what rests (K), and, where a light is known and nothing is
     seen of what shadows fall on, by the parts' shadows (from K + 1 on). Gaussians are at rest in their owner's frame.
     A part's shadow on other Gaussians darkens these as far as each is lit by that light (`SHADED`). The light that
@@ -74,6 +75,12 @@ class GaussianLook(Look):
         self.shadows = Shadows()
         self.sightings = Sightings(config.budget)
         self.density = Density(self.cloud, config, self.extent)
+
+    def check(self) -> None:
+        """Every Gaussian's owner is one of those above."""
+        parts = len(self.halves)
+        owners = self.cloud.owners[: len(self.cloud)]
+        check_range("Gaussians: owners", owners, 0, 2 * parts if self.shadows.known else parts)
 
     @torch.no_grad()
     def begin(self, found: Findings, states: PartsState, views: Sequence[View]) -> None:

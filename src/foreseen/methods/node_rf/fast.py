@@ -56,7 +56,7 @@ class FastNodeRF(MovingPartsMethod):
         """Of the checkpoint's shapes."""
         if self.config.look == "gaussians":
             return self._cloud(halves.clone())
-        return RigidLook.like(self.config, self.info, tensors, "look.")
+        return RigidLook.like(self.config, self.info, tensors, len(halves))
 
     def _cloud(self, halves: Tensor) -> GaussianLook:
         return GaussianLook(self.config.cloud, self.config.empty_weight, self.info, halves)

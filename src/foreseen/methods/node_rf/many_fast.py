@@ -21,6 +21,7 @@ from foreseen.methods.node_rf.config import FastConfig
 from foreseen.methods.node_rf.rigid import RigidLook
 from foreseen.methods.node_rf.systems import system_of_many_fast
 from foreseen.methods.node_rf.tracks import Tracks, find_tracks
+from foreseen.nn.checked import check_range
 from foreseen.nn.on_cpu import on_cpu
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
 from foreseen.scenes import Scene
@@ -145,8 +146,12 @@ class ManyFastNodeRF(Method):
 
     def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes room for as many kinds, parts and voxels as the checkpoint has."""
-        look = RigidLook.like(self.config, self.info, tensors, "look.")
-        self.adopt(look, tensors["kinds_of"].clone(), tensors["owners"].clone())
+        kinds, owners = tensors["kinds_of"].clone(), tensors["owners"].clone()
+        if kinds.shape != self.counts.shape:
+            raise UserError(f"kinds_of: {list(kinds.shape)} are not the kinds of {len(self.counts)} sequences")
+        check_range("owners", owners, 0, len(owners) - 1)
+        check_range("kinds_of", kinds, 0, int(owners.max()))
+        self.adopt(RigidLook.like(self.config, self.info, tensors, len(owners)), kinds, owners)
 
     # What the laws are about.
 

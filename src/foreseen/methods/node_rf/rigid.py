@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foreseen.errors import UserError
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods.base import Portion, SceneInfo
 from foreseen.methods.moving_parts.parts import PartsState
@@ -54,10 +55,19 @@ class RigidLook(FieldLook):
         return look
 
     @staticmethod
-    def like(config: FastConfig, info: SceneInfo, tensors: Mapping[str, Tensor], prefix: str) -> RigidLook:
-        """Of the shapes that a state dict has under `prefix`."""
-        voxels = VoxelGrids.like(tensors, prefix + "voxels.", config.initial)
-        return RigidLook(config, info, tensors[prefix + "halves"][:-1], voxels)
+    def like(config: FastConfig, info: SceneInfo, tensors: Mapping[str, Tensor], parts: int) -> RigidLook:
+        """Of the shapes that a state dict has under "look.", of so many parts.
+
+        Raises:
+            UserError: they are of another number, or a box has no size.
+        """
+        halves, voxels = tensors["look.halves"], VoxelGrids.like(tensors, "look.voxels.", config.initial)
+        if halves.shape != (parts + 1, 3) or len(voxels.layout) != parts + 1:
+            found = f"{list(halves.shape)} and {list(voxels.layout.shape)}"
+            raise UserError(f"look: halves and voxels.layout are {found}, not of {parts} parts and what rests")
+        if not bool((halves.isfinite() & (halves > 0)).all()):
+            raise UserError("look: halves holds a size that is not a positive number")
+        return RigidLook(config, info, halves[:-1], voxels)
 
     def scene_of(self, state: PartsState, rows: Tensor | None) -> VoxelScene:
         """The scene in which ray r sees the parts as they are in row `rows[r]` of `state`."""
