@@ -54,6 +54,41 @@ def test_links_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
         write_report([run], tmp_path / "report.html", clips=0, analyze=False)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_checkpoints_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
+    """Of all steps: where the newest cannot be read, an older one is."""
+    run = make_run(tmp_path / "a", 0.5)
+    for step in ("step-000001", "step-000002"):
+        (run / "checkpoints" / step).mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(b"{}")
+    (run / "checkpoints/step-000001" / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match=rf"step-000001/{name} is a link that leads out of the run's folder: put the"):
+        write_report([run], tmp_path / "report.html", clips=0, analyze=False)
+
+
+def test_names_in_an_analysis_are_no_markup(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 0.5)
+    (run / "analysis.json").write_text(json.dumps(analysis("[/x]")))
+    page = write_report([run], tmp_path / "report.html", clips=0, analyze=False)
+    assert page.read_text().count("[/x]") >= 4
+    assert_harmless(page)
+
+
+def analysis(name: str) -> dict[str, Any]:
+    """An analysis.json with that name wherever it has one."""
+    place = {"position": [0.0, 0.0, 0.0], "stability": name}
+    true = {"name": name, "nearest": 0, "distance": 0.1, "share_of_scene_size": 0.01, "same_stability": False}
+    point = {"position": None, "beyond_what_was_seen": False, "deviation": None, "eigenvalues": [[1.0, 0.0]]}
+    spread = {"smallest": 0.0, "largest": 1.0, "mean": 0.5}
+    return {
+        "length_unit": name, "time_unit": name, "notes": [name], "sequences": 1, "scene_size": None,
+        "fixed_points": [{**point, "kind": name, "stability": name}], "true_points": [place | true],
+        "state": {"size": 2, "second_order": True}, "energy": None, "drag": None, "body_energy": None,
+        "lyapunov": {"mean": None, "words": name, "growth_within_window": []},
+        "indicator": {"indicator": spread, "divergence": spread, "code": name},
+    }  # fmt: skip
+
+
 def test_pixels_alone_come_through(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 0.5)
     note = PngImagePlugin.PngInfo()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 
 def analysis_tables(content: dict[str, Any]) -> list[Table]:
@@ -18,10 +18,15 @@ def analysis_tables(content: dict[str, Any]) -> list[Table]:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=f"[bold]{title}[/]", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
     for index, name in enumerate(columns):
-        table.add_column(escape(name), justify="left" if index == 0 else "right", no_wrap=name.startswith("place"))
+        table.add_column(Text(name), justify="left" if index == 0 else "right", no_wrap=name.startswith("place"))
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row; no cell is markup, whoever chose the names of bodies and units."""
+    table.add_row(*map(Text, cells))
 
 
 def _points(content: dict[str, Any]) -> Table:
@@ -33,10 +38,10 @@ def _points(content: dict[str, Any]) -> Table:
         place = "unknown" if point["position"] is None else "; ".join(_place(p) for p in point["position"])
         beyond = " (outside of what was seen)" if point["beyond_what_was_seen"] else ""
         give = [_give_or_take(point["deviation"])] if sure else []
-        kind = escape(point["kind"] + beyond)
-        table.add_row(str(index + 1), place, *give, _eigenvalues(point["eigenvalues"]), kind)
+        kind = point["kind"] + beyond
+        _add(table, str(index + 1), place, *give, _eigenvalues(point["eigenvalues"]), kind)
     if not content["fixed_points"]:
-        table.add_row("none", "", "", "")
+        _add(table, "none", "", "", "")
     return table
 
 
@@ -54,18 +59,18 @@ def _truth(content: dict[str, Any]) -> Table:
         near, share = point["nearest"], point["share_of_scene_size"]
         row = [point["name"], _place(point["position"])]
         if near is None:
-            table.add_row(*row, "none")
+            _add(table, *row, "none")
             continue
         found = content["fixed_points"][near]["stability"]
         verdict = f"{found}, as in truth" if point["same_stability"] else f"{found}, truth: {point['stability']}"
-        table.add_row(*row, str(near + 1), f"{point['distance']:.4f}", "" if share is None else f"{share:.2%}", verdict)
+        _add(table, *row, str(near + 1), f"{point['distance']:.4f}", "" if share is None else f"{share:.2%}", verdict)
     return table
 
 
 def _figures(content: dict[str, Any]) -> Table:
     table = _table("the law", "", "")
     for name, value in [*_size(content), *_motion(content), *_energy(content), *_indicator(content)]:
-        table.add_row(name, escape(value))
+        _add(table, name, value)
     table.columns[1].justify = "left"
     return table
 

@@ -7,10 +7,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table as RichTable
-from rich.text import Text
 
 from foreseen.errors import UserError
 from foreseen.evaluation.futures_plot import FILE as FUTURES_FILE
@@ -194,18 +192,14 @@ def _read_law(folder: Path) -> Law:
     try:
         tables = tuple(_plain(table) for table in analysis_tables(content))
         notes = tuple(files.text(note) for note in content["notes"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
         raise UserError(f"{data} is not what foreseen analyze writes: {_MEND}.") from None
     return Law("" if picture is None else files.picture_uri(picture), tables, notes)
 
 
 def _plain(table: RichTable) -> tuple[str, Table]:
-    """A table of the terminal as one of the page: the marks of its markup fall away."""
-    cells = [[_unmarked(cell) for cell in column.cells] for column in table.columns]
+    """A table of the terminal as one of the page."""
+    cells = [[files.text(cell) for cell in column.cells] for column in table.columns]
     rows = tuple((row[0], tuple(Cell(value) for value in row[1:])) for row in zip(*cells))
-    columns = tuple(Column(_unmarked(column.header), "note") for column in table.columns[1:])
-    return _unmarked(table.title), Table(columns, rows)
-
-
-def _unmarked(value: Any) -> str:
-    return files.text(Text.from_markup(str(value)).plain)
+    columns = tuple(Column(files.text(column.header), "note") for column in table.columns[1:])
+    return files.text(table.title), Table(columns, rows)

@@ -10,7 +10,7 @@ import base64
 import io
 import json
 import math
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from foreseen.errors import UserError
@@ -33,13 +33,18 @@ def inside(folder: Path, name: str) -> Path | None:
     path = folder / name
     if not path.is_file():
         return None
+    check_stays(folder, path)
+    if path.stat().st_size > LARGEST_FILE:
+        raise UserError(f"{path} has more than {LARGEST_FILE // 2**20} MB: remove it, and make it anew.")
+    return path
+
+
+def check_stays(folder: Path, path: Path) -> None:
+    """Raises `UserError` where a path in `folder` leads out of it by a link."""
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(
             f"{path} is a link that leads out of the run's folder: put the file itself there, or remove it."
         )
-    if path.stat().st_size > LARGEST_FILE:
-        raise UserError(f"{path} has more than {LARGEST_FILE // 2**20} MB: remove it, and make it anew.")
-    return path
 
 
 def read_object(path: Path, mend: str) -> dict[str, Any]:
@@ -77,14 +82,6 @@ def text(value: Any) -> str:
         return ""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
     return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"
-
-
-def check_no_climbing(path: str, where: str) -> None:
-    """Raises `UserError` for a path that climbs."""
-    if ".." in PurePath(path.replace("\\", "/")).parts:
-        raise UserError(
-            f"{where} is '{text(path)}', which climbs out of its folder: write the full path, without '..'."
-        )
 
 
 def picture_uri(path: Path) -> str:

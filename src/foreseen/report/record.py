@@ -13,7 +13,7 @@ from foreseen.evaluation.physics import RULES
 from foreseen.evaluation.scores import METRICS
 from foreseen.evaluation.uncertainty import NAME as UNCERTAINTY
 from foreseen.report import files
-from foreseen.training.checkpoints import MODEL, STATE, list_checkpoints
+from foreseen.training.checkpoints import MODEL, OPTIMIZER, STATE, list_checkpoints
 from foreseen.training.config import FILE as CONFIG_FILE
 from foreseen.training.config import RunConfig, read_config
 
@@ -98,7 +98,9 @@ def read_record(folder: Path) -> Record:
     """
     files.inside(folder, CONFIG_FILE)
     config = read_config(folder)
-    files.check_no_climbing(config.data.path, f"{folder / CONFIG_FILE}: data.path")
+    for _, step in list_checkpoints(folder):
+        for name in (MODEL, OPTIMIZER, STATE):
+            files.check_stays(folder, step / name)
     path = files.inside(folder, METRICS_FILE)
     scores = None if path is None else _scores(files.read_object(path, _MEND), str(path))
     return Record(folder, config, scores, _weights(folder), _memory(folder))
