@@ -226,6 +226,43 @@ def test_damaged_truth_is_refused(tmp_path: Path) -> None:
     assert load_dataset(folder).sequences[0].truth is not None
 
 
+@pytest.mark.parametrize("name", ["", " ", "<b>", "[/x]", "$x$", "a\nb", "x" * 65, "../up", 3])
+def test_bodies_have_names_that_can_be_shown(tmp_path: Path, name: object) -> None:
+    told = {"law": "x", "bodies": ["ball-1", name], "constants": {}, "arrays": "truth.npz"}
+    folder = write_nerfstudio(tmp_path, foreseen={"sequences": {"sequence-0": {"truth": told}}})
+    with pytest.raises(
+        UserError, match=r"transforms.json: foreseen.sequences.sequence-0.truth.bodies holds .*: give names"
+    ):
+        load_dataset(folder)
+
+
+def test_names_of_bodies_are_a_list(tmp_path: Path) -> None:
+    told = {"law": "x", "bodies": "ball", "constants": {}, "arrays": "truth.npz"}
+    folder = write_nerfstudio(tmp_path, foreseen={"sequences": {"sequence-0": {"truth": told}}})
+    with pytest.raises(UserError, match=r"sequence-0.truth.bodies is no list of names: write the data set again"):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize("name", ["sequence", "camera_id"])
+def test_ids_of_foreign_files_may_be_anything_but_control_characters(tmp_path: Path, name: str) -> None:
+    good = write_nerfstudio(
+        tmp_path / "good", frames=[frame(i, 4) | {name: "Kamera (links) #1 $ [é]"} for i in range(4)]
+    )
+    assert len(list(load_dataset(good).frames)) == 4
+    bad = write_nerfstudio(tmp_path / "bad", frames=[frame(i, 4) | {name: "left\x1b[2J"} for i in range(4)])
+    with pytest.raises(
+        UserError, match=rf"frames\[0\]: '{name}' is \"left.u001b\[2J\": leave out its control characters"
+    ):
+        load_dataset(bad)
+
+
+@pytest.mark.parametrize("name", ["name", "time_unit", "length_unit"])
+def test_words_of_the_block_are_one_line(tmp_path: Path, name: str) -> None:
+    folder = write_nerfstudio(tmp_path, foreseen={name: "s\n"})
+    with pytest.raises(UserError, match=rf"transforms.json: foreseen.{name} is .* leave out its control characters"):
+        load_dataset(folder)
+
+
 def test_files_are_named_by_their_place_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_nerfstudio(tmp_path / "data")
     monkeypatch.chdir(tmp_path)

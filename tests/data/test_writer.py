@@ -175,5 +175,7 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path: Path, fields: dict, m
 def test_names_of_sequences_become_file_names(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'a/b' cannot name files: letters, digits"), writer(tmp_path / "d") as target:
         target.add_sequence("a/b")
+    with pytest.raises(ValueError, match="'a/b' cannot name a body: 1 to 64 letters"), writer(tmp_path / "d") as target:
+        target.add_sequence("run-0", truth=replace(truth(), bodies=("a/b",)))
     with pytest.raises(ValueError, match="comes first"), writer(tmp_path / "d") as target:
         target.add_frame("run", written(0.0, "left", 0.0))

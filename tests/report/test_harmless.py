@@ -16,6 +16,9 @@ from pretend_runs import EVIL, assert_harmless, evil_metrics, make_run, metrics,
 
 from foreseen.errors import UserError
 from foreseen.report import write_report
+from foreseen.report.clips import make_clips
+from foreseen.report.record import read_record
+from sliding_square import PretendRun, make_dataset
 
 
 def test_markup_from_a_run_is_text(tmp_path: Path) -> None:
@@ -50,7 +53,7 @@ def test_links_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
     secret.write_bytes((run / name).read_bytes() if (run / name).exists() else b"{}")
     (run / name).unlink(missing_ok=True)
     (run / name).symlink_to("../secret")
-    with pytest.raises(UserError, match=rf"{re.escape(name)} is a link that leads out of the run's folder"):
+    with pytest.raises(UserError, match=rf"{re.escape(name)} leads out of the run's folder by a link"):
         write_report([run], tmp_path / "report.html", clips=0, analyze=False)
 
 
@@ -62,8 +65,20 @@ def test_checkpoints_that_lead_out_are_refused(tmp_path: Path, name: str) -> Non
         (run / "checkpoints" / step).mkdir(parents=True)
     (tmp_path / "secret").write_bytes(b"{}")
     (run / "checkpoints/step-000001" / name).symlink_to(tmp_path / "secret")
-    with pytest.raises(UserError, match=rf"step-000001/{name} is a link that leads out of the run's folder: put the"):
+    with pytest.raises(UserError, match=rf"step-000001/{name} leads out of the run's folder by a link: put the"):
         write_report([run], tmp_path / "report.html", clips=0, analyze=False)
+
+
+@pytest.mark.parametrize("name", ["images", "masks", "backgrounds"])
+def test_pictures_of_the_data_that_lead_out_are_not_shown(tmp_path: Path, name: str) -> None:
+    """Elsewhere links in a data set are its owner's affair; a report is sent to others."""
+    run = PretendRun(tmp_path, make_dataset(tmp_path / "data"))
+    record = read_record(make_run(tmp_path / "a", 0.5))
+    assert make_clips(run, record, 1, 2, lambda share, doing: None)  # type: ignore[arg-type]
+    (tmp_path / "data" / name).rename(tmp_path / "private")
+    (tmp_path / "data" / name).symlink_to("../private")
+    with pytest.raises(UserError, match=rf"data/{name}/\w+\.png leads out of the data set's folder by a link: put the"):
+        make_clips(run, record, 1, 2, lambda share, doing: None)  # type: ignore[arg-type]
 
 
 def test_names_in_an_analysis_are_no_markup(tmp_path: Path) -> None:

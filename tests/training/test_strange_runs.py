@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from foreseen.cli import main
 from foreseen.errors import UserError
 from foreseen.training import load_run, train
 from foreseen.training.checkpoints import list_checkpoints, newest_checkpoint, read_checkpoint, write_checkpoint
@@ -126,8 +127,19 @@ def test_a_broken_state_is_one_line(run: Path, content: Any, message: str) -> No
 
 @pytest.mark.parametrize("path", ["../private", "/data/../home/private", r"a\..\..\private"])
 def test_data_by_a_path_that_climbs_is_not_read(run: Path, path: str) -> None:
-    """Whoever loads a run goes by its config: view, render and evaluate do."""
     config = read_config(run)
     write_config(run, replace(config, data=replace(config.data, path=path)))
     with pytest.raises(UserError, match=r"config\.json: data\.path is '.*', which climbs out of its folder: write"):
         load_run(run)
+
+
+@pytest.mark.parametrize("verb", ["view", "render", "evaluate"])
+def test_no_command_follows_a_path_that_climbs(run: Path, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if verb == "view":
+        pytest.importorskip("viser", reason="viser comes with the extra [view]")
+    config = read_config(run)
+    write_config(run, replace(config, data=replace(config.data, path=f"{run}/../data")))
+    with pytest.raises(SystemExit) as end:
+        main([verb, str(run)])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert end.value.code == 2 and "which climbs out of its folder: write the full path, without '..'." in line

@@ -20,6 +20,9 @@ from foreseen.geometry.cameras import Camera
 
 WRITER_VERSION = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+BODY = re.compile(r"(?! )[\w .-]{1,64}(?<! )")
+BODY_WORDS = "1 to 64 letters, digits, spaces (not at the ends), '.', '_', '-'"
+"""What names a body: it stands in tables, plots and pages."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,9 @@ class DatasetWriter:
             _check_name(camera_id)
             entry["backgrounds"][camera_id] = self._picture(f"backgrounds/{name}/{camera_id}.png", picture)
         if truth is not None:
+            for body in truth.bodies:
+                if not BODY.fullmatch(body):
+                    raise ValueError(f"'{body}' cannot name a body: {BODY_WORDS}")
             entry["truth"] = self._truth(name, truth)
         self._block["sequences"][name] = entry
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.evaluation.beginnings import CONTEXT
 from foreseen.export import Shot, Subject, choose_subject, plan_shots, write_clip
-from foreseen.report.files import data_uri, text
+from foreseen.report.files import check_stays, data_uri, text
 from foreseen.report.record import Record
 from foreseen.training import Run
 
@@ -54,8 +55,10 @@ def make_clips(run: Run, record: Record, most: int, frames: int, progress: Progr
     could go either way among them), else the first sequence that was learned.
 
     Raises:
-        UserError: the data is gone or has changed, or nothing was filmed that could stand beside the forecast.
+        UserError: the data is gone or has changed, a picture of it is a link out of its folder, or nothing was filmed
+            that could stand beside the forecast.
     """
+    _check_pictures(run.dataset())
     chosen = _sequences(run, record)[:most]
     clips = []
     for index, name in enumerate(chosen):
@@ -65,6 +68,15 @@ def make_clips(run: Run, record: Record, most: int, frames: int, progress: Progr
 
         clips.append(_clip(run, record, name, frames, tell))
     return clips
+
+
+def _check_pictures(data: Dataset) -> None:
+    """Raises `UserError` where one leads out of the data set's folder: what it leads to is the reader's own, and would
+    travel with the page."""
+    shown = [path for s in data.sequences for path in s.background_paths.values()]
+    shown += [path for f in data.frames for path in (f.image_path, f.mask_path, f.depth_path, f.flow_path) if path]
+    for path in shown:
+        check_stays(data.path, path, "data set")
 
 
 def _sequences(run: Run, record: Record) -> list[str | None]:

@@ -39,12 +39,10 @@ def inside(folder: Path, name: str) -> Path | None:
     return path
 
 
-def check_stays(folder: Path, path: Path) -> None:
-    """Raises `UserError` where a path in `folder` leads out of it by a link."""
+def check_stays(folder: Path, path: Path, whose: str = "run") -> None:
+    """Raises `UserError` where a path in `folder`, of a `whose`, leads out of it by a link."""
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(
-            f"{path} is a link that leads out of the run's folder: put the file itself there, or remove it."
-        )
+        raise UserError(f"{path} leads out of the {whose}'s folder by a link: put the file itself there, or remove it.")
 
 
 def read_object(path: Path, mend: str) -> dict[str, Any]:

@@ -21,12 +21,13 @@ from foreseen.data.readers.transforms import (
     entries,
     inside,
     intrinsics,
+    one_line,
     picture_size,
     read_document,
     stated_size,
 )
 from foreseen.data.types import SPLIT_HINTS, Dataset, Frame, Sequence, Truth
-from foreseen.data.writer import WRITER_VERSION
+from foreseen.data.writer import BODY, BODY_WORDS, WRITER_VERSION
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
 
@@ -64,15 +65,15 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
         warnings.append(extent.sentence())
     return Dataset(
         path=path,
-        name=str(block.get("name") or path.resolve().name),
+        name=_word(block, "name", file) or path.resolve().name,
         format="nerfstudio",
         sequences=_sequences(path, block, with_extent(frames, extent), file),
         background=on,
         near=extent.near,
         far=extent.far,
         bounds=extent.bounds,
-        time_unit=str(block.get("time_unit", "unknown")),
-        length_unit=str(block.get("length_unit", "scene units")),
+        time_unit=_word(block, "time_unit", file) or "unknown",
+        length_unit=_word(block, "length_unit", file) or "scene units",
         warnings=tuple(warnings),
     )
 
@@ -89,6 +90,11 @@ def _block(document: dict[str, Any], file: Path) -> dict[str, Any]:
             " update foreseen, or write the data set again"
         )
     return block
+
+
+def _word(block: dict[str, Any], name: str, file: Path) -> str:
+    """A text of the block, empty where it is silent."""
+    return one_line(str(block.get(name) or ""), f"{file}: foreseen.{name}")
 
 
 def _numbers(block: dict[str, Any], name: str, shape: tuple[int, ...], file: Path) -> np.ndarray | None:
@@ -130,9 +136,9 @@ def _frame(entry: Entry, hint: str | None, background: tuple[float, float, float
     if mask is not None:
         picture_size(mask, size, f"its picture {image.name}")
     return Frame(
-        sequence=entry.text("sequence") or SEQUENCE,
+        sequence=entry.name("sequence") or SEQUENCE,
         camera=camera,
-        camera_id=entry.text("camera_id") or "",
+        camera_id=entry.name("camera_id") or "",
         time=entry.number("time"),
         image_path=image,
         split=hint,
@@ -246,12 +252,23 @@ def _sequence(folder: Path, name: str, told: dict[str, Any], frames: list[Frame]
     return Sequence(name, tuple(ordered), truth, split, backgrounds)
 
 
+def _bodies(names: Any, where: str) -> tuple[str, ...]:
+    """Names that tables, plots and pages can carry."""
+    if not isinstance(names, list):
+        raise UserError(f"{where} is no list of names: write the data set again")
+    for name in names:
+        if not isinstance(name, str) or not BODY.fullmatch(name):
+            raise UserError(f"{where} holds {name!r:.80}: give names of {BODY_WORDS}")
+    return tuple(names)
+
+
 def _truth(folder: Path, told: dict[str, Any], where: str) -> Truth:
     try:
         path = inside(folder, told["arrays"], f"{where}.arrays")
-        law, bodies, constants = str(told["law"]), tuple(told["bodies"]), dict(told["constants"])
+        law, bodies, constants = one_line(str(told["law"]), f"{where}.law"), told["bodies"], dict(told["constants"])
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{where} lacks 'arrays', 'law', 'bodies' or 'constants': write the data set again") from None
+    bodies = _bodies(bodies, f"{where}.bodies")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 import torch
@@ -87,6 +88,11 @@ class Entry:
             raise UserError(f"{self.where}: '{name}' is {_shown(value)}: give a text")
         return value
 
+    def name(self, name: str) -> str | None:
+        """A text of the element's own that people read. Raises `UserError` where it is something else."""
+        text = self.text(name)
+        return None if text is None else one_line(text, f"{self.where}: '{name}'")
+
     def path(self, name: str) -> Path | None:
         """A file inside the data set's folder. Raises `UserError` for a path that leaves it."""
         text = self.text(name)
@@ -132,6 +138,13 @@ def inside(folder: Path, text: str, where: str) -> Path:
     if not path.is_relative_to(os.path.normpath(folder)):
         raise UserError(f"{where} is '{text}', which lies outside the data set's folder: move it inside")
     return path
+
+
+def one_line(text: str, where: str) -> str:
+    """`text`. Raises `UserError` where it holds characters that steer a terminal."""
+    if any(category(c) == "Cc" for c in text):
+        raise UserError(f"{where} is {_shown(text)}: leave out its control characters")
+    return text
 
 
 def rigid(value: Any, where: str) -> np.ndarray:
