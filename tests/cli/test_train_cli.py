@@ -143,7 +143,7 @@ def test_options_are_those_of_the_function() -> None:
 
     given = inspect.signature(train).parameters
     for f in fields(TrainOptions):
-        if f.name not in ("data", "out", "view"):
+        if f.name not in ("data", "out", "view", "view_port"):
             assert given[f.name].default == f.default, f.name
     assert json.dumps(sorted(set(given) - {f.name for f in fields(TrainOptions)})) == (
         '["dataset", "method", "overrides", "progress"]'

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from foreseen.cli import main
+from foreseen.cli.view import PORT
 from foreseen.cli.watching import Watching
 from foreseen.training import Run, load_run
 from foreseen.training.checkpoints import list_checkpoints
@@ -35,13 +36,15 @@ def train(data: str, run: Path, *more: str) -> list[str]:
 
 
 def test_ctrl_c_ends_the_training_and_its_viewer(data: str, tmp_path: Path) -> None:
-    words = train(data, tmp_path / "run", "--max-minutes", "10", "--save-every-steps", "5", "--view")
+    words = train(
+        data, tmp_path / "run", "--max-minutes", "10", "--save-every-steps", "5", "--view", "--view-port", "8180"
+    )
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     with subprocess.Popen([sys.executable, "-m", "foreseen", *words], **options) as process:  # type: ignore[call-overload]
         assert process.stdout is not None
         address = None
         while address is None:
-            address = re.fullmatch(r"look at (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())
+            address = re.fullmatch(r"look at (http://127\.0\.0\.1:81[89]\d)\n", process.stdout.readline())
         with urllib.request.urlopen(address[1]) as page:
             assert b"<html" in page.read()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes
@@ -55,7 +58,7 @@ def test_ctrl_c_ends_the_training_and_its_viewer(data: str, tmp_path: Path) -> N
 def test_training_goes_on_without_a_viewer(data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     main(train(data, run, "--max-steps", "1"))
-    with Watching(run, "203.0.113.7") as watching:  # an address of nobody's
+    with Watching(run, PORT, "203.0.113.7") as watching:  # an address of nobody's
         said, end = "", time.monotonic() + 120
         while "goes on without it" not in said and time.monotonic() < end:
             time.sleep(0.1)
@@ -102,6 +105,13 @@ def test_a_run_is_followed_whatever_its_folder_holds(
             assert time.monotonic() < end
             time.sleep(0.001)
     assert capsys.readouterr().err == "foreseen: warning: run is shown as it was (KeyError: 'cloud.means')\n"
+
+
+def test_a_port_that_is_none_is_refused(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(train(data, tmp_path / "run", "--view", "--view-port", "65536"))
+    assert "--view-port 65536: give a whole number from 0 to 65535." in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_checkpoint_or_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from foreseen.cli.options import call
+from foreseen.cli.view import PORT, check_port
 from foreseen.errors import UserError, suggest
 
 PROG = "foreseen train"
@@ -53,6 +54,8 @@ class TrainOptions:
     """Steps between readings of the loss."""
     view: bool = False
     """Show the run in the browser as it learns: a checkpoint every 15 s, and the viewer in a process of its own."""
+    view_port: int = PORT
+    """Port of that viewer, which listens to this machine only; where it is taken, the next free one."""
 
 
 def run(args: list[str]) -> None:
@@ -116,13 +119,16 @@ def _train(method: str, options: TrainOptions, start: Any, config: Any) -> None:
     from foreseen.training import train
 
     changed = {f.name: new for f in fields(start) if (new := getattr(config, f.name)) != getattr(start, f.name)}
-    words = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in ("data", "out", "view")}
+    words = {
+        f.name: getattr(options, f.name) for f in fields(options) if f.name not in ("data", "out", "view", "view_port")
+    }
     if not options.view or os.environ.get("RANK", "0") != "0":  # of several processes the first one shows it
         train(method, options.data, options.out, overrides=changed, **words)
         return
+    check_port("--view-port", options.view_port)
     from foreseen.cli.watching import Watching
 
     words["save_every_seconds"] = min(options.save_every_seconds, WATCHED_EVERY_SECONDS)
-    with Watching(options.out) as watching:
+    with Watching(options.out, options.view_port) as watching:
         train(method, options.data, options.out, overrides=changed, **words)
         watching.stay()

@@ -17,6 +17,7 @@ from foreseen.errors import UserError
 if TYPE_CHECKING:
     from foreseen.viewer.shown import Shown
 
+PORT = 8080
 LOOK_AGAIN = 0.5
 """Seconds between two looks for a run's first checkpoint."""
 
@@ -31,7 +32,7 @@ def view(
     sequence: str | None = None,
     until: float | None = None,
     host: str = "127.0.0.1",
-    port: int = 8080,
+    port: int = PORT,
     format: str | None = None,
     checkpoint: int | None = None,
     follow: bool = False,
@@ -53,8 +54,7 @@ def view(
     """
     if not folders:
         raise UserError("foreseen view takes a run, a data set or a splat file: give its folder.")
-    if not 0 <= port < 65536:
-        raise UserError(f"--port {port}: give a whole number from 0 to 65535.")
+    check_port("--port", port)
     if follow and checkpoint is not None:
         raise UserError("--follow shows the newest checkpoint and --checkpoint one of them: give one of the two.")
     from foreseen.training.signals import StopSignals
@@ -74,6 +74,12 @@ def view(
             stop=lambda: signals.received,
         )
     print("ended.", flush=True)
+
+
+def check_port(name: str, port: int) -> None:
+    """Raises `UserError` for what is none."""
+    if not 0 <= port < 65536:
+        raise UserError(f"{name} {port}: give a whole number from 0 to 65535.")
 
 
 def serve(

@@ -18,18 +18,18 @@ from foreseen.errors import UserError
 from foreseen.training.signals import StopSignals
 
 NICENESS = 10
-HOST, PORT = "127.0.0.1", 8080
+HOST = "127.0.0.1"
 
 
 class Watching:
     """While entered, shows the run in a folder. Raises `UserError` where the viewer is not installed."""
 
-    def __init__(self, run: Path, host: str = HOST) -> None:
+    def __init__(self, run: Path, port: int, host: str = HOST) -> None:
         if importlib.util.find_spec("viser") is None:
             raise UserError("--view needs viser, which is absent: pip install '.[view]' in foreseen's folder.")
         context = multiprocessing.get_context("spawn")
         self._lines, self._sender = context.Pipe(duplex=False)
-        self._process = context.Process(target=_serve, args=(run, host, self._sender), daemon=True)
+        self._process = context.Process(target=_serve, args=(run, host, port, self._sender), daemon=True)
         self._printer = threading.Thread(target=self._print, daemon=True)
 
     def __enter__(self) -> Watching:
@@ -60,7 +60,7 @@ class Watching:
             self._lines.close()
 
 
-def _serve(run: Path, host: str, lines: Connection) -> None:
+def _serve(run: Path, host: str, port: int, lines: Connection) -> None:
     """The other process. It ends with the first one, which Ctrl-C is for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
@@ -68,6 +68,6 @@ def _serve(run: Path, host: str, lines: Connection) -> None:
 
     parent = multiprocessing.parent_process()
     try:
-        serve((run,), host, PORT, follow=True, say=lines.send, stop=lambda: parent is None or not parent.is_alive())
+        serve((run,), host, port, follow=True, say=lines.send, stop=lambda: parent is None or not parent.is_alive())
     except UserError as error:
         lines.send(f"the viewer: {error} Training goes on without it.")
