@@ -58,7 +58,7 @@ def test_a_wrong_stability_is_told() -> None:
 
 @pytest.mark.parametrize("system", [double_well(), oscillator(axes=2), lorenz()], ids=["one", "two", "first order"])
 def test_every_kind_of_system_is_written_and_drawn(system: DynamicalSystem, tmp_path: Path) -> None:
-    found = Findings.of(system, Known(time_unit="s"))
+    found = Findings.of(system, Known(time_unit=r"$\x$", length_unit=r"$\y$"))  # no formulas
     content = {"method": "any", "preset": "any", "step": 0} | describe(found)
     json.dumps(content, allow_nan=False)
     (tmp_path / "a.png").write_bytes(draw(found, content))

@@ -247,7 +247,7 @@ def test_a_set_that_cannot_be_split_is_told_and_drawn(tmp_path: Path) -> None:
 
 
 def test_drawing_shows_every_split(sound: Path) -> None:
-    data = load_dataset(sound)
+    data = replace(load_dataset(sound), name=r"$\x$", time_unit=r"$\y$")  # no formulas
     found = Inspection(data, make_splits(data, 0.8), (check_splits(data, None, []),))
     drawn = np.asarray(Image.open(io.BytesIO(draw_inspection(found))).convert("RGB")).astype(int)
     assert drawn.shape == (900, 1500, 3)

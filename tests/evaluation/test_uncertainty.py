@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from foreseen.evaluation.futures_plot import plot_futures
+from foreseen.evaluation.horizon import plot_horizon
 from foreseen.evaluation.uncertainty import NAME, Futures, branches, coverage, doubt, either_way
 
 TIMES = torch.linspace(0, 1, 40)
@@ -102,3 +103,11 @@ def test_the_plot_shows_the_undecided_first() -> None:
     hill = Futures("hill", TIMES, parted(4, 13, 0.5).double(), parted(1, 0, 0.5)[0].double(), ALL)
     sizes = [Image.open(io.BytesIO(plot_futures(some, "s", "m"))).size for some in ([hill], [*many, hill])]
     assert sizes[0][0] < sizes[1][0] and sizes[0][1] < sizes[1][1]
+
+
+def test_names_and_units_in_plots_are_no_formulas() -> None:
+    """What Matplotlib reads as a formula and cannot, it raises for."""
+    name = r"$\x$"
+    assert plot_futures([futures(drawn(0.1, 8), name=name)], name, name)
+    metric = {"label": "PSNR", "better": "higher", "curves": {"d-nerf": [[0.1, 20.0], [0.2, 19.0]]}}
+    assert plot_horizon({"metrics": {"psnr": metric}, "time_unit": name}, "d-nerf")

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from foreseen.analysis.fixed_points import FixedPoint
+from foreseen.data.plot_text import as_written
 from foreseen.methods.base import DynamicalSystem
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Plane:
 
 def unit(name: str, before: str = "") -> str:
     """As it stands in a label."""
-    return "" if name == "unknown" else f" [{before}{name}]"
+    return "" if name == "unknown" else f" [{before}{as_written(name)}]"
 
 
 def legend(found: Findings) -> tuple[list[Line2D], list[str]]:

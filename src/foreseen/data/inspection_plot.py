@@ -15,6 +15,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
 from foreseen.data.inspection import Inspection
 from foreseen.data.inspection_cameras import aim, distinct_cameras, place_of
+from foreseen.data.plot_text import as_written
 from foreseen.data.splits import SPLITS
 from foreseen.data.types import Dataset, Frame
 from foreseen.errors import UserError
@@ -74,7 +75,8 @@ def draw_inspection(inspection: Inspection) -> bytes:
     _draw_times(figure.add_subplot(grid[2, 1]), inspection, splits)
     doubts = len(inspection.doubts)
     told = "nothing doubtful" if not doubts else f"{doubts} doubt" + ("s" if doubts > 1 else "")
-    figure.suptitle(f"{inspection.dataset.name} ({inspection.dataset.format}): {len(splits)} frames, {told}", size=14)
+    name = as_written(inspection.dataset.name)
+    figure.suptitle(f"{name} ({inspection.dataset.format}): {len(splits)} frames, {told}", size=14)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=100)
     return out.getvalue()
@@ -230,7 +232,7 @@ def _draw_pictures(place: Any, dataset: Dataset) -> None:
 
 
 def _time_label(dataset: Dataset) -> str:
-    return "time" if dataset.time_unit == "unknown" else f"time [{dataset.time_unit}]"
+    return "time" if dataset.time_unit == "unknown" else f"time [{as_written(dataset.time_unit)}]"
 
 
 def _draw_times(axes: Any, inspection: Inspection, splits: list[str]) -> None:

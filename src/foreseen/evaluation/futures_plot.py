@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from foreseen.data.plot_text import as_written
 from foreseen.evaluation.uncertainty import BAND, Futures, branches, either_way
 
 FILE = "futures.png"
@@ -44,7 +45,7 @@ def plot_futures(futures: Sequence[Futures], unit: str, length_unit: str) -> byt
 
 
 def _in(unit: str) -> str:
-    return "" if unit in ("unknown", "") else f" [{unit}]"
+    return "" if unit in ("unknown", "") else f" [{as_written(unit)}]"
 
 
 def _draw(panel: Any, one: Futures) -> None:
@@ -64,7 +65,7 @@ def _draw(panel: Any, one: Futures) -> None:
     margin = 0.08 * float(reach.max() - reach.min()) + 1e-9
     panel.set_ylim(float(reach.min()) - margin, float(reach.max()) + margin)
     words = either_way(branches(one.centres), len(one.centres)).split(":")[0]
-    panel.set_title(one.sequence + (f": {words}" if words else ""), fontsize=9)
+    panel.set_title(as_written(one.sequence) + (f": {words}" if words else ""), fontsize=9)
     panel.set_ylabel("xyz"[axis])
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
