@@ -44,6 +44,14 @@ def test_a_steady_force_since_a_blow() -> None:
     assert 0.4 * COUNT < found.stretch < 0.76 * COUNT, "not over the blow"
 
 
+def test_a_wobble_of_the_path_does_not_end_a_force() -> None:
+    """What short stretches follow and long ones do not grows no further with their length, as another force's would."""
+    wobble = sum(size * torch.sin(2 * torch.pi * pace * TIMES + 0.4) for size, pace in ((3.4e-3, 2.0), (2.8e-3, 4.7)))
+    found = best_coasting(thrown(TIMES) + torch.as_tensor(wobble)[:, None], SPACING, LEAST)
+    assert 0.5 * COUNT < found.stretch < 0.76 * COUNT
+    torch.testing.assert_close(found.acceleration, torch.tensor([3.0, -4.0], dtype=torch.float64), atol=0.1, rtol=0)
+
+
 @pytest.mark.parametrize("structure", ["potential", "free"])
 def test_poses_are_led_on_under_that_force(structure: Structure) -> None:
     turned = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0][:2]

@@ -19,9 +19,11 @@ OPENING, LATE = 0.3, 0.6
 PUSHED = 0.75
 """A steady force counts where its error is less than this share of that of a drag."""
 FOLLOWS = 3.0
-"""A stretch is under one force where a parabola leaves so many times what it usually leaves of the shortest."""
+"""A stretch is under one force where a parabola leaves so many times what it usually leaves of the shortest, ..."""
 LEAST = 1e-3
-"""What is left of that at least (of q of unit variance): no path is better known."""
+"""(of q of unit variance at least: no path is better known)"""
+GROWS = 1.5
+"""... or so many times what it leaves of the next shorter one: of a changing force it would leave 2.5 times as much."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,17 @@ def _under_forces(q: Tensor, spacing: float, least: int, moments: Tensor) -> tup
     usual = float(_left(q, spacing, _fits(q, spacing, least, everywhere, 2), least, everywhere).median())
     enough = FOLLOWS * max(usual, LEAST)
     fits, steps = _fits(q, spacing, least, moments, 2), torch.full_like(moments, least)
+    before = q.new_zeros(len(moments))
     rows = torch.arange(len(moments))  # those that may be longer yet
     for length in _lengths(LONGER, least, len(q)):
         rows = rows[moments[rows] >= length]
         if not len(rows):
             break
         longer = _fits(q, spacing, length, moments[rows], 2)
-        good = _left(q, spacing, longer, length, moments[rows]) <= enough
+        left = _left(q, spacing, longer, length, moments[rows])
+        good = left <= (GROWS * before[rows]).clamp_min(enough)
         rows = rows[good]
-        fits[rows], steps[rows] = longer[good], length
+        fits[rows], steps[rows], before[rows] = longer[good], length, left[good]
     return fits, steps
 
 
