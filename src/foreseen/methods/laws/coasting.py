@@ -20,7 +20,7 @@ PUSHED = 0.75
 """A steady force counts where its error is less than this share of that of a drag."""
 FOLLOWS = 3.0
 """A stretch is under one force where a parabola leaves so many times what it usually leaves of the shortest, ..."""
-LEAST = 1e-3
+LEAST = 2e-3
 """(of q of unit variance at least: no path is better known)"""
 GROWS = 1.5
 """... or so many times what it leaves of the next shorter one: of a changing force it would leave 2.5 times as much."""

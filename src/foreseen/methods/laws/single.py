@@ -18,9 +18,9 @@ from foreseen.nn.threads import one_thread
 TRIED = 0.85
 """Laws are tried on what follows this share of the window, which they are then not fitted to."""
 BEATEN = 0.75
-"""No law is taken where coasting foretells that with less than this share of its error, ..."""
+"""A law is taken that foretells that with less than this share of the error of coasting, ..."""
 HOPELESS = 2.0
-"""... and no more is tried where even the plain law's error is so many times that of coasting."""
+"""... and no more is tried where the plain law's error is so many times that of coasting."""
 PLAINER = 0.9
 """The plain law is taken where its error is less than this share of the other one's."""
 FOLLOWED = 0.15
@@ -101,8 +101,8 @@ class Motion(OnCPU):
             errors[plain] = self._error(poses, times, TRIED, plain)
             if plain and errors[True] > HOPELESS * errors[None]:
                 return None, errors
-        plain = errors[True] < PLAINER * errors[False]
-        return (plain if errors[None] >= BEATEN * errors[plain] else None), errors
+        plain, small = errors[True] < PLAINER * errors[False], CLOSE * _extent(poses)
+        return (plain if errors[plain] + small < BEATEN * (errors[None] + small) else None), errors
 
     def _error(self, poses: Tensor, times: Tensor, moment: float, plain: bool | None) -> float:
         """Root mean square error of what a law (None: coasting) that knows the window up to a moment foretells."""
@@ -126,7 +126,7 @@ class Motion(OnCPU):
         if not self.balls.impacts.fitted or self.balls.impacts.misfit > FOLLOWED:
             return False
         times, trial, ratios = torch.linspace(0, 1, len(poses), dtype=torch.float64), BallMotion(len(balls.radii)), []
-        small = CLOSE * float((poses - poses.mean(0)).square().mean().sqrt())
+        small = CLOSE * _extent(poses)
         for moment in MOMENTS:
             known, end = round(moment * len(poses)), _end(moment, len(poses))
             trial.fit(poses[:known], balls.until(known, len(poses)))
@@ -173,6 +173,11 @@ class Motion(OnCPU):
         later, _ = solve(begin, 0.0, stretch[None]).chunk(2, dim=-1)
         rate = (later[0] - place) / stretch
         return torch.cat([place + rate * times[:, None], rate.expand(len(times), -1)], dim=-1)
+
+
+def _extent(poses: Tensor) -> float:
+    """Root mean square of how far poses are from their middle."""
+    return float((poses - poses.mean(0)).square().mean().sqrt())
 
 
 def _end(moment: float, count: int) -> int:
