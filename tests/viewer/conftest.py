@@ -1,0 +1,78 @@
+"""A Chromium for each file of tests, and runs of every kind of scene, which are trained for a moment."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foreseen.methods.gaussian_cloud.config import CloudConfig
+from foreseen.methods.laws.config import LawConfig
+from foreseen.methods.node_rf.config import SharedLawConfig
+from foreseen.simulate import simulate
+from foreseen.simulate.options import SimulateOptions
+from foreseen.training import Run, train
+
+FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+
+SWING = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
+BALL = SimulateOptions(frames=14, cameras=4, size=40, background="plain", sequences=3, unseen=1, samples=1)
+LAW = LawConfig(widths=(8,), lengths=(0.4,), rounds=1, members=2, law_at=(0.5,))
+PACKED = {"rays": 512, "samples": 8192, "cells": 16}
+VOXELS = {**PACKED, "part_levels": (4, 8), "static_levels": (4, 8), "voxel_lr": 0.1}
+FIELD = {"samples": 8, "importance_samples": 8, "position_levels": 3, "direction_levels": 2, "layers": 3, "skip": 1}
+CLOUD = CloudConfig(budget=300, degree=1, start_points=200, start_scale=2.0)
+KINDS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
+    "voxels": ("node-rf", "fast", 16, {**VOXELS, "one": LAW}),
+    "composed": ("d-nerf", "fast", 80, {**PACKED, "levels": (4, 8), "width": 16, "voxel_lr": 0.1, "network_lr": 0.01}),
+    "field": ("d-nerf", "paper", 150, {**FIELD, "rays": 64, "width": 16, "lr": 0.02, "lr_final": 0.01}),
+    "gaussians": ("gaussian-ode", "fast", 16, {"cloud": CLOUD, "one": LAW}),
+    "many": ("node-rf", "fast", 16, {**VOXELS, "many": SharedLawConfig(widths=(12,), members=2, lengths=(0.2,))}),
+}
+"""Method, preset, steps and settings of each run; "many" learns several sequences."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Of each file its own: while it is there, no other test can drive one."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra [dev]")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield one
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """The run of a kind, which is trained when it is first asked for. Its data: a pendulum, or a ball in a bowl."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    @cache
+    def data(scenario: str) -> Path:
+        simulate(scenario, folder / scenario, SWING if scenario == "pendulum" else BALL)
+        return folder / scenario
+
+    @cache
+    def run(kind: str) -> Run:
+        method, preset, steps, settings = KINDS[kind]
+        scene = data("oscillating-ball" if kind == "many" else "pendulum")
+        return train(
+            method,
+            scene,
+            folder / kind,
+            preset=preset,
+            overrides=settings,
+            max_steps=steps,
+            save_every_steps=steps // 2,
+            device="cpu",
+            progress=False,
+        )
+
+    return run
