@@ -61,9 +61,10 @@ class Served:
         return page
 
     def _docked(self) -> bool:
-        """The panel has taken its part of the window, and the newest page's picture has the form of what is left."""
+        """The panel has taken its part of the window, and the newest page has a picture in the form of what is left:
+        it rests and is being refined."""
         newest = self.viewer.sessions[-1:]
-        return any(one.in_browser or 0 < one.size[0] < 1.2 * one.size[1] for one in newest)
+        return any(one.in_browser or (one._exact and one.size[0] < 1.2 * one.size[1]) for one in newest)
 
 
 def canvas(page: Any, part: Part = CANVAS) -> np.ndarray:
