@@ -171,6 +171,8 @@ def test_time_goes_on_past_the_last_frame(shown: PretendShown) -> None:
 def test_the_slider_stops_at_the_frames_times(shown: PretendShown) -> None:
     for frame in shown.frames:
         assert shown.snapped(frame.time) == pytest.approx(frame.time, abs=1e-9)
+    end = shown.timeline.end
+    assert shown.snapped(end + 1) == pytest.approx(end) and shown.snapped(end) <= end
     assert shown.step == pytest.approx(DT) and 100 < (shown.timeline.end - shown.timeline.start) / shown.moment < 2000
 
 

@@ -82,6 +82,8 @@ class Keeping:
         self._send_picture(name, drawn[..., :3])
 
     def _send_picture(self, name: str, picture: np.ndarray) -> None:
+        if self.session.gone:
+            return
         content = io.BytesIO()
         Image.fromarray(picture).save(content, "PNG")
         self.session.client.send_file_download(name, content.getvalue(), save_immediately=True)

@@ -143,9 +143,9 @@ class Shown(ABC):
         return max(float((self.bounds[1] - self.bounds[0]).norm()), 1e-6)
 
     def snapped(self, time: float) -> float:
-        """The moment nearest to `time`."""
-        start = self.timeline.start
-        return round(start + round((time - start) / self.moment) * self.moment, 9)
+        """The moment nearest to `time`; there is none after the end."""
+        start, end = self.timeline.start, self.timeline.end
+        return round(min(start + round((time - start) / self.moment) * self.moment, end), 9)
 
     @cached_property
     def reference(self) -> Camera:
