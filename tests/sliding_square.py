@@ -97,7 +97,7 @@ class PretendRun:
         self.path = folder
         self.drift = drift
         self.step, self.train_seconds = 100, 12.5
-        self.method = SimpleNamespace(observes=("sequence",))
+        self.method = SimpleNamespace(still=False, observes=("sequence",))
         self.info = SimpleNamespace(bounds=((-1, -1, 0), (1, 1, 5)), near=0.1, far=9.0, bodies=(("square",),))
         self._dataset = dataset
         frames = {"train": [], "novel-view": [], "forecast": []}
