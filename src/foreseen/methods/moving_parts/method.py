@@ -20,6 +20,7 @@ from foreseen.methods.laws.impacts import Smoother
 from foreseen.methods.laws.single import Motion
 from foreseen.methods.laws.system import Seen, on_surface
 from foreseen.methods.moving_parts.config import MovingPartsConfig
+from foreseen.methods.moving_parts.discovery import ROOM
 from foreseen.methods.moving_parts.findings import MARGIN, Findings, explore
 from foreseen.methods.moving_parts.looks import Look
 from foreseen.methods.moving_parts.parts import Parts, PartsState
@@ -179,7 +180,9 @@ class MovingPartsMethod(Method):
             return None
         frames = torch.linspace(0, 1, len(self.basis), dtype=torch.float64)
         smoother = Smoother(frames, smoothing(self.controls, frames, self.poses()[1]))
-        return Balls(parts.halves.mean(-1).double().cpu() / MARGIN, parts.units().double().cpu(), smoother)
+        radii = parts.halves.mean(-1).double() / MARGIN
+        reach = torch.where(parts.round, ROOM * radii, radii)  # walls are missed rather by balls that are too small
+        return Balls(reach.cpu(), parts.units().double().cpu(), smoother)
 
     def scene(self, state: PartsState) -> Scene:
         """The parts and their surroundings at one time."""
