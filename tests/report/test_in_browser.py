@@ -3,8 +3,6 @@
 import base64
 import io
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +46,6 @@ def test_the_clip_travels_in_the_page(page: Path) -> None:
     assert (abs(frames[0].astype(int) - frames[-1]).max(-1) > 60).mean() > 0.005  # something moves, if only the bar
     stills = re.findall(r'<img src="data:image/jpeg;base64,', page.read_text())
     assert len(stills) == 2  # of the two forecast frames
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra [dev]")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium on the path")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -1,9 +1,8 @@
-"""A Chromium for each file of tests, and runs of every kind of scene, which are trained for a moment."""
+"""Runs of every kind of scene, which are trained for a moment."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from foreseen.methods.node_rf.config import SharedLawConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.training import Run, train
-
-FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 
 SWING = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
 BALL = SimulateOptions(frames=14, cameras=4, size=40, background="plain", sequences=3, unseen=1, samples=1)
@@ -34,19 +31,6 @@ KINDS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "many": ("node-rf", "fast", 16, {**VOXELS, "many": SharedLawConfig(widths=(12,), members=2, lengths=(0.2,))}),
 }
 """Method, preset, steps and settings of each run; "many" learns several sequences."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Of each file its own: while it is there, no other test can drive one."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra [dev]")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield one
-        one.close()
 
 
 @pytest.fixture(scope="session")

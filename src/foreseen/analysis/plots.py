@@ -15,6 +15,7 @@ from foreseen.analysis import scenery
 from foreseen.analysis.energy import potential_of
 from foreseen.analysis.indicator import code_indicator
 from foreseen.analysis.scenery import BLACK, BLUE, GREY, ORANGE, PURPLE, Plane
+from foreseen.data.plot_text import in_unit
 
 if TYPE_CHECKING:
     from foreseen.analysis.analyze import Findings
@@ -55,7 +56,7 @@ def _phase_portrait(axis: Any, found: Findings, content: dict[str, Any]) -> None
     plane.frame(axis)
     axis.set_title("phase portrait")
     _label_coordinate(axis, found, content)
-    axis.set_ylabel(f"q', its rate{scenery.unit(content['time_unit'], '1/')}")
+    axis.set_ylabel(f"q', its rate{in_unit(content['time_unit'], '1/')}")
 
 
 def _potential(axis: Any, found: Findings, content: dict[str, Any]) -> None:
@@ -93,14 +94,14 @@ def _indicator_map(axis: Any, found: Findings, content: dict[str, Any]) -> None:
     drawn = axis.pcolormesh(q, v, values, cmap="PuOr", vmin=-most, vmax=most, shading="gouraud", rasterized=True)
     axis.contour(q, v, values, levels=[0.0], colors=BLACK, linewidths=1.2)
     bar = axis.figure.colorbar(drawn, ax=axis, pad=0.02, extend="both")
-    bar.set_label(f"sum of dc/dt{scenery.unit(content['time_unit'], '1/')}; line: 0")
+    bar.set_label(f"sum of dc/dt{in_unit(content['time_unit'], '1/')}; line: 0")
     scenery.draw_fixed_points(axis, [(p, tuple(p.state.tolist())) for p in found.fixed_points])
     plane.frame(axis)
     mean = content["indicator"]["divergence"]["mean"]
     name = content["indicator"]["code"]
     axis.set_title(f"paper's indicator, c being {name}\n(true divergence: {mean:.2g} on average)", fontsize=11)
     _label_coordinate(axis, found, content, above=False)
-    axis.set_ylabel(f"q'{scenery.unit(content['time_unit'], '1/')}")
+    axis.set_ylabel(f"q'{in_unit(content['time_unit'], '1/')}")
 
 
 def _label_coordinate(axis: Any, found: Findings, content: dict[str, Any], above: bool = True) -> None:
@@ -109,7 +110,7 @@ def _label_coordinate(axis: Any, found: Findings, content: dict[str, Any], above
     if above and ruler is not None:
         name, forward, backward = ruler
         upper = axis.secondary_xaxis("top", functions=(forward, backward))
-        upper.set_xlabel(f"{name} of the body{scenery.unit(content['length_unit'])}", color="0.35")
+        upper.set_xlabel(f"{name} of the body{in_unit(content['length_unit'])}", color="0.35")
         upper.tick_params(colors="0.35", labelsize=9)
         first, last = axis.get_xlim()
         ends = sorted(float(x) for x in forward(np.array([first, last])))
@@ -133,7 +134,7 @@ def _places(axis: Any, found: Findings, content: dict[str, Any]) -> None:
     scenery.draw_fixed_points(axis, scenery.places_of(found, across))
     for true in found.known.points:
         axis.plot(*true.position[across], "+", color=BLACK, markersize=15, markeredgewidth=1.6, zorder=6)
-    unit = scenery.unit(content["length_unit"])
+    unit = in_unit(content["length_unit"])
     axis.set_xlabel(f"{'xyz'[across[0]]}{unit}")
     axis.set_ylabel(f"{'xyz'[across[1]]}{unit}")
     axis.set_aspect("equal", adjustable="datalim")
@@ -158,7 +159,7 @@ def _states(axis: Any, found: Findings, content: dict[str, Any]) -> None:
 
 def _indicator_courses(axis: Any, found: Findings, content: dict[str, Any]) -> None:
     del found
-    unit = scenery.unit(content["time_unit"], "1/")
+    unit = in_unit(content["time_unit"], "1/")
     for course in content["indicator"]["courses"]:
         times = np.array(course["times"]) - course["times"][0]
         axis.plot(times, course["indicator"], color=PURPLE, linewidth=0.9, alpha=0.6)
@@ -166,7 +167,7 @@ def _indicator_courses(axis: Any, found: Findings, content: dict[str, Any]) -> N
     axis.plot([], [], color=PURPLE, label=f"sum of dc/dt, c being {content['indicator']['code']}")
     axis.plot([], [], color=BLACK, linestyle="--", label="true divergence tr(df/dy)")
     axis.axhline(0, color=GREY, linewidth=0.8)
-    axis.set_xlabel(f"time since the beginning{scenery.unit(content['time_unit'])}")
+    axis.set_xlabel(f"time since the beginning{in_unit(content['time_unit'])}")
     axis.set_ylabel(f"rate{unit}")
     axis.set_title("paper's indicator along what was seen")
     axis.legend(frameon=False, fontsize=9)

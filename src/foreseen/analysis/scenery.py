@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from foreseen.analysis.fixed_points import FixedPoint
-from foreseen.data.plot_text import as_written
 from foreseen.methods.base import DynamicalSystem
 
 if TYPE_CHECKING:
@@ -65,11 +64,6 @@ class Plane:
         """Sets the limits."""
         axis.set_xlim(*self.q)
         axis.set_ylim(*self.v)
-
-
-def unit(name: str, before: str = "") -> str:
-    """As it stands in a label."""
-    return "" if name == "unknown" else f" [{before}{as_written(name)}]"
 
 
 def legend(found: Findings) -> tuple[list[Line2D], list[str]]:

@@ -15,7 +15,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
 from foreseen.data.inspection import Inspection
 from foreseen.data.inspection_cameras import aim, distinct_cameras, place_of
-from foreseen.data.plot_text import as_written
+from foreseen.data.plot_text import as_written, in_unit
 from foreseen.data.splits import SPLITS
 from foreseen.data.types import Dataset, Frame
 from foreseen.errors import UserError
@@ -232,7 +232,7 @@ def _draw_pictures(place: Any, dataset: Dataset) -> None:
 
 
 def _time_label(dataset: Dataset) -> str:
-    return "time" if dataset.time_unit == "unknown" else f"time [{as_written(dataset.time_unit)}]"
+    return "time" + in_unit(dataset.time_unit)
 
 
 def _draw_times(axes: Any, inspection: Inspection, splits: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from foreseen.data.plot_text import as_written
+from foreseen.data.plot_text import as_written, in_unit
 from foreseen.evaluation.uncertainty import BAND, Futures, branches, either_way
 
 FILE = "futures.png"
@@ -33,8 +33,8 @@ def plot_futures(futures: Sequence[Futures], unit: str, length_unit: str) -> byt
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel, one in zip(panels, shown):
         _draw(panel, one)
-        panel.set_xlabel("time" + _in(unit), fontsize=9)
-        panel.set_ylabel(panel.get_ylabel() + _in(length_unit), fontsize=9)
+        panel.set_xlabel("time" + in_unit(unit), fontsize=9)
+        panel.set_ylabel(panel.get_ylabel() + in_unit(length_unit), fontsize=9)
     for panel in panels[len(shown) :]:
         panel.set_axis_off()
     lines, names = panels[0].get_legend_handles_labels()
@@ -42,10 +42,6 @@ def plot_futures(futures: Sequence[Futures], unit: str, length_unit: str) -> byt
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     return picture.getvalue()
-
-
-def _in(unit: str) -> str:
-    return "" if unit in ("unknown", "") else f" [{as_written(unit)}]"
 
 
 def _draw(panel: Any, one: Futures) -> None:

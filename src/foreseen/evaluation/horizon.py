@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from foreseen.data.plot_text import as_written
+from foreseen.data.plot_text import in_unit
 from foreseen.evaluation.scores import METRICS
 from foreseen.training.files import write_atomically
 
@@ -121,7 +121,6 @@ def _draw_panel(panel: Any, metric: dict[str, Any], method: str, unit: str) -> N
             after, values = zip(*metric["curves"][name])
             panel.plot(after, values, label=name, marker="." if len(after) < 3 else None, **style)
     panel.set_ylabel(f"{metric['label']} ({metric['better']} is better)", fontsize=9)
-    told = "" if unit == "unknown" else f" [{as_written(unit)}]"
-    panel.set_xlabel("time after the last observed frame" + told, fontsize=9)
+    panel.set_xlabel("time after the last observed frame" + in_unit(unit), fontsize=9)
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)

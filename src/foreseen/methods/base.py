@@ -260,6 +260,11 @@ class Method(nn.Module, ABC):
         super().__init__()
         self._forgotten: list[tuple[nn.Parameter, Tensor]] = []
 
+    @property
+    def device(self) -> torch.device:
+        """Where it learns, and where its scenes' tensors are."""
+        return next(self.parameters()).device
+
     @abstractmethod
     def observe(self, observation: Observation) -> Any:
         """What was seen -> a state (a dataclass of tensors)."""

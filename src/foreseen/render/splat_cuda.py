@@ -58,15 +58,15 @@ def splat_cuda(
     starts = gsplat.isect_offset_encode(keys, 1, columns, rows)
     basis = harmonics_basis(directions / distance.clamp(min=1e-12)[:, None], scene.harmonics.shape[1])
     colors = (0.5 + torch.einsum("nk,nkc->nc", basis, scene.harmonics)).clamp(min=0)
-    sums, light = [], None
-    for block in torch.cat([colors, depths[0][:, None], features], dim=-1).split(CHANNELS[-1], dim=-1):
-        drawn, opacity = gsplat.rasterize_to_pixels(
+    blocks = torch.cat([colors, depths[0][:, None], features], dim=-1).split(CHANNELS[-1], dim=-1)
+    drawn = [
+        gsplat.rasterize_to_pixels(
             centres, conics, padded(block)[None], opacities, width, height, TILE, starts, entries
         )
-        sums.append(drawn[0, ..., : block.shape[-1]])
-        light = 1 - opacity[0, ..., 0] if light is None else light
-    assert light is not None
-    summed = torch.cat(sums, dim=-1)
+        for block in blocks
+    ]
+    summed = torch.cat([sums[0, ..., : block.shape[-1]] for (sums, _), block in zip(drawn, blocks)], dim=-1)
+    light = 1 - drawn[0][1][0, ..., 0]
     rgb = summed[..., :3] + light[..., None] * summed.new_tensor(scene.background)
     seen = torch.where((opacities[0] > 0)[:, None], radii[0], 0).to(centres)
     return rgb, summed[..., 3], light, summed[..., 4:], seen

@@ -90,7 +90,7 @@ class Run:
             found = list_checkpoints(self.path)
             if not found or found[0][0] <= self.step:
                 return None
-            run = load_run(self.path, found[0][0], device=str(next(self.method.parameters()).device))
+            run = load_run(self.path, found[0][0], device=str(self.method.device))
         except UserError:
             return None
         return replace(run, _dataset=self._dataset, _splits=self._splits)
@@ -110,7 +110,7 @@ class Forecast:
         if observation.kind not in method.observes:
             raise UserError(_cannot_observe(observation))
         self.method = method
-        self.device = next(method.parameters()).device
+        self.device = method.device
         self._known: dict[float, Any] = {}
         with torch.no_grad(), torch.device(self.device):
             self.state = method.observe(observation)

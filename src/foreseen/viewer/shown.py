@@ -238,7 +238,7 @@ class RunShown(Shown):
 
     @property
     def device(self) -> torch.device:
-        return next(self.run.method.parameters()).device
+        return self.run.method.device
 
     @property
     def note(self) -> str:  # type: ignore[override]

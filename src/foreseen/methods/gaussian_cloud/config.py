@@ -85,6 +85,11 @@ class CloudConfig:
     rates_final: float = 1.0
     """What is left at the end of the training of the rates above, save that of the means."""
 
+    @property
+    def most_at_first(self) -> int:
+        """First Gaussians, as many as there is room for."""
+        return min(self.start_points, self.budget)
+
 
 @dataclass(frozen=True)
 class WarmUp:

@@ -69,7 +69,7 @@ def find_start(frames: Sequence[Frame], info: SceneInfo, config: CloudConfig, wh
         UserError: a file of points that cannot be read or that no camera sees, or silhouettes that were asked for and
             tell nothing.
     """
-    most = min(config.start_points, config.budget)
+    most = config.most_at_first
     if config.points:
         return _drawn(_in_reach(_from_file(Path(config.points)), frames), most)
     found = None if config.start == "random" else _from_silhouettes(frames, info, when)

@@ -95,8 +95,7 @@ class GaussianLook(Look, Checked):
             if _fall_on_nothing(found.shadows, masks):
                 places += [self._disc(float(half[0])) for half in self.halves]
                 seen_as += [replace(masks, moving=list(found.shadows))] * len(self.halves)
-        most = min(self.config.start_points, self.config.budget)
-        share = min(1.0, most / max(sum(map(len, places)), 1))
+        share = min(1.0, self.config.most_at_first / max(sum(map(len, places)), 1))
         frames = [self._frames(PartsState(*x)) for x in zip(states.centres, states.turns, states.latent)]
         turns = rotation_matrix(torch.stack([frame.turns for frame in frames])).numpy()
         centres = torch.stack([frame.centres for frame in frames]).numpy()
