@@ -42,7 +42,7 @@ def main(
     minutes: float = 10.0,
     methods: tuple[str, ...] = (
         "gaussian-ode:fast",
-        "node-rf:fast",
+        "rigid-ode:fast",
         "4d-gaussians:fast",
         "deformable-gaussians:fast",
         "d-nerf:fast",

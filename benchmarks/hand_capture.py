@@ -33,7 +33,7 @@ HELD_OUT = ("novel-view", "interpolation")
 
 def main(
     minutes: float = 10.0,
-    methods: tuple[str, ...] = ("node-rf:fast", "d-nerf:fast"),
+    methods: tuple[str, ...] = ("rigid-ode:fast", "d-nerf:fast"),
     downscale: int = 2,
     seed: int = 0,
     pictures: int = 4,

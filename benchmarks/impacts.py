@@ -21,20 +21,20 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from common import RESULTS, WORK, foreseen, mean, provenance, publish, say, shared_data, table
+from foreseen.core.scene_info import scene_info, training_frames
 from foreseen.data import load_dataset
 from foreseen.data.splits import make_splits
+from foreseen.dynamics.balls import BallMotion, Balls
+from foreseen.dynamics.dynamics import Dynamics, one_thread
+from foreseen.dynamics.impacts import Smoother
+from foreseen.dynamics.single import Motion
 from foreseen.methods import find_method
-from foreseen.methods.laws.balls import BallMotion, Balls
-from foreseen.methods.laws.dynamics import Dynamics, one_thread
-from foreseen.methods.laws.impacts import Smoother
-from foreseen.methods.laws.single import Motion
-from foreseen.methods.node_rf.config import FastConfig
+from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.nn.splines import smoothing
 from foreseen.simulate.bouncing_balls import RADII
 from foreseen.simulate.run import load_scenario
 from foreseen.simulate.scenario import Draw
 from foreseen.training.config import preset_config
-from foreseen.training.scene_info import scene_info, training_frames
 
 FRAMES, PIXELS, NOISE, WIDER = 96, 128, 3e-3, 1.15
 """Filmed at 30 a second; noise [m]; silhouettes' radii over the true ones, about."""
@@ -42,7 +42,7 @@ OBSERVED = (0.5, 0.75)
 HORIZONS = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.8), (0.8, 1.6))
 """[s] after the last frame that is seen."""
 SCENES = ("scene1_close_proximity", "scene3_collision")
-CONFIG = FastConfig()
+CONFIG = RigidODEConfig()
 ROWS = ("chosen", "impacts", "smooth law", "coasting", "last position")
 Forecast = Callable[[Tensor], Tensor]
 

@@ -18,7 +18,7 @@ import torch
 import tyro
 
 from common import RESULTS, mean, provenance, publish, say, table
-from foreseen.methods.laws.dynamics import Dynamics
+from foreseen.dynamics.dynamics import Dynamics
 from foreseen.methods.node_rf.config import SharedLawConfig
 from foreseen.simulate.run import load_scenario
 from foreseen.simulate.scenario import Draw

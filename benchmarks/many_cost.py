@@ -64,7 +64,7 @@ def _one(data: Path, run: Path, steps: int) -> dict[str, Any]:
 
 def _train(data: Path, run: Path, steps: int) -> tuple[float, float]:
     """Training seconds up to step `steps`, and the process's peak memory [MB]."""
-    words = ["train", "node-rf", "--data", str(data), "--out", str(run), "--max-steps", str(steps)]
+    words = ["train", "rigid-ode", "--data", str(data), "--out", str(run), "--max-steps", str(steps)]
     say("foreseen " + " ".join(words))
     process = subprocess.Popen([sys.executable, "-m", "foreseen", *words])
     _, status, usage = os.wait4(process.pid, 0)

@@ -30,7 +30,7 @@ METRICS = {
     "psnr_moving": "PSNR, moving [dB]",
 }
 SOURCES = {"truth": "true pose and velocity", "frames": "its first 5 times, as pictures"}
-WHO = Contestant.parse("node-rf:fast")
+WHO = Contestant.parse("rigid-ode:fast")
 
 
 def main(

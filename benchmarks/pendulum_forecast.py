@@ -29,7 +29,7 @@ Row = tuple[str, dict[str, Any]]
 def main(
     seeds: tuple[int, ...] = (0, 1, 2),
     minutes: float = 5.0,
-    methods: tuple[str, ...] = ("node-rf:fast", "d-nerf:fast"),
+    methods: tuple[str, ...] = ("rigid-ode:fast", "d-nerf:fast"),
     frames: int = 216,
     size: int = 160,
     observe_until: float = 0.25,

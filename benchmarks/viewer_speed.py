@@ -69,13 +69,13 @@ def main(
     data, run = work / "pendulum-100-160", work / f"node-rf-{minutes:g}"
     if not data.exists():
         foreseen("simulate", "pendulum", "--frames", 100, "--cameras", 4, "--size", 160, "--out", data)
-    train(Contestant("node-rf", "fast"), data, run, seed=0, minutes=minutes, more=("--observe-until", 0.5))
+    train(Contestant("rigid-ode", "fast"), data, run, seed=0, minutes=minutes, more=("--observe-until", 0.5))
     learned, some = load_run(run), cloud(count)
     found = {
         BY_BROWSER: measure(lambda: [some], seconds, "browser"),
         "gaussians, drawn by the server": measure(lambda: [some], seconds, "server"),
         "gaussians, as the viewer chooses": measure(lambda: [some], seconds, "auto"),
-        "node-rf fast": measure(lambda: [RunShown(learned, "node-rf")], seconds, None),
+        "node-rf fast": measure(lambda: [RunShown(learned, "rigid-ode")], seconds, None),
     }
     publish("viewer_speed", "The viewer's speed", page(found, count), provenance(clock.seconds(), [0]), found, results)
 

@@ -134,7 +134,7 @@ def viewer(run: str, width: int, height: int) -> Callable[[Path], Image.Image]:
 
 HILL = (
     "foreseen simulate bifurcating-hill --sequences 16 --size 160 --out {work}/hill",
-    "foreseen train node-rf --data {work}/hill --max-minutes 3 --out {work}/hill-run",
+    "foreseen train rigid-ode --data {work}/hill --max-minutes 3 --out {work}/hill-run",
     "foreseen evaluate {work}/hill-run --splits unseen-sequence --max-frames 192 --observe frames",
 )
 
@@ -150,7 +150,7 @@ PICTURES: dict[str, Picture] = {
         "truth, rendering and difference of painted balls that roll and bounce: once seen, and twice foretold",
         (
             "foreseen simulate bouncing-balls --background plain --frames 96 --size 240 --seed 1 --out {work}/tray",
-            "foreseen train gaussian-ode --data {work}/tray --observe-until 0.75 --max-minutes 6 --out {work}/tray-run",
+            "foreseen train rigid-ode --preset gaussians --data {work}/tray --observe-until 0.75 --max-minutes 6 --out {work}/tray-run",
             "foreseen render {work}/tray-run --channel side-by-side --out {work}/tray-run/balls.mp4",
         ),
         clip_frames("tray-run/balls.mp4", 0.45, 0.84, 0.97),
@@ -182,7 +182,7 @@ PICTURES: dict[str, Picture] = {
     "hand": Picture(
         "hand_capture.jpg",
         "truth, rendering and difference of four held-out frames of a real hand; needs its recording",
-        ("python benchmarks/hand_capture.py --methods node-rf:fast --work {work}/hand --results {work}",),
+        ("python benchmarks/hand_capture.py --methods rigid-ode:fast --work {work}/hand --results {work}",),
         rows("hand/node-rf-fast-10min-2-0/renders/held-out"),
     ),
 }

@@ -18,7 +18,7 @@ from foreseen.export import plan_shots, write_clip
 
 
 def main(data: Path, out: Path, **budget: Any) -> None:
-    run = foreseen.train("node-rf", data, out, observe_until=0.5, **budget)
+    run = foreseen.train("rigid-ode", data, out, observe_until=0.5, **budget)
 
     # Any camera, any time: here one that was filmed, at twice the observed window.
     camera = run.splits().frames["train"][0].camera
@@ -32,7 +32,7 @@ def main(data: Path, out: Path, **budget: Any) -> None:
 
     # How good it is, beside forecasts that learn nothing. Writes metrics.json and horizon.png into the run too.
     metrics = run.evaluate(splits=["forecast"], max_frames=20)
-    rows = {"node-rf": metrics["splits"], **metrics["baselines"]}
+    rows = {"rigid-ode": metrics["splits"], **metrics["baselines"]}
     for name, splits in rows.items():
         print(f"{name:>18}: {splits['forecast']['psnr_moving']:.1f} dB inside the moving part")
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
 from foreseen.geometry.cameras import Camera
-from foreseen.methods.base import SceneInfo
 
 WHITE = (1.0, 1.0, 1.0)
 SIZE = 64

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from foreseen.core.observation import Observation
 from foreseen.data.splits import Splits
 from foreseen.data.types import Dataset, Frame, Sequence, Truth
 from foreseen.geometry.cameras import Camera
-from foreseen.methods.base import Observation
 from foreseen.render import ImageResult
 from foreseen.training.config import DataSource, RunConfig, SplitRecord, describe_machine
 
@@ -111,7 +111,7 @@ class PretendRun:
         source = DataSource(str(dataset.path), "test", 1, None, dataset.background, WIDTH, HEIGHT)
         record = SplitRecord("abc123", OBSERVED_UNTIL + DT / 2, self._splits.protocol)
         self.config = RunConfig(
-            1, "0.1.0", "c0ffee", "node-rf", "fast", 3, "fp32", source, record, None, describe_machine(), None
+            1, "0.1.0", "c0ffee", "rigid-ode", "fast", 3, "fp32", source, record, None, describe_machine(), None
         )  # fmt: skip
         self.rendered: list[tuple[int, float]] = []
 
@@ -121,7 +121,7 @@ class PretendRun:
     def prepare(self, times: Iterable[float]) -> None:
         """All times are known."""
 
-    def spread(self, times: Iterable[float]) -> None:
+    def ensemble(self, times: Iterable[float]) -> None:
         """It has one future."""
 
     def dataset(self) -> Dataset:

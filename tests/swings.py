@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
-from foreseen.methods.base import SceneInfo
-from foreseen.methods.node_rf.config import FastConfig, SharedLawConfig
+from foreseen.methods.rigid_ode.config import RigidODEConfig, SharedLawConfig
 from foreseen.simulate.laws import swing
 from moving_balls import Ball, camera, info, picture
 
@@ -27,7 +27,7 @@ Law = Callable[[tuple[float, float], tuple[float, ...]], Labels]
 FAR_OFF: Ball = (lambda _: (0.0, 900.0, 0.0), 0.1)
 LAW = SharedLawConfig(widths=(24,), members=2)
 SMALL = replace(
-    FastConfig(),
+    RigidODEConfig(),
     rays=256, samples=8192, part_levels=(6, 16), static_levels=(6, 16), part_samples=16, static_samples=32, cells=16,
     refresh_every=4, many=LAW,
 )  # fmt: skip

@@ -32,7 +32,7 @@ def entry(count: int, psnr: float, **more: Any) -> dict[str, Any]:
 def metrics(psnr: float, splits: tuple[str, ...] = ("forecast",)) -> dict[str, Any]:
     same = {"method_on_same_frames": {"psnr": psnr + 1, "psnr_moving": psnr - 9, "mask_iou": 0.85}}
     return {
-        "method": "node-rf",
+        "method": "rigid-ode",
         "step": 300,
         "train_seconds": 60.0,
         "commit": "c0ffee",

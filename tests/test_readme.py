@@ -46,7 +46,7 @@ def options(command: str, *words: str) -> set[str]:
 def known_options(words: list[str]) -> set[str]:
     if words[0] != "train":
         return options(words[0])
-    method = next((w for w in words[1:] if w in ("node-rf", "d-nerf")), "node-rf")
+    method = next((w for w in words[1:] if w in ("rigid-ode", "d-nerf")), "rigid-ode")
     preset = words[words.index("--preset") + 1] if "--preset" in words else "fast"
     return options("train", method, "--preset", preset if re.fullmatch(r"[a-z]+", preset) else "fast")
 

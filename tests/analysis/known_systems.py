@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from foreseen.methods.base import DynamicalSystem, Trajectory
+from foreseen.core.dynamical_system import DynamicalSystem, Trajectory
 from foreseen.ode import integrate
 
 

@@ -17,7 +17,7 @@ from foreseen.analysis.plots import draw
 from foreseen.analysis.report import analysis_tables
 from foreseen.analysis.truth import true_points
 from foreseen.cli import main
-from foreseen.methods.base import DynamicalSystem
+from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.simulate import bifurcating_hill
 from foreseen.training import load_run
 
@@ -77,7 +77,7 @@ def hill(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hill")
     simulate = ["simulate", "bifurcating-hill", "--sequences", "5", "--frames", "45", "--size", "16"]
     main([*simulate, "--out", str(folder / "data")])
-    main(["train", "node-rf", "--data", str(folder / "data"), "--out", str(folder / "run"), *SMALL])
+    main(["train", "rigid-ode", "--data", str(folder / "data"), "--out", str(folder / "run"), *SMALL])
     return folder
 
 

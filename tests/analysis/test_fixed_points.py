@@ -9,7 +9,7 @@ from known_systems import double_well, lorenz, oscillator
 
 from foreseen.analysis.fixed_points import classify, find_fixed_points
 from foreseen.analysis.truth import true_points
-from foreseen.methods.base import DynamicalSystem, Trajectory
+from foreseen.core.dynamical_system import DynamicalSystem, Trajectory
 from foreseen.simulate import bifurcating_hill, oscillating_ball, pendulum
 
 

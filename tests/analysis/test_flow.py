@@ -11,8 +11,8 @@ from foreseen.analysis.energy import body_energy, drag, energy_drift, energy_of,
 from foreseen.analysis.fixed_points import find_fixed_points
 from foreseen.analysis.flow import Flow
 from foreseen.analysis.indicator import code_indicator, compare, divergence
+from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.data.types import Truth
-from foreseen.methods.base import DynamicalSystem
 
 
 def test_exponents_of_what_comes_to_rest() -> None:

@@ -33,9 +33,9 @@ def test_it_does_its_job_once(
     assert (out / "forecast.mp4").stat().st_size > 1000
     assert (out / "horizon.png").read_bytes() == (out / "run" / "horizon.png").read_bytes()
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["method"] == "node-rf" and metrics["step"] == 2
+    assert metrics["method"] == "rigid-ode" and metrics["step"] == 2
     assert {"last-frame", "constant-velocity"} <= set(metrics["baselines"])
-    assert "node-rf" in said.out and "constant-velocity" in said.out and str(out / "forecast.mp4") in said.out
+    assert "rigid-ode" in said.out and "constant-velocity" in said.out and str(out / "forecast.mp4") in said.out
     assert [line[:3] for line in said.err.splitlines() if line[1:3] == "/4"] == ["1/4", "2/4", "3/4", "4/4"]
 
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != ".lock"}

@@ -9,7 +9,7 @@ import torch
 
 import foreseen.training
 from foreseen.cli import main
-from foreseen.methods.base import Observation
+from foreseen.core.observation import Observation
 from foreseen.scenes.files import moving, ply, read_splats
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.scenes.moving_gaussians import MovingGaussians, gather_motion

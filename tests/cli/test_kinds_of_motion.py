@@ -18,7 +18,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data, run = str(folder / "data"), folder / "run"
     size = ("--sequences", "8", "--unseen", "2", "--frames", "24", "--cameras", "2", "--size", "40")
     main(["simulate", "pendulum-and-ball", *size, "--out", data])
-    main(["train", "node-rf", "--data", data, "--out", str(run), *SMALL])
+    main(["train", "rigid-ode", "--data", data, "--out", str(run), *SMALL])
     return run
 
 

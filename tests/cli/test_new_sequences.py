@@ -17,7 +17,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hill")
     data = str(folder / "data")
     main(["simulate", "bifurcating-hill", "--sequences", "4", "--frames", "30", "--size", "32", "--out", data])
-    main(["train", "node-rf", "--data", data, "--out", str(folder / "run"), *SMALL])
+    main(["train", "rigid-ode", "--data", data, "--out", str(folder / "run"), *SMALL])
     return folder
 
 
@@ -73,7 +73,7 @@ def test_a_run_of_one_sequence_takes_no_new_ones(
     main(["simulate", "pendulum", "--frames", "10", "--size", "24", "--cameras", "2", "--out", str(tmp_path / "data")])
     small = ("--max-steps", "2", "--rays", "64", "--samples", "2048", "--plane-rays", "64", "--plane-samples", "2048",
              "--cells", "8")  # fmt: skip
-    main(["train", "node-rf", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *small])
+    main(["train", "rigid-ode", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *small])
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["render", str(tmp_path / "run"), "--initial", "x=0"])

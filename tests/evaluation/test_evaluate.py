@@ -35,7 +35,7 @@ def test_a_run_that_knows_the_truth(dataset: Dataset, tmp_path: Path) -> None:
     metrics = evaluate_run(PretendRun(tmp_path, dataset))
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["method"], metrics["preset"], metrics["seed"], metrics["commit"]) == (
-        "node-rf",
+        "rigid-ode",
         "fast",
         3,
         "c0ffee",
@@ -147,9 +147,9 @@ def test_horizon_is_written_with_every_contestant(dataset: Dataset, tmp_path: Pa
     horizon = json.loads((tmp_path / "horizon.json").read_text())
     assert horizon["last_observed"] == pytest.approx(OBSERVED_UNTIL)
     curves = horizon["metrics"]["mask_iou"]["curves"]
-    assert set(curves) == {"node-rf", "last-frame", "nearest-frame", "constant-velocity", "ceiling"}
-    assert [after for after, _ in curves["node-rf"]] == pytest.approx([DT * k for k in range(1, LATE + 1)])
-    assert [value for _, value in curves["node-rf"]] == pytest.approx([overlap(k) for k in range(1, LATE + 1)])
+    assert set(curves) == {"rigid-ode", "last-frame", "nearest-frame", "constant-velocity", "ceiling"}
+    assert [after for after, _ in curves["rigid-ode"]] == pytest.approx([DT * k for k in range(1, LATE + 1)])
+    assert [value for _, value in curves["rigid-ode"]] == pytest.approx([overlap(k) for k in range(1, LATE + 1)])
     assert horizon["metrics"]["centroid_error_px"]["better"] == "lower"
     with Image.open(tmp_path / "horizon.png") as plot:
         assert min(plot.size) > 300

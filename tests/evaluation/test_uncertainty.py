@@ -86,7 +86,7 @@ class Undecided:
     def __init__(self, centres: Tensor | None) -> None:
         self.centres = centres
 
-    def spread(self, times: list[float]) -> Tensor | None:
+    def ensemble(self, times: list[float]) -> Tensor | None:
         self.asked = times
         return self.centres
 

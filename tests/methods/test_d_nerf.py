@@ -6,11 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from foreseen.batches.rays import RayBatch
+from foreseen.core.method import scene_at
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import SceneInfo
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.rays import Rays
 from foreseen.methods import find_method
-from foreseen.methods.base import Observation, RayBatch, SceneInfo
 from foreseen.methods.d_nerf.config import PRESETS, PaperConfig
 from foreseen.methods.d_nerf.model import build
 from foreseen.methods.d_nerf.paper import PaperDNeRF
@@ -89,7 +92,7 @@ def test_the_state_is_the_time_and_goes_beyond_the_window() -> None:
     state = method.evolve(method.observe(Observation()), times)
     assert torch.equal(state.time, times)
     camera = Camera(torch.eye(4), 8.0, 8.0, 3.0, 2.0, 6, 4, 2.0, 4.0)
-    image = render(method.at_time(40.0), camera)
+    image = render(scene_at(method, 40.0), camera)
     assert image.rgb.shape == (4, 6, 3) and image.rgb.isfinite().all()
 
 
@@ -163,7 +166,7 @@ def test_fewer_times_than_the_curriculum_starts_with() -> None:
     method = build(TINY, info(((1.0, 2.0),)))
     assert method.before_step(0, 0.0) is None
     assert method.batch_spec(0).time_indices is None
-    assert build(TINY, info(((1.0,),))).at_time(1.0).query(*torch.zeros(2, 1, 3), torch.zeros(1).long())[0].isfinite()
+    assert scene_at(build(TINY, info(((1.0,),))), 1.0).query(*torch.zeros(2, 1, 3), torch.zeros(1).long())[0].isfinite()
 
 
 def test_the_rate_falls_from_the_first_to_the_last() -> None:
@@ -182,7 +185,7 @@ def test_the_preset_has_the_papers_shapes() -> None:
     trunk = [(layer.in_features, layer.out_features) for layer in method.canonical.trunk]
     assert trunk == [(63, 256)] + [(256, 256)] * 4 + [(256 + 63, 256)] + [(256, 256)] * 2
     assert (method.batch.rays, method.batch.frames, method.batch.centre_crop_steps) == (500, 1, 500)
-    assert method.at_time(TIMES[0]).options == {"samples": 64, "importance_samples": 128}
+    assert scene_at(method, TIMES[0]).options == {"samples": 64, "importance_samples": 128}
 
 
 def test_a_sequence_that_was_not_learned_is_refused() -> None:
@@ -194,7 +197,7 @@ def test_weights_round_trip() -> None:
     first, second = tiny(seed=0), tiny(seed=1)
     second.load_state_dict(first.state_dict())
     camera = Camera(torch.eye(4), 8.0, 8.0, 3.0, 2.0, 6, 4, 2.0, 4.0)
-    assert torch.equal(render(first.at_time(3.3), camera).rgb, render(second.at_time(3.3), camera).rgb)
+    assert torch.equal(render(scene_at(first, 3.3), camera).rgb, render(scene_at(second, 3.3), camera).rgb)
 
 
 @pytest.mark.parametrize("density, alive", [("softplus", True), ("relu", False)])

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from foreseen.batches.rays import RaySampler
+from foreseen.core.method import scene_at
+from foreseen.core.observation import Observation
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import Observation
 from foreseen.methods.d_nerf.config import FastConfig
 from foreseen.methods.d_nerf.fast import FastDNeRF
 from foreseen.methods.d_nerf.model import build
 from foreseen.methods.d_nerf.observing import Moment
 from foreseen.render import render, render_rays
-from foreseen.training.rays import RaySampler
 from moving_balls import camera, frames, info
 
 TIMES = tuple(round(2.3 + 0.1 * i, 3) for i in range(12))
@@ -80,7 +81,7 @@ def test_the_scene_at_the_first_time_is_the_canonical_field() -> None:
     spacing = 2 * 2 / 15
     torch.testing.assert_close(density * spacing, method.canonical.density(features), msg="the half size is 2")
     torch.testing.assert_close(color, method.canonical.color(features, -view))
-    later = method.at_time(TIMES[-1]).query(points, zeros, zeros, view)[0]
+    later = scene_at(method, TIMES[-1]).query(points, zeros, zeros, view)[0]
     assert not torch.allclose(later, density)
 
 
@@ -93,9 +94,9 @@ def test_the_state_is_the_time_and_times_in_any_order() -> None:
 
 def test_times_outside_the_window_read_the_nearest_occupancy() -> None:
     method = roused()
-    cells = [int(method.at_time(t).cells) for t in (-5.0, TIMES[0], 2.9, TIMES[-1], 40.0)]
+    cells = [int(scene_at(method, t).cells) for t in (-5.0, TIMES[0], 2.9, TIMES[-1], 40.0)]
     assert cells == [0, 0, 2, 3, 3]
-    assert render(method.at_time(40.0), camera(0.1, size=12)).rgb.isfinite().all()
+    assert render(scene_at(method, 40.0), camera(0.1, size=12)).rgb.isfinite().all()
 
 
 def test_every_ray_has_its_own_time() -> None:
@@ -104,7 +105,7 @@ def test_every_ray_has_its_own_time() -> None:
         method.canonical.values.uniform_(0.0, 0.5)
     eye = camera(0.0, size=10)
     rays = eye.rays(eye.pixel_centres().reshape(-1, 2))
-    pictures = [render_rays(method.at_time(t), rays).rgb for t in (2.3, 3.2)]
+    pictures = [render_rays(scene_at(method, t), rays).rgb for t in (2.3, 3.2)]
     which = torch.arange(len(rays.origins)) % 2
     u = (torch.tensor([2.3, 3.2]) - method.origin) / method.length
     mixed = render_rays(method._compose(at(u[which]), lambda ray: ray), rays).rgb
@@ -137,10 +138,9 @@ def test_it_learns_and_empties_the_space(seen: list[Frame]) -> None:
     assert np.mean(errors[-10:]) < 0.2 * np.mean(errors[:5])
     assert (method.occupancy.occupied < 0.9).all()
     other = new()
-    other.shape_like(method.state_dict())
     other.load_state_dict(method.state_dict())
     eye = camera(0.2, size=16)
-    assert torch.equal(render(method.at_time(3.0), eye).rgb, render(other.at_time(3.0), eye).rgb)
+    assert torch.equal(render(scene_at(method, 3.0), eye).rgb, render(scene_at(other, 3.0), eye).rgb)
     assert other.budget.rays() == method.budget.rays()
 
 
@@ -159,4 +159,4 @@ def test_a_sequence_that_was_not_learned_is_refused() -> None:
 
 def test_a_single_time_is_a_scene_at_rest() -> None:
     method = build(SMALL, info(TIMES[:1]))
-    assert method.length == 1 and render(method.at_time(TIMES[0]), camera(0.1, size=8)).rgb.isfinite().all()
+    assert method.length == 1 and render(scene_at(method, TIMES[0]), camera(0.1, size=8)).rgb.isfinite().all()

@@ -10,20 +10,22 @@ import torch
 from PIL import Image
 
 from film_training import fit, psnr
+from foreseen.batches.images import ImageSampler
 from foreseen.cli import main
+from foreseen.core.method import scene_at
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods import METHODS
-from foreseen.methods.base import Observation, SceneInfo
 from foreseen.methods.deformable_gaussians.config import DeformableConfig
 from foreseen.methods.deformable_gaussians.model import DeformableGaussians
-from foreseen.methods.gaussian_cloud.config import CloudConfig, PlanesConfig, WarmUp
-from foreseen.methods.gaussian_cloud.method import AT_REST, MOBILE, GaussianMethod, MovingGaussianMethod
-from foreseen.methods.gaussian_cloud.planes import PlaneDeformation, plane_losses
 from foreseen.methods.gaussians.config import GaussiansConfig
 from foreseen.render import render
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.training.images import ImageSampler
+from foreseen.splatting.config import CloudConfig, PlanesConfig, WarmUp
+from foreseen.splatting.method import AT_REST, MOBILE, GaussianMethod, MovingGaussianMethod
+from foreseen.splatting.planes import PlaneDeformation, plane_losses
 from moving_balls import RIGHT, camera, frames, info, picture
 
 TIMES = tuple(2.0 + i / 11 for i in range(12))
@@ -70,13 +72,13 @@ def test_a_ball_at_rest_is_learned(strategy: Any, still: list[Frame]) -> None:
     fit(method, still, 150)
     white = -10 * float(torch.stack([(1 - f.image()).square().mean() for f in still]).mean().log10())
     assert psnr(method, still) > white + 3
-    scene = method.at_time(2.5)
+    scene = scene_at(method, 2.5)
     assert isinstance(scene, Gaussians) and len(scene.means) <= 400
     unseen = camera(0.15, height=0.8, size=24)
     truth = torch.from_numpy(picture(unseen, [STILL], 0.0)).float()
     error = (render(scene, unseen).rgb - truth).square().mean()
     assert error < 0.5 * (1 - truth).square().mean()
-    assert torch.equal(scene.means, method.at_time(77.0).means)
+    assert torch.equal(scene.means, scene_at(method, 77.0).means)
 
 
 @pytest.mark.parametrize("name", sorted(MOVING))
@@ -87,7 +89,7 @@ def test_a_ball_that_crosses_the_picture_is_followed(name: str, moving: list[Fra
     white = -10 * float(torch.stack([(1 - f.image()).square().mean() for f in moving]).mean().log10())
     assert psnr(method, moving) > white + 1
     for time in (2.1, 2.5, 2.9):
-        scene = method.at_time(time)
+        scene = scene_at(method, time)
         assert isinstance(scene, Gaussians)
         centre = (scene.means * scene.opacities[:, None]).sum(0) / scene.opacities.sum()
         assert (centre - torch.tensor(PATH(time - 2)).float()).norm() < 0.5, time
@@ -107,15 +109,15 @@ def test_gaussians_that_go_nowhere_are_at_rest(moving: list[Frame], monkeypatch:
 
     monkeypatch.setattr(method, "moved", moved)
     state = method.evolve(method.observe(Observation()), torch.tensor(3.0))
-    still, going = (method.portion(state, which) for which in ("static", "moving"))
+    still, going = (method.layer(state, which) for which in ("static", "dynamic"))
     assert isinstance(still, Gaussians) and isinstance(going, Gaussians)
     assert len(going.means) == every // 3 and len(still.means) == every - every // 3
     torch.testing.assert_close(going.means[:, 0], method.cloud.means[: every // 3, 0] + far)
     monkeypatch.setattr(method, "moved", lambda rest, since: rest)
-    assert len(method.portion(state, "moving").means) == every // 3  # what was found is kept,
+    assert len(method.layer(state, "dynamic").means) == every // 3  # what was found is kept,
     method.before_step(5, 0.5)
-    assert len(method.portion(state, "moving").means) == 0  # until training goes on
-    assert new("gaussians", GaussiansConfig(CLOUD)).portion(state, "moving") is None
+    assert len(method.layer(state, "dynamic").means) == 0  # until training goes on
+    assert new("gaussians", GaussiansConfig(CLOUD)).layer(state, "dynamic") is None
 
 
 @pytest.mark.parametrize("name", sorted(MOVING))
@@ -129,7 +131,7 @@ def test_as_published_nothing_moves_before_the_warm_up_is_over(name: str, moving
 
     def apart(step: int) -> float:
         method.before_step(step, step / 100)
-        return float((method.at_time(2.0).means - method.at_time(2.9).means).detach().abs().max())
+        return float((scene_at(method, 2.0).means - scene_at(method, 2.9).means).detach().abs().max())
 
     method.train()
     assert apart(4) == 0 < apart(5)
@@ -141,7 +143,7 @@ def test_nothing_is_displaced_much_before_a_network_has_learned() -> None:
     for name, config in MOVING.items():
         method = new(name, config)
         method.cloud.plant(torch.rand(50, 3), torch.rand(50, 3), torch.full((50,), 0.1), 0.5)
-        rest, seen = method.rest(), method.at_time(2.6)
+        rest, seen = method.rest(), scene_at(method, 2.6)
         assert (seen.means - rest.means).norm(dim=-1).max() < 0.02 * method.extent
         torch.testing.assert_close(seen.scales, rest.scales, atol=0.02, rtol=0)
 
@@ -153,7 +155,7 @@ def test_scales_can_come_back_from_a_network_that_overshoots(name: str) -> None:
     with torch.no_grad():
         for parameter in method.deformation.parameters():  # type: ignore[union-attr]
             parameter.sub_(0.5)
-    seen = method.at_time(2.6).scales
+    seen = scene_at(method, 2.6).scales
     assert (seen > 1e-4).all()
     seen.sum().backward()
     assert any(p.grad is not None and (p.grad != 0).any() for p in method.deformation.parameters())  # type: ignore[union-attr]
@@ -170,7 +172,7 @@ def test_what_is_known_to_rest_is_neither_displaced_nor_led(name: str, moving: l
     with torch.no_grad():
         for parameter in method.deformation.parameters():  # type: ignore[union-attr]
             parameter.add_(0.1)
-    changed = (method.at_time(2.6).means != points).any(1)
+    changed = (scene_at(method, 2.6).means != points).any(1)
     assert torch.equal(changed, moves)
     method.train()
     method.before_step(1, 0.0)

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from foreseen.cli import main
+from foreseen.core.method import scene_at
+from foreseen.core.observation import Observation
+from foreseen.dynamics.config import LawConfig
 from foreseen.errors import UserError
 from foreseen.methods import METHODS
-from foreseen.methods.base import Observation
-from foreseen.methods.gaussian_cloud.config import CloudConfig
 from foreseen.methods.gaussian_ode.components import Components
 from foreseen.methods.gaussian_ode.config import LatentConfig
 from foreseen.methods.gaussian_ode.latent import LatentGaussians
 from foreseen.methods.gaussian_ode.model import build
-from foreseen.methods.laws.config import LawConfig
 from foreseen.scenes.gaussians import Gaussians
+from foreseen.splatting.config import CloudConfig
 from moving_balls import info
 
 FIRST, WINDOW = 2.0, 1.1
@@ -61,7 +62,7 @@ def known() -> LatentGaussians:
 
 
 def at(method: LatentGaussians, since: float) -> Gaussians:
-    scene = method.at_time(FIRST + WINDOW * since)
+    scene = scene_at(method, FIRST + WINDOW * since)
     assert isinstance(scene, Gaussians)
     return scene
 

@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from foreseen.batches.rays import RayBatch
+from foreseen.core.method import scene_at, take
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import Labels
 from foreseen.errors import UserError
 from foreseen.geometry.rays import Rays
-from foreseen.methods.base import Observation, RayBatch, SceneInfo, take
 from foreseen.methods.node_rf.config import PRESETS, ManyConfig, PaperConfig
 from foreseen.methods.node_rf.many_paper import PaperManyNodeRF
 from foreseen.methods.node_rf.model import build
@@ -126,7 +129,7 @@ class TestPaperShapes:
             assert len(layers) == 12 and all(isinstance(m, LipschitzLinear) for m in layers)
 
     def test_schedule(self) -> None:
-        assert self.method.default_steps == 700_000
+        assert self.method.traits.default_steps == 700_000
         assert [i for i in range(7000) if self.method.is_warm_up(i)] == [*range(2201), *range(6000, 6201)]
         spec = self.method.batch_spec(3000)
         assert (spec.rays, spec.frames, spec.even_sequences, spec.background_only) == (500, 1, True, False)
@@ -253,7 +256,7 @@ class TestLabels:
         method = build(TINY, replace(INFO, bodies=(two,) * 3))
         method.warm_start((), [labels(times, start, two) for times, start in zip(TIMES, STARTS)])
         assert method.known.positions.shape == (3, 8, 6)
-        assert method.at_time(12.0).near == INFO.near
+        assert scene_at(method, 12.0).near == INFO.near
         total(method.losses(batch_at(0, 2), ARRIVED)).backward()
 
     def test_resume(self) -> None:
@@ -262,11 +265,10 @@ class TestLabels:
         torch.manual_seed(1)
         other = build(saved.config, INFO)
         tensors = {name: value.clone() for name, value in saved.state_dict().items()}
-        other.shape_like(tensors)
         other.load_state_dict(tensors)
         rays = batch_at(0, 0).rays
         for observation in (Observation(sequence=1), Observation(initial=LABELS[0].at(2))):
-            pictures = [render_rays(m.at_time(12.0, observation), rays).rgb for m in (saved, other)]
+            pictures = [render_rays(scene_at(m, 12.0, observation), rays).rgb for m in (saved, other)]
             assert torch.equal(*pictures)
 
     @pytest.mark.parametrize(

@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from foreseen.batches.rays import RayBatch
+from foreseen.core.method import scene_at, take
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import SceneInfo
 from foreseen.errors import UserError
 from foreseen.geometry.rays import Rays
 from foreseen.methods import METHODS
-from foreseen.methods.base import Observation, RayBatch, SceneInfo, take
 from foreseen.methods.node_rf.config import PRESETS, PaperConfig
 from foreseen.methods.node_rf.model import build
 from foreseen.methods.node_rf.ode_rnn import OdeRnnEncoder
@@ -133,7 +136,7 @@ class TestPaperShapes:
 
     def test_batch(self) -> None:
         spec = self.method.batch_spec(7000)
-        assert self.method.default_steps == 800_000
+        assert self.method.traits.default_steps == 800_000
         assert (spec.rays, spec.frames, spec.centre_crop_steps, spec.time_indices) == (500, 1, 500, None)
 
     def test_learning_rate_is_the_papers_at_its_budget(self) -> None:
@@ -142,7 +145,7 @@ class TestPaperShapes:
             assert rate == pytest.approx(5e-4 * 0.1 ** (step / 500_000), rel=2e-3)
 
     def test_scene(self) -> None:
-        scene = self.method.at_time(TIMES[2])
+        scene = scene_at(self.method, TIMES[2])
         assert scene.options == {"samples": 64, "importance_samples": 128}
         assert scene.coarse is not None and scene.coarse is not scene.query
 
@@ -339,7 +342,7 @@ def test_units_of_length_do_not_matter() -> None:
     pictures = []
     for info, factor in ((INFO, 1.0), (large, 1e3)):
         rays = Rays(batch.rays.origins * factor, batch.rays.directions, batch.rays.view_directions)
-        pictures.append(render_rays(tiny(info).at_time(12.0), rays).rgb)
+        pictures.append(render_rays(scene_at(tiny(info), 12.0), rays).rgb)
     assert torch.allclose(*pictures, atol=1e-4)
     assert pictures[0].std() > 1e-3
 
@@ -412,7 +415,7 @@ def test_it_learns_a_moving_ball() -> None:
     with torch.no_grad():
         for place in (0, 4):
             batch = batch_at(place, 256)
-            own, other = (render_rays(method.at_time(TIMES[p]), batch.rays).rgb for p in (place, 4 - place))
+            own, other = (render_rays(scene_at(method, TIMES[p]), batch.rays).rgb for p in (place, 4 - place))
             assert (own - batch.colors).square().mean() < 0.5 * (other - batch.colors).square().mean()
 
 

@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from foreseen.core.dynamical_system import DynamicalSystem
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import Labels
-from foreseen.methods.base import DynamicalSystem, SceneInfo
-from foreseen.methods.node_rf.config import FastConfig, ManyConfig, PaperConfig
-from foreseen.methods.node_rf.fast import FastNodeRF
-from foreseen.methods.node_rf.many_fast import ManyFastNodeRF
+from foreseen.methods.node_rf.config import ManyConfig, PaperConfig
 from foreseen.methods.node_rf.model import build
+from foreseen.methods.rigid_ode.config import RigidODEConfig
+from foreseen.methods.rigid_ode.many import RigidODEMany
+from foreseen.methods.rigid_ode.method import RigidODE
 
 TIMES = tuple(3.0 + 0.1 * k for k in range(21))
 PAPER = PaperConfig(
@@ -69,8 +71,8 @@ def test_the_latent_ode_of_one_sequence() -> None:
 
 def test_the_law_of_one_sequences_motion() -> None:
     torch.manual_seed(0)
-    method = build(FastConfig(plane_resolutions=(4,), cells=8), info(1))
-    assert isinstance(method, FastNodeRF) and method.system() is None, "nothing is fitted yet"
+    method = build(RigidODEConfig(plane_resolutions=(4,), cells=8), info(1))
+    assert isinstance(method, RigidODE) and method.system() is None, "nothing is fitted yet"
     with torch.no_grad():
         line = (torch.arange(len(method.parts.latent)) - 1) / (len(method.parts.latent) - 3)  # in windows
         method.parts.latent[:, 0] = (9 * line).cos()
@@ -87,6 +89,6 @@ def test_the_law_of_one_sequences_motion() -> None:
 
 
 def test_nothing_moves_or_nothing_was_fitted() -> None:
-    method = build(FastConfig(part_levels=(4,), static_levels=(4,)), info(2))
-    assert isinstance(method, ManyFastNodeRF) and method.system() is None
+    method = build(RigidODEConfig(part_levels=(4,), static_levels=(4,)), info(2))
+    assert isinstance(method, RigidODEMany) and method.system() is None
     assert math.isnan(float(method.dynamics[0].misfit))

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from foreseen.methods.base import SceneInfo
-from foreseen.methods.gaussian_cloud.config import CloudConfig
-from foreseen.methods.hulls import View, silhouettes
-from foreseen.methods.moving_parts.findings import Findings, explore
-from foreseen.methods.moving_parts.gaussian_look import GaussianLook
-from foreseen.methods.moving_parts.light import Lamp, are_enough, shadow_pixels
-from foreseen.methods.moving_parts.parts import PartsState
-from foreseen.methods.moving_parts.shadows import Shadows
+from foreseen.core.scene_info import SceneInfo
+from foreseen.methods.rigid_ode.gaussian_look import GaussianLook
+from foreseen.methods.rigid_ode.parts import PartsState
+from foreseen.methods.rigid_ode.shadows import Shadows
 from foreseen.nn.splines import UniformBSpline
+from foreseen.reconstruction.findings import Findings, explore
+from foreseen.reconstruction.hulls import View, silhouettes
+from foreseen.reconstruction.light import Lamp, are_enough, shadow_pixels
 from foreseen.render import render
 from foreseen.scenes.voxel_scene import AWAY
+from foreseen.splatting.config import CloudConfig
 from moving_balls import BOUNDS, LEFT, RIGHT, WHITE, Ball, camera, info, picture
 
 CONTROLS, CELLS, FLOOR, GREY = 8, 24, -1.4, 0.6

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from foreseen.methods.base import SceneInfo
+from foreseen.core.scene_info import SceneInfo
 from foreseen.training.config import DataSource, Machine, RunConfig, SplitRecord, preset_config, write_config
 
 TIMES = (0.1, 0.2, 0.4)

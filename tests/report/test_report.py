@@ -66,11 +66,11 @@ def test_seeds_are_one_group_with_its_mean_and_each(tmp_path: Path) -> None:
 
 
 def test_methods_on_the_same_data_stand_side_by_side(tmp_path: Path) -> None:
-    one, other = make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.9, method="node-rf")
+    one, other = make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.9, method="rigid-ode")
     (scene,) = arrange([read_record(one), read_record(other)])
     assert row(scores_table(scene, "forecast"), "mask IoU") == ["0.500", "0.900*", "0.300"]
     lines = {line.name: line.style for line in charts(scene, "forecast")[0].lines}
-    assert lines == {"last-frame": "b0", "d-nerf": "m0", "node-rf": "m1", "ceiling": "ceiling"}
+    assert lines == {"last-frame": "b0", "d-nerf": "m0", "rigid-ode": "m1", "ceiling": "ceiling"}
 
 
 def test_other_settings_are_another_group_and_named(tmp_path: Path) -> None:

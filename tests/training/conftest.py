@@ -23,7 +23,8 @@ import torch
 from torch import nn
 
 from foreseen.methods import METHODS, MethodEntry
-from foreseen.methods.base import BatchSpec, Method
+from foreseen.batches.rays import RaySpec
+from foreseen.core.method import Method
 from foreseen.scenes import RadianceField
 
 
@@ -57,7 +58,7 @@ class Tiny(Method):
     def __init__(self, config, info):
         super().__init__()
         self.config, self.info = config, info
-        self.batch = BatchSpec(rays=config.rays)
+        self.batch = RaySpec(rays=config.rays)
         self.colors = nn.Parameter(torch.rand(len(info.times[0]), 3))
         self.late = nn.Parameter(torch.zeros(3))
         self.register_buffer("seen", torch.zeros(3))

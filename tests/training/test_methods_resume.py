@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from foreseen.methods.gaussian_cloud.config import CloudConfig, WarmUp
-from foreseen.methods.laws.config import LawConfig
-from foreseen.methods.node_rf.config import SharedLawConfig
+from foreseen.dynamics.config import LawConfig
+from foreseen.methods.rigid_ode.config import SharedLawConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
+from foreseen.splatting.config import CloudConfig, WarmUp
 from foreseen.training import load_run, train
 from foreseen.training.checkpoints import list_checkpoints
 
@@ -28,9 +28,9 @@ GAUSSIANS: dict[str, dict[str, Any]] = {
     "4d-gaussians": {"nodes": 4, "time_nodes": 4, "channels": 4, "width": 8, "warm_up": WarmUp(steps=4)},
 }
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
-    ("node-rf", "paper"): {**FIELD, "field_width": 16, "field_layers": 3, "field_skip": 1, "code_width": 8},
+    ("rigid-ode", "paper"): {**FIELD, "field_width": 16, "field_layers": 3, "field_skip": 1, "code_width": 8},
     ("d-nerf", "paper"): {**FIELD, "width": 16, "layers": 3, "skip": 1},
-    ("node-rf", "fast"): {
+    ("rigid-ode", "fast"): {
         **PACKED,
         "plane_rays": 128,
         "plane_samples": 2048,
@@ -67,7 +67,7 @@ def test_going_on_with_moving_parts_and_a_law_is_exact(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        state = check_going_on("node-rf", "fast", tmp_path / "data", tmp_path)
+        state = check_going_on("rigid-ode", "fast", tmp_path / "data", tmp_path)
     finally:
         torch.set_num_threads(threads)
     assert len(state["parts.halves"]) > 0 and state["motion.starts"].isfinite().all()
@@ -88,7 +88,7 @@ def test_going_on_with_several_sequences_is_exact(tmp_path: Path) -> None:
     """What is known of the bodies comes from the checkpoint."""
     options = SimulateOptions(frames=8, cameras=1, size=16, sequences=2, samples=1)
     simulate("oscillating-ball", tmp_path / "data", options)
-    state = check_going_on("node-rf", "paper", tmp_path / "data", tmp_path)
+    state = check_going_on("rigid-ode", "paper", tmp_path / "data", tmp_path)
     assert state["known.positions"].any()
 
 
@@ -98,8 +98,8 @@ def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> No
     simulate("oscillating-ball", tmp_path / "data", options)
     for labels in ("auto", "never"):
         many = SharedLawConfig(labels=labels, widths=(12,), members=2, lengths=(0.2,), most_shots=4)
-        changes = {**SMALL["node-rf", "fast"], "many": many}
-        state = check_going_on("node-rf", "fast", tmp_path / "data", tmp_path / labels, changes)
+        changes = {**SMALL["rigid-ode", "fast"], "many": many}
+        state = check_going_on("rigid-ode", "fast", tmp_path / "data", tmp_path / labels, changes)
         assert state["laws.0.members"].any() and state["law_stage"] == 2
         assert bool(state["exact"]) == (labels == "auto")
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import pytest
 
+from foreseen.core.scene_info import SceneInfo
 from foreseen.errors import UserError
 from foreseen.methods import METHODS
-from foreseen.methods.base import SceneInfo
 from foreseen.training.plain import differences, from_plain, to_plain, with_overrides
 
 

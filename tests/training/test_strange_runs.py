@@ -37,8 +37,8 @@ def with_weights(run: Path, change: Callable[[dict[str, Tensor]], dict[str, Tens
 
 
 def as_node_rf(run: Path) -> None:
-    config = preset_config("node-rf", "fast")
-    write_config(run, replace(read_config(run), method="node-rf", preset="fast", config=config))
+    config = preset_config("rigid-ode", "fast")
+    write_config(run, replace(read_config(run), method="rigid-ode", preset="fast", config=config))
 
 
 def two_boxes(layout: Tensor) -> dict[str, Tensor]:

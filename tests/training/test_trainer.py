@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import foreseen
+from foreseen.batches.images import ImageSpec
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec
 from foreseen.training import Run, TrainingInterrupted, load_run, train, trainer
 from foreseen.training import checkpoints as checkpoint_files
 from foreseen.training.checkpoints import list_checkpoints
@@ -364,7 +364,7 @@ def test_whole_pictures_and_rows_that_begin_anew(
 
     def init(self: Any, config: Any, info: Any) -> None:
         made(self, config, info)
-        self.batch = BatchSpec("images", 2)
+        self.batch = ImageSpec(2)
 
     def losses(self: Any, batch: Any, step: int) -> dict[str, torch.Tensor]:
         wanted = torch.stack([image.mean((0, 1)) for image in batch.images])
@@ -380,7 +380,7 @@ def test_whole_pictures_and_rows_that_begin_anew(
     monkeypatch.setattr(tiny_method.Tiny, "__init__", init)
     monkeypatch.setattr(tiny_method.Tiny, "losses", losses)
     monkeypatch.setattr(tiny_method.Tiny, "before_step", before)
-    monkeypatch.setattr(trainer, "forget_rows", watched)
+    monkeypatch.setattr(trainer, "reset_rows", watched)
     run = fit(blender_data, tmp_path / "run", 4)
     assert cleared == [[], [], [(tuple(run.method.colors.shape), [1])], []], "said once, heard once"
     assert run.step == 4

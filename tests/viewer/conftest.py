@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from foreseen.methods.gaussian_cloud.config import CloudConfig
-from foreseen.methods.laws.config import LawConfig
+from foreseen.dynamics.config import LawConfig
 from foreseen.methods.node_rf.config import SharedLawConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
+from foreseen.splatting.config import CloudConfig
 from foreseen.training import Run, train
 
 SWING = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
@@ -24,11 +24,11 @@ VOXELS = {**PACKED, "part_levels": (4, 8), "static_levels": (4, 8), "voxel_lr": 
 FIELD = {"samples": 8, "importance_samples": 8, "position_levels": 3, "direction_levels": 2, "layers": 3, "skip": 1}
 CLOUD = CloudConfig(budget=300, degree=1, start_points=200, start_scale=2.0)
 KINDS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
-    "voxels": ("node-rf", "fast", 16, {**VOXELS, "one": LAW}),
+    "voxels": ("rigid-ode", "fast", 16, {**VOXELS, "one": LAW}),
     "composed": ("d-nerf", "fast", 80, {**PACKED, "levels": (4, 8), "width": 16, "voxel_lr": 0.1, "network_lr": 0.01}),
     "field": ("d-nerf", "paper", 150, {**FIELD, "rays": 64, "width": 16, "lr": 0.02, "lr_final": 0.01}),
     "gaussians": ("gaussian-ode", "fast", 16, {"cloud": CLOUD, "one": LAW}),
-    "many": ("node-rf", "fast", 16, {**VOXELS, "many": SharedLawConfig(widths=(12,), members=2, lengths=(0.2,))}),
+    "many": ("rigid-ode", "fast", 16, {**VOXELS, "many": SharedLawConfig(widths=(12,), members=2, lengths=(0.2,))}),
 }
 """Method, preset, steps and settings of each run; "many" learns several sequences."""
 

@@ -274,14 +274,14 @@ def test_a_run_that_is_being_trained_is_shown_as_it_is_by_now(tmp_path: Path, da
 
 def test_what_moves_is_shown_alone_where_a_run_tells_it_apart(shown: PretendShown) -> None:
     forecast = SimpleNamespace(
-        knows=lambda time: True, scene=lambda time: "all", portion=lambda time, which: which, spread=lambda times: None
+        knows=lambda time: True, scene=lambda time: "all", layer=lambda time, which: which, ensemble=lambda times: None
     )
     shown._forecast = forecast  # type: ignore[assignment]
     version = shown.version
     assert shown.tells_apart and shown.scene(0.3) == "all"
-    shown.show_portion("moving")
+    shown.show_layer("dynamic")
     assert shown.scene(0.3) == "moving" and shown.version > version
-    forecast.portion = lambda time, which: None
+    forecast.layer = lambda time, which: None
     assert not shown.tells_apart and shown.scene(0.3) == "all"
 
 

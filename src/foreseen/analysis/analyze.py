@@ -17,9 +17,10 @@ from foreseen.analysis.fixed_points import FEW, LARGE, MANY, FixedPoint, drawn_f
 from foreseen.analysis.flow import WINDOWS, Exponents, Flow
 from foreseen.analysis.indicator import compare
 from foreseen.analysis.truth import TruePoint, drag_of, is_known, true_points
+from foreseen.core.capabilities import clusters_of, has_dynamics, system_of
+from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.data.types import Dataset, Truth
 from foreseen.errors import UserError
-from foreseen.methods.base import DynamicalSystem, Method
 from foreseen.nn.threads import one_thread
 from foreseen.training.files import write_atomically
 from foreseen.training.run import Run
@@ -91,10 +92,10 @@ def analyze_run(
 
     if starts is not None and starts < 1:
         raise UserError(f"--starts {starts}: give 1 or more.")
-    kinds = run.method.kinds
+    kinds = clusters_of(run.method)
     if not 1 <= kind <= kinds:
         raise UserError(f"--kind {kind}: this run learned {kinds} kind{'s' if kinds > 1 else ''} of motion.")
-    system = run.method.system(kind - 1)
+    system = system_of(run.method, kind - 1)
     if system is None:
         raise UserError(_no_law(run))
     with one_thread():
@@ -111,8 +112,8 @@ def analyze_run(
 
 def _no_law(run: Run) -> str:
     name = f"'{run.config.method}' (preset {run.config.preset})"
-    if type(run.method).system is Method.system:
-        return f"{name} learns no law of motion, so there is nothing to analyze: train node-rf on the same data."
+    if not has_dynamics(run.method):
+        return f"{name} learns no law of motion, so there is nothing to analyze: train rigid-ode on the same data."
     return (
         f"the run in {run.path} has found no law of motion yet, so there is nothing to analyze: "
         "let it train to its end, on data in which something moves."
@@ -121,10 +122,10 @@ def _no_law(run: Run) -> str:
 
 def _one_of(run: Run, kind: int, system: DynamicalSystem) -> list[str]:
     """Says which of the kinds of motion was studied, where there are several."""
-    if run.method.kinds == 1:
+    if clusters_of(run.method) == 1:
         return []
     names = ", ".join(run.info.sequences[one.sequence] for one in system.seen)
-    others = ", ".join(str(i + 1) for i in range(run.method.kinds) if i + 1 != kind)
+    others = ", ".join(str(i + 1) for i in range(clusters_of(run.method)) if i + 1 != kind)
     return [f"this is kind {kind} of motion, of the sequences {names}; --kind shows another: {others}."]
 
 
@@ -155,7 +156,7 @@ def _head(run: Run, system: DynamicalSystem, starts: int | None, seed: int) -> d
         "method": run.config.method,
         "preset": run.config.preset,
         "step": run.step,
-        "kinds": run.method.kinds,
+        "kinds": clusters_of(run.method),
         "seed": seed,
         "starts": starts or (MANY if len(system.names) <= LARGE else FEW),
     }

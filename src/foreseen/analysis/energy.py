@@ -12,9 +12,9 @@ from torch import Tensor
 
 from foreseen.analysis.flow import Flow
 from foreseen.analysis.jacobians import value_and_jacobian
+from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.data.types import Truth
 from foreseen.evaluation.facts import specific_energy
-from foreseen.methods.base import DynamicalSystem
 
 SPANS = (1, 4)
 """Windows over which the drift is told."""

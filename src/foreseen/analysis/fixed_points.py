@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from foreseen.analysis.jacobians import value_and_jacobian
-from foreseen.methods.base import DynamicalSystem
+from foreseen.core.dynamical_system import DynamicalSystem
 
 MARGIN = 0.1
 """Fixed points are sought and kept in the box of the seen states, widened by this share of its extent."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foreseen.analysis.fixed_points import FixedPoint, scaled_box
 from foreseen.analysis.jacobians import value_and_jacobian
-from foreseen.methods.base import DynamicalSystem
+from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.ode import integrate
 
 FINE = 0.1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from foreseen.analysis.jacobians import value_and_jacobian
-from foreseen.methods.base import DynamicalSystem
+from foreseen.core.dynamical_system import DynamicalSystem
 
 FEW, MANY, LARGE = 40, 200, 64
 """Of each sequence at most so many states are looked at, of more than `LARGE` components and of fewer."""

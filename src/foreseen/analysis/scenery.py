@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from foreseen.analysis.fixed_points import FixedPoint
-from foreseen.methods.base import DynamicalSystem
+from foreseen.core.dynamical_system import DynamicalSystem
 
 if TYPE_CHECKING:
     from foreseen.analysis.analyze import Findings

@@ -135,9 +135,9 @@ def _train(out: Path, size: Size, seed: int, minutes: float, console: Console) -
     from foreseen.training import train
 
     share = f"the first {size.observe_until:.0%} of the time"
-    console.print(f"2/4 train: node-rf learns from {share}, {minutes:g} min at most")
+    console.print(f"2/4 train: rigid-ode learns from {share}, {minutes:g} min at most")
     return train(
-        "node-rf",
+        "rigid-ode",
         out / SCENARIO,
         out / "run",
         seed=seed,

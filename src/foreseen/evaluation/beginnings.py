@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from foreseen.core.capabilities import observation_kinds
+from foreseen.core.method import Method
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import sequence_names
 from foreseen.data.labels import labels_at
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame, Sequence
 from foreseen.errors import UserError
-from foreseen.methods.base import Method, Observation
-from foreseen.training.scene_info import sequence_names
 
 if TYPE_CHECKING:
     from foreseen.training.run import Run
@@ -82,10 +84,10 @@ def _observation(
     initial = labels_at(sequence.truth, sequence.times[:1].tolist())
     kinds = {"truth": "initial", "frames": "frames"}
     if source is not None:
-        if kinds[source] not in method.observes:
+        if kinds[source] not in observation_kinds(method):
             raise UserError(f"--observe {source}: this run does not forecast new sequences from it.")
         if source == "truth" and initial is None:
             raise UserError(f"--observe truth: sequence '{sequence.name}' has no truth: give --observe frames.")
-    if source != "frames" and initial is not None and "initial" in method.observes:
+    if source != "frames" and initial is not None and "initial" in observation_kinds(method):
         return Observation(initial=initial)
-    return Observation(frames=frames) if source != "truth" and "frames" in method.observes else None
+    return Observation(frames=frames) if source != "truth" and "frames" in observation_kinds(method) else None

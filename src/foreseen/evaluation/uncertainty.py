@@ -66,7 +66,7 @@ def find_futures(
         every = {float(t) for t in sequences[name].times if min(own) <= float(t) <= max(own)}
         when = sorted(own | every)
         labels = labels_at(sequences[name].truth, when)
-        centres = forecasts[name].spread(when) if labels is not None and name in forecasts else None
+        centres = forecasts[name].ensemble(when) if labels is not None and name in forecasts else None
         if labels is not None and centres is not None and centres.shape[2] == labels.positions.shape[1]:
             scored = torch.tensor([time in own for time in when])
             found.append(Futures(name, torch.tensor(when), centres.double(), labels.positions, scored))
@@ -127,5 +127,5 @@ def either_way(shares: Sequence[float], futures: int) -> str:
 
 def doubt(forecast: Forecast, start: float, end: float) -> str:
     """`either_way` of a forecast from one time to a later one; empty where the method has one future only."""
-    centres = forecast.spread([start + (end - start) * i / LOOKS for i in range(LOOKS + 1)])
+    centres = forecast.ensemble([start + (end - start) * i / LOOKS for i in range(LOOKS + 1)])
     return "" if centres is None else either_way(branches(centres), len(centres))

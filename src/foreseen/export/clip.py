@@ -113,7 +113,7 @@ def _marks(forecast: Forecast, shots: Sequence[Shot], channel: Channel) -> Marks
     if channel == "depth":
         raise UserError("--futures marks colours: give --channel rgb or side-by-side.")
     times = sorted({shot.time for shot in shots})
-    found = forecast.spread(times)
+    found = forecast.ensemble(times)
     if found is None:
         raise UserError("--futures: this run leaves one future only: leave it out.")
     return {time: found[:, i].flatten(0, 1).float() for i, time in enumerate(times)}

@@ -70,7 +70,7 @@ def source_from_run(run: Run, subject: Subject) -> SplatSource:
         return scene
 
     at(times[0])
-    if run.method.still:
+    if run.method.traits.static:
         return SplatSource(str(run.path), lambda _: at(times[0]))
     return SplatSource(str(run.path), at, times, run.dataset().time_unit, subject.forecast.prepare)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import sequence_names
 from foreseen.data.typed import bodies_named, typed_labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError, suggest
 from foreseen.evaluation.beginnings import CONTEXT, Source, beginnings
-from foreseen.methods.base import Observation
-from foreseen.training.scene_info import sequence_names
 
 if TYPE_CHECKING:
     from foreseen.training.run import Forecast, Run

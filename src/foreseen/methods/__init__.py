@@ -9,8 +9,16 @@ METHODS: dict[str, MethodEntry] = {
         presets="foreseen.methods.node_rf.config:PRESETS",
         paper="Node-RF (arXiv 2603.12078, CVPR 2026)",
         code_licence="none of their code is used",
-        needs="posed images with times; one sequence, or (paper) several with positions",
-        reproduced="one sequence: ODE-RNN VAE, neural ODE, conditioned field; several: a law from initial conditions",
+        needs="posed images with times; one sequence, or several with positions of the bodies",
+        reproduced="one sequence: ODE-RNN VAE, neural ODE, conditioned field; several: from initial conditions",
+    ),
+    "rigid-ode": MethodEntry(
+        target="foreseen.methods.rigid_ode.model:build",
+        presets="foreseen.methods.rigid_ode.config:PRESETS",
+        paper="none; ours",
+        code_licence="none of their code is used",
+        needs="posed images with times; one sequence or several; silhouettes that tell what moves",
+        reproduced="nothing: rigid parts as voxels or Gaussians, moved by learned second-order dynamics or impacts",
     ),
     "d-nerf": MethodEntry(
         target="foreseen.methods.d_nerf.model:build",
@@ -49,8 +57,8 @@ METHODS: dict[str, MethodEntry] = {
         presets="foreseen.methods.gaussian_ode.config:PRESETS",
         paper="none; compare ODE-GS (arXiv 2506.05480), TRACE (ICCV 2025), ParticleGS (arXiv 2505.20270)",
         code_licence="none of their code is used",
-        needs="posed images with times; one sequence; silhouettes that tell what moves (latent: better with)",
-        reproduced="nothing: rigid parts made of Gaussians, or a deformable cloud; a law of how they move",
+        needs="posed images with times; one sequence; better with silhouettes that tell what moves",
+        reproduced="nothing: a deformable cloud, and an ODE on the coefficients of its displacements",
     ),
 }
 

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foreseen.methods.base import Method, SceneInfo
+    from foreseen.core.method import Method
+from foreseen.core.scene_info import SceneInfo
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,18 @@ def render(scene: Scene, camera: Camera, *, memory_mb: float = 256, device: torc
         return _picture(scene, camera, memory_mb, device)
 
 
+def check_device(scene: type, device: torch.device | str) -> None:
+    """Whether scenes of a type can be rendered on a device.
+
+    Raises:
+        UserError: a package is missing; the message names it.
+    """
+    if torch.device(device).type == "cuda" and issubclass(scene, Gaussians):
+        from foreseen.render.splat_cuda import require_gsplat
+
+        require_gsplat()
+
+
 def _unknown(scene: object) -> TypeError:
     known = ", ".join(sorted({t.__name__ for t in (*render_rays.registry, *_picture.registry) if t is not object}))
     if isinstance(scene, Gaussians | ImageGaussians):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foreseen.core.capabilities import observation_kinds
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.evaluation.beginnings import CONTEXT
@@ -82,7 +83,7 @@ def _check_pictures(data: Dataset) -> None:
 def _sequences(run: Run, record: Record) -> list[str | None]:
     """The first unseen sequence, then those that could go either way, then the rest; None: what was learned."""
     unseen = sorted({f.sequence for f in run.splits().frames.get("unseen-sequence", ())})
-    if not unseen or not {"initial", "frames"} & set(run.method.observes):
+    if not unseen or not {"initial", "frames"} & set(observation_kinds(run.method)):
         return [None]
     scored = [name for name in unseen if record.scores is None or name in record.scores.sequences] or unseen
     undecided = _undecided(record)

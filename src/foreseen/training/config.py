@@ -11,15 +11,14 @@ from typing import Any, Literal, get_type_hints
 import torch
 
 import foreseen
+from foreseen.core.scene_info import SceneInfo, training_frames
 from foreseen.data.splits import Splits
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError, suggest
 from foreseen.methods import find_method
-from foreseen.methods.base import SceneInfo
 from foreseen.training.files import write_atomically
 from foreseen.training.machine import cpu_name, usable_cores
 from foreseen.training.plain import differences, from_plain, to_plain
-from foreseen.training.scene_info import training_frames
 
 FILE = "config.json"
 LAYOUT = 1

@@ -10,13 +10,15 @@ from typing import Any
 from accelerate import Accelerator
 
 import foreseen
+from foreseen.core.batch import Sampler, sampler_of
+from foreseen.core.method import Method
+from foreseen.core.scene_info import scene_info, sequence_names, training_frames, training_labels
 from foreseen.data import load_dataset
 from foreseen.data.splits import Splits, make_splits
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.methods import find_method
-from foreseen.methods.base import Method
-from foreseen.render.splat_cuda import require_gsplat
+from foreseen.render.dispatch import check_device
 from foreseen.training.checkpoints import Checkpoint, clean_up, must_fit, newest_checkpoint
 from foreseen.training.config import (
     FILE,
@@ -32,21 +34,15 @@ from foreseen.training.config import (
     write_config,
 )
 from foreseen.training.files import LOCK, full_disk_is_named, only_one_process
-from foreseen.training.images import ImageSampler
 from foreseen.training.machine import current_commit
 from foreseen.training.plain import with_overrides
 from foreseen.training.processes import check_precision, find_device, make_accelerator
 from foreseen.training.random_state import seed_everything
-from foreseen.training.rays import RaySampler
 from foreseen.training.report import Reporter, readable_time
 from foreseen.training.run import Run
-from foreseen.training.sampler import FrameSampler
-from foreseen.training.scene_info import scene_info, sequence_names, training_frames, training_labels
 from foreseen.training.trainer import Budget, Saving, Trainer
 
 DEFAULT_MINUTES = 10.0
-SAMPLERS: dict[str, type[FrameSampler]] = {"rays": RaySampler, "images": ImageSampler}
-"""By the kind of batch that a method asks for."""
 
 
 def train(
@@ -79,7 +75,7 @@ def train(
         out: the run's folder.
         preset: of the method; `overrides` replaces fields of its config, dotted names reach nested ones.
         max_steps, max_minutes: the budget, whichever comes first; without either the method's
-            `default_steps`, else ten minutes. A finished run goes on when the budget is larger.
+            `traits.default_steps`, else ten minutes. A finished run goes on when the budget is larger.
         observe_until: fraction of the time range after which nothing reaches training.
         device: "cpu", "cuda" or "auto".
         precision: "fp32", or "bf16" autocast.
@@ -124,7 +120,7 @@ def train(
         run_config = _open_folder(out, asked, accelerator)
         sampler = _sampler(built, data, splits, seed, memory_mb, accelerator, reporter)
         if max_steps is None and max_minutes is None:
-            max_steps, max_minutes = built.default_steps, None if built.default_steps else DEFAULT_MINUTES
+            max_steps, max_minutes = built.traits.default_steps, None if built.traits.default_steps else DEFAULT_MINUTES
         checkpoint = newest_checkpoint(out, reporter.say)
         warm_seconds = _make_ready(out, built, checkpoint, data, splits, reporter)
         trainer = Trainer(
@@ -143,18 +139,25 @@ def train(
 
 
 def _make_ready(
-    out: Path, method: Method, checkpoint: Checkpoint | None, data: Dataset, splits: Splits, reporter: Reporter
+    out: Path,
+    method: Method[Any, Any],
+    checkpoint: Checkpoint | None,
+    data: Dataset,
+    splits: Splits,
+    reporter: Reporter,
 ) -> float:
-    """The warm start of a new run, whose seconds count as training, or the shapes of one that goes on."""
+    """The warm start of a new run, whose seconds count as training, or the weights of one that goes on."""
     if checkpoint is not None:
         with must_fit(checkpoint, out):
-            method.shape_like(checkpoint.model)
+            method.load_state_dict(checkpoint.model)
         return 0.0
     begin = time.perf_counter()
     frames = training_frames(splits)
-    line = method.warm_start(frames, training_labels(data, frames))
-    if line:
-        reporter.say(line)
+    labels = training_labels(data, frames)
+    for act in filter(None, (callback.before_training for callback in method.callbacks())):
+        line = act(frames, labels)
+        if line:
+            reporter.say(line)
     return time.perf_counter() - begin
 
 
@@ -180,13 +183,13 @@ def _check_budget(max_steps: int | None, max_minutes: float | None) -> None:
             raise UserError(f"{name} is {value}: give a number above 0.")
 
 
-def _check_machine(built: Method, name: str, device: str, precision: str) -> None:
+def _check_machine(built: Method[Any, Any], name: str, device: str, precision: str) -> None:
     """Before anything is written: whether this method learns on this device in this precision."""
     check_precision(precision, device)
-    if precision == "bf16" and not built.bf16:
+    if precision == "bf16" and not built.traits.bf16:
         raise UserError(f"{name} learns in float32 with this preset: leave --precision out.")
-    if device == "cuda" and built.batch.kind == "images":
-        require_gsplat()
+    if built.traits.scene is not None:
+        check_device(built.traits.scene, device)
 
 
 def _load(dataset: Dataset | Path | str, downscale: int) -> Dataset:
@@ -225,17 +228,17 @@ def _open_folder(out: Path, asked: RunConfig, accelerator: Accelerator) -> RunCo
 
 
 def _sampler(
-    method: Method,
+    method: Method[Any, Any],
     data: Dataset,
     splits: Splits,
     seed: int,
     memory_mb: int,
     accelerator: Accelerator,
     reporter: Reporter,
-) -> FrameSampler:
+) -> Sampler:
     """Of the kind that the method learns from."""
     frames, info = training_frames(splits), scene_info(data, splits)
     reporter.say(f"reading {len(frames)} training frames.")
     rank = accelerator.process_index
-    kind = SAMPLERS[method.batch.kind]
+    kind = sampler_of(method.batch_spec(0))
     return kind(frames, sequence_names(data, frames), info, seed * 1009 + rank, memory_mb, reporter.say)

@@ -1,38 +1,21 @@
-"""Adam over the groups that a method names, and a guard against what is not a number."""
+"""An optimizer's learning rates and state, and a guard against what is not a number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from foreseen.core.batch import Batch
+from foreseen.core.method import Method
 from foreseen.errors import UserError
-from foreseen.methods.base import Batch, Method
-
-EPSILON = 1e-15
-"""Adam divides by the root of the squared gradients' mean plus this. Features of a grid see gradients near
-1e-8, which the usual 1e-8 would stop; a method whose networks want the usual value says so in its groups
-("eps")."""
 
 ENTRIES = ("step", "exp_avg", "exp_avg_sq")
 """What Adam remembers of a parameter."""
 
 
-def build_optimizer(method: Method, progress: float) -> torch.optim.Adam:
-    """Adam over `method.parameter_groups`; a group may carry its own betas, eps and weight_decay.
-
-    The fused form: on two cores it took a quarter of the time of the foreach form for six million parameters.
-    """
-    groups = []
-    for group in method.parameter_groups(progress):
-        params = [p for p in group["params"] if p.numel()]
-        if params:
-            groups.append({**group, "params": params})
-    return torch.optim.Adam(groups, lr=1e-3, eps=EPSILON, fused=True)
-
-
-def update_rates(optimizer: torch.optim.Adam, method: Method, progress: float) -> None:
+def update_rates(optimizer: torch.optim.Optimizer, method: Method[Any, Any], progress: float) -> None:
     """Takes over the learning rates and other settings that the method wants now, group by name."""
     wanted = {group.get("name", i): group for i, group in enumerate(method.parameter_groups(progress))}
     for i, group in enumerate(optimizer.param_groups):
@@ -40,13 +23,13 @@ def update_rates(optimizer: torch.optim.Adam, method: Method, progress: float) -
         group.update({key: value for key, value in new.items() if key not in ("params", "name")})
 
 
-def optimizer_tensors(optimizer: torch.optim.Adam, method: Method) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, method: Method[Any, Any]) -> dict[str, Tensor]:
     """The optimiser's state by "parameter name/entry"; parameters that never had a gradient have none."""
     names = {id(p): name for name, p in method.named_parameters()}
     return {f"{names[id(p)]}/{key}": value for p, own in optimizer.state.items() for key, value in own.items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Adam, method: Method, tensors: dict[str, Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, method: Method[Any, Any], tensors: dict[str, Tensor]) -> None:
     """Goes on from `optimizer_tensors`. Raises `UserError` for others: the fused form trusts what it is given."""
     parameters = dict(method.named_parameters())
     optimizer.state.clear()
@@ -58,14 +41,6 @@ def restore_optimizer(optimizer: torch.optim.Adam, method: Method, tensors: dict
             raise UserError(f"{place} is {value.dtype} {list(value.shape)}, of a parameter {list(parameter.shape)}")
         device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
         optimizer.state[parameter][key] = value.to(device, copy=True)
-
-
-def forget_rows(optimizer: torch.optim.Adam, rows: Iterable[tuple[nn.Parameter, Tensor]]) -> None:
-    """Clears what is remembered of some rows' gradients; how many steps were taken is kept for all."""
-    for parameter, own in rows:
-        for value in optimizer.state.get(parameter, {}).values():
-            if value.shape == parameter.shape:
-                value[own] = 0
 
 
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
@@ -83,7 +58,7 @@ def scale_gradients(parameters: list[nn.Parameter], factor: float) -> None:
     torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
 
 
-def explain_divergence(method: Method, batch: Batch, step: int, random: Tensor) -> UserError:
+def explain_divergence(method: Method[Any, Any], batch: Batch, step: int, random: Tensor) -> UserError:
     """Repeats a step whose loss or gradient is not finite and finds the term and the parameters that caused
     it."""
     torch.set_rng_state(random)
@@ -118,6 +93,6 @@ def _diverged(step: int, what: str, names: list[str], how: str) -> UserError:
     )
 
 
-def parameters_of(optimizer: torch.optim.Adam) -> list[nn.Parameter]:
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     """All parameters that are trained."""
     return [p for group in optimizer.param_groups for p in group["params"]]

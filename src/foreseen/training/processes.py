@@ -14,8 +14,9 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from foreseen.core.batch import Batch
+from foreseen.core.method import Method
 from foreseen.errors import UserError, suggest
-from foreseen.methods.base import Batch, Method
 from foreseen.training.optimizer import total_loss
 
 PRECISIONS = ("fp32", "bf16")

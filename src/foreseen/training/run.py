@@ -10,13 +10,16 @@ from typing import Any
 
 import torch
 
+from foreseen.core.capabilities import Layer, ensemble_of, layer_of, observation_kinds
+from foreseen.core.method import Method, take
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data import load_dataset
 from foreseen.data.splits import Splits, make_splits
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
 from foreseen.methods import find_method
-from foreseen.methods.base import Method, Observation, Portion, SceneInfo, take
 from foreseen.render import ImageResult, render
 from foreseen.render.reach import reaching
 from foreseen.scenes import Scene
@@ -107,7 +110,7 @@ class Forecast:
     """What follows from an observation, at any time. `prepare` evolves it to many times at once, which is cheaper."""
 
     def __init__(self, method: Method, observation: Observation) -> None:
-        if observation.kind not in method.observes:
+        if observation.kind not in observation_kinds(method):
             raise UserError(_cannot_observe(observation))
         self.method = method
         self.device = method.device
@@ -134,10 +137,10 @@ class Forecast:
         return self._known[time]
 
     @torch.no_grad()
-    def spread(self, times: Iterable[float]) -> torch.Tensor | None:
-        """`[E, T, K, 3]` centres in E futures (see `Method.spread`), on the CPU."""
+    def ensemble(self, times: Iterable[float]) -> torch.Tensor | None:
+        """`[E, T, K, 3]` centres in E futures (see `HasEnsemble`), on the CPU."""
         with torch.device(self.device):
-            found = self.method.spread(self.state, torch.tensor(list(times), dtype=torch.float32))
+            found = ensemble_of(self.method, self.state, torch.tensor(list(times), dtype=torch.float32))
         return None if found is None else found.cpu()
 
     @torch.no_grad()
@@ -147,10 +150,10 @@ class Forecast:
             return self.method.scene(self.at(time))
 
     @torch.no_grad()
-    def portion(self, time: float, which: Portion) -> Scene | None:
+    def layer(self, time: float, which: Layer) -> Scene | None:
         """Of the scene at `time` what is at rest, or what moves; None where the method does not tell them apart."""
         with torch.device(self.device):
-            return self.method.portion(self.at(time), which)
+            return layer_of(self.method, self.at(time), which)
 
     @torch.no_grad()
     def render(
@@ -187,7 +190,6 @@ def load_run(path: Path | str, checkpoint: int | None = None, *, device: str = "
     saved = _find_checkpoint(path, checkpoint)
     with must_fit(saved, path):
         method = find_method(config.method).load()(config.config, config.scene)
-        method.shape_like(saved.model)
         method.load_state_dict(saved.model)
     method.to(find_device(device)).eval()
     return Run(path, config, method, config.scene, saved.step, saved.train_seconds)

@@ -6,8 +6,10 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import accelerate
 import torch
@@ -15,13 +17,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 import foreseen
-from foreseen.methods.base import Method
+from foreseen.core.batch import Sampler
+from foreseen.core.method import Method
+from foreseen.core.optimizer import reset_rows
 from foreseen.training.checkpoints import Checkpoint, must_fit, write_checkpoint
 from foreseen.training.machine import peak_memory_mb
 from foreseen.training.optimizer import (
-    build_optimizer,
     explain_divergence,
-    forget_rows,
     gradient_norm,
     optimizer_tensors,
     parameters_of,
@@ -32,7 +34,6 @@ from foreseen.training.optimizer import (
 from foreseen.training.processes import share_buffers, wrap_losses
 from foreseen.training.random_state import global_random_state, restore_global_random_state
 from foreseen.training.report import Reporter
-from foreseen.training.sampler import FrameSampler
 from foreseen.training.signals import StopSignals, TrainingInterrupted
 
 
@@ -70,8 +71,8 @@ class Trainer:
     def __init__(
         self,
         folder: Path,
-        method: Method,
-        sampler: FrameSampler,
+        method: Method[Any, Any],
+        sampler: Sampler,
         accelerator: Accelerator,
         budget: Budget,
         saving: Saving,
@@ -80,10 +81,11 @@ class Trainer:
     ) -> None:
         self.folder, self.sampler, self.accelerator = folder, sampler, accelerator
         self.budget, self.saving, self.seed = budget, saving, seed
-        self.max_grad_norm = method.max_grad_norm if max_grad_norm is None else max_grad_norm
+        self.max_grad_norm = method.traits.max_grad_norm if max_grad_norm is None else max_grad_norm
         self.method = method.to(accelerator.device).train()
         self.losses = wrap_losses(self.method, accelerator)
-        self.optimizer = build_optimizer(self.method, 0.0)
+        self.optimizer = self.method.optimizer()
+        self.callbacks = self.method.callbacks()
         self.parameters = parameters_of(self.optimizer)
         self.step, self.train_seconds = 0, 0.0
         self._pixels = 0
@@ -101,9 +103,12 @@ class Trainer:
         return self.budget.progress(self.step, self.train_seconds)
 
     def restore(self, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
-        """Goes on from a checkpoint. Raises `UserError` where it does not fit the method."""
+        """Goes on from a checkpoint, whose weights the method has loaded already.
+
+        Raises:
+            UserError: it does not fit the method.
+        """
         with must_fit(checkpoint, self.folder):
-            self.method.load_state_dict(checkpoint.model)
             restore_optimizer(self.optimizer, self.method, checkpoint.optimizer)
         self.step, self.train_seconds = checkpoint.step, checkpoint.train_seconds
         self._saved, self._memory_mb = (self.step, self.train_seconds), checkpoint.memory_mb
@@ -121,7 +126,7 @@ class Trainer:
         Raises `TrainingInterrupted` after SIGINT or SIGTERM, with a checkpoint of the last step written, and
         `UserError` where a loss or gradient is not finite.
         """
-        self.sampler.prepare(self.method.batch)
+        self.sampler.prepare(self.method.batch_spec(self.step))
         with StopSignals() as signals:
             while self.progress < 1:
                 begin = time.perf_counter()
@@ -189,15 +194,19 @@ class Trainer:
         return {**terms, "_loss": total.detach(), "_gradient_norm": norm}
 
     def _prepare_step(self, say: Callable[[str], None]) -> None:
-        line = self._alike(lambda: self.method.before_step(self.step, self.progress))
-        forget_rows(self.optimizer, self.method.take_forgotten())
-        if line:
-            say(f"step {self.step}: {line}")
+        for callback in self.callbacks:
+            if callback.before_step is not None:
+                line = self._alike(partial(callback.before_step, self.step, self.progress))
+                if line:
+                    say(f"step {self.step}: {line}")
+            if callback.rewritten_rows is not None:
+                reset_rows(self.optimizer, callback.rewritten_rows())
 
     def _finish(self, say: Callable[[str], None]) -> None:
-        line = self._alike(self.method.finish)
-        if line:
-            say(line)
+        for act in filter(None, (callback.after_training for callback in self.callbacks)):
+            line = self._alike(act)
+            if line:
+                say(line)
 
     def _alike(self, act: Callable[[], str | None]) -> str | None:
         """What the method does between steps, the same in every process: same buffers in, same random numbers."""

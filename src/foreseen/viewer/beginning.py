@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foreseen.core.capabilities import observation_kinds
+from foreseen.core.scene_info import sequence_names
 from foreseen.data.typed import AXES
 from foreseen.data.types import Dataset, Truth
-from foreseen.training.scene_info import sequence_names
 
 if TYPE_CHECKING:
     from foreseen.training.run import Run
@@ -51,7 +52,7 @@ def find_knobs(run: Run, data: Dataset) -> tuple[Knob, ...]:
     run that takes no initial conditions. The bodies are those of the first sequence that was learned."""
     learned = set(sequence_names(data, run.splits().frames["train"]))
     truths = [s.truth for s in data.sequences if s.name in learned and s.truth is not None and len(s.truth.times)]
-    if "initial" not in run.method.observes or not truths or data.ndc:
+    if "initial" not in observation_kinds(run.method) or not truths or data.ndc:
         return ()
     bodies = truths[0].bodies
     truths = [truth for truth in truths if truth.bodies == bodies]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import viser
 
+from foreseen.core.capabilities import Layer
 from foreseen.export.compose import FORECAST, OBSERVED, Timeline
-from foreseen.methods.base import Portion
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.channels import CHANNELS
 from foreseen.viewer.shown import Shown
@@ -26,7 +26,7 @@ FREE = "(free)"
 TYPED = "(begins by hand)"
 BAR, SLIDER = -2.0, -1.0
 """The bar and the slider stand first, the slider also where it is a new one."""
-PORTIONS: dict[str, Portion | None] = {"all": None, "at rest": "static", "moving": "moving"}
+LAYERS: dict[str, Layer | None] = {"all": None, "static": "static", "dynamic": "dynamic"}
 SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
 
 
@@ -175,7 +175,7 @@ def _add_views(gui: viser.GuiApi, session: Session, told: Callable[..., Any]) ->
     channels = told(gui.add_dropdown("channel", CHANNELS, visible=renders), session.set_channel)
     channels.hint = "motion: optical flow to the next frame; the hue says where to"
     if any(s.tells_apart for s in session.shown):
-        told(gui.add_dropdown("parts", tuple(PORTIONS)), lambda name: session.set_portion(PORTIONS[name]))
+        told(gui.add_dropdown("parts", tuple(LAYERS)), lambda name: session.set_layer(LAYERS[name]))
     if len(session.shown) > 1:
         names = [s.name for s in session.shown]
         told(gui.add_dropdown("run", [BESIDE, *names], initial_value=BESIDE), session.set_columns)

@@ -11,8 +11,8 @@ from queue import Empty, SimpleQueue
 import numpy as np
 import viser
 
+from foreseen.core.capabilities import Layer
 from foreseen.errors import UserError
-from foreseen.methods.base import Portion
 from foreseen.viewer.beginning import words
 from foreseen.viewer.cameras import View
 from foreseen.viewer.channels import CHANNELS
@@ -247,10 +247,10 @@ class Session:
         self.channel = next(c for c in CHANNELS if c == channel)
         self.painter.colours.forget()
 
-    def set_portion(self, which: Portion | None) -> None:
+    def set_layer(self, which: Layer | None) -> None:
         """All, or what is at rest or moves alone."""
         for shown in self.shown:
-            shown.show_portion(which)
+            shown.show_layer(which)
 
     def set_columns(self, name: str) -> None:
         """One run, or all of them side by side."""

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foreseen.core.capabilities import Layer
 from foreseen.data.types import Dataset, Frame, Truth
 from foreseen.errors import UserError
 from foreseen.export.compose import Timeline
 from foreseen.export.subject import Subject, choose_subject
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at, look_at_point, up_direction
-from foreseen.methods.base import Portion
 from foreseen.render import ImageResult, render
 from foreseen.render.preview import preview as less_exact
 from foreseen.render.reach import reaching
@@ -63,7 +63,7 @@ class Shown(ABC):
         renders: there are scenes, and not only pictures.
         makes_clips: `foreseen render` takes camera paths through it.
         note: what else there is to say of it.
-        portion: what is shown of its scenes: all, or what is at rest or moves alone.
+        layer: what is shown of its scenes: all, or what is at rest or moves alone.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Shown(ABC):
     renders: bool = True
     makes_clips: bool = True
     note: str = ""
-    portion: Portion | None = None
+    layer: Layer | None = None
     _made: tuple[tuple[int, float], Any] | None = None
 
     @abstractmethod
@@ -104,9 +104,9 @@ class Shown(ABC):
         """What moves and what is at rest can be shown alone."""
         return False
 
-    def show_portion(self, which: Portion | None) -> None:
+    def show_layer(self, which: Layer | None) -> None:
         """Shows what moves or what is at rest alone; None: all."""
-        self.portion = which
+        self.layer = which
         self.version += 1
 
     def begin(self, values: Sequence[float]) -> None:
@@ -276,15 +276,15 @@ class RunShown(Shown):
         count = min(AHEAD, int((self.timeline.end - time) / self.moment) + 1)
         if not self._forecast.knows(time):
             self._forecast.prepare(self.snapped(time + i * self.moment) if i else time for i in range(max(count, 1)))
-        portion = None if self.portion is None else self._forecast.portion(time, self.portion)
-        return self._forecast.scene(time) if portion is None else portion
+        layer = None if self.layer is None else self._forecast.layer(time, self.layer)
+        return self._forecast.scene(time) if layer is None else layer
 
     @property
     def tells_apart(self) -> bool:
-        return self._forecast.portion(self.timeline.start, "moving") is not None
+        return self._forecast.layer(self.timeline.start, "dynamic") is not None
 
     def futures(self, times: Sequence[float]) -> Tensor | None:
-        return self._forecast.spread(times)
+        return self._forecast.ensemble(times)
 
     @cached_property
     def reference(self) -> Camera:

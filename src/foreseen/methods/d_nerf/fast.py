@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foreseen.batches.rays import RayBatch, RaySpec
+from foreseen.core.batch import BatchSpec
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
-from foreseen.methods.base import BatchSpec, RayBatch, SceneInfo
+from foreseen.fields.packed import SampleBudget, one_box, packed_losses, rough_loss
 from foreseen.methods.d_nerf.config import FastConfig
 from foreseen.methods.d_nerf.observing import Moment, TimeMethod, TimeState
-from foreseen.methods.hulls import View, hull_by_time, synchronised
-from foreseen.methods.packed import SampleBudget, one_box, packed_losses, rough_loss
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
+from foreseen.reconstruction.hulls import View, hull_by_time, synchronised
 from foreseen.render import render_rays
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
@@ -45,7 +47,7 @@ class FastDNeRF(TimeMethod):
     def __init__(self, config: FastConfig, info: SceneInfo) -> None:
         super().__init__(info)
         self.config = config
-        self.batch = BatchSpec(rays=config.rays, foreground=config.foreground)
+        self.batch = RaySpec(rays=config.rays, foreground=config.foreground)
         low, high = torch.tensor(info.bounds)
         halves = (high - low) / 2
         self.register_buffer("origin", torch.tensor(info.time_range[0]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from foreseen.methods.base import Method, SceneInfo
+from foreseen.core.method import Method
+from foreseen.core.scene_info import SceneInfo
 from foreseen.methods.d_nerf.config import FastConfig, PaperConfig
 
 CLASSES: dict[type, str] = {

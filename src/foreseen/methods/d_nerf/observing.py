@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from foreseen.batches.rays import RayBatch
+from foreseen.core.method import Callback, Method
+from foreseen.core.observation import Observation, ObservationKind
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import Method, Observation, RayBatch, SceneInfo
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Moment:
         return Moment(self.since[rows], self.initial[rows])
 
 
-class TimeMethod(Method):
+class TimeMethod(Method[TimeState, RayBatch]):
     """Learns one sequence by its time, or several by the time since each began and by how it began: D-NeRF(c), to
     which the Node-RF paper compares.
 
@@ -65,13 +68,25 @@ class TimeMethod(Method):
         self.info = info
         count = len(info.times)
         self.conditioned = count > 1
-        if self.conditioned:
-            self.observes = ("sequence", "initial")
         # A single training time is a scene at rest: any length will do.
         self.length = max(times[-1] - times[0] for times in info.times) or 1.0
         self.register_buffer("starts", torch.tensor([times[0] for times in info.times]), persistent=False)
         numbers = 6 * len(info.bodies[0]) if self.conditioned else 0
         self.register_buffer("initial", torch.zeros(count, numbers), persistent=self.conditioned)
+
+    @property
+    def observes(self) -> tuple[ObservationKind, ...]:
+        """A learned sequence; of several, also initial conditions."""
+        return ("sequence", "initial") if self.conditioned else ("sequence",)
+
+    def callbacks(self) -> tuple[Callback, ...]:
+        """Initial conditions are kept before training."""
+        return (Callback(self.warm_start, self.before_step),)
+
+    def before_step(self, step: int, progress: float) -> str | None:
+        """What changes between steps."""
+        del step, progress
+        return None
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str | None:
         """Keeps how each sequence begins."""

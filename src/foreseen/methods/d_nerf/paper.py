@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foreseen.methods.base import BatchSpec, RayBatch, SceneInfo
+from foreseen.batches.rays import RayBatch, RaySpec
+from foreseen.core.batch import BatchSpec
+from foreseen.core.method import Traits
+from foreseen.core.scene_info import SceneInfo
 from foreseen.methods.d_nerf.config import PaperConfig
 from foreseen.methods.d_nerf.losses import color_loss
 from foreseen.methods.d_nerf.observing import Moment, TimeMethod, TimeState
@@ -61,14 +64,14 @@ class PaperDNeRF(TimeMethod):
     there is the baseline's extrapolation.
     """
 
-    bf16 = True
+    traits = Traits(bf16=True)
     centre: Tensor
 
     def __init__(self, config: PaperConfig, info: SceneInfo) -> None:
         super().__init__(info)
         self.config = config
-        self.default_steps = config.default_steps
-        self.batch = BatchSpec(rays=config.rays, frames=1, centre_crop_steps=config.centre_crop_steps)
+        self.traits = replace(self.traits, default_steps=config.default_steps)
+        self.batch = RaySpec(rays=config.rays, frames=1, centre_crop_steps=config.centre_crop_steps)
         self.deformation = Deformation(config, self.initial.shape[1])
         self.canonical = NeRFNetwork(
             width=config.width,

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foreseen.methods.base import ImageBatch, SceneInfo
+from foreseen.batches.images import ImageBatch
+from foreseen.core.scene_info import SceneInfo
 from foreseen.methods.deformable_gaussians.config import DeformableConfig
-from foreseen.methods.gaussian_cloud.method import MovingGaussianMethod
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.scenes.gaussians import Gaussians
+from foreseen.splatting.method import MovingGaussianMethod
 
 TIME_WIDTH = 256
 """Units of the small network of the time."""
@@ -55,7 +56,8 @@ class DeformableGaussians(MovingGaussianMethod):
 
     def __init__(self, config: DeformableConfig, info: SceneInfo) -> None:
         super().__init__("deformable-gaussians", config.cloud, config.warm_up, info)
-        self.config, self.default_steps = config, config.default_steps
+        self.config = config
+        self.traits = replace(self.traits, default_steps=config.default_steps)
         self.deformation = Deformation(config)
         self.register_buffer("middle", torch.tensor(info.bounds).mean(0), persistent=False)
 

@@ -1,29 +1,12 @@
-"""Settings of Gaussian ODE, one dataclass a design."""
+"""Settings of Gaussian ODE."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
-from foreseen.methods.gaussian_cloud.config import FAST_PLANES, CloudConfig, PlanesConfig
-from foreseen.methods.laws.config import LawConfig
-from foreseen.methods.moving_parts.config import RIDING, MovingPartsConfig
-
-
-@dataclass(frozen=True)
-class PartsConfig(MovingPartsConfig):
-    """Gaussians ride with rigid parts, which are found from silhouettes."""
-
-    one: LawConfig = field(default_factory=lambda: replace(MovingPartsConfig().one, law_at=(0.85,)))
-    """The law, which is fitted once: the parts' trajectories rest from then on."""
-    cloud: CloudConfig = RIDING
-    """The Gaussians and how they are optimised."""
-    empty_weight: float = 1e-2
-    """Weight of the opacity before the plain background."""
-    times_per_control: float = 1.25
-    """Training times for each control point of a part's trajectory, where several cameras see each."""
-    jerk_weight: float = 0.05
-    """Weight of the trajectories' squared third differences."""
+from foreseen.dynamics.config import LawConfig
+from foreseen.splatting.config import FAST_PLANES, PlanesConfig
 
 
 @dataclass(frozen=True)
@@ -49,4 +32,4 @@ def _latent(base: PlanesConfig, **changes: Any) -> LatentConfig:
     return LatentConfig(**{f.name: getattr(base, f.name) for f in fields(base)}, **changes)
 
 
-PRESETS: dict[str, Any] = {"fast": PartsConfig(), "latent": _latent(FAST_PLANES)}
+PRESETS: dict[str, Any] = {"fast": _latent(FAST_PLANES)}

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from foreseen.methods.base import Observation, SceneInfo
-from foreseen.methods.gaussian_cloud.planes import CHANGES, PlaneGaussians
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import SceneInfo
+from foreseen.dynamics.single import Motion
 from foreseen.methods.gaussian_ode.components import Components
 from foreseen.methods.gaussian_ode.config import LatentConfig
-from foreseen.methods.laws.single import Motion
 from foreseen.nn.splines import UniformBSpline
 from foreseen.scenes.gaussians import Gaussians
+from foreseen.splatting.planes import CHANGES, PlaneGaussians
 
 FEWEST = 8
 """Control points at least."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from foreseen.methods.base import Method, SceneInfo
-from foreseen.methods.gaussian_ode.config import LatentConfig, PartsConfig
+from foreseen.core.method import Method
+from foreseen.core.scene_info import SceneInfo
+from foreseen.methods.gaussian_ode.config import LatentConfig
 
 CLASSES: dict[type, str] = {
-    PartsConfig: "foreseen.methods.gaussian_ode.parts:PartsGaussianODE",
     LatentConfig: "foreseen.methods.gaussian_ode.latent:LatentGaussians",
 }
 """Config type -> "module:class", imported when it is built."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from foreseen.methods.gaussian_cloud.config import CloudConfig
+from foreseen.splatting.config import CloudConfig
 
 
 @dataclass(frozen=True)

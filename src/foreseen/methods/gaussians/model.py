@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from foreseen.methods.base import SceneInfo
-from foreseen.methods.gaussian_cloud.method import GaussianMethod
+from dataclasses import replace
+
+from foreseen.core.scene_info import SceneInfo
 from foreseen.methods.gaussians.config import GaussiansConfig
 from foreseen.scenes.gaussians import Gaussians
+from foreseen.splatting.method import GaussianMethod
 
 
 class StillGaussians(GaussianMethod):
     """What moved while it was filmed is a blur."""
 
-    starts, still = "still", True
+    starts = "still"
 
     def __init__(self, config: GaussiansConfig, info: SceneInfo) -> None:
         super().__init__("gaussians", config.cloud, info)
-        self.default_steps = config.default_steps
+        self.traits = replace(self.traits, default_steps=config.default_steps, static=True)
 
     def moved(self, rest: Gaussians, since: float) -> Gaussians:
         """The cloud itself."""

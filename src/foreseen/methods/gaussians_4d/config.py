@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from foreseen.methods.gaussian_cloud.config import FAST_PLANES, PlanesConfig
+from foreseen.splatting.config import FAST_PLANES, PlanesConfig
 
 PRESETS: dict[str, Any] = {"fast": FAST_PLANES, "paper": PlanesConfig()}

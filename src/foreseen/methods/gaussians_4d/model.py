@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from foreseen.methods.base import SceneInfo
-from foreseen.methods.gaussian_cloud.config import PlanesConfig
-from foreseen.methods.gaussian_cloud.planes import PlaneGaussians
+from foreseen.core.scene_info import SceneInfo
+from foreseen.splatting.config import PlanesConfig
+from foreseen.splatting.planes import PlaneGaussians
 
 
 def build(config: PlanesConfig, info: SceneInfo) -> PlaneGaussians:

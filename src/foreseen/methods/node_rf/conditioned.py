@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,7 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foreseen.methods.base import BatchSpec, Method, RayBatch, SceneInfo
+from foreseen.batches.rays import RayBatch, RaySpec
+from foreseen.core.method import Callback, Method, Traits
+from foreseen.core.scene_info import SceneInfo
+from foreseen.data.labels import Labels
+from foreseen.data.types import Frame
 from foreseen.methods.node_rf.config import PaperConfig
 from foreseen.methods.node_rf.losses import color_losses, lipschitz_loss
 from foreseen.nn.lipschitz import LipschitzLinear
@@ -37,7 +42,7 @@ class LatentState:
     time: Tensor
 
 
-class ConditionedNeRF(Method):
+class ConditionedNeRF(Method[LatentState, RayBatch]):
     """A coarse and a fine NeRF under one code; a subclass says where codes come from, and makes `networks` by
     `_make_networks`.
 
@@ -47,8 +52,7 @@ class ConditionedNeRF(Method):
         lr_decay: learning rate at the end of the budget as a share of the first.
     """
 
-    bf16 = True
-    max_grad_norm = 0.0  # The paper clips nothing.
+    traits = Traits(bf16=True, max_grad_norm=0.0)  # The paper clips nothing.
     opening_line: str
     """What is said as the first warm-up begins."""
     law: nn.Module
@@ -60,8 +64,9 @@ class ConditionedNeRF(Method):
     ) -> None:
         super().__init__()
         self.config, self.info = config, info
-        self.default_steps, self.warm_up_steps, self.lr_decay = steps, warm_up_steps, lr_decay
-        self.batch = BatchSpec(rays=config.rays, frames=1, centre_crop_steps=config.centre_crop_steps)
+        self.warm_up_steps, self.lr_decay = warm_up_steps, lr_decay
+        self.traits = replace(self.traits, default_steps=steps)
+        self.batch = RaySpec(rays=config.rays, frames=1, centre_crop_steps=config.centre_crop_steps)
         self._opening: bool | None = None
         low, high = torch.tensor(info.bounds)
         self.register_buffer("centre", (low + high) / 2, persistent=False)
@@ -132,10 +137,18 @@ class ConditionedNeRF(Method):
         opening = step < self.warm_up_steps and self._opening is not False
         return opening or c.refresh_first <= step % c.refresh_period <= c.refresh_last
 
-    def batch_spec(self, step: int) -> BatchSpec:
+    def batch_spec(self, step: int) -> RaySpec:
         """One picture, its middle at the opening."""
         del step
         return self.batch if self._opening is not False else replace(self.batch, centre_crop_steps=0)
+
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> None:
+        """Nothing, where codes come from pictures alone."""
+        del frames, labels
+
+    def callbacks(self) -> tuple[Callback, ...]:
+        """The warm-up."""
+        return (Callback(self.warm_start, self.before_step),)
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Cuts the opening short where the budget is short: the paper's schedule counts steps, of 700 000 and more."""

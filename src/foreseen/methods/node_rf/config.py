@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
-
-from foreseen.methods.gaussian_cloud.config import CloudConfig
-from foreseen.methods.laws.config import LawConfig
-from foreseen.methods.moving_parts.config import RIDING, MovingPartsConfig
 
 
 @dataclass(frozen=True)
@@ -131,78 +127,4 @@ class PaperConfig:
     """Settings of their own for several sequences."""
 
 
-@dataclass(frozen=True)
-class SharedLawConfig(LawConfig):
-    """The law that several sequences share."""
-
-    labels: Literal["auto", "never"] = "auto"
-    """Where the parts are in the training frames: auto takes what truth the data set has, as the paper does, else
-    silhouettes tell."""
-
-
-@dataclass(frozen=True)
-class FastConfig(MovingPartsConfig):
-    """On two cores: radiance fields, or Gaussians, at rest in the frames of moving parts."""
-
-    look: Literal["voxels", "gaussians"] = "voxels"
-    """What the parts and their surroundings are made of (one sequence)."""
-    cloud: CloudConfig = RIDING
-    """Gaussians: how many, and how they are optimised."""
-
-    rays: int = 16_384
-    """Rays a step at most, from all training frames."""
-    samples: int = 100_000
-    """Samples a step is to have; the number of rays follows from it."""
-    foreground: float = 0.7
-    """Share of the rays that is drawn where something is seen or moves."""
-
-    part_levels: tuple[int, ...] = (24, 72)
-    """Voxels along each axis of a part's box, one entry a level."""
-    static_levels: tuple[int, ...] = (32, 96)
-    """The same for what does not move."""
-    initial: float = 0.02
-    """Thickness of the space between two untrained voxels."""
-    part_samples: int = 40
-    """Samples across the smallest part's box."""
-    static_samples: int = 96
-    """Samples across the scene."""
-    plane_rays: int = 4096
-    """Where no part is told apart: rays a step at most."""
-    plane_samples: int = 65_536
-    """Where no part is told apart: samples a step is to have."""
-    plane_resolutions: tuple[int, ...] = (64, 192)
-    """Where no part is told apart: nodes along each axis of the feature planes, one entry a scale."""
-    channels: int = 16
-    """Where no part is told apart: features of a scale."""
-    width: int = 64
-    """Where no part is told apart: hidden units of the decoder."""
-    refresh_every: int = 16
-    """Steps between refreshes of the occupancy grids."""
-    refresh_share: float = 0.03
-    """Share of all cells that a refresh looks at; four times as many in the first 256 steps."""
-    nodes_per_latent_node: int = 6
-    """Where no part is told apart, the field's planes have so many nodes along an axis of space for one along the
-    latent number."""
-    latent_boxes: int = 8
-    """Where no part is told apart: occupancy grids along the latent number."""
-
-    many: SharedLawConfig = field(default_factory=SharedLawConfig)
-    """Where the data set has several training sequences."""
-
-    voxel_lr: float = 2e-2
-    """Learning rate of the voxels."""
-    light_lr: float = 1e-2
-    """Learning rate of the direction that the light comes from."""
-    plane_lr: float = 2e-2
-    """Learning rate of the feature planes."""
-    network_lr: float = 2e-3
-    """Learning rate of the decoder."""
-    empty_weight: float = 1e-2
-    """Weight of the opacity along rays that saw the plain background."""
-    rough_weight: float = 4.0
-    """Weight of neighbouring voxels' squared differences, at the start: what few cameras see stays smooth, ..."""
-    rough_decay: float = 0.05
-    """... and its share of that at the end of the budget: what was learned may become sharp."""
-
-
-PRESETS: dict[str, Any] = {"fast": FastConfig(), "paper": PaperConfig()}
+PRESETS: dict[str, Any] = {"paper": PaperConfig()}

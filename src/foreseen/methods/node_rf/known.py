@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import Labels
 from foreseen.errors import UserError
-from foreseen.methods.base import SceneInfo
 
 
 class KnownMotion(nn.Module):

@@ -10,10 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from foreseen.batches.rays import RayBatch, RaySpec
+from foreseen.core.dynamical_system import DynamicalSystem
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, DynamicalSystem, Observation, RayBatch, SceneInfo
 from foreseen.methods.node_rf.conditioned import ConditionedNeRF, LatentState
 from foreseen.methods.node_rf.config import PaperConfig
 from foreseen.methods.node_rf.known import KnownMotion
@@ -97,10 +100,15 @@ class PaperManyNodeRF(ConditionedNeRF):
     def _code(self, latent: Tensor) -> Tensor:
         return self.decoders["code"](latent) + self.static_code
 
+    @property
+    def clusters(self) -> int:
+        """One latent ODE."""
+        return 1
+
     @torch.no_grad()
-    def system(self, kind: int = 0) -> DynamicalSystem:
+    def system(self, cluster: int = 0) -> DynamicalSystem:
         """The latent ODE, over what was seen of each sequence."""
-        del kind
+        del cluster
         seen = []
         for sequence, times in enumerate(self.info.times):
             state = self.observe(Observation(sequence))
@@ -150,7 +158,7 @@ class PaperManyNodeRF(ConditionedNeRF):
         }
         return label_losses(pairs, self.encode if many.targets == "encoded" else None)
 
-    def batch_spec(self, step: int) -> BatchSpec:
+    def batch_spec(self, step: int) -> RaySpec:
         """In the warm-up what does not move; then any frame that has one before it."""
         spec = super().batch_spec(step)
         if self.is_warm_up(step):

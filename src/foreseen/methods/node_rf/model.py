@@ -5,17 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from foreseen.methods.base import Method, SceneInfo
-from foreseen.methods.node_rf.config import FastConfig, PaperConfig
+from foreseen.core.method import Method
+from foreseen.core.scene_info import SceneInfo
+from foreseen.methods.node_rf.config import PaperConfig
 
 CLASSES: dict[type, str] = {
-    FastConfig: "foreseen.methods.node_rf.fast:FastNodeRF",
     PaperConfig: "foreseen.methods.node_rf.paper:PaperNodeRF",
 }
 """Config type -> "module:class", imported when it is built."""
 
 CLASSES_OF_MANY: dict[type, str] = {
-    FastConfig: "foreseen.methods.node_rf.many_fast:ManyFastNodeRF",
     PaperConfig: "foreseen.methods.node_rf.many_paper:PaperManyNodeRF",
 }
 """The same, where there are several sequences and one law is learned from them."""

@@ -9,9 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from foreseen.batches.rays import RayBatch, RaySpec
+from foreseen.core.dynamical_system import DynamicalSystem
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import SceneInfo, require_one_sequence
 from foreseen.errors import UserError
-from foreseen.methods.base import BatchSpec, DynamicalSystem, Observation, RayBatch, SceneInfo
-from foreseen.methods.moving_parts.method import check_scene
 from foreseen.methods.node_rf.conditioned import ConditionedNeRF, LatentState
 from foreseen.methods.node_rf.config import PaperConfig
 from foreseen.methods.node_rf.ode_rnn import INIT_STD, AutonomousLaw, OdeRnnEncoder
@@ -35,7 +37,7 @@ class PaperNodeRF(ConditionedNeRF):
     draw: Tensor
 
     def __init__(self, config: PaperConfig, info: SceneInfo) -> None:
-        check_scene("node-rf", info)
+        require_one_sequence("node-rf", info)
         super().__init__(config, info, steps=config.steps, warm_up_steps=config.warm_up_steps, lr_decay=config.lr_decay)
         self.codes = nn.Parameter(torch.randn(CODES, config.code_width) * 0.01 / math.sqrt(config.code_width))
         self.encoder = OdeRnnEncoder(
@@ -82,10 +84,15 @@ class PaperNodeRF(ConditionedNeRF):
         """The radiance field that the state's code asks for."""
         return self._field(self.decoder(state.latent)[None], None)
 
+    @property
+    def clusters(self) -> int:
+        """One latent ODE."""
+        return 1
+
     @torch.no_grad()
-    def system(self, kind: int = 0) -> DynamicalSystem:
+    def system(self, cluster: int = 0) -> DynamicalSystem:
         """The latent ODE, over the window."""
-        del kind
+        del cluster
         times = self.info.times[0]
         path = self.evolve(self.observe(Observation()), torch.tensor(times, dtype=torch.float64)).latent
         decoder = copy.deepcopy(self.decoder).double()
@@ -111,7 +118,7 @@ class PaperNodeRF(ConditionedNeRF):
         latent = mean + deviation * torch.randn_like(mean)
         return self.decoder(self._flow(latent, 0.0, self.window[places]))
 
-    def batch_spec(self, step: int) -> BatchSpec:
+    def batch_spec(self, step: int) -> RaySpec:
         """In the warm-up only the times that have a code. Codes keep learning afterwards, through the
         encoder, as in the authors' code (which means to freeze them, by an attribute without effect)."""
         spec = super().batch_spec(step)

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from foreseen.methods.base import DynamicalSystem, Trajectory
-from foreseen.methods.laws.system import Seen, on_surface
-
-if TYPE_CHECKING:
-    from foreseen.methods.node_rf.many_fast import ManyFastNodeRF
+from foreseen.core.dynamical_system import DynamicalSystem, Trajectory
 
 Function = Callable[[Tensor], Tensor]
-
-
-def system_of_many_fast(method: ManyFastNodeRF, kind: int) -> DynamicalSystem | None:
-    """The law on the surface of a kind's poses; None where none was fitted, or nothing moves."""
-
-    def centres(numbers: Tensor) -> Tensor:
-        return method.parts_of(kind, numbers).centres[:, method.parts(kind)]
-
-    seen = Seen(*method.seen(kind), bool(method.exact), method.sequences(kind).tolist())
-    return on_surface(method.dynamics[kind], method.window, seen, centres)
 
 
 def latent_system(

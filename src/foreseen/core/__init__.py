@@ -1,0 +1,25 @@
+"""The contract of data, batches and methods. Trainer, evaluator, renderer and viewer know this and nothing else."""
+
+from foreseen.core.batch import Batch, BatchSpec, Sampler, sampler_of, samples
+from foreseen.core.dynamical_system import DynamicalSystem, Trajectory
+from foreseen.core.method import Callback, Method, Traits, scene_at, take
+from foreseen.core.observation import Observation, ObservationKind
+from foreseen.core.scene_info import SceneInfo
+
+__all__ = [
+    "Batch",
+    "BatchSpec",
+    "Callback",
+    "DynamicalSystem",
+    "Method",
+    "Observation",
+    "ObservationKind",
+    "Sampler",
+    "SceneInfo",
+    "Traits",
+    "Trajectory",
+    "sampler_of",
+    "samples",
+    "scene_at",
+    "take",
+]

@@ -1,0 +1,1 @@
+"""What methods with a radiance field share."""

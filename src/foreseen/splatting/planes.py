@@ -1,0 +1,128 @@
+"""A canonical cloud, and planes over space and time that say how it is displaced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.batches.images import ImageBatch
+from foreseen.core.scene_info import SceneInfo
+from foreseen.nn.planes import TRI_PLANE, FeaturePlanes
+from foreseen.scenes.gaussians import Gaussians
+from foreseen.splatting.config import PlanesConfig
+from foreseen.splatting.method import MovingGaussianMethod
+
+TIME = 3
+"""Index of the time among the coordinates."""
+AXES = (*TRI_PLANE, *((axis, TIME) for axis in range(3)))
+"""The six planes of space and time."""
+CHANGES = (3, 4, 3)
+"""Numbers that move, turn and grow a Gaussian."""
+SMALL = 0.01
+"""Factor on the last weights of the heads: at first next to nothing is displaced."""
+
+
+class PlaneDeformation(nn.Module):
+    """Features of a place and a time, and three heads on them (Wu et al. 2024, section 4)."""
+
+    def __init__(self, config: PlanesConfig) -> None:
+        super().__init__()
+        c, w = config, config.width
+        resolutions = tuple((*(c.nodes * factor,) * 3, c.time_nodes) for factor in c.scales)
+        self.planes = FeaturePlanes(AXES, resolutions, c.channels, initial=(0.1, 0.5), unit_axes=(TIME,))
+        self.trunk = nn.Linear(self.planes.features, w)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.ReLU(), nn.Linear(w, w), nn.ReLU(), nn.Linear(w, outputs)) for outputs in CHANGES
+        )
+        for head in self.heads:
+            last: nn.Linear = head[-1]  # type: ignore[index]
+            with torch.no_grad():
+                last.weight.mul_(SMALL)
+                last.bias.zero_()
+
+    def forward(self, position: Tensor, since: float) -> Tensor:
+        """Changes of N Gaussians, `[N, 10]`: displacements of the means (3, in the scene's half size), of quaternions
+        (4) and of scales' logarithms (3), at `position` `[N, 3]` in -1..1 and `since` (the training window is 0..1)."""
+        time = torch.full_like(position[:, :1], 2 * since - 1)
+        hidden = self.trunk(self.planes(torch.cat([position, time], dim=-1)))
+        return torch.cat([head(hidden).float() for head in self.heads], dim=-1)
+
+    def network_parameters(self) -> list[nn.Parameter]:
+        """All but the planes."""
+        return [*self.trunk.parameters(), *self.heads.parameters()]
+
+
+class PlaneGaussians(MovingGaussianMethod):
+    """Times after the window read the planes' last row: the motion stops."""
+
+    middle: Tensor
+
+    def __init__(self, name: str, config: PlanesConfig, info: SceneInfo) -> None:
+        super().__init__(name, config.cloud, config.warm_up, info)
+        self.config = config
+        self.traits = replace(self.traits, default_steps=config.default_steps)
+        self.deformation = PlaneDeformation(config)
+        self.register_buffer("middle", torch.tensor(info.bounds).mean(0), persistent=False)
+
+    def moved(self, rest: Gaussians, since: float) -> Gaussians:
+        """Every Gaussian displaced as planes and heads say, by where it rests."""
+        return self.changed(rest, self.changes(rest, since)) if self.displaces() else rest
+
+    def changes(self, rest: Gaussians, since: float) -> Tensor:
+        """What planes and heads say of the cloud `rest` at a time, see `PlaneDeformation`; 0 for what rests."""
+        place = (rest.means[self.mobile()] - self.middle) / self.extent
+        return self.spread_out(self.deformation(place, since))
+
+    def changed(self, rest: Gaussians, changes: Tensor) -> Gaussians:
+        """The cloud `rest` with `changes` `[N, 10]`."""
+        shift, turn, growth = changes.split(CHANGES, dim=-1)
+        return replace(
+            rest,
+            means=rest.means + self.extent * shift,
+            quaternions=rest.quaternions + turn,
+            scales=rest.scales * growth.exp(),
+        )
+
+    def losses(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:
+        """As of any cloud, and the planes' smoothness."""
+        c = self.config
+        terms = super().losses(batch, step)
+        if self.displaces():
+            terms |= plane_losses(self.deformation.planes, c.rough_weight, c.jerk_weight, c.rest_weight)
+        return terms
+
+    def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
+        """The cloud's, the planes, and the network on them."""
+        c = self.config
+        planes = c.planes_lr * (c.planes_lr_final / c.planes_lr) ** progress
+        network = c.network_lr * (c.network_lr_final / c.network_lr) ** progress
+        return [
+            *super().parameter_groups(progress),
+            {"name": "planes", "params": [self.deformation.planes.data], "lr": planes},
+            {"name": "network", "params": self.deformation.network_parameters(), "lr": network},
+        ]
+
+
+def plane_losses(planes: FeaturePlanes, rough: float, jerk: float, rest: float) -> dict[str, Tensor]:
+    """Total variation of the planes of space, second differences along time, and distance from 1 of the planes with
+    time, each weighted and averaged over a plane and summed over planes and scales (K-Planes: Fridovich-Keil et al.
+    2023, section 4.3)."""
+    zero = planes.data.new_zeros(())
+    roughness, jerkiness, change = zero, zero, zero
+    for scale in range(len(planes.layout)):
+        for index, (a, b) in enumerate(planes.axes):
+            plane = planes.plane(scale, index)  # rows run along b, columns along a
+            if TIME not in (a, b):
+                roughness = roughness + _squares(plane.diff(dim=1)) + _squares(plane.diff(dim=2))
+                continue
+            along = 1 if b == TIME else 2
+            jerkiness = jerkiness + _squares(plane.diff(n=2, dim=along))
+            change = change + (1 - plane).abs().mean()
+    return {"rough": rough * roughness, "jerk": jerk * jerkiness, "rest": rest * change}
+
+
+def _squares(x: Tensor) -> Tensor:
+    return x.square().mean() if x.numel() else torch.zeros((), device=x.device)
