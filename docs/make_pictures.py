@@ -150,7 +150,8 @@ PICTURES: dict[str, Picture] = {
         "truth, rendering and difference of painted balls that roll and bounce: once seen, and twice foretold",
         (
             "foreseen simulate bouncing-balls --background plain --frames 96 --size 240 --seed 1 --out {work}/tray",
-            "foreseen train rigid-ode --preset gaussians --data {work}/tray --observe-until 0.75 --max-minutes 6 --out {work}/tray-run",
+            "foreseen train rigid-ode --preset gaussians --data {work}/tray --observe-until 0.75 --max-minutes 6 "
+            "--out {work}/tray-run",
             "foreseen render {work}/tray-run --channel side-by-side --out {work}/tray-run/balls.mp4",
         ),
         clip_frames("tray-run/balls.mp4", 0.45, 0.84, 0.97),

@@ -13,7 +13,7 @@ from torch import Tensor
 from foreseen.dynamics.dynamics import Dynamics, check_counts
 from foreseen.dynamics.matching import FARTHEST
 from foreseen.errors import UserError
-from foreseen.methods.node_rf.config import SharedLawConfig
+from foreseen.methods.rigid_ode.config import SharedLawConfig
 from foreseen.simulate.bifurcating_hill import SCENARIO as HILL
 from foreseen.simulate.oscillating_ball import SCENARIO as BALL
 from foreseen.simulate.pendulum import SCENARIO as PENDULUM

@@ -14,6 +14,7 @@ from foreseen.methods.node_rf.model import build
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.methods.rigid_ode.many import RigidODEMany
 from foreseen.methods.rigid_ode.method import RigidODE
+from foreseen.methods.rigid_ode.model import build as build_rigid
 
 TIMES = tuple(3.0 + 0.1 * k for k in range(21))
 PAPER = PaperConfig(
@@ -71,7 +72,7 @@ def test_the_latent_ode_of_one_sequence() -> None:
 
 def test_the_law_of_one_sequences_motion() -> None:
     torch.manual_seed(0)
-    method = build(RigidODEConfig(plane_resolutions=(4,), cells=8), info(1))
+    method = build_rigid(RigidODEConfig(plane_resolutions=(4,), cells=8), info(1))
     assert isinstance(method, RigidODE) and method.system() is None, "nothing is fitted yet"
     with torch.no_grad():
         line = (torch.arange(len(method.parts.latent)) - 1) / (len(method.parts.latent) - 3)  # in windows
@@ -89,6 +90,6 @@ def test_the_law_of_one_sequences_motion() -> None:
 
 
 def test_nothing_moves_or_nothing_was_fitted() -> None:
-    method = build(RigidODEConfig(part_levels=(4,), static_levels=(4,)), info(2))
+    method = build_rigid(RigidODEConfig(part_levels=(4,), static_levels=(4,)), info(2))
     assert isinstance(method, RigidODEMany) and method.system() is None
     assert math.isnan(float(method.dynamics[0].misfit))

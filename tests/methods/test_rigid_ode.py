@@ -14,9 +14,9 @@ from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
 from foreseen.dynamics.config import LawConfig
 from foreseen.errors import UserError
-from foreseen.methods.node_rf.model import build
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.methods.rigid_ode.method import RigidODE
+from foreseen.methods.rigid_ode.model import build
 from foreseen.methods.rigid_ode.parts import Parts, PartsState
 from foreseen.methods.rigid_ode.voxel_look import RigidLook
 from foreseen.render import render, render_rays
@@ -273,7 +273,7 @@ def without_parts(seen: list[Frame]) -> list[Frame]:
 def test_without_parts_the_scene_changes_with_a_latent_number(seen: list[Frame]) -> None:
     method = new(scene=replace(info(TIMES), background=(0.0, 0.0, 0.0)))
     said = method.warm_start(without_parts(seen), [None])
-    assert said == "no moving part was told apart: the whole scene changes with one latent number."
+    assert said == "no moving part was told apart: the whole scene changes with one latent coordinate."
     latent = method.evolve(method.observe(Observation()), torch.tensor([TIMES[0], 3.05, TIMES[-1]])).latent
     torch.testing.assert_close(latent[:, 0], torch.tensor([-1.0, 0.0, 1.0]), atol=1e-5, rtol=0)
     errors = train(method, seen, 60)
@@ -300,7 +300,7 @@ def test_scenes_in_normalised_device_coordinates_look_for_no_parts(seen: list[Fr
 
 
 def test_what_it_cannot_learn_is_refused() -> None:
-    with pytest.raises(UserError, match="node-rf learns one sequence, and the data set has 2"):
+    with pytest.raises(UserError, match="rigid-ode learns one sequence, and the data set has 2"):
         RigidODE(SMALL, replace(info(TIMES), times=(TIMES, TIMES)))
     with pytest.raises(UserError, match="node-rf needs training frames at 2 times or more; there is 1"):
         new(scene=info(TIMES[:1]))

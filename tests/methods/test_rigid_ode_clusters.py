@@ -17,8 +17,8 @@ from foreseen.core.observation import Observation
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.node_rf.model import build
 from foreseen.methods.rigid_ode.many import RigidODEMany
+from foreseen.methods.rigid_ode.model import build
 from foreseen.reconstruction.hulls import Stills, View
 from foreseen.reconstruction.kinds import _by_surface, find_kinds
 from foreseen.render import render

@@ -18,9 +18,9 @@ from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import Labels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.node_rf.model import build
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.methods.rigid_ode.many import RigidODEMany
+from foreseen.methods.rigid_ode.model import build
 from foreseen.render import render
 from moving_balls import camera
 from swings import FIRST, LAW, NEW, RADIUS, SMALL, STARTS, STEP, TIMES, about, filmed, swung

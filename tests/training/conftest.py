@@ -24,7 +24,7 @@ from torch import nn
 
 from foreseen.methods import METHODS, MethodEntry
 from foreseen.batches.rays import RaySpec
-from foreseen.core.method import Method
+from foreseen.core.method import Callback, Method, Traits
 from foreseen.scenes import RadianceField
 
 
@@ -53,7 +53,7 @@ class TinyConfig:
 
 
 class Tiny(Method):
-    bf16 = True
+    traits = Traits(bf16=True)
 
     def __init__(self, config, info):
         super().__init__()
@@ -75,6 +75,16 @@ class Tiny(Method):
             lambda x, d, i: (torch.ones(len(x)), color.expand(len(x), 3).clamp(0, 1)),
             self.info.near, self.info.far, self.info.background, options={"samples": 4},
         )
+
+    def batch_spec(self, step):
+        return self.batch
+
+    def rewritten_rows(self):
+        return []
+
+    def callbacks(self):
+        step, rows = (lambda *now: self.before_step(*now)), (lambda: self.rewritten_rows())
+        return (Callback(before_step=step, rewritten_rows=rows),)
 
     def before_step(self, step, progress):
         if step == self.config.kill_at:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from foreseen.dynamics.config import LawConfig
-from foreseen.methods.node_rf.config import SharedLawConfig
+from foreseen.methods.rigid_ode.config import SharedLawConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.splatting.config import CloudConfig

@@ -25,8 +25,8 @@ class TrainOptions:
     """Folder of the data set."""
     out: Path
     """Folder of the run; where it holds a run already, that one goes on."""
-    preset: str = "fast"
-    """Preset of the method, whose fields the other options replace."""
+    preset: str | None = None
+    """Preset of the method, whose fields the other options replace; default: the first one of the method."""
     seed: int = 0
     """Of everything that is drawn."""
     max_steps: int | None = None
@@ -81,23 +81,24 @@ def _help() -> str:
     )
 
 
-def _preset(args: list[str]) -> str:
+def _preset(args: list[str]) -> str | None:
     """The preset must be known before its fields can become options."""
     for word, following in zip(args, [*args[1:], ""], strict=True):
         if word == "--preset" and following:
             return following
         if word.startswith("--preset="):
             return word.partition("=")[2]
-    return TrainOptions.preset
+    return None
 
 
-def _command(method: str, preset: str) -> Callable[..., None]:
+def _command(method: str, preset: str | None) -> Callable[..., None]:
     """A function whose signature holds the options of the training and the fields of the preset."""
     import tyro
 
     from foreseen.methods import find_method
 
     presets = find_method(method).load_presets()
+    preset = preset or next(iter(presets))
     if preset not in presets:
         raise UserError(f"method '{method}' has no preset '{preset}': {suggest(preset, presets)}")
     start = presets[preset]

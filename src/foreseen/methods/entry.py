@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from foreseen.core.method import Method
-from foreseen.core.scene_info import SceneInfo
+    from foreseen.core.scene_info import SceneInfo
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class MethodEntry:
         return self._load(self.target)
 
     def load_presets(self) -> dict[str, Any]:
-        """Preset name -> config (a frozen dataclass; presets may differ in type). "fast" is there and is the
-        default.
-        """
+        """Preset name -> config (a frozen dataclass; presets may differ in type). The first one is
+        the default."""
         return self._load(self.presets)

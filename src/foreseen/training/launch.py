@@ -50,7 +50,7 @@ def train(
     dataset: Dataset | Path | str,
     out: Path | str,
     *,
-    preset: str = "fast",
+    preset: str | None = None,
     overrides: dict[str, Any] | None = None,
     seed: int = 0,
     max_steps: int | None = None,
@@ -73,7 +73,8 @@ def train(
         dataset: a folder, or what `load_dataset` returned (full size: `downscale` is applied here and
             recorded).
         out: the run's folder.
-        preset: of the method; `overrides` replaces fields of its config, dotted names reach nested ones.
+        preset: of the method; None takes its first one. `overrides` replaces fields of its config, dotted names reach
+            nested ones.
         max_steps, max_minutes: the budget, whichever comes first; without either the method's
             `traits.default_steps`, else ten minutes. A finished run goes on when the budget is larger.
         observe_until: fraction of the time range after which nothing reaches training.
@@ -91,6 +92,7 @@ def train(
     """
     out, device = Path(out), find_device(device)
     _check_budget(max_steps, max_minutes)
+    preset = preset or next(iter(find_method(method).load_presets()))
     config = with_overrides(preset_config(method, preset), overrides or {}, f"the config of '{method}'")
     data = _load(dataset, downscale)
     splits = make_splits(data, observe_until)
