@@ -17,7 +17,7 @@ from foreseen.viewer.server import Viewer
 from foreseen.viewer.session import Session
 from foreseen.viewer.shown import Shown
 
-PATIENCE = 30.0
+PATIENCE = 300.0
 
 
 class Visitor:
