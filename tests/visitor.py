@@ -32,6 +32,8 @@ class Visitor:
                 origin=origin,  # type: ignore[arg-type]
                 max_size=None,
                 max_queue=None,
+                open_timeout=PATIENCE,
+                ping_interval=None,
             )
         )
 
