@@ -13,8 +13,31 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from hypothesis import HealthCheck, settings
 
-torch.set_num_threads(1)
+# One thread each beside other tests, or as many as OMP_NUM_THREADS asks for: how sums are split changes their digits.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+
+# For all tests there are. How long an example takes says nothing about what is tested, so neither a deadline nor a slow
+# draw fails one. The examples are the same in every run: a test that fails fails everywhere and each time, and one that
+# passed still passes when another processor, or nothing, has changed. New examples come with every change of a test;
+# who looks for more of them takes `derandomize` out.
+settings.register_profile("anywhere", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("anywhere")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws does not depend on which tests ran before it, in this process or in another: here what its
+    fixtures draw."""
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """And here what it draws itself: other numbers than they drew."""
+    torch.manual_seed(1)
+
 
 FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 """Of Chromium: WebGL in software."""
@@ -37,6 +60,6 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("no Chromium on this machine")
     with sync_api.sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        one = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=300_000)
         yield one
         one.close()

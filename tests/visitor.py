@@ -17,7 +17,7 @@ from foreseen.viewer.server import Viewer
 from foreseen.viewer.session import Session
 from foreseen.viewer.shown import Shown
 
-PATIENCE = 30.0
+PATIENCE = 300.0
 
 
 class Visitor:
@@ -32,6 +32,8 @@ class Visitor:
                 origin=origin,  # type: ignore[arg-type]
                 max_size=None,
                 max_queue=None,
+                open_timeout=PATIENCE,
+                ping_interval=None,
             )
         )
 

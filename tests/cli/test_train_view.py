@@ -59,7 +59,7 @@ def test_training_goes_on_without_a_viewer(data: str, tmp_path: Path, capfd: pyt
     run = tmp_path / "run"
     main(train(data, run, "--max-steps", "1"))
     with Watching(run, PORT, "203.0.113.7") as watching:  # an address of nobody's
-        said, end = "", time.monotonic() + 120
+        said, end = "", time.monotonic() + 300
         while "goes on without it" not in said and time.monotonic() < end:
             time.sleep(0.1)
             said += capfd.readouterr().out
@@ -79,7 +79,7 @@ def test_a_run_is_followed(data: str, tmp_path: Path, capsys: pytest.CaptureFixt
     assert newer.dataset() is dataset  # its pictures are not read again
     following = Following([first])
     with following:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while following.runs[0].step != 2:
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -100,7 +100,7 @@ def test_a_run_is_followed_whatever_its_folder_holds(
         return None
 
     with Following([SimpleNamespace(newer=newer, path=Path("run"))]):  # type: ignore[list-item]
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while len(asked) < 5:
             assert time.monotonic() < end
             time.sleep(0.001)

@@ -117,7 +117,7 @@ def test_noisy_splines_of_paths_are_foretold(kind: str) -> None:
     assert law.world.radii == pytest.approx(SIZES.numpy(), rel=0.06)
 
 
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_balls_of_a_physics_engine_are_foretold(seed: int) -> None:
     kind = SCENARIO.kind(Draw(0, False), {})
     start = kind.draw(np.random.default_rng([seed, 0, 0]), kind.constants, Draw(0, False))

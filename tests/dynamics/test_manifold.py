@@ -115,7 +115,8 @@ def test_noise_is_no_motion_of_its_own() -> None:
     noise = 0.005 * torch.randn(poses.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     manifold = fitted(poses + noise)
     assert manifold.size == 1
-    assert (manifold.decode(manifold.encode(poses)) - poses).norm(dim=-1).max() < 0.01
+    off = (manifold.decode(manifold.encode(poses)) - poses).norm(dim=-1).max()
+    assert off < 0.005 * 6**0.5, "nowhere as far off as one noisy pose is"
 
 
 def test_what_rests_needs_no_coordinate() -> None:

@@ -291,7 +291,7 @@ def test_the_field_without_parts_is_different_at_different_times(seen: list[Fram
     with torch.no_grad():
         method.look.field.planes.data.uniform_(0.1, 1)
     first, second = (render(scene_at(method, t), camera(0.0, size=12)).rgb for t in (TIMES[0], TIMES[-1]))
-    assert (first - second).abs().max() > 1e-3
+    assert (first - second).abs().max() > 1e-4  # a thin field: a thousandth, and rounding is a millionth
 
 
 def test_scenes_in_normalised_device_coordinates_look_for_no_parts(seen: list[Frame]) -> None:

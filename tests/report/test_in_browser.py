@@ -17,6 +17,8 @@ from foreseen.training import train
 
 TINY = {"width": 16, "layers": 2, "skip": 1, "samples": 8, "importance_samples": 4, "rays": 64}
 FRAMES = 6
+PATIENCE = 300_000
+"""Milliseconds that a busy machine may take for anything."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,7 @@ def test_the_clip_travels_in_the_page(page: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_opens(browser: Any, page: Path, width: int, scheme: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    context.set_default_timeout(PATIENCE)
     tab, said, asked = context.new_page(), [], []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("dialog", lambda dialog: said.append("a dialog"))
@@ -63,7 +66,7 @@ def test_it_opens(browser: Any, page: Path, width: int, scheme: str) -> None:
     assert red > 200 if scheme == "light" else red < 60
     plot = Image.open(io.BytesIO(tab.locator("figure.plot img").screenshot())).convert("L").resize((1, 1))
     assert abs(plot.getpixel((0, 0)) - red) < 30, "no glaring white in the dark"
-    tab.wait_for_function("document.querySelector('video').readyState >= 2", timeout=20_000)
+    tab.wait_for_function("document.querySelector('video').readyState >= 2")
     assert tab.evaluate("document.querySelector('polyline').getBoundingClientRect().width") > 100
     assert not said
     assert all(url.startswith(("data:", page.as_uri())) for url in asked)
@@ -75,6 +78,7 @@ def test_a_script_that_slipped_through_does_not_run(browser: Any, page: Path, tm
     bad = "<script>document.title = 'it ran'</script><img src='https://example.org/x.png'>"
     slipped.write_text(page.read_text().replace("</main>", f"{bad}</main>"))
     tab = browser.new_page()
+    tab.set_default_timeout(PATIENCE)
     asked: list[str] = []
     tab.on("requestfinished", lambda request: asked.append(request.url))
     tab.goto(slipped.as_uri())
@@ -90,6 +94,7 @@ def test_a_script_that_slipped_through_does_not_run(browser: Any, page: Path, tm
 def test_it_prints(browser: Any, page: Path) -> None:
     """Stills stand in for the clip, and what is folded is opened."""
     tab = browser.new_page()
+    tab.set_default_timeout(PATIENCE)
     tab.goto(page.as_uri())
     shown = "e => getComputedStyle(document.querySelector(e)).display"
     assert (tab.evaluate(shown, "video"), tab.evaluate(shown, ".stills")) == ("block", "none")

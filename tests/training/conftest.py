@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 SIZE = 12
@@ -14,9 +15,7 @@ SIZE = 12
 TINY_METHOD = '''
 """A method for tests: a colour for each time, noise, a changing buffer, a parameter that wakes up late."""
 
-import os
 import signal
-import time
 from dataclasses import dataclass, field
 
 import torch
@@ -41,8 +40,6 @@ class TinyConfig:
     """Rays in a batch."""
     nan_at: int = -1
     """Step whose loss is not a number."""
-    sleep: float = 0.0
-    """Seconds that a step takes longer."""
     kill_at: int = -1
     """Step before which the process is sent `kill_with`."""
     kill_with: int = 9
@@ -88,9 +85,7 @@ class Tiny(Method):
 
     def before_step(self, step, progress):
         if step == self.config.kill_at:
-            os.kill(os.getpid(), self.config.kill_with)
-            time.sleep(0.05)
-        time.sleep(self.config.sleep)
+            signal.raise_signal(self.config.kill_with)  # this thread's, which has it before it goes on
         self.seen += torch.rand(3)
         return "half way" if step == 5 else None
 
@@ -185,6 +180,11 @@ def command(tiny_method: Path) -> Callable[..., list[str]]:
 
 @pytest.fixture
 def environment(tiny_method: Path) -> dict[str, str]:
-    """For subprocesses: one thread, and the method's module on the path."""
+    """For subprocesses: as many threads as here, and the method's module on the path."""
     path = os.pathsep.join([str(tiny_method), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "CUDA_VISIBLE_DEVICES": "",
+    }

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -123,13 +125,18 @@ def test_two_checkpoints_and_the_final_ones_are_kept(blender_data: Path, tmp_pat
         load_run(out, checkpoint=7)
 
 
-def test_training_time_goes_on_and_ends_training(blender_data: Path, tmp_path: Path) -> None:
-    slow = {"overrides": {"sleep": 0.02}}
+def test_training_time_goes_on_and_ends_training(
+    blender_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clock on which every look takes 1/64 s: the warm start, a step, and what lies between two steps.
+    looks = count()
+    for module in ("launch", "trainer"):
+        monkeypatch.setattr(f"foreseen.training.{module}.time", SimpleNamespace(perf_counter=lambda: next(looks) / 64))
     out = tmp_path / "run"
-    first = train("tiny", blender_data, out, max_minutes=0.1 / 60, **slow, **QUIET)
-    assert 3 <= first.step <= 6 and first.train_seconds >= 0.1
-    second = train("tiny", blender_data, out, max_minutes=0.2 / 60, **slow, **QUIET)
-    assert second.step > first.step and 0.2 <= second.train_seconds < 0.4
+    first = train("tiny", blender_data, out, max_minutes=4.5 / 64 / 60, **QUIET)
+    assert first.step == 4 and first.train_seconds == 5 / 64
+    second = train("tiny", blender_data, out, max_minutes=9.5 / 64 / 60, **QUIET)
+    assert second.step == 9 and second.train_seconds == 10 / 64
     assert Budget(100, 1.0).progress(10, 30.0) == 0.5 and Budget(10, 1.0).progress(8, 30.0) == 0.8
 
 
@@ -403,14 +410,14 @@ def test_kill_9_loses_nothing_but_time(
 ) -> None:
     out = tmp_path / "run"
     words = command("--data", blender_data, "--out", out, "--max-steps", 12, "--save-every-steps", 4, "--kill-at", 10)
-    killed = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    killed = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
     assert killed.returncode == -9 and steps(out) == [8, 4], killed.stderr
     # What a kill in the middle of writing leaves, and then a run of the same settings without the kill.
     (out / "checkpoints" / f"{checkpoint_files._BESIDE}step-000012").mkdir()
     plain = (out / "config.json").read_text().replace('"kill_at": 10', '"kill_at": -1')
     (out / "config.json").write_text(plain)
     words = command("--data", blender_data, "--out", out, "--max-steps", 12, "--save-every-steps", 4)
-    resumed = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    resumed = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
     assert resumed.returncode == 0 and "going on from step 8." in resumed.stderr, resumed.stderr
     whole = fit(blender_data, tmp_path / "whole", 12)
     assert same(weights(load_run(out)), weights(whole))
@@ -426,14 +433,14 @@ def test_two_processes_train_as_one(
     script.write_text(code.replace("; ", "\n"))
     launcher = [python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     words = [*launcher, *rest, "--save-every-steps", "3", "--max-steps", "6"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0 and done.stderr.count("trained 6 steps") == 1, done.stderr
     state = json.loads((out / "checkpoints" / "step-000006" / "state.json").read_text())
     assert len(state["samplers"]) == 2 and state["samplers"][0] != state["samplers"][1]
     # Going on, both processes take the first one's weights: had they drifted apart, the ends would differ.
     whole = weights(load_run(out))
     shutil.rmtree(out / "checkpoints" / "step-000006")
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0 and done.stderr.count("going on from step 3.") == 1, done.stderr
     assert same(weights(load_run(out)), whole)
 

@@ -23,7 +23,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright comes w
 from foreseen.viewer.cameras import View  # noqa: E402
 from foreseen.viewer.shown import Shown  # noqa: E402
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 Part = tuple[int, int, int, int]
 CANVAS: Part = (0, 160, 676, 480)
 """The part of the window (left, top, width, height) that only the scene is in: below the browser's notices."""
@@ -48,7 +48,7 @@ class Served:
         for page in self.pages:  # one of a test that failed would go on to the next test's viewer
             page.close()
         self.stop.set()
-        self.thread.join(60)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
 
     def open(self, browser: Any) -> Any:
@@ -134,8 +134,8 @@ def choose(page: Any, name: str, option: str) -> None:
         assert time.monotonic() < end, f"{name} is {box.input_value()}"
         with suppress(sync_api.TimeoutError):
             if not wanted.is_visible():
-                box.click(timeout=3000)
-            wanted.click(timeout=3000)
+                box.click(timeout=15_000)
+            wanted.click(timeout=15_000)
 
 
 def tick(page: Any, name: str, on: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browsing import PATIENCE, Served, choose, on_screen, press, splats_in, until
+from browsing import PATIENCE, Served, choose, on_screen, press, splats_in, steady, until
 
 from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
@@ -19,6 +19,10 @@ from foreseen.viewer.shown import DataShown, SplatShown
 from foreseen.viewer.splatting import Splatting
 from random_gaussians import random_gaussians
 from sliding_square import make_dataset
+
+CLICKABLE = """Object.entries(window.__viserSceneTree.getState())
+    .filter(([name, node]) => name.includes("/camera-") && node.clickBindings.length).length"""
+"""How many frustums there are in the browser that know what a click on them does."""
 
 
 def moving_splats() -> SplatFile:
@@ -77,7 +81,8 @@ def test_a_click_on_a_frustum_takes_one_there(browser: Any, tmp_path: Path) -> N
         until(page, lambda _: bool(served.viewer.sessions))
         (session,) = served.viewer.sessions
         until(page, lambda _: len(session.overlays.frustums) == 2)
-        page.wait_for_timeout(1000)
+        until(page, lambda _: page.evaluate(CLICKABLE) == 2)
+        steady(page)  # they are drawn: a click finds what is
         frame = next(f for f in session.shown[0].frames if f.camera_id == "left")
         handle, _ = session.overlays.frustums["left"]
         pose = frame.camera.camera_to_world.double().numpy()

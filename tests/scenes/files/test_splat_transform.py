@@ -25,7 +25,7 @@ def convert() -> Convert:
 
     def run(source: Path, target: Path, *options: str) -> Path:
         done = subprocess.run(
-            [command, "-q", "-w", str(source), str(target), *options], capture_output=True, text=True, timeout=120
+            [command, "-q", "-w", str(source), str(target), *options], capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0 and target.is_file(), done.stderr + done.stdout
         return target
