@@ -67,7 +67,7 @@ def main(
 def draw(folder: Path, count: int) -> Path:
     """Truth | rendering | difference of `count` held-out frames of a run, spread over time: a folder of PNGs."""
     from foreseen import load_run
-    from foreseen.export import Shot, write_clip
+    from foreseen.export import ClipFrame, write_clip
 
     out = folder / "renders" / "held-out"
     if out.exists():
@@ -76,7 +76,7 @@ def draw(folder: Path, count: int) -> Path:
     frames = sorted((f for name in HELD_OUT for f in run.splits().frames.get(name, ())), key=lambda f: f.time)
     count = min(count, len(frames))
     chosen = [frames[round(i * (len(frames) - 1) / max(count - 1, 1))] for i in range(count)]
-    write_clip(run, [Shot(f.camera, f.time, f) for f in chosen], out, channel="side-by-side")
+    write_clip(run, [ClipFrame(f.camera, f.time, f) for f in chosen], out, channel="side-by-side")
     say(f"drew {out}")
     return out
 

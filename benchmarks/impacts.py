@@ -24,16 +24,16 @@ from common import RESULTS, WORK, foreseen, mean, provenance, publish, say, shar
 from foreseen.core.scene_info import scene_info, training_frames
 from foreseen.data import load_dataset
 from foreseen.data.splits import make_splits
-from foreseen.dynamics.balls import BallMotion, Balls
-from foreseen.dynamics.dynamics import Dynamics, one_thread
-from foreseen.dynamics.impacts import Smoother
-from foreseen.dynamics.single import Motion
+from foreseen.dynamics.ball_motion import BallMotion, BallParameters
+from foreseen.dynamics.impacts import PathSmoother
+from foreseen.dynamics.learned import LearnedDynamics, one_thread
+from foreseen.dynamics.sequence_dynamics import SequenceDynamics
 from foreseen.methods import find_method
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.nn.splines import smoothing
 from foreseen.simulate.bouncing_balls import RADII
 from foreseen.simulate.run import load_scenario
-from foreseen.simulate.scenario import Draw
+from foreseen.simulate.scenario import SequenceIndex
 from foreseen.training.config import preset_config
 
 FRAMES, PIXELS, NOISE, WIDER = 96, 128, 3e-3, 1.15
@@ -52,7 +52,7 @@ class Case:
     """What is seen and what came then.
 
     Attributes:
-        poses, balls: as `Motion.fit` takes them.
+        poses, balls: as `SequenceDynamics.fit` takes them.
         places: poses -> `[T, K, 3]`.
         later: `[T]` times after the window, in windows.
         truth: `[T, K, 3]` then.
@@ -60,7 +60,7 @@ class Case:
     """
 
     poses: Tensor
-    balls: Balls
+    balls: BallParameters
     places: Callable[[Tensor], Tensor]
     later: Tensor
     truth: Tensor
@@ -99,9 +99,9 @@ def main(seeds: tuple[int, ...] = (0, 1, 2, 3, 4), work: Path = WORK, results: P
 def _true(seed: int) -> np.ndarray:
     """As `foreseen simulate bouncing-balls --frames FRAMES --seed SEED` has them: `[FRAMES, 3, 3]`."""
     scenario = load_scenario("bouncing-balls")
-    kind = scenario.kind(Draw(0, False), {})
-    start = kind.draw(np.random.default_rng([seed, 0, 0]), kind.constants, Draw(0, False))
-    motion = kind.solve(kind.constants, start, np.arange(FRAMES + 1) / scenario.fps)
+    system = scenario.system(SequenceIndex(0, False), {})
+    start = system.draw(np.random.default_rng([seed, 0, 0]), system.constants, SequenceIndex(0, False))
+    motion = system.solve(system.constants, start, np.arange(FRAMES + 1) / scenario.fps)
     return np.asarray(motion.positions[:FRAMES])
 
 
@@ -109,13 +109,15 @@ def _noisy(seed: int, share: float) -> Case:
     """Places with noise, smoothed by the preset's own splines."""
     true = _true(seed)
     seen = 1 + int(share * (FRAMES - 1))
-    controls = max(8, min(CONFIG.most_controls, round(seen / CONFIG.frames_per_control)))
+    controls = max(8, min(CONFIG.max_controls, round(seen / CONFIG.frames_per_control)))
     at, nodes = (torch.linspace(0, 1, n, dtype=torch.float64) for n in (seen, 2 * controls + 1))
     weights = smoothing(controls, at, nodes)
     noisy = true[:seen] + NOISE * np.random.default_rng(seed).standard_normal(true[:seen].shape)
     centres = torch.einsum("nm,mkd->nkd", weights, torch.from_numpy(noisy))
     poses = torch.cat([centres, torch.zeros_like(centres)], dim=-1).flatten(1)
-    balls = Balls(WIDER * torch.tensor(RADII, dtype=torch.float64), torch.ones(3).double(), Smoother(at, weights))
+    balls = BallParameters(
+        WIDER * torch.tensor(RADII, dtype=torch.float64), torch.ones(3).double(), PathSmoother(at, weights)
+    )
     later = torch.arange(seen, FRAMES, dtype=torch.float64) / (seen - 1)
     window = (seen - 1) / 30
     return Case(poses, balls, lambda p: p.unflatten(-1, (-1, 6))[..., :3], later, torch.from_numpy(true[seen:]), window)
@@ -147,7 +149,7 @@ def _tracked(seed: int, share: float, work: Path) -> Case:
     poses = method.poses()[0].detach()
 
     def places(poses: Tensor) -> Tensor:
-        return method.parts.from_numbers(poses).centres.double()[:, parts]
+        return method.parts.from_pose_vectors(poses).centres.double()[:, parts]
 
     return Case(poses, method.balls(), places, seen[later], truth[later][:, balls], method.window)
 
@@ -164,7 +166,7 @@ def _recorded(path: Path) -> Case:
     say(f"parts {len(own[0])} and {len(truth[0])}, median distance: {apart[parts, others].tolist()}")
 
     def places(poses: Tensor) -> Tensor:
-        return part.parts.from_numbers(poses).centres.double()[:, parts]
+        return part.parts.from_pose_vectors(poses).centres.double()[:, parts]
 
     return Case(part.poses()[0].detach(), part.balls(), places, u[u > 1], truth[u > 1][:, others], part.window)
 
@@ -174,12 +176,12 @@ def score(case: Case) -> dict[str, Any]:
     """Mean distances by horizon of each forecast, in thousandths of the scene's unit, and what was chosen."""
     after = (case.later - 1) * case.window
     found: dict[str, Any] = {}
-    motion = Motion(CONFIG.one, case.poses.shape[1], len(case.balls.radii))
+    motion = SequenceDynamics(CONFIG.dynamics, case.poses.shape[1], len(case.balls.radii))
     began = time.process_time()
     motion.fit(case.poses, case.balls)
     found["seconds"] = time.process_time() - began
-    found["law"] = "impacts" if motion.collide else "smooth" if motion.dynamics.fitted else "coasting"
-    found["what"] = motion.balls.impacts.words() if motion.balls.impacts.fitted else "no impacts"
+    found["law"] = "impacts" if motion.uses_impacts else "smooth" if motion.dynamics.fitted else "coasting"
+    found["what"] = motion.balls.impacts.describe() if motion.balls.impacts.fitted else "no impacts"
     for name, forecast in {"chosen": motion.extrapolate, **_others(case)}.items():
         if forecast is None:
             continue
@@ -198,22 +200,22 @@ def _others(case: Case) -> dict[str, Forecast | None]:
     balls = BallMotion(len(case.balls.radii))
     balls.fit(poses, case.balls)
 
-    def from_end(dynamics: Dynamics) -> Forecast:
-        _, (late, state) = dynamics.ends(poses, times, exact=False)
+    def from_end(dynamics: LearnedDynamics) -> Forecast:
+        _, (forecast_start, state) = dynamics.forecast_states(poses, times, exact=False)
         size = dynamics.manifold.size
-        return lambda t: dynamics.manifold.decode(dynamics.solve(state, late, t)[:, :size])
+        return lambda t: dynamics.manifold.decode(dynamics.solve(state, forecast_start, t)[:, :size])
 
     with one_thread():
-        coasting, smooth = (Dynamics(CONFIG.one, poses.shape[1]) for _ in range(2))
-        coasting.coast(poses, times)
+        coasting, smooth = (LearnedDynamics(CONFIG.dynamics, poses.shape[1]) for _ in range(2))
+        coasting.fit_constant_velocity(poses, times)
         try:
             smooth.fit(poses[None], times[None], torch.tensor([len(poses)]), exact=False)
-            law: Forecast | None = from_end(smooth)
+            ode: Forecast | None = from_end(smooth)
         except torch.linalg.LinAlgError:
-            law = None
+            ode = None
     return {
         "impacts": balls.extrapolate if balls.impacts.fitted else None,
-        "smooth law": law,
+        "smooth law": ode,
         "coasting": from_end(coasting),
         "last position": lambda t: poses[-1].expand(len(t), -1),
     }

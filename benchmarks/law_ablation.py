@@ -18,18 +18,18 @@ import torch
 import tyro
 
 from common import RESULTS, mean, provenance, publish, say, table
-from foreseen.dynamics.dynamics import Dynamics
-from foreseen.methods.node_rf.config import SharedLawConfig
+from foreseen.dynamics.learned import LearnedDynamics
+from foreseen.methods.node_rf.config import SharedDynamicsConfig
 from foreseen.simulate.run import load_scenario
-from foreseen.simulate.scenario import Draw
+from foreseen.simulate.scenario import SequenceIndex
 
 SCENES = {"bifurcating-hill": 8, "oscillating-ball": 18}
 UNSEEN, TIMES, SKIPPED = 8, 90, 5
-HIDDEN_EVERY, HIDDEN_AT = 8, 4
-FULL = SharedLawConfig()
-VARIANTS: dict[str, SharedLawConfig] = {
+HOLD_OUT_EVERY, HOLD_OUT_OFFSET = 8, 4
+FULL = SharedDynamicsConfig()
+VARIANTS: dict[str, SharedDynamicsConfig] = {
     "as shipped": FULL,
-    "closed form only": replace(FULL, lengths=()),
+    "closed form only": replace(FULL, shooting_lengths=()),
     "any force in place of a potential": replace(FULL, structure="free"),
     "64 units": replace(FULL, widths=(64,)),
     "3 layers (2 hidden)": replace(FULL, widths=(64, 256)),
@@ -63,20 +63,20 @@ def main(
         publish("law_ablation", "The shared law, part by part", page(found), origin, found, results)
 
 
-def _one(scene: str, config: SharedLawConfig, seed: int) -> dict[str, float]:
+def _one(scene: str, config: SharedDynamicsConfig, seed: int) -> dict[str, float]:
     scenario = load_scenario(scene)
     times = np.arange(TIMES) / scenario.fps
-    seen = [i for i in range(TIMES) if i % HIDDEN_EVERY != HIDDEN_AT]
+    seen = [i for i in range(TIMES) if i % HOLD_OUT_EVERY != HOLD_OUT_OFFSET]
 
     def motion(index: int, unseen: bool) -> Any:
-        kind = scenario.kind(Draw(index, unseen), {})
+        system = scenario.system(SequenceIndex(index, unseen), {})
         rng = np.random.default_rng([seed, int(unseen), index])
-        return kind.solve(kind.constants, kind.draw(rng, kind.constants, Draw(index, unseen)), times)
+        return system.solve(system.constants, system.draw(rng, system.constants, SequenceIndex(index, unseen)), times)
 
     learned = np.stack([motion(i, False).positions[seen, 0] for i in range(SCENES[scene])])
     new = [motion(i, True) for i in range(UNSEEN)]
     window = times[-1]
-    dynamics = Dynamics(config, 3)
+    dynamics = LearnedDynamics(config, 3)
     known = torch.tensor(times[seen] / window).expand(len(learned), -1)
     began = time.perf_counter()
     dynamics.fit(torch.from_numpy(learned), known, torch.full((len(learned),), len(seen)), exact=True, seed=seed)
@@ -85,7 +85,7 @@ def _one(scene: str, config: SharedLawConfig, seed: int) -> dict[str, float]:
     rates = torch.from_numpy(np.stack([m.velocities[:, 0] for m in new])) * window
     manifold = dynamics.manifold
     q = manifold.encode(truth[:, 0])
-    state = torch.cat([q, manifold.encode_rates(q, rates[:, 0])], dim=-1)
+    state = torch.cat([q, manifold.encode_velocities(q, rates[:, 0])], dim=-1)
     path = dynamics.solve(state, 0.0, torch.from_numpy(times / window))
     error = (manifold.decode(path[..., : manifold.size]).transpose(0, 1) - truth).norm(dim=-1)[:, SKIPPED:]
     radius = scenario.constants["radius"]

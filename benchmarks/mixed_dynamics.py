@@ -71,20 +71,20 @@ def one_seed(seed: int, minutes: float, size: int, max_frames: int, work: Path) 
     scored = ("--splits", SPLIT, "--no-baselines", "--max-frames")
     both = {s: evaluate(run, f"{s}-{max_frames}", *scored, max_frames, "--observe", s) for s in SOURCES}
     alone = {}
-    for law, name in LAWS.items():
+    for dynamics, name in LAWS.items():
         part, own = work / f"{name}-{seed}-{size}", work / f"{name}-{seed}-{size}-{minutes / 2:g}min"
-        only(data, law, part)
+        only(data, dynamics, part)
         train(WHO, part, own, seed=seed, minutes=minutes / 2)
-        alone[law] = evaluate(own, str(max_frames), *scored, max_frames // 2)
+        alone[dynamics] = evaluate(own, str(max_frames), *scored, max_frames // 2)
     return {"both": both, "alone": alone, **told_apart(run), "laws": laws_of(data)}
 
 
-def only(data: Path, law: str, out: Path) -> None:
+def only(data: Path, dynamics: str, out: Path) -> None:
     """A data set of those sequences alone that follow a law: its list, and links to the files."""
     if (out / "transforms.json").exists():
         return
     content = json.loads((data / "transforms.json").read_text())
-    kept = {name for name, own in laws_of(data).items() if own == law}
+    kept = {name for name, own in laws_of(data).items() if own == dynamics}
     content["frames"] = [frame for frame in content["frames"] if frame["sequence"] in kept]
     told = content["foreseen"]["sequences"]
     content["foreseen"]["sequences"] = {name: told[name] for name in told if name in kept}
@@ -104,25 +104,27 @@ def laws_of(data: Path) -> dict[str, str]:
 def told_apart(run: Path) -> dict[str, Any]:
     """ "grouped": for each kind that the run made of its training sequences the laws of those; "told": for each source
     whether each unseen sequence was taken for one of its own law."""
-    from foreseen.evaluation.beginnings import beginnings
+    from foreseen.evaluation.forecast_context import forecast_contexts
     from foreseen.training import load_run
 
     loaded = load_run(run)
-    method, laws = loaded.method, {s.name: s.truth.law for s in loaded.dataset().sequences if s.truth}
+    method, laws = loaded.method, {s.name: s.truth.dynamics for s in loaded.dataset().sequences if s.truth}
     names = loaded.info.sequences
-    grouped = [sorted({laws[names[int(s)]] for s in method.sequences(kind)}) for kind in range(method.kinds)]
+    grouped = [sorted({laws[names[int(s)]] for s in method.sequences(cluster)}) for cluster in range(method.clusters)]
     told = {}
     for source in SOURCES:
-        new = {name: begin for name, begin in beginnings(loaded, loaded.splits(), source).items() if begin.unseen}
-        kinds = {name: int(loaded.forecast(begin.observation).state.kind) for name, begin in new.items()}
-        told[source] = {name: grouped[kind] == [laws[name]] for name, kind in kinds.items()}
+        new = {
+            name: begin for name, begin in forecast_contexts(loaded, loaded.splits(), source).items() if begin.unseen
+        }
+        clusters = {name: int(loaded.forecast(begin.observation).state.cluster) for name, begin in new.items()}
+        told[source] = {name: grouped[cluster] == [laws[name]] for name, cluster in clusters.items()}
     return {"grouped": grouped, "told": told}
 
 
 def page(found: dict[str, dict[str, Any]], minutes: float) -> str:
     """The text with the tables."""
     half, new = TRAINED // 2, UNSEEN // 2
-    pure = sum(sorted(one["grouped"]) == sorted([law] for law in LAWS) for one in found.values())
+    pure = sum(sorted(one["grouped"]) == sorted([dynamics] for dynamics in LAWS) for one in found.values())
     lines = [
         f"One run of {minutes:g} minutes over {half} sequences of a pendulum and {half} of a ball in a bowl; nobody "
         f"tells it which is which. {new} unseen sequences of each; means over all forecast frames, and over seeds.",
@@ -134,20 +136,22 @@ def page(found: dict[str, dict[str, Any]], minutes: float) -> str:
         count = f"{sum(right)} of {len(right)}"
         lines.append(f"Given {words}, {count} unseen sequences were taken for one of their own law.")
     rows = []
-    for law, name in LAWS.items():
+    for dynamics, name in LAWS.items():
         for source in SOURCES:
             splits = [(one["both"][source]["splits"][SPLIT], one["laws"]) for one in found.values()]
-            rows.append([f"{name}, both in one, given {source}", *cells(of_law(s, laws, law) for s, laws in splits)])
-        rows.append([f"{name}, alone", *cells(one["alone"][law]["splits"][SPLIT] for one in found.values())])
+            rows.append(
+                [f"{name}, both in one, given {source}", *cells(of_law(s, laws, dynamics) for s, laws in splits)]
+            )
+        rows.append([f"{name}, alone", *cells(one["alone"][dynamics]["splits"][SPLIT] for one in found.values())])
         for seed, one in found.items():
-            entry = of_law(one["both"]["truth"]["splits"][SPLIT], one["laws"], law)
+            entry = of_law(one["both"]["truth"]["splits"][SPLIT], one["laws"], dynamics)
             rows.append([f"{name}, both in one, given truth, seed {seed}", *cells([entry])])
     return "\n\n".join([" ".join(lines), table(["", *METRICS.values()], rows)])
 
 
-def of_law(split: dict[str, Any], laws: dict[str, str], law: str) -> dict[str, float]:
+def of_law(split: dict[str, Any], laws: dict[str, str], dynamics: str) -> dict[str, float]:
     """The means over the sequences of a law, each of which has as many frames."""
-    mine = [scores for name, scores in split["by_sequence"].items() if laws[name] == law]
+    mine = [scores for name, scores in split["by_sequence"].items() if laws[name] == dynamics]
     return {metric: mean(s[metric] for s in mine if metric in s) for metric in METRICS}
 
 

@@ -16,12 +16,12 @@ import tyro
 from common import RESULTS, WORK, Clock, Contestant, evaluate, pooled, provenance, publish, say, table, train
 from foreseen.data.writer import DatasetWriter, WrittenFrame
 from foreseen.geometry.cameras import Camera
+from foreseen.simulate.camera_rig import CameraRig
 from foreseen.simulate.raycast import cast
-from foreseen.simulate.rig import Rig
-from foreseen.simulate.scene import Box, Capsule, Paint, Solid, Sphere, Stage
+from foreseen.simulate.scene import Box, Capsule, Material, Solid, Sphere, Stage
 
 BOUNDS = np.array([[-1.7, -1.7, -0.3], [1.7, 1.7, 1.5]])
-RIG = Rig(target=(0.0, 0.0, 0.3), distance=5.0, spread=180.0, elevation=(8.0, 75.0), width=3.6)
+RIG = CameraRig(target=(0.0, 0.0, 0.3), distance=5.0, arc_degrees=180.0, elevation=(8.0, 75.0), width=3.6)
 EVERY = 11
 """Of so many cameras one is held out."""
 
@@ -84,15 +84,15 @@ def stage() -> Stage:
     """What stands on the table."""
     wood, cream = (0.45, 0.24, 0.10), (0.80, 0.72, 0.55)
     red, blue, green, grey = (0.7, 0.06, 0.05), (0.05, 0.12, 0.6), (0.06, 0.45, 0.12), (0.35, 0.35, 0.38)
-    turn = _about_z(35.0)
+    rotation = _about_z(35.0)
     solids: list[Solid] = [
-        Box(Paint(wood, cream, 0.25), position=(0, 0, -0.1), half=(1.5, 1.5, 0.1)),
-        Sphere(Paint(red, cream, 0.15), position=(0.5, -0.4, 0.45), radius=0.45),
-        Box(Paint(blue, cream, 0.2), position=(-0.6, 0.1, 0.35), rotation=turn, half=(0.35, 0.35, 0.35)),
-        Sphere(Paint(green), position=(-0.6, 0.1, 0.95), radius=0.25),
-        Capsule(Paint(grey, red, 0.12), position=(0.4, 0.7, 0.55), radius=0.18, half=0.37),
-        Sphere(Paint(cream, blue, 0.08), position=(-0.5, -0.9, 0.2), radius=0.2),
-        Box(Paint(green, grey, 0.1), position=(1.1, 0.6, 0.15), rotation=_about_z(-20.0), half=(0.15, 0.3, 0.15)),
+        Box(Material(wood, cream, 0.25), position=(0, 0, -0.1), half=(1.5, 1.5, 0.1)),
+        Sphere(Material(red, cream, 0.15), position=(0.5, -0.4, 0.45), radius=0.45),
+        Box(Material(blue, cream, 0.2), position=(-0.6, 0.1, 0.35), rotation=rotation, half=(0.35, 0.35, 0.35)),
+        Sphere(Material(green), position=(-0.6, 0.1, 0.95), radius=0.25),
+        Capsule(Material(grey, red, 0.12), position=(0.4, 0.7, 0.55), radius=0.18, half=0.37),
+        Sphere(Material(cream, blue, 0.08), position=(-0.5, -0.9, 0.2), radius=0.2),
+        Box(Material(green, grey, 0.1), position=(1.1, 0.6, 0.15), rotation=_about_z(-20.0), half=(0.15, 0.3, 0.15)),
     ]
     return Stage(tuple(solids))
 

@@ -28,12 +28,12 @@ from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.training import load_run
 from foreseen.viewer.server import Viewer
-from foreseen.viewer.session import Session
-from foreseen.viewer.shown import RunShown, Shown, SplatShown
+from foreseen.viewer.session import BrowserSession
+from foreseen.viewer.sources import RunSource, SplatFileSource, ViewerSource
 
 FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 WINDOW = {"width": 1000, "height": 640}
-MOVES = 60
+NUM_DISPLACEMENTS = 60
 """Movements of the mouse a second."""
 COUNT = """() => {
   window.pictures = 0;
@@ -75,23 +75,23 @@ def main(
         BY_BROWSER: measure(lambda: [some], seconds, "browser"),
         "gaussians, drawn by the server": measure(lambda: [some], seconds, "server"),
         "gaussians, as the viewer chooses": measure(lambda: [some], seconds, "auto"),
-        "node-rf fast": measure(lambda: [RunShown(learned, "rigid-ode")], seconds, None),
+        "node-rf fast": measure(lambda: [RunSource(learned, "rigid-ode")], seconds, None),
     }
     publish("viewer_speed", "The viewer's speed", page(found, count), provenance(clock.seconds(), [0]), found, results)
 
 
-def cloud(count: int) -> SplatShown:
+def cloud(count: int) -> SplatFileSource:
     """Gaussians about as large as those of a trained scene of that many."""
     draw = torch.Generator().manual_seed(0)
     means = torch.randn(count, 3, generator=draw)
     sizes = torch.exp(torch.randn(count, 3, generator=draw) - 4).clamp(0.005, 0.03)
-    turns, colours = torch.randn(count, 4, generator=draw), torch.randn(count, 1, 3, generator=draw)
+    rotations, colours = torch.randn(count, 4, generator=draw), torch.randn(count, 1, 3, generator=draw)
     opacities = torch.sigmoid(2 * torch.randn(count, generator=draw))
-    scene = Gaussians(means, turns, sizes, opacities, colours, (0.0, 0.0, 0.0))
-    return SplatShown(SplatFile(Path("cloud"), "made", scene))
+    scene = Gaussians(means, rotations, sizes, opacities, colours, (0.0, 0.0, 0.0))
+    return SplatFileSource(SplatFile(Path("cloud"), "made", scene))
 
 
-def measure(make: Callable[[], Sequence[Shown]], seconds: float, draws: str | None) -> dict[str, Any]:
+def measure(make: Callable[[], Sequence[ViewerSource]], seconds: float, draws: str | None) -> dict[str, Any]:
     """Of a viewer that serves one browser. `draws`: who draws Gaussians; None: there are none."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -108,7 +108,7 @@ def measure(make: Callable[[], Sequence[Shown]], seconds: float, draws: str | No
             page.get_by_role("button", name="Take picture").wait_for()
             (session,) = _until(lambda: viewer.sessions)
             if draws is not None:
-                session.tell(lambda: session.set_draws(draws))
+                session.notify(lambda: session.set_draws(draws))
                 _until(lambda: session.splatting.decided)
             time.sleep(3)  # what rests is refined
             page.evaluate(COUNT)
@@ -137,7 +137,7 @@ def _until(ready: Callable[[], Any]) -> Any:
     return found
 
 
-def _drag(page: Any, seconds: float, session: Session) -> tuple[float, int]:
+def _drag(page: Any, seconds: float, session: BrowserSession) -> tuple[float, int]:
     """Pictures a second while the mouse goes in circles, and lines of those that the server sends, 0: none."""
     page.mouse.move(300, 400)
     page.mouse.down()
@@ -145,7 +145,7 @@ def _drag(page: Any, seconds: float, session: Session) -> tuple[float, int]:
     while (spent := time.monotonic() - begin) < seconds:
         page.mouse.move(300 + 100 * math.sin(moves / 12), 400 + 60 * math.cos(moves / 15))
         moves += 1
-        time.sleep(max(0.0, moves / MOVES - spent))
+        time.sleep(max(0.0, moves / NUM_DISPLACEMENTS - spent))
     after, spent, lines = page.evaluate(READ), time.monotonic() - begin, session.size[1]
     page.mouse.up()
     time.sleep(1)

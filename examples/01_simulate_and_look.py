@@ -30,7 +30,7 @@ def main(out: Path, options: SimulateOptions) -> None:
     truth = data.sequences[0].truth
     if truth is not None:
         pixels, _ = frame.camera.project(torch.from_numpy(truth.positions[0]).float())
-        print(f"{truth.law} {truth.constants}: the bob is at pixel {pixels[0].round().tolist()}")
+        print(f"{truth.dynamics} {truth.constants}: the bob is at pixel {pixels[0].round().tolist()}")
 
     # What training would see, and what is kept back to ask what was learned.
     splits = make_splits(data, observe_until=0.5)

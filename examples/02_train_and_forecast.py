@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 import foreseen
-from foreseen.export import plan_shots, write_clip
+from foreseen.export import plan_clip, write_clip
 
 
 def main(data: Path, out: Path, **budget: Any) -> None:
@@ -27,8 +27,8 @@ def main(data: Path, out: Path, **budget: Any) -> None:
     Image.fromarray((picture.clamp(0, 1) * 255).round().numpy().astype(np.uint8)).save(out / "later.png")
 
     # A clip: time stands still at the end of the window while the camera sways.
-    shots = plan_shots(run, "orbit", [run.splits().observed_until] * 24, degrees=90)
-    write_clip(run, shots, out / "bullet-time.mp4")
+    clip_frames = plan_clip(run, "orbit", [run.splits().observed_until] * 24, degrees=90)
+    write_clip(run, clip_frames, out / "bullet-time.mp4")
 
     # How good it is, beside forecasts that learn nothing. Writes metrics.json and horizon.png into the run too.
     metrics = run.evaluate(splits=["forecast"], max_frames=20)

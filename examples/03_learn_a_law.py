@@ -27,14 +27,14 @@ def main(steps: int) -> float:
     force = MLP(2, 1, width=32, layers=2)
     optimizer = torch.optim.Adam(force.parameters(), lr=1e-2)
 
-    def law(time: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    def dynamics(time: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         """Second order: only the force is learned; that velocity moves the angle is known."""
         del time
         return torch.cat([state[..., 1:], force(state)], dim=-1)
 
     for step in range(steps):
         # Fewer steps than times: between them a cubic Hermite polynomial runs through states and slopes.
-        path = integrate(law, start, times[seen], steps=30)
+        path = integrate(dynamics, start, times[seen], steps=30)
         loss = (path - truth[seen]).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -43,8 +43,8 @@ def main(steps: int) -> float:
             print(f"step {step}: loss {loss.item():.5f}")
 
     with torch.no_grad():
-        forecast = integrate_from(law, truth[seen][-1], float(times[seen][-1]), times[~seen], step=0.1)
-        back = integrate_from(law, truth[seen][-1], float(times[seen][-1]), times[:1], step=0.1)
+        forecast = integrate_from(dynamics, truth[seen][-1], float(times[seen][-1]), times[~seen], step=0.1)
+        back = integrate_from(dynamics, truth[seen][-1], float(times[seen][-1]), times[:1], step=0.1)
     error = (forecast - truth[~seen])[..., 0].abs().mean().item()
     print(f"forecast: {error:.3f} rad off on average, over as long as was seen")
     print(f"back to the start: {(back[0] - start)[..., 0].abs().mean().item():.3f} rad off")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from foreseen.core.observation import Observation
 from foreseen.data.splits import Splits
-from foreseen.data.types import Dataset, Frame, Sequence, Truth
+from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
 from foreseen.geometry.cameras import Camera
 from foreseen.render import ImageResult
 from foreseen.training.config import DataSource, RunConfig, SplitRecord, describe_machine
@@ -64,7 +64,7 @@ def _save(path: Path, array: torch.Tensor) -> Path:
     return path
 
 
-def truth() -> Truth:
+def truth() -> GroundTruth:
     """The square's exact motion."""
     times = np.arange(STEPS) * DT
     x = (START["left"] + np.arange(STEPS) - WIDTH / 2) / FOCAL * DEPTH
@@ -72,7 +72,7 @@ def truth() -> Truth:
     positions[:, 0, 0], positions[:, 0, 2] = x, DEPTH
     velocities = np.zeros_like(positions)
     velocities[:, 0, 0] = DEPTH / FOCAL / DT
-    return Truth(times, ("square",), positions, velocities, "straight on", {})
+    return GroundTruth(times, ("square",), positions, velocities, "straight on", {})
 
 
 def make_dataset(folder: Path, *, masks: bool = True, backgrounds: bool = True, with_truth: bool = True) -> Dataset:

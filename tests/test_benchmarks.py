@@ -136,7 +136,7 @@ def test_two_laws_in_one_model(tmp_path: Path) -> None:
     both["splits"]["unseen-sequence"]["by_sequence"] = scores
     one = {
         "both": {"truth": both, "frames": both},
-        "alone": {law: metrics(20.0, ("unseen-sequence",)) for law in laws.values()},
+        "alone": {dynamics: metrics(20.0, ("unseen-sequence",)) for dynamics in laws.values()},
         "told": {"truth": {"a": True, "b": True}, "frames": {"a": True, "b": False}},
         "grouped": [["damped-pendulum"], ["slide-in-bowl"]],
         "laws": laws,

@@ -14,14 +14,14 @@ from viser._messages import GuiUpdateMessage, Message, ViewerCameraMessage
 from websockets.sync.client import connect
 
 from foreseen.viewer.server import Viewer
-from foreseen.viewer.session import Session
-from foreseen.viewer.shown import Shown
+from foreseen.viewer.session import BrowserSession
+from foreseen.viewer.sources import ViewerSource
 
 PATIENCE = 300.0
 
 
 class Visitor:
-    """Connects and says what a page says; `look` is the first thing that a page does."""
+    """Connects and says what a page says; `render_view` is the first thing that a page does."""
 
     def __init__(self, address: str, origin: str | None = None) -> None:
         self._open = ExitStack()
@@ -37,7 +37,7 @@ class Visitor:
             )
         )
 
-    def look(self, **change: Any) -> None:
+    def render_view(self, **change: Any) -> None:
         """Says where it looks from."""
         place = {"wxyz": (1.0, 0.0, 0.0, 0.0), "position": (0.0, 0.0, -2.0), "fov": 0.8, "near": 0.01, "far": 100.0}
         window = {"image_height": 48, "image_width": 64, "look_at": (0.0, 0.0, 0.0), "up_direction": (0.0, -1.0, 0.0)}
@@ -65,7 +65,7 @@ def wait(good: Any) -> None:
 
 
 @contextmanager
-def serving(*shown: Shown) -> Iterator[Viewer]:
+def serving(*shown: ViewerSource) -> Iterator[Viewer]:
     """A viewer that does what the test has it do, and nothing of its own accord."""
     viewer = Viewer(lambda: list(shown), "test", "127.0.0.1", 18500)
     try:
@@ -75,11 +75,11 @@ def serving(*shown: Shown) -> Iterator[Viewer]:
 
 
 @contextmanager
-def visited(*shown: Shown) -> Iterator[tuple[Session, Visitor]]:
+def visited(*shown: ViewerSource) -> Iterator[tuple[BrowserSession, Visitor]]:
     """One visitor's session."""
     with serving(*shown) as viewer:
         visitor = Visitor(viewer.address)
-        visitor.look()
+        visitor.render_view()
         wait(lambda: viewer._members())
         (session,) = viewer.sessions
         yield session, visitor

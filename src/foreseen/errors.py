@@ -14,8 +14,8 @@ class UserError(Exception):
         super().__init__(" ".join(message.split()))
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, choices: Iterable[str]) -> str:
     """The end of an error message for an unknown name: the nearest known one, or the whole list."""
-    names = sorted(known)
+    names = sorted(choices)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}."

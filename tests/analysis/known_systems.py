@@ -37,7 +37,7 @@ def double_well(drag: float = 0.4, starts: list[list[float]] | None = None, wind
     return DynamicalSystem(
         names=("q", "q'"),
         rate=rate,
-        seen=seen_by(rate, starts or [[1.5, 0.0], [-1.6, 0.3], [0.1, 0.0]], window),
+        trajectories=seen_by(rate, starts or [[1.5, 0.0], [-1.6, 0.3], [0.1, 0.0]], window),
         window=window,
         second_order=True,
         positions=positions,
@@ -46,18 +46,18 @@ def double_well(drag: float = 0.4, starts: list[list[float]] | None = None, wind
     )
 
 
-def oscillator(drag: float = 0.0, pace: float = 2.0, window: float = 5.0, axes: int = 1) -> DynamicalSystem:
+def oscillator(drag: float = 0.0, velocity_scale: float = 2.0, window: float = 5.0, axes: int = 1) -> DynamicalSystem:
     """q'' = -pace^2 q - drag q' along each axis; no energy is told."""
 
     def rate(y: Tensor) -> Tensor:
         q, v = y.chunk(2, dim=-1)
-        return torch.cat([v, -(pace**2) * q - drag * v], dim=-1)
+        return torch.cat([v, -(velocity_scale**2) * q - drag * v], dim=-1)
 
     starts = [[1.0, -0.5][:axes] + [0.0, 1.0][:axes], [-0.7, 0.2][:axes] + [0.5, 0.1][:axes]]
     return DynamicalSystem(
         names=tuple(f"y{k}" for k in range(2 * axes)),
         rate=rate,
-        seen=seen_by(rate, starts, window),
+        trajectories=seen_by(rate, starts, window),
         window=window,
         second_order=True,
     )

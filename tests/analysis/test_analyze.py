@@ -12,17 +12,35 @@ from known_systems import double_well, lorenz, oscillator
 from PIL import Image
 from rich.console import Console
 
-from foreseen.analysis.analyze import Findings, Known, describe
+from foreseen.analysis.analyze import SystemAnalysis, TrueDynamics, describe
 from foreseen.analysis.plots import draw
 from foreseen.analysis.report import analysis_tables
-from foreseen.analysis.truth import true_points
+from foreseen.analysis.true_fixed_points import true_fixed_points
 from foreseen.cli import main
 from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.simulate import bifurcating_hill
 from foreseen.training import load_run
 
-SMALL = ("--max-steps", "2", "--rays", "256", "--samples", "8192", "--cells", "16", "--many.widths", "64",
-         "--part-levels", "4", "8", "--static-levels", "4", "8", "--many.members", "2")  # fmt: skip
+SMALL = (
+    "--max-steps",
+    "2",
+    "--rays",
+    "256",
+    "--samples",
+    "8192",
+    "--grid-resolution",
+    "16",
+    "--multi-sequence.widths",
+    "64",
+    "--part-levels",
+    "4",
+    "8",
+    "--static-levels",
+    "4",
+    "8",
+    "--multi-sequence.ensemble-size",
+    "2",
+)
 
 
 def said(content: dict[str, object]) -> str:
@@ -33,9 +51,9 @@ def said(content: dict[str, object]) -> str:
 
 
 def test_true_points_are_compared_with_the_nearest_found() -> None:
-    constants = bifurcating_hill.SCENARIO.kinds[0].constants | {"half_width": 0.9, "hill": 0.25, "valley": 0.0}
-    known = Known(points=tuple(true_points("slide-on-double-well", constants)), length_unit="m")
-    content = describe(Findings.of(double_well(), known))
+    constants = bifurcating_hill.SCENARIO.systems[0].constants | {"half_width": 0.9, "hill": 0.25, "valley": 0.0}
+    known = TrueDynamics(points=tuple(true_fixed_points("slide-on-double-well", constants)), length_unit="m")
+    content = describe(SystemAnalysis.of(double_well(), known))
     assert content["scene_size"] == pytest.approx(3.1, abs=0.15)
     assert [p["nearest"] for p in content["true_points"]] == [0, 1, 2]
     assert [p["distance"] for p in content["true_points"]] == pytest.approx([0.1, 0, 0.1], abs=1e-6)
@@ -45,9 +63,9 @@ def test_true_points_are_compared_with_the_nearest_found() -> None:
 
 
 def test_a_wrong_stability_is_told() -> None:
-    _, top, _ = true_points("slide-on-double-well", bifurcating_hill.SCENARIO.kinds[0].constants)
+    _, top, _ = true_fixed_points("slide-on-double-well", bifurcating_hill.SCENARIO.systems[0].constants)
     there = replace(top, position=np.array([1.0, 0.0, 0.0]))
-    content = describe(Findings.of(double_well(), Known(points=(there,))))
+    content = describe(SystemAnalysis.of(double_well(), TrueDynamics(points=(there,))))
     assert content["true_points"][0]["same_stability"] is False
     assert content["true_points"][0]["distance"] == pytest.approx(0, abs=1e-6)
     assert content["notes"] == [
@@ -58,10 +76,10 @@ def test_a_wrong_stability_is_told() -> None:
 
 @pytest.mark.parametrize("system", [double_well(), oscillator(axes=2), lorenz()], ids=["one", "two", "first order"])
 def test_every_kind_of_system_is_written_and_drawn(system: DynamicalSystem, tmp_path: Path) -> None:
-    found = Findings.of(system, Known(time_unit=r"$\x$", length_unit=r"$\y$"))  # no formulas
-    content = {"method": "any", "preset": "any", "step": 0} | describe(found)
+    analysis = SystemAnalysis.of(system, TrueDynamics(time_unit=r"$\x$", length_unit=r"$\y$"))  # no formulas
+    content = {"method": "any", "preset": "any", "step": 0} | describe(analysis)
     json.dumps(content, allow_nan=False)
-    (tmp_path / "a.png").write_bytes(draw(found, content))
+    (tmp_path / "a.png").write_bytes(draw(analysis, content))
     assert Image.open(tmp_path / "a.png").size[0] > 800
     text = said(content)
     assert "largest Lyapunov exponent" in text and "true divergence" in text
@@ -111,10 +129,10 @@ def test_the_systems_of_the_methods(hill: Path) -> None:
     run = load_run(hill / "run")
     system = run.method.system()
     assert system is not None and system.positions is not None
-    one = system.seen[0]
-    found = (one.states[2:] - one.states[:-2]) / (one.times[2:] - one.times[:-2])[:, None]
+    one = system.trajectories[0]
+    analysis = (one.states[2:] - one.states[:-2]) / (one.times[2:] - one.times[:-2])[:, None]
     middle = slice(10, -10)
-    assert (found - system.rate(one.states[1:-1]))[middle].abs().mean() < 0.05 * found.abs().max()
+    assert (analysis - system.rate(one.states[1:-1]))[middle].abs().mean() < 0.05 * analysis.abs().max()
     truth = run.dataset().sequences[0].truth
     assert truth is not None
     x = np.interp(one.times.numpy(), truth.times, truth.positions[:, 0, 0])
@@ -148,7 +166,7 @@ def test_a_method_without_a_law(hill: Path, tmp_path: Path, capsys: pytest.Captu
         "2048",
         "--width",
         "8",
-        "--cells",
+        "--grid-resolution",
         "8",
         "--levels",
         "4",

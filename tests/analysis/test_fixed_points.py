@@ -8,7 +8,7 @@ import torch
 from known_systems import double_well, lorenz, oscillator
 
 from foreseen.analysis.fixed_points import classify, find_fixed_points
-from foreseen.analysis.truth import true_points
+from foreseen.analysis.true_fixed_points import true_fixed_points
 from foreseen.core.dynamical_system import DynamicalSystem, Trajectory
 from foreseen.simulate import bifurcating_hill, oscillating_ball, pendulum
 
@@ -23,13 +23,13 @@ def test_the_double_well() -> None:
     # At the wells l^2 + 0.4 l + 2 = 0, at the top l^2 + 0.4 l - 1 = 0.
     assert complex(left.eigenvalues[0]) == pytest.approx(complex(-0.2, math.sqrt(2 - 0.04)))
     assert top.eigenvalues.real.tolist() == pytest.approx([-0.2 + math.sqrt(1.04), -0.2 - math.sqrt(1.04)])
-    assert not any(p.beyond for p in (left, top, right))
+    assert not any(p.out_of_range for p in (left, top, right))
 
 
 def test_points_beyond_the_margin_are_left_out_and_those_within_are_marked() -> None:
     near = double_well(starts=[[0.3, 0.0], [0.95, 0.0]], window=1.0)
     assert [round(float(p.state[0]), 6) for p in find_fixed_points(near)] == [1.0]
-    assert [p.beyond for p in find_fixed_points(near)] == [float(near.box[1][0]) < 1]
+    assert [p.out_of_range for p in find_fixed_points(near)] == [float(near.box[1][0]) < 1]
     far = double_well(starts=[[0.3, 0.0], [0.5, 0.0]], window=0.5)
     assert find_fixed_points(far) == []
 
@@ -76,29 +76,31 @@ def test_kinds(eigenvalues: list[complex], kind: str, stability: str) -> None:
     assert classify(torch.tensor(eigenvalues, dtype=torch.complex128)) == (kind, stability)
 
 
-HILL = bifurcating_hill.SCENARIO.kinds[0].constants
-BOWL = oscillating_ball.SCENARIO.kinds[0].constants
-SWING = pendulum.SCENARIO.kinds[0].constants
+HILL = bifurcating_hill.SCENARIO.systems[0].constants
+BOWL = oscillating_ball.SCENARIO.systems[0].constants
+SWING = pendulum.SCENARIO.systems[0].constants
 
 
 def test_the_true_points_are_where_the_simulated_bodies_rest() -> None:
     times = np.array([0.0, 0.3])
-    for point, x in zip(true_points("slide-on-double-well", HILL), (-HILL["half_width"], 0.0, HILL["half_width"])):
+    for point, x in zip(
+        true_fixed_points("slide-on-double-well", HILL), (-HILL["half_width"], 0.0, HILL["half_width"])
+    ):
         resting = bifurcating_hill.solve(HILL, {"x": x, "velocity": 0.0}, times).positions[:, 0]
         assert np.abs(resting - point.position).max() < 1e-9
-    (bottom,) = true_points("slide-in-bowl", BOWL)
+    (bottom,) = true_fixed_points("slide-in-bowl", BOWL)
     still = {"x": 0.0, "y": 0.0, "vx": 0.0, "vy": 0.0}
     assert np.abs(oscillating_ball.solve(BOWL, still, times).positions[:, 0] - bottom.position).max() < 1e-12
-    (hanging,) = true_points("damped-pendulum", SWING)
+    (hanging,) = true_fixed_points("damped-pendulum", SWING)
     resting = pendulum.solve(SWING, {"angle": 0.0, "velocity": 0.0}, times).positions[:, 0]
     assert np.abs(resting - hanging.position).max() < 1e-12
     assert [len(p.eigenvalues) for p in (bottom, hanging)] == [4, 2]
-    assert true_points("rigid-contacts", {}) == []
+    assert true_fixed_points("rigid-contacts", {}) == []
 
 
 def test_the_true_eigenvalues_are_those_of_the_simulated_law() -> None:
     """A bead beside the top leaves it as its eigenvalues say."""
-    _, top, _ = true_points("slide-on-double-well", HILL)
+    _, top, _ = true_fixed_points("slide-on-double-well", HILL)
     assert top.stability == "unstable"
     fast, slow = top.eigenvalues.real.tolist()
     time, away = 0.4, 1e-5

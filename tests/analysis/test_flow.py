@@ -9,38 +9,38 @@ from known_systems import double_well, lorenz, oscillator
 
 from foreseen.analysis.energy import body_energy, drag, energy_drift, energy_of, potential_of
 from foreseen.analysis.fixed_points import find_fixed_points
-from foreseen.analysis.flow import Flow
+from foreseen.analysis.flow import PhaseFlow
 from foreseen.analysis.indicator import code_indicator, compare, divergence
 from foreseen.core.dynamical_system import DynamicalSystem
-from foreseen.data.types import Truth
+from foreseen.data.types import GroundTruth
 
 
 def test_exponents_of_what_comes_to_rest() -> None:
     """In the end every solution spirals into a well, where neighbours meet at half of the drag."""
-    found = Flow.of(double_well(drag=0.4, starts=[[1.1, 0.0], [0.05, 0.0], [-1.5, 0.2]])).lyapunov()
-    assert found.mean == pytest.approx(-0.2, abs=0.02) and found.words == "negative: neighbours meet"
+    found = PhaseFlow.of(double_well(drag=0.4, starts=[[1.1, 0.0], [0.05, 0.0], [-1.5, 0.2]])).lyapunov()
+    assert found.mean == pytest.approx(-0.2, abs=0.02) and found.describe == "negative: neighbours meet"
     assert found.growth[1] > 5 > 4 > found.growth[0], "from the top neighbours part first"
 
 
 def test_exponents_of_a_swing_for_ever() -> None:
-    found = Flow.of(oscillator()).lyapunov()
-    assert found.mean == pytest.approx(0, abs=0.02) and found.words.startswith("not told from 0")
+    found = PhaseFlow.of(oscillator()).lyapunov()
+    assert found.mean == pytest.approx(0, abs=0.02) and found.describe.startswith("not told from 0")
     assert found.growth.tolist() == pytest.approx([1.0, 1.0], abs=0.6)
 
 
 def test_exponents_of_chaos() -> None:
-    found = Flow.of(lorenz()).lyapunov(seed=1)
-    assert found.mean == pytest.approx(0.906, abs=0.15) and found.words == "positive: neighbours part"
+    found = PhaseFlow.of(lorenz()).lyapunov(seed=1)
+    assert found.mean == pytest.approx(0.906, abs=0.15) and found.describe == "positive: neighbours part"
 
 
 def test_a_solution_that_leaves_has_no_exponent() -> None:
-    found = Flow.of(double_well(drag=-1.5, window=2.0)).lyapunov()
-    assert found.mean is None and "leaves" in found.words
+    found = PhaseFlow.of(double_well(drag=-1.5, window=2.0)).lyapunov()
+    assert found.mean is None and "leaves" in found.describe
 
 
 def test_the_separatrix_without_drag_is_the_level_of_the_top() -> None:
     system = double_well(drag=0.0)
-    curves = Flow.of(system).separatrices(find_fixed_points(system))
+    curves = PhaseFlow.of(system).separatrices(find_fixed_points(system))
     assert len(curves) == 2 and system.energy is not None
     for curve in curves:
         assert (system.energy(curve) - 0.25).abs().max() < 1e-5
@@ -49,16 +49,16 @@ def test_the_separatrix_without_drag_is_the_level_of_the_top() -> None:
 
 def test_both_sides_of_the_separatrix_end_in_different_wells() -> None:
     system = double_well(drag=0.4)
-    flow = Flow.of(system)
+    flow = PhaseFlow.of(system)
     curve = flow.separatrices(find_fixed_points(system))[0]
     start = curve[(curve[:, 0].abs() - 0.5).abs().argmin()]
     off = torch.tensor([[0.0, 0.02], [0.0, -0.02]], dtype=torch.float64)
-    ends = flow.follow(start + off, 6.0, 10)[-1, :, 0]
+    ends = flow.integrate(start + off, 6.0, 10)[-1, :, 0]
     assert sorted(ends.round().tolist()) == [-1.0, 1.0]
 
 
 def test_energy_is_kept_without_drag() -> None:
-    flow = Flow.of(oscillator())
+    flow = PhaseFlow.of(oscillator())
     found = energy_drift(flow, lowest=None)
     assert found is not None and not found["learned"] and found["half_life"] is None
     for span in found["relative_drift"].values():
@@ -69,7 +69,7 @@ def test_energy_is_kept_without_drag() -> None:
 
 
 def test_energy_halves_as_the_drag_says() -> None:
-    flow = Flow.of(oscillator(drag=0.3, pace=8.0))
+    flow = PhaseFlow.of(oscillator(drag=0.3, velocity_scale=8.0))
     lost, found = drag(flow.system), energy_drift(flow, lowest=0.0)
     assert lost is not None and found is not None and lost["drag"] == pytest.approx(0.3)
     assert lost["half_life_of_small_swings"] == pytest.approx(math.log(2) / 0.3)
@@ -79,7 +79,7 @@ def test_energy_halves_as_the_drag_says() -> None:
 
 def test_the_energy_of_a_force_is_that_of_its_potential() -> None:
     system = double_well()
-    without = DynamicalSystem(system.names, system.rate, system.seen, system.window, True)
+    without = DynamicalSystem(system.names, system.rate, system.trajectories, system.window, True)
     own, integral, q = (
         system.potential,
         potential_of(without),
@@ -88,29 +88,33 @@ def test_the_energy_of_a_force_is_that_of_its_potential() -> None:
     assert own is not None and integral is not None and energy_of(without) is not None
     apart = integral(q) - own(q)
     assert (apart - apart[0]).abs().max() < 1e-5
-    assert potential_of(lorenz()) is None and energy_drift(Flow.of(lorenz()), None) is None and drag(lorenz()) is None
+    assert (
+        potential_of(lorenz()) is None and energy_drift(PhaseFlow.of(lorenz()), None) is None and drag(lorenz()) is None
+    )
 
 
 def test_the_energy_of_a_body_is_compared_with_the_truth() -> None:
     """A body whose height is its potential, under g = 1, and which has the truth of another without drag."""
     system = double_well(drag=0.0, starts=[[0.2, 0.0], [1.3, 0.0]])
-    truths = {}
-    for one in system.seen:
+    ground_truths = {}
+    for one in system.trajectories:
         x, v = one.states.T.numpy()
         climb = (x**3 - x) * v
         positions = np.stack([x, 0 * x, (x**2 - 1) ** 2 / 4], -1)[:, None]
         velocities = np.stack([v, 0 * v, climb], -1)[:, None]
-        truths[one.sequence] = Truth(one.times.numpy(), ("bead",), positions, velocities, "any", {"gravity": 1.0})
-    found = body_energy(Flow.of(system), truths)
+        ground_truths[one.sequence] = GroundTruth(
+            one.times.numpy(), ("bead",), positions, velocities, "any", {"gravity": 1.0}
+        )
+    found = body_energy(PhaseFlow.of(system), ground_truths)
     assert found is not None and found["from_truth_largest"] < 2e-3
-    assert body_energy(Flow.of(system), {}) is None
+    assert body_energy(PhaseFlow.of(system), {}) is None
 
 
 def test_the_indicator_is_the_derivative_of_the_codes_sum_by_time() -> None:
     system = lorenz()
-    flow, y = Flow.of(system), system.seen[0].states[50]
+    flow, y = PhaseFlow.of(system), system.trajectories[0].states[50]
     step = 1e-4 / system.window
-    after, before = (flow.follow(y, sign * step, 1)[-1] for sign in (1, -1))
+    after, before = (flow.integrate(y, sign * step, 1)[-1] for sign in (1, -1))
     assert system.code is not None
     expected = (system.code(after).sum() - system.code(before).sum()) / 2e-4
     assert float(code_indicator(system, y)) == pytest.approx(float(expected), rel=1e-4)
@@ -120,7 +124,7 @@ def test_the_indicator_is_the_derivative_of_the_codes_sum_by_time() -> None:
 
 def test_the_indicator_of_a_state_that_is_the_code() -> None:
     system = double_well(drag=0.4)
-    y = system.seen[0].states[10]
+    y = system.trajectories[0].states[10]
     assert float(code_indicator(system, y)) == pytest.approx(float(system.rate(y).sum()))
     found = compare(system)
     assert found["code"] == "the state itself"

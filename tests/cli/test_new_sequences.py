@@ -7,8 +7,26 @@ import pytest
 
 from foreseen.cli import main
 
-SMALL = ("--max-steps", "40", "--rays", "512", "--samples", "16384", "--cells", "16", "--many.widths", "48",
-         "--part-levels", "6", "12", "--static-levels", "8", "16", "--many.members", "2")  # fmt: skip
+SMALL = (
+    "--max-steps",
+    "40",
+    "--rays",
+    "512",
+    "--samples",
+    "16384",
+    "--grid-resolution",
+    "16",
+    "--multi-sequence.widths",
+    "48",
+    "--part-levels",
+    "6",
+    "12",
+    "--static-levels",
+    "8",
+    "16",
+    "--multi-sequence.ensemble-size",
+    "2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +90,7 @@ def test_a_run_of_one_sequence_takes_no_new_ones(
 ) -> None:
     main(["simulate", "pendulum", "--frames", "10", "--size", "24", "--cameras", "2", "--out", str(tmp_path / "data")])
     small = ("--max-steps", "2", "--rays", "64", "--samples", "2048", "--plane-rays", "64", "--plane-samples", "2048",
-             "--cells", "8")  # fmt: skip
+             "--grid-resolution", "8")  # fmt: skip
     main(["train", "rigid-ode", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *small])
     capsys.readouterr()
     with pytest.raises(SystemExit):

@@ -34,7 +34,7 @@ PRESETS = {"fast": Config(), "paper": Config(rate=0.5)}
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+def requested(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
     """What the command passed on to `train`."""
     entry = MethodEntry("nowhere:build", f"{__name__}:PRESETS", "a paper", "none", "times", "all")
     monkeypatch.setitem(METHODS, "own", entry)
@@ -52,10 +52,10 @@ def refuse(*args: str, capsys: pytest.CaptureFixture[str]) -> str:
     return said.removeprefix("foreseen: error: ").strip()
 
 
-def test_fields_of_the_config_are_options(asked: list[Any]) -> None:
+def test_fields_of_the_config_are_options(requested: list[Any]) -> None:
     words = "own --data d --out o --rate 0.2 --sizes 5 6 7 --no-warm --inner.width 9 --max-steps 30 --seed 4"
     main(["train", *words.split()])
-    (args, options) = asked[0]
+    (args, options) = requested[0]
     assert args == ("own", Path("d"), Path("o"))
     assert options["overrides"] == {"rate": 0.2, "sizes": (5, 6, 7), "warm": False, "inner": Inner(9)}
     assert (options["preset"], options["seed"], options["max_steps"], options["max_minutes"]) == (
@@ -68,21 +68,21 @@ def test_fields_of_the_config_are_options(asked: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("words", ["--preset paper", "--preset=paper"])
-def test_a_preset_is_where_the_options_start(asked: list[Any], words: str) -> None:
+def test_a_preset_is_where_the_options_start(requested: list[Any], words: str) -> None:
     main(["train", "own", "--data", "d", "--out", "o", *words.split(), "--inner.width", "3"])
-    assert asked[0][1]["preset"] == "paper" and asked[0][1]["overrides"] == {}
+    assert requested[0][1]["preset"] == "paper" and requested[0][1]["overrides"] == {}
 
 
-def test_help_shows_the_values_of_the_preset(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_the_values_of_the_preset(requested: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["train", "own", "--preset", "paper", "--help"])
     said = re.sub(r"[│\s]+", " ", capsys.readouterr().out)
-    assert caught.value.code == 0 and not asked
+    assert caught.value.code == 0 and not requested
     assert "--rate FLOAT Learning rate. (default: 0.5)" in said and "--inner.width INT Neurons. (default: 3)" in said
     assert "--observe-until" in said and "Fraction of the time range" in said
 
 
-def test_help_without_a_method(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_without_a_method(requested: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--help"]):
         main(["train", *words])
         assert "usage: foreseen train METHOD --data DATA --out RUN" in (said := capsys.readouterr().out)
@@ -98,12 +98,12 @@ def test_help_without_a_method(asked: list[Any], capsys: pytest.CaptureFixture[s
      "foreseen train own has no option '--max-stps': did you mean '--max-steps'?"),
     ("own --data d", "--out is missing. See foreseen train own --help."),
 ])  # fmt: skip
-def test_wrong_words(asked: list[Any], words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_words(requested: list[Any], words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     message = message.replace("METHODS", ", ".join(METHODS))
-    assert refuse(*words.split(), capsys=capsys) == message and not asked
+    assert refuse(*words.split(), capsys=capsys) == message and not requested
 
 
-def test_a_wrong_value_is_named(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_value_is_named(requested: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     said = refuse("own", "--data", "d", "--out", "o", "--rate", "high", capsys=capsys)
     assert "--rate" in said and "'high'" in said and "See foreseen train own --help." in said
 

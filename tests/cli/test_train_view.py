@@ -16,10 +16,10 @@ import pytest
 
 from foreseen.cli import main
 from foreseen.cli.view import PORT
-from foreseen.cli.watching import Watching
+from foreseen.cli.viewer_process import ViewerProcess
 from foreseen.training import Run, load_run
 from foreseen.training.checkpoints import list_checkpoints
-from foreseen.viewer.following import Following
+from foreseen.viewer.checkpoint_watcher import CheckpointWatcher
 
 pytest.importorskip("viser", reason="viser comes with the extra [view]")
 
@@ -58,12 +58,12 @@ def test_ctrl_c_ends_the_training_and_its_viewer(data: str, tmp_path: Path) -> N
 def test_training_goes_on_without_a_viewer(data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     main(train(data, run, "--max-steps", "1"))
-    with Watching(run, PORT, "203.0.113.7") as watching:  # an address of nobody's
+    with ViewerProcess(run, PORT, "203.0.113.7") as watching:  # an address of nobody's
         said, end = "", time.monotonic() + 300
         while "goes on without it" not in said and time.monotonic() < end:
             time.sleep(0.1)
             said += capfd.readouterr().out
-        watching.stay()  # there is nothing to stay for
+        watching.wait_until_closed()  # there is nothing to stay for
     assert "the viewer: --host 203.0.113.7" in said and "Training goes on without it." in said
 
 
@@ -77,7 +77,7 @@ def test_a_run_is_followed(data: str, tmp_path: Path, capsys: pytest.CaptureFixt
     newer = first.newer()
     assert newer is not None and newer.step == 2 and newer.newer() is None
     assert newer.dataset() is dataset  # its pictures are not read again
-    following = Following([first])
+    following = CheckpointWatcher([first])
     with following:
         end = time.monotonic() + 300
         while following.runs[0].step != 2:
@@ -90,18 +90,18 @@ def test_a_run_is_followed(data: str, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_run_is_followed_whatever_its_folder_holds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("foreseen.viewer.following.PAUSE", 0.001)
-    asked = []
+    monkeypatch.setattr("foreseen.viewer.checkpoint_watcher.POLL_SECONDS", 0.001)
+    requested = []
 
     def newer() -> Run | None:
-        asked.append(1)
-        if len(asked) < 4:
+        requested.append(1)
+        if len(requested) < 4:
             raise KeyError("cloud.means")
         return None
 
-    with Following([SimpleNamespace(newer=newer, path=Path("run"))]):  # type: ignore[list-item]
+    with CheckpointWatcher([SimpleNamespace(newer=newer, path=Path("run"))]):  # type: ignore[list-item]
         end = time.monotonic() + 300
-        while len(asked) < 5:
+        while len(requested) < 5:
             assert time.monotonic() < end
             time.sleep(0.001)
     assert capsys.readouterr().err == "foreseen: warning: run is shown as it was (KeyError: 'cloud.means')\n"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_files import ring_pose
 
-from foreseen.data.extent import NEAREST, extent_from_cameras
+from foreseen.data.extent import MIN_NEAR_SHARE, extent_from_cameras
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at
 
@@ -43,9 +43,9 @@ def test_it_grows_with_the_scene() -> None:
 
 
 def test_one_far_camera_and_a_close_up_do_not_decide() -> None:
-    usual, aim = extent_from_cameras(ring(8)), [0.0, 0, 0]
+    typical, aim = extent_from_cameras(ring(8)), [0.0, 0, 0]
     odd = extent_from_cameras([*ring(8), looking([40, 0, 0], aim), looking([0, 4, 0.1], aim, 10 * FOCAL)])
-    assert np.allclose(odd.bounds, usual.bounds, atol=0.05)
+    assert np.allclose(odd.bounds, typical.bounds, atol=0.05)
     assert odd.far > 40  # its rays reach the box all the same
 
 
@@ -78,7 +78,7 @@ def test_a_camera_in_the_origin_and_cameras_that_look_outwards_still_get_a_range
         assert 0 < extent.near < extent.far < 100
         assert (extent.bounds[0] < extent.bounds[1]).all()
         distance = torch.stack([(extent.bounds.mean(0) - c.position).norm() for c in cameras]).median()
-        assert extent.near >= NEAREST * float(distance) - 1e-6
+        assert extent.near >= MIN_NEAR_SHARE * float(distance) - 1e-6
 
 
 def test_the_sentence_says_what_was_taken() -> None:

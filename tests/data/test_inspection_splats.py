@@ -18,7 +18,7 @@ def rows(path: Path, gaussians: Gaussians) -> tuple[dict[str, str], list[str]]:
     """Findings by name, and doubts."""
     path.write_bytes(ply.encode(gaussians))
     checks = inspect_splats(path)
-    return dict(row for check in checks for row in check.rows), [doubt for check in checks for doubt in check.doubts]
+    return dict(row for check in checks for row in check.rows), [doubt for check in checks for doubt in check.warnings]
 
 
 def test_says_what_is_there(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_moving_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for words in ("a.safetensors", "2 times, 0 to 0.5 s", "of 4 Gaussians", "Nothing looks doubtful."):
         assert words in said
     path.write_bytes(moving.encode(gather_motion([(0.0, rest), (0.5, rest)])))
-    assert inspect_splats(path)[1].doubts == ("Nothing moves or changes.",)
+    assert inspect_splats(path)[1].warnings == ("Nothing moves or changes.",)
 
 
 def test_one_line_for_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

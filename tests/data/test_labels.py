@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from foreseen.data.labels import labels_at
-from foreseen.data.types import Truth
+from foreseen.data.types import GroundTruth
 
 TIMES = np.linspace(2.0, 3.0, 11)
 
 
-def truth(**state: np.ndarray) -> Truth:
+def truth(**state: np.ndarray) -> GroundTruth:
     """Two bodies whose numbers say which time, body and axis they are of."""
     places = TIMES[:, None, None] * 100 + np.arange(2)[:, None] * 10 + np.arange(3)
-    return Truth(TIMES, ("ball", "rod"), places, -places, "none", {}, state)
+    return GroundTruth(TIMES, ("ball", "rod"), places, -places, "none", {}, state)
 
 
 def test_labels_are_those_of_the_times() -> None:
@@ -34,8 +34,8 @@ def test_what_does_not_turn_is_upright() -> None:
 
 
 def test_rotations_are_told() -> None:
-    turned = np.broadcast_to(np.eye(3)[[1, 2, 0]], (11, 2, 3, 3)) * np.arange(11)[:, None, None, None]
-    labels = labels_at(truth(rotations=turned), [2.4])
+    rotated = np.broadcast_to(np.eye(3)[[1, 2, 0]], (11, 2, 3, 3)) * np.arange(11)[:, None, None, None]
+    labels = labels_at(truth(rotations=rotated), [2.4])
     assert labels is not None
     torch.testing.assert_close(labels.rotations[0, 1], 4 * torch.eye(3).double()[[1, 2, 0]])
 
@@ -50,7 +50,7 @@ def test_times_that_truth_does_not_know_are_not_made_up() -> None:
 
 def test_one_time_of_truth_counts_only_exactly() -> None:
     whole = truth()
-    one = Truth(TIMES[:1], whole.bodies, whole.positions[:1], whole.velocities[:1], "none", {})
+    one = GroundTruth(TIMES[:1], whole.bodies, whole.positions[:1], whole.velocities[:1], "none", {})
     assert labels_at(one, [2.0]) is not None and labels_at(one, [2.0001]) is None
 
 

@@ -85,7 +85,7 @@ def test_broken_json_names_the_line_through_the_top_level_function(tmp_path: Pat
 
 
 def test_what_the_room_offers() -> None:
-    names = "FORMATS Dataset Frame ImageCache Sequence Splits Truth find_format load_dataset make_splits"
+    names = "FORMATS Dataset Frame GroundTruth ImageCache Sequence Splits find_format load_dataset make_splits"
     assert foreseen.data.__all__ == names.split()
     assert all(hasattr(foreseen.data, name) for name in foreseen.data.__all__)
 

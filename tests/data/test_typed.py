@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foreseen.data.typed import bodies_named, typed_labels
+from foreseen.data.typed_values import bodies_named, typed_labels
 from foreseen.errors import UserError
 
 

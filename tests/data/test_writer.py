@@ -9,7 +9,7 @@ import torch
 from tiny_files import ring_pose
 
 import foreseen
-from foreseen.data.types import Dataset, Truth
+from foreseen.data.types import Dataset, GroundTruth
 from foreseen.data.writer import DatasetWriter, WrittenFrame
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
@@ -30,20 +30,20 @@ def written(angle: float, name: str, time: float, **fields: object) -> WrittenFr
     return WrittenFrame(camera(angle), name, time, image, **fields)  # type: ignore[arg-type]
 
 
-def full_frame(angle: float, name: str, time: float, split: str | None, most: int) -> WrittenFrame:
+def full_frame(angle: float, name: str, time: float, split: str | None, maximum: int) -> WrittenFrame:
     return written(
         angle,
         name,
         time,
         split=split,
-        mask=RNG.integers(0, most, (H, W)),
+        mask=RNG.integers(0, maximum, (H, W)),
         depth=RNG.random((H, W)).astype(np.float32),
         flow=RNG.random((H, W, 2)).astype(np.float32),
     )
 
 
-def truth(times: int = 3) -> Truth:
-    return Truth(
+def truth(times: int = 3) -> GroundTruth:
+    return GroundTruth(
         np.arange(times) / 3,
         ("ball", "box"),
         RNG.random((times, 2, 3)),
@@ -60,7 +60,7 @@ def writer(out: Path, **options: object) -> DatasetWriter:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[WrittenFrame], Truth, np.ndarray, Dataset]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[WrittenFrame], GroundTruth, np.ndarray, Dataset]:
     """What was written, in order of time, and what is read."""
     frames = [full_frame(a, n, t, s, m) for t in (0.0, 1 / 3, 0.7) for a, n, s, m in
               ((0.1, "left", "train", 3), (1.2, "right", "test", 60000))]  # fmt: skip
@@ -92,7 +92,7 @@ def test_frames_are_read_back_exactly(both: tuple) -> None:
 def test_truth_and_the_rest_are_read_back_exactly(both: tuple) -> None:
     _, known, backdrop, data = both
     found = data.sequences[1].truth
-    assert (found.law, found.bodies, found.constants) == (known.law, known.bodies, known.constants)
+    assert (found.dynamics, found.bodies, found.constants) == (known.dynamics, known.bodies, known.constants)
     for name in ("times", "positions", "velocities"):
         assert np.array_equal(getattr(found, name), getattr(known, name))
     assert found.state.keys() == known.state.keys()

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from foreseen.dynamics.collisions import MOST_EVENTS, WIDTH, World, pair_time, roll_out, wall_time
+from foreseen.dynamics.collisions import MAX_EVENTS, WIDTH, CollisionWorld, pair_time, roll_out, wall_time
 
-FLOOR = ((0.0, 0.0, 1.0), 0.0)
-BOX = (FLOOR, *(((x, y, 0.0), -1.0) for x, y in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))))
+NEGLIGIBLE_RESIDUAL = ((0.0, 0.0, 1.0), 0.0)
+BOX = (NEGLIGIBLE_RESIDUAL, *(((x, y, 0.0), -1.0) for x, y in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))))
 
 
-def world(count: int, walls: tuple = (), gravity: tuple = (0.0, 0.0, -10.0), **more: object) -> World:
+def world(count: int, walls: tuple = (), gravity: tuple = (0.0, 0.0, -10.0), **more: object) -> CollisionWorld:
     radii = np.full(count, 0.1) + 0.02 * np.arange(count)
-    plain = World(
+    plain = CollisionWorld(
         radii, radii**3, np.ones(count), np.ones(count, bool), np.array(gravity), 0.0, 0.0, 1.0,
         np.array([n for n, _ in walls], dtype=float).reshape(-1, 3), np.array([o for _, o in walls], dtype=float),
         np.ones(len(walls)), 1e-3,
@@ -36,7 +36,7 @@ def crowd(seed: int) -> np.ndarray:
     return np.concatenate([places, rng.uniform(-3, 3, (4, 6))], axis=1)
 
 
-def energy(states: np.ndarray, w: World) -> np.ndarray:
+def energy(states: np.ndarray, w: CollisionWorld) -> np.ndarray:
     """Of T states: in motion, in spin (2/5 m r^2) and in height."""
     v, spin = np.square(states[..., 3:6]).sum(-1), np.square(states[..., 6:]).sum(-1)
     height = states[..., :3] @ w.gravity
@@ -151,7 +151,7 @@ def test_balls_stay_in_the_box_and_out_of_one_another(seed: int) -> None:
 
 def test_a_bouncing_ball_comes_to_rest_and_rolls_on() -> None:
     """A ball loses 2/7 of what it slips, and no more (a rolling solid sphere)."""
-    w = world(1, (FLOOR,), bounces=np.array([0.6]), friction=0.5)
+    w = world(1, (NEGLIGIBLE_RESIDUAL,), bounces=np.array([0.6]), friction=0.5)
     found, hits = roll_out(state((0, 0, 0.6, 2, 0, 0)), np.array([0.0, 5.0, 6.0]), w)
     assert 5 < hits[0, 1] < 40
     np.testing.assert_allclose(found[1:, 0, 2], 0.1, atol=1e-12)
@@ -168,7 +168,7 @@ def test_nothing_rolls_down_what_is_nearly_level(slope: float, rolls: bool) -> N
 
 
 def test_what_rests_is_struck_and_flies_again() -> None:
-    w = world(2, (FLOOR,), bounces=np.array([0.5]))
+    w = world(2, (NEGLIGIBLE_RESIDUAL,), bounces=np.array([0.5]))
     start = state((0, 0, 0.1), (0.03, 0, 0.5, 0, 0, -5))
     found, hits = roll_out(start, np.linspace(0, 0.5, 51), w)
     assert hits[0, 1] >= 1 and hits[0, 2] >= 2
@@ -176,7 +176,7 @@ def test_what_rests_is_struck_and_flies_again() -> None:
 
 
 def test_shadows_touch_nothing_and_feel_no_gravity() -> None:
-    w = world(2, (FLOOR,))._replace(solid=np.array([True, False]), weights=np.array([1.0, 0.0]))
+    w = world(2, (NEGLIGIBLE_RESIDUAL,))._replace(collides=np.array([True, False]), weights=np.array([1.0, 0.0]))
     found, hits = roll_out(state((0, 0, 0.5, 1), (0.1, 0, 0.02, 1)), np.array([2.0]), w)
     np.testing.assert_allclose(found[0, 1, :6], [2.1, 0, 0.02, 1, 0, 0], atol=1e-12)
     assert hits[0, 2] > 0 and not hits[1].any() and not hits[:, 1].any()
@@ -193,4 +193,4 @@ def test_a_ball_between_two_walls_that_meet_it_stops() -> None:
     """Events without end do not hang."""
     walls = (((1.0, 0.0, 0.0), -0.1), ((-1.0, 0.0, 0.0), -0.1))
     found, hits = roll_out(state((0, 0, 0, 1, 0, 0)), np.array([0.0, 1.0, 2.0]), world(1, walls))
-    assert hits.sum() <= MOST_EVENTS and np.isfinite(found).all() and abs(found[-1, 0, 0]) < 1e-9
+    assert hits.sum() <= MAX_EVENTS and np.isfinite(found).all() and abs(found[-1, 0, 0]) < 1e-9

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreseen.dynamics.dynamics import Dynamics, check_counts
-from foreseen.dynamics.matching import FARTHEST
+from foreseen.dynamics.integral_matching import MAX_COORDINATE
+from foreseen.dynamics.learned import LearnedDynamics, check_counts
 from foreseen.errors import UserError
-from foreseen.methods.rigid_ode.config import SharedLawConfig
+from foreseen.methods.rigid_ode.config import SharedDynamicsConfig
 from foreseen.simulate.bifurcating_hill import SCENARIO as HILL
 from foreseen.simulate.oscillating_ball import SCENARIO as BALL
 from foreseen.simulate.pendulum import SCENARIO as PENDULUM
@@ -21,7 +21,7 @@ from foreseen.simulate.pendulum import SCENARIO as PENDULUM
 SCENARIOS = {"pendulum": PENDULUM, "hill": HILL, "ball": BALL}
 FRAMES, WINDOW = 40, 1.95
 WIDTHS = {"pendulum": (24,), "hill": (64,), "ball": (24,)}
-CONFIG = SharedLawConfig(widths=(24,), members=2, most_stretches=128, most_shots=24)
+CONFIG = SharedDynamicsConfig(widths=(24,), ensemble_size=2, max_segments=128, max_shooting_segments=24)
 SEEN = {
     "pendulum": [(0.7, 0.3), (-0.6, -0.2), (0.65, 0.0)],
     "hill": [(0.66, 0.1), (-0.7, 0.0), (0.8, -0.2), (-0.79, 0.1), (0.1, 0.0), (-0.05, 0.2)],
@@ -36,8 +36,8 @@ NEAR = {"pendulum": 0.001, "hill": 0.01, "ball": 0.002}
 def moves(name: str, initial: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """Poses and their rates per window, `[T, 6]`, of one body that does not turn."""
     scenario = SCENARIOS[name]
-    numbers = dict(zip(scenario.initial, initial))
-    motion = scenario.kinds[0].solve(scenario.constants, numbers, np.linspace(0, WINDOW, FRAMES))
+    numbers = dict(zip(scenario.initial_thickness, initial))
+    motion = scenario.systems[0].solve(scenario.constants, numbers, np.linspace(0, WINDOW, FRAMES))
     places, rates = (torch.from_numpy(x[:, 0]) for x in (motion.positions, motion.velocities))
     nothing = torch.zeros_like(places)
     return torch.cat([places, nothing], -1), torch.cat([rates, nothing], -1) * WINDOW
@@ -51,20 +51,20 @@ TIMES = torch.linspace(0, 1, FRAMES, dtype=torch.float64)
 
 
 @cache
-def learned(name: str) -> Dynamics:
-    dynamics = Dynamics(replace(CONFIG, widths=WIDTHS[name]), 6)
+def learned(name: str) -> LearnedDynamics:
+    dynamics = LearnedDynamics(replace(CONFIG, widths=WIDTHS[name]), 6)
     poses = poses_of(name)
     counts = torch.full((len(poses),), FRAMES)
     dynamics.fit(poses, TIMES.expand(len(poses), -1), counts, exact=True)
     return dynamics
 
 
-def beginning(dynamics: Dynamics, poses: Tensor, rates: Tensor) -> Tensor:
+def beginning(dynamics: LearnedDynamics, poses: Tensor, rates: Tensor) -> Tensor:
     q = dynamics.manifold.encode(poses)
-    return torch.cat([q, dynamics.manifold.encode_rates(q, rates)], dim=-1)
+    return torch.cat([q, dynamics.manifold.encode_velocities(q, rates)], dim=-1)
 
 
-def decoded(dynamics: Dynamics, path: Tensor) -> Tensor:
+def decoded(dynamics: LearnedDynamics, path: Tensor) -> Tensor:
     return dynamics.manifold.decode(path[..., : dynamics.manifold.size])
 
 
@@ -81,26 +81,26 @@ def test_unseen_beginnings_are_foretold(name: str) -> None:
 def test_noisy_poses_tell_the_law_too() -> None:
     poses = poses_of("pendulum")
     noise = 0.003 * torch.randn(poses.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    dynamics = Dynamics(CONFIG, 6)
+    dynamics = LearnedDynamics(CONFIG, 6)
     dynamics.fit(poses + noise, TIMES.expand(3, -1), torch.full((3,), FRAMES), exact=False)
     true, rates = moves("pendulum", UNSEEN["pendulum"])
     state = beginning(dynamics, true[0], rates[0])
     ahead = []
     for member in (0, 1, 2):
-        dynamics.use(member)
+        dynamics.use_member(member)
         ahead.append(decoded(dynamics, dynamics.solve(state, 0.0, TIMES)))
         assert (ahead[-1] - true).norm(dim=-1).max() < (0.2 if member else 0.05), "draws are spread as the noise asks"
     assert (ahead[1] - ahead[2]).abs().max() > 1e-5, "members differ"
-    dynamics.use(0)
+    dynamics.use_member(0)
     assert torch.equal(decoded(dynamics, dynamics.solve(state, 0.0, TIMES)), ahead[0])
 
 
 @pytest.mark.parametrize("members", [0, 1])
 def test_other_laws_need_not_be_drawn(members: int) -> None:
-    dynamics = Dynamics(replace(CONFIG, members=members, lengths=(0.2,)), 6)
+    dynamics = LearnedDynamics(replace(CONFIG, ensemble_size=members, shooting_lengths=(0.2,)), 6)
     dynamics.fit(poses_of("pendulum"), TIMES.expand(3, -1), torch.full((3,), FRAMES), exact=True)
-    assert dynamics.members.shape[0] == 1 + members and dynamics.members.isfinite().all()
-    assert torch.equal(torch.cat([p.flatten() for p in dynamics.law.last_layer()]), dynamics.members[0])
+    assert dynamics.ensemble_weights.shape[0] == 1 + members and dynamics.ensemble_weights.isfinite().all()
+    assert torch.equal(torch.cat([p.flatten() for p in dynamics.ode.last_layer()]), dynamics.ensemble_weights[0])
 
 
 def test_futures_are_the_solutions_of_each_law() -> None:
@@ -108,16 +108,16 @@ def test_futures_are_the_solutions_of_each_law() -> None:
     poses, rates = moves("ball", UNSEEN["ball"])
     state = beginning(dynamics, poses[0], rates[0])
     states = state + 0.01 * torch.arange(3, dtype=torch.float64)[:, None]
-    together = dynamics.futures(states, 0.0, TIMES)
-    laws = dynamics.drawn()
+    together = dynamics.solve_ensemble(states, 0.0, TIMES)
+    laws = dynamics.sampled_rates()
     assert together.shape == (FRAMES, 3, 4) and len(laws) == 2
     for member in range(3):
-        dynamics.use(member)
+        dynamics.use_member(member)
         assert torch.allclose(together[:, member], dynamics.solve(states[member], 0.0, TIMES), atol=1e-9)
         if member:
-            rate = dynamics.law(TIMES[0], state)
+            rate = dynamics.ode(TIMES[0], state)
             assert torch.allclose(laws[member - 1](TIMES[0], state), rate, atol=1e-9)
-    dynamics.use(0)
+    dynamics.use_member(0)
 
 
 def test_both_ways_in_any_order_and_again() -> None:
@@ -149,42 +149,42 @@ def test_there_and_back_again() -> None:
 @pytest.mark.parametrize("name", ["pendulum", "ball"])
 def test_what_explodes_stays(name: str) -> None:
     """And where it stays does not depend on which times are asked for."""
-    dynamics = Dynamics(learned(name).config, 6)
+    dynamics = LearnedDynamics(learned(name).config, 6)
     dynamics.load_state_dict(learned(name).state_dict())
     size = dynamics.manifold.size
-    dynamics.law.drag[:size, :size] = -30 * torch.eye(size)
+    dynamics.ode.drag[:size, :size] = -30 * torch.eye(size)
     state = beginning(dynamics, *(x[0] for x in moves(name, SEEN[name][0])))
     times = torch.tensor([0.0, 0.5, 0.7, 1.1], dtype=torch.float64)
     path = dynamics.solve(state, 0.0, times)
     assert path.isfinite().all() and decoded(dynamics, path).isfinite().all()
-    assert (path[1:, :size].abs().amax(-1) > FARTHEST).all()
+    assert (path[1:, :size].abs().amax(-1) > MAX_COORDINATE).all()
     torch.testing.assert_close(path[2:], path[1].expand(2, -1))
     alone = dynamics.solve(state, 0.0, times[3:])
-    assert alone.isfinite().all() and (alone[0, :size].abs().amax() > FARTHEST)
+    assert alone.isfinite().all() and (alone[0, :size].abs().amax() > MAX_COORDINATE)
 
 
 def test_a_state_dict_holds_everything() -> None:
-    dynamics, other = learned("hill"), Dynamics(learned("hill").config, 6)
+    dynamics, other = learned("hill"), LearnedDynamics(learned("hill").config, 6)
     other.load_state_dict(dynamics.state_dict())
     state = beginning(dynamics, *(x[0] for x in moves("hill", UNSEEN["hill"])))
     for member in (1, 0):
-        dynamics.use(member)
-        other.use(member)
+        dynamics.use_member(member)
+        other.use_member(member)
         assert torch.equal(other.solve(state, 0.0, TIMES), dynamics.solve(state, 0.0, TIMES))
 
 
 def test_a_fit_is_the_same_every_time() -> None:
-    first, second = learned("pendulum"), Dynamics(CONFIG, 6)
+    first, second = learned("pendulum"), LearnedDynamics(CONFIG, 6)
     torch.rand(3)  # no global generator has a say
     second.fit(poses_of("pendulum"), TIMES.expand(3, -1), torch.full((3,), FRAMES), exact=True)
-    first.use(0)
+    first.use_member(0)
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values()))
 
 
 def test_ends_are_where_forecasts_begin() -> None:
     dynamics = learned("ball")
     poses, rates = moves("ball", SEEN["ball"][1])
-    (first, begin), (late, end) = dynamics.ends(poses, TIMES, exact=True)
+    (first, begin), (late, end) = dynamics.forecast_states(poses, TIMES, exact=True)
     assert first == 0 and 0.5 < late < 0.8
     torch.testing.assert_close(begin, beginning(dynamics, poses[0], rates[0]), atol=0.01, rtol=0.01)
     path = decoded(dynamics, dynamics.solve(end, late, TIMES[-8:]))
@@ -200,11 +200,11 @@ def test_sequences_of_many_lengths_and_uneven_times() -> None:
     filled, times = torch.zeros(3, FRAMES, 6).double(), torch.zeros(3, FRAMES).double()
     for s, (own, when) in enumerate(rows):
         filled[s, : len(own)], times[s, : len(own)] = own, when
-    dynamics = Dynamics(CONFIG, 6)
+    dynamics = LearnedDynamics(CONFIG, 6)
     dynamics.fit(filled, times, counts, exact=True)
     paths = dynamics.paths(filled, times, counts, exact=True)
     assert paths.counts.tolist() == [157, 157, 45]
-    assert paths.seen.sum(1).tolist() == counts.tolist()
+    assert paths.observed_mask.sum(1).tolist() == counts.tolist()
     true, rates = moves("pendulum", UNSEEN["pendulum"])
     path = dynamics.solve(beginning(dynamics, true[0], rates[0]), 0.0, TIMES)
     assert (decoded(dynamics, path) - true).norm(dim=-1).max() < 0.002
@@ -215,18 +215,18 @@ def test_a_body_that_waits_in_one_sequence() -> None:
     poses = poses_of("pendulum")[:2].clone()
     poses[1] = torch.tensor([0.0, 0.0, 0.4, 0.0, 0.0, 0.0])
     for exact in (True, False):
-        dynamics = Dynamics(replace(CONFIG, lengths=(0.2,)), 6)
+        dynamics = LearnedDynamics(replace(CONFIG, shooting_lengths=(0.2,)), 6)
         dynamics.fit(poses, TIMES.expand(2, -1), torch.full((2,), FRAMES), exact)
-        assert dynamics.fitted and dynamics.members.isfinite().all()
+        assert dynamics.fitted and dynamics.ensemble_weights.isfinite().all()
 
 
 def test_where_nothing_moves_nothing_will() -> None:
     still = torch.full((2, 8, 6), 0.4, dtype=torch.float64)
     times = TIMES[:8].expand(2, -1)
-    dynamics = Dynamics(CONFIG, 6)
+    dynamics = LearnedDynamics(CONFIG, 6)
     dynamics.fit(still, times, torch.tensor([8, 8]), exact=True)
     assert dynamics.fitted and dynamics.manifold.size == 0
-    (_, begin), (late, end) = dynamics.ends(still[0], times[0], exact=True)
+    (_, begin), (late, end) = dynamics.forecast_states(still[0], times[0], exact=True)
     assert begin.shape == end.shape == (0,)
     ahead = decoded(dynamics, dynamics.solve(end, late, torch.tensor([5.0, 1.0]).double()))
     assert ahead.shape == (2, 6) and (ahead == 0.4).all()

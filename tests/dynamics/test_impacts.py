@@ -10,18 +10,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from foreseen.dynamics.balls import Balls
-from foreseen.dynamics.collisions import WIDTH, World, roll_out
-from foreseen.dynamics.impacts import Impacts, Smoother
-from foreseen.dynamics.single import Motion
+from foreseen.dynamics.ball_motion import BallParameters
+from foreseen.dynamics.collisions import WIDTH, CollisionWorld, roll_out
+from foreseen.dynamics.impacts import ImpactDynamics, PathSmoother
+from foreseen.dynamics.sequence_dynamics import SequenceDynamics
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.nn.splines import smoothing
 from foreseen.simulate.bouncing_balls import RADII, SCENARIO
-from foreseen.simulate.scenario import Draw
+from foreseen.simulate.scenario import SequenceIndex
 
-FRAMES, AHEAD, FPS = 60, 24, 30
-CONFIG = replace(RigidODEConfig().one, widths=(12,), rounds=4, members=2)
+FRAMES, PREFETCH_TIMES, FPS = 60, 24, 30
+CONFIG = replace(RigidODEConfig().dynamics, widths=(12,), iterations=4, ensemble_size=2)
 NORMALS = np.array([[0, 0, 1.0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
 SIZES = torch.tensor([0.15, 0.12, 0.135], dtype=torch.float64)
 STARTS = np.array([
@@ -29,10 +29,10 @@ STARTS = np.array([
 ])  # fmt: skip
 
 
-def box(restitution: float = 0.85, friction: float = 0.0, drag: float = 0.0) -> World:
+def box(restitution: float = 0.85, friction: float = 0.0, drag: float = 0.0) -> CollisionWorld:
     """In seconds and metres."""
     radii = SIZES.numpy()
-    return World(
+    return CollisionWorld(
         radii, radii**3, np.ones(3), np.ones(3, bool), np.array([0, 0, -9.81]), drag, friction, restitution, NORMALS,
         np.array([0, -0.6, -0.6, -0.6, -0.6]), np.full(5, restitution), 1e-3,
     )  # fmt: skip
@@ -40,10 +40,10 @@ def box(restitution: float = 0.85, friction: float = 0.0, drag: float = 0.0) -> 
 
 @cache
 def paths(world_of: str = "box") -> Tensor:
-    """`[FRAMES + AHEAD, 3, 3]`, of our own solver."""
+    """`[FRAMES + PREFETCH_TIMES, 3, 3]`, of our own solver."""
     world = {"box": box(), "rough": box(0.8, 0.2, 0.1)}[world_of]
     start = np.concatenate([STARTS, np.zeros((3, WIDTH - 6))], axis=1)
-    found, hits = roll_out(start, np.arange(FRAMES + AHEAD) / FPS, world)
+    found, hits = roll_out(start, np.arange(FRAMES + PREFETCH_TIMES) / FPS, world)
     assert hits[:, :3].sum() >= 4, "balls meet"
     return torch.from_numpy(found[..., :3])
 
@@ -52,19 +52,19 @@ def window(count: int = FRAMES) -> Tensor:
     return torch.arange(count, dtype=torch.float64) / (count - 1)
 
 
-def later(count: int = AHEAD) -> Tensor:
+def later(count: int = PREFETCH_TIMES) -> Tensor:
     return 1 + torch.arange(1, count + 1, dtype=torch.float64) / (FRAMES - 1)
 
 
-def fitted(seen: Tensor, radii: Tensor = SIZES, smoother: Smoother | None = None) -> Impacts:
-    law = Impacts(len(radii))
-    assert not law.fitted
-    law.fit(torch.linspace(0, 1, len(seen), dtype=torch.float64), seen, radii, smoother)
-    return law
+def fitted(seen: Tensor, radii: Tensor = SIZES, smoother: PathSmoother | None = None) -> ImpactDynamics:
+    ode = ImpactDynamics(len(radii))
+    assert not ode.fitted
+    ode.fit(torch.linspace(0, 1, len(seen), dtype=torch.float64), seen, radii, smoother)
+    return ode
 
 
 @cache
-def clean() -> Impacts:
+def clean() -> ImpactDynamics:
     return fitted(paths()[:FRAMES])
 
 
@@ -72,16 +72,16 @@ def noisy(true: Tensor, noise: float, seed: int = 0) -> Tensor:
     return true + noise * torch.randn(true.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def splined(seen: Tensor) -> tuple[Tensor, Smoother]:
+def splined(seen: Tensor) -> tuple[Tensor, PathSmoother]:
     """As the preset's trajectories: a control point for 2.5 frames."""
     controls = round(len(seen) / 2.5)
     weights = smoothing(controls, window(len(seen)), torch.linspace(0, 1, 2 * controls + 1, dtype=torch.float64))
-    return torch.einsum("nm,mkd->nkd", weights, seen), Smoother(window(len(seen)), weights)
+    return torch.einsum("nm,mkd->nkd", weights, seen), PathSmoother(window(len(seen)), weights)
 
 
-def off(law: Impacts, true: Tensor) -> float:
+def off(ode: ImpactDynamics, true: Tensor) -> float:
     """Mean distance of the forecast from what came [m]."""
-    return (law.extrapolate(later(len(true) - FRAMES)) - true[FRAMES:]).norm(dim=-1).mean().item()
+    return (ode.extrapolate(later(len(true) - FRAMES)) - true[FRAMES:]).norm(dim=-1).mean().item()
 
 
 def stood(true: Tensor) -> float:
@@ -90,75 +90,80 @@ def stood(true: Tensor) -> float:
 
 
 def test_constants_are_found_from_clean_paths() -> None:
-    law = clean()
-    assert law.fitted and law.misfit < 0.01
+    ode = clean()
+    assert ode.fitted and ode.misfit < 0.01
     seconds = (FRAMES - 1) / FPS
-    torch.testing.assert_close(law.constants[:3] / seconds**2, torch.tensor([0, 0, -9.81]).double(), atol=0.05, rtol=0)
-    assert law.world.restitution == pytest.approx(0.85, abs=0.05)
-    assert law.world.radii == pytest.approx(SIZES.numpy(), rel=0.02)
-    floor = law.world.normals @ [0, 0, 1] > 0.9
-    assert floor.sum() == 1 and law.world.normals[floor][0, 2] > 0.9999
-    assert abs(law.world.offsets[floor][0]) < 2e-3 and law.world.bounces[floor][0] == pytest.approx(0.85, abs=0.02)
-    assert (law.world.normals[~floor] @ NORMALS[1:].T).max(1).min() > 0.99
-    near = np.abs(law.world.offsets[~floor] + 0.6) < 5e-3
-    assert near.sum() >= 2 and np.abs(law.world.offsets[~floor] + 0.6).max() < 0.06, "one is hit once, at the very end"
+    torch.testing.assert_close(ode.constants[:3] / seconds**2, torch.tensor([0, 0, -9.81]).double(), atol=0.05, rtol=0)
+    assert ode.world.restitution == pytest.approx(0.85, abs=0.05)
+    assert ode.world.radii == pytest.approx(SIZES.numpy(), rel=0.02)
+    floor = ode.world.normals @ [0, 0, 1] > 0.9
+    assert floor.sum() == 1 and ode.world.normals[floor][0, 2] > 0.9999
+    assert abs(ode.world.offsets[floor][0]) < 2e-3 and ode.world.bounces[floor][0] == pytest.approx(0.85, abs=0.02)
+    assert (ode.world.normals[~floor] @ NORMALS[1:].T).max(1).min() > 0.99
+    near = np.abs(ode.world.offsets[~floor] + 0.6) < 5e-3
+    assert near.sum() >= 2 and np.abs(ode.world.offsets[~floor] + 0.6).max() < 0.06, "one is hit once, at the very end"
 
 
 def test_clean_paths_are_foretold() -> None:
     assert off(clean(), paths()) < 0.3 * stood(paths())
 
 
-@pytest.mark.parametrize("kind", ["box", "rough"])
-def test_noisy_splines_of_paths_are_foretold(kind: str) -> None:
+@pytest.mark.parametrize("system", ["box", "rough"])
+def test_noisy_splines_of_paths_are_foretold(system: str) -> None:
     """3 mm of noise, impacts smeared over a quarter of a second, radii that are 15 % too large."""
-    seen, smoother = splined(noisy(paths(kind)[:FRAMES], 3e-3))
-    law = fitted(seen, 1.15 * SIZES, smoother)
-    assert off(law, paths(kind)) < 0.35 * stood(paths(kind))
-    assert law.world.radii == pytest.approx(SIZES.numpy(), rel=0.06)
+    seen, smoother = splined(noisy(paths(system)[:FRAMES], 3e-3))
+    ode = fitted(seen, 1.15 * SIZES, smoother)
+    assert off(ode, paths(system)) < 0.35 * stood(paths(system))
+    assert ode.world.radii == pytest.approx(SIZES.numpy(), rel=0.06)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_balls_of_a_physics_engine_are_foretold(seed: int) -> None:
-    kind = SCENARIO.kind(Draw(0, False), {})
-    start = kind.draw(np.random.default_rng([seed, 0, 0]), kind.constants, Draw(0, False))
-    true = torch.from_numpy(kind.solve(kind.constants, start, np.arange(FRAMES + 18) / FPS).positions)
+    system = SCENARIO.system(SequenceIndex(0, False), {})
+    start = system.draw(np.random.default_rng([seed, 0, 0]), system.constants, SequenceIndex(0, False))
+    true = torch.from_numpy(system.solve(system.constants, start, np.arange(FRAMES + 18) / FPS).positions)
     seen, smoother = splined(noisy(true[:FRAMES], 3e-3, seed))
-    law = fitted(seen, 1.15 * torch.tensor(RADII, dtype=torch.float64), smoother)
-    assert off(law, true) < 0.6 * stood(true)
+    ode = fitted(seen, 1.15 * torch.tensor(RADII, dtype=torch.float64), smoother)
+    assert off(ode, true) < 0.6 * stood(true)
 
 
 def one(height: float, side: float, restitution: float) -> Tensor:
     world = box(restitution)
     world = world._replace(
-        radii=world.radii[:1], masses=world.masses[:1], weights=np.ones(1), solid=np.ones(1, bool), normals=NORMALS[:1],
-        offsets=np.zeros(1), bounces=np.full(1, restitution),
-    )  # fmt: skip
+        radii=world.radii[:1],
+        masses=world.masses[:1],
+        weights=np.ones(1),
+        collides=np.ones(1, bool),
+        normals=NORMALS[:1],
+        offsets=np.zeros(1),
+        bounces=np.full(1, restitution),
+    )
     start = np.array([[0, 0, height, side, 0, 0, 0, 0, 0]])
-    return torch.from_numpy(roll_out(start, np.arange(FRAMES + AHEAD) / FPS, world)[0][..., :3])
+    return torch.from_numpy(roll_out(start, np.arange(FRAMES + PREFETCH_TIMES) / FPS, world)[0][..., :3])
 
 
 def test_one_ball_goes_on_bouncing() -> None:
     true = one(1.0, 0.5, 0.9)
-    law = fitted(noisy(true[:FRAMES], 2e-3), SIZES[:1])
-    assert off(law, true) < 0.03 and len(law.world.offsets) == 1
+    ode = fitted(noisy(true[:FRAMES], 2e-3), SIZES[:1])
+    assert off(ode, true) < 0.03 and len(ode.world.offsets) == 1
 
 
 def test_one_ball_that_came_to_rest_stays_there() -> None:
     true = one(0.4, 0.0, 0.4)
-    law = fitted(noisy(true[:FRAMES], 1e-3), SIZES[:1])
-    ahead = law.extrapolate(torch.tensor([1.1, 2.0, 5.0], dtype=torch.float64))
+    ode = fitted(noisy(true[:FRAMES], 1e-3), SIZES[:1])
+    ahead = ode.extrapolate(torch.tensor([1.1, 2.0, 5.0], dtype=torch.float64))
     assert (ahead[:, 0, 2] - 0.15).abs().max() < 0.01
     assert (ahead - true[-1]).norm(dim=-1).max() < 0.05
 
 
 def test_balls_that_touch_nothing_fly_on() -> None:
-    t = torch.arange(FRAMES + AHEAD, dtype=torch.float64)[:, None, None] / FPS
+    t = torch.arange(FRAMES + PREFETCH_TIMES, dtype=torch.float64)[:, None, None] / FPS
     places = torch.tensor([[0.0, 0, 1], [2, 0, 0], [-2, 0, 0]]).double()
     rates = torch.tensor([[1.0, 0, 3], [0, 2, 9], [0, -1, 5]]).double()
     true = places + rates * t + 0.5 * t**2 * torch.tensor([0, 0, -9.81]).double()
-    law = fitted(true[:FRAMES])
-    assert off(law, true) < 1e-3 and len(law.world.offsets) == 0
-    before = law.extrapolate(torch.tensor([-0.5]).double())
+    ode = fitted(true[:FRAMES])
+    assert off(ode, true) < 1e-3 and len(ode.world.offsets) == 0
+    before = ode.extrapolate(torch.tensor([-0.5]).double())
     t = -0.5 * (FRAMES - 1) / FPS
     assert (before - places - rates * t - 0.5 * t**2 * torch.tensor([0, 0, -9.81]).double()).norm(dim=-1).max() < 1e-2
 
@@ -167,10 +172,10 @@ def test_a_shadow_disturbs_nothing() -> None:
     """It moves on the floor with a ball, and through the others."""
     true = paths()
     shadow = true[:, :1] * torch.tensor([1.0, 1.0, 0.0]).double()
-    law = fitted(torch.cat([true, shadow], dim=1)[:FRAMES], torch.cat([SIZES, SIZES[:1]]))
-    error = (law.extrapolate(later())[:, :3] - true[FRAMES:]).norm(dim=-1).mean()
-    assert not law.world.solid[3] and error < 0.35 * stood(true)
-    assert law.extrapolate(later()).isfinite().all()
+    ode = fitted(torch.cat([true, shadow], dim=1)[:FRAMES], torch.cat([SIZES, SIZES[:1]]))
+    error = (ode.extrapolate(later())[:, :3] - true[FRAMES:]).norm(dim=-1).mean()
+    assert not ode.world.collides[3] and error < 0.35 * stood(true)
+    assert ode.extrapolate(later()).isfinite().all()
 
 
 def test_places_that_were_confused_do_not_bend_the_law() -> None:
@@ -180,11 +185,11 @@ def test_places_that_were_confused_do_not_bend_the_law() -> None:
 
 
 def test_before_the_window_nothing_leaves_the_box() -> None:
-    law = clean()
-    ago = law.extrapolate(-torch.linspace(0.01, 2, 60, dtype=torch.float64))
-    depth = ago.numpy() @ law.world.normals.T - law.world.offsets - law.world.radii[:, None]
+    ode = clean()
+    ago = ode.extrapolate(-torch.linspace(0.01, 2, 60, dtype=torch.float64))
+    depth = ago.numpy() @ ode.world.normals.T - ode.world.offsets - ode.world.radii[:, None]
     assert depth.min() > -1e-6
-    near = law.extrapolate(torch.tensor([-1e-3, 0.0]).double())
+    near = ode.extrapolate(torch.tensor([-1e-3, 0.0]).double())
     assert (near - paths()[0]).norm(dim=-1).max() < 0.01
 
 
@@ -198,24 +203,26 @@ def test_the_order_of_times_does_not_matter_and_times_may_repeat() -> None:
 
 
 def test_times_in_seconds_give_the_same_forecast() -> None:
-    true, law = one(1.0, 0.5, 0.9), Impacts(1)
-    law.fit(5 + 2 * window(), true[:FRAMES], SIZES[:1])
-    assert (law.extrapolate(5 + 2 * later()) - true[FRAMES:]).norm(dim=-1).max() < 5e-3
+    true, ode = one(1.0, 0.5, 0.9), ImpactDynamics(1)
+    ode.fit(5 + 2 * window(), true[:FRAMES], SIZES[:1])
+    assert (ode.extrapolate(5 + 2 * later()) - true[FRAMES:]).norm(dim=-1).max() < 5e-3
 
 
 def test_a_checkpoint_holds_all(tmp_path: Path) -> None:
     save_file(clean().state_dict(), tmp_path / "law.safetensors")
-    other = Impacts(3)
+    other = ImpactDynamics(3)
     other.load_state_dict(load_file(tmp_path / "law.safetensors"))
-    assert torch.equal(other.extrapolate(later()), clean().extrapolate(later())) and other.words() == clean().words()
-    save_file(Impacts(0).state_dict(), tmp_path / "none.safetensors")
-    Impacts(0).load_state_dict(load_file(tmp_path / "none.safetensors"))
+    assert (
+        torch.equal(other.extrapolate(later()), clean().extrapolate(later())) and other.describe() == clean().describe()
+    )
+    save_file(ImpactDynamics(0).state_dict(), tmp_path / "none.safetensors")
+    ImpactDynamics(0).load_state_dict(load_file(tmp_path / "none.safetensors"))
 
 
 def test_what_is_no_motion_of_balls_is_not_followed() -> None:
     generator = torch.Generator().manual_seed(1)
-    law = fitted(torch.randn(FRAMES, 2, 3, dtype=torch.float64, generator=generator), torch.full((2,), 0.1).double())
-    assert not law.fitted or law.misfit > 0.3
+    ode = fitted(torch.randn(FRAMES, 2, 3, dtype=torch.float64, generator=generator), torch.full((2,), 0.1).double())
+    assert not ode.fitted or ode.misfit > 0.3
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -226,7 +233,7 @@ def test_what_is_no_motion_of_balls_is_not_followed() -> None:
 ])  # fmt: skip
 def test_bad_input_is_told_in_one_line(change: object, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        Impacts(3).fit(*change(window(20), paths()[:20], SIZES))  # type: ignore[operator]
+        ImpactDynamics(3).fit(*change(window(20), paths()[:20], SIZES))  # type: ignore[operator]
     assert "\n" not in str(caught.value)
 
 
@@ -239,21 +246,21 @@ def test_a_window_that_is_too_short_says_nothing() -> None:
 
 def poses_of(centres: Tensor, units: Tensor) -> Tensor:
     """With a turn that goes on evenly about z."""
-    turns = torch.zeros_like(centres)
-    turns[..., 2] = 2 * torch.linspace(0, 1, len(centres), dtype=torch.float64)[:, None]
-    return (torch.cat([centres, turns], dim=-1) * units[:, None]).flatten(1)
+    rotations = torch.zeros_like(centres)
+    rotations[..., 2] = 2 * torch.linspace(0, 1, len(centres), dtype=torch.float64)[:, None]
+    return (torch.cat([centres, rotations], dim=-1) * units[:, None]).flatten(1)
 
 
 def test_impacts_are_chosen_where_they_foretell_best_and_parts_turn_on() -> None:
     seen, smoother = splined(noisy(paths()[:FRAMES], 3e-3))
     units = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
-    motion = Motion(CONFIG, 18, 3)
-    motion.fit(poses_of(seen, units), Balls(SIZES, units, smoother))
-    assert motion.fitted and motion.collide and not motion.dynamics.fitted
+    motion = SequenceDynamics(CONFIG, 18, 3)
+    motion.fit(poses_of(seen, units), BallParameters(SIZES, units, smoother))
+    assert motion.fitted and motion.uses_impacts and not motion.dynamics.fitted
     found = (motion.extrapolate(later()).unflatten(-1, (3, 6)) / units[:, None]).split(3, dim=-1)
     assert (found[0] - paths()[FRAMES:]).norm(dim=-1).mean() < 0.35 * stood(paths())
     torch.testing.assert_close(found[1][..., 2], (2 * later())[:, None].expand(-1, 3), atol=1e-6, rtol=0)
-    other = Motion(CONFIG, 18, 3)
+    other = SequenceDynamics(CONFIG, 18, 3)
     other.load_state_dict(motion.state_dict())
     assert torch.equal(other.extrapolate(later()), motion.extrapolate(later()))
 
@@ -264,6 +271,6 @@ def test_a_swing_keeps_its_smooth_law() -> None:
     angle = t.cos()
     centre = torch.stack([3 * angle.sin(), 0 * t, 3 - 3 * angle.cos()], -1)
     poses = torch.cat([centre, 0 * centre], dim=-1)
-    motion = Motion(CONFIG, 6, 1)
-    motion.fit(poses, Balls(torch.tensor([0.3]).double(), torch.ones(1).double()))
-    assert motion.dynamics.fitted and not motion.collide
+    motion = SequenceDynamics(CONFIG, 6, 1)
+    motion.fit(poses, BallParameters(torch.tensor([0.3]).double(), torch.ones(1).double()))
+    assert motion.dynamics.fitted and not motion.uses_impacts

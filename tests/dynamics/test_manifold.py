@@ -10,8 +10,8 @@ from foreseen.dynamics.manifold import TOLERANCE, Manifold
 from foreseen.errors import UserError
 
 
-def fitted(poses: Tensor, most: int = 12) -> Manifold:
-    manifold = Manifold(poses.shape[-1], most)
+def fitted(poses: Tensor, maximum: int = 12) -> Manifold:
+    manifold = Manifold(poses.shape[-1], maximum)
     manifold.fit(poses)
     return manifold
 
@@ -52,7 +52,7 @@ CURVES = {"arc": (arc, line(-1.0, 1.2)), "hill": (hill, line(-0.9, 0.8))}
 def test_a_curve_has_one_coordinate_its_length(name: str) -> None:
     curve, where = CURVES[name]
     manifold = fitted(curve(where))
-    assert manifold.size == 1 and manifold.left < 1e-3
+    assert manifold.size == 1 and manifold.residual < 1e-3
     fine = curve(line(float(where[0]), float(where[-1]), 20001))
     lengths = fine.diff(dim=0).norm(dim=-1).cumsum(0)
     q = manifold.encode(fine)[1:, 0] - manifold.encode(fine[:1])[0, 0]
@@ -80,12 +80,12 @@ def test_there_and_back_and_straight_on_beyond(name: str) -> None:
     decoded = manifold.decode(far)
     torch.testing.assert_close(decoded.diff(n=2, dim=0), torch.zeros(2, 6).double(), atol=1e-9, rtol=0)
     torch.testing.assert_close(manifold.encode(decoded), far)
-    assert (manifold.bend(far, torch.ones_like(far))[0] == 0).all(), "what goes straight on does not bend"
+    assert (manifold.christoffel(far, torch.ones_like(far))[0] == 0).all(), "what goes straight on does not bend"
 
 
 def test_a_bowl_has_two_coordinates() -> None:
     manifold = fitted(bowl(grid(0.6)))
-    assert manifold.size == 2 and manifold.left < 1e-9
+    assert manifold.size == 2 and manifold.residual < 1e-9
 
 
 def test_noise_does_not_bend_a_plane() -> None:
@@ -95,7 +95,7 @@ def test_noise_does_not_bend_a_plane() -> None:
     bumps = 0.004 * torch.sin(7 * angle)[:, None] * torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
     manifold = fitted(circle + bumps)
     assert manifold.size == 2 and int(manifold.terms) == 3
-    curvature, _ = manifold.bend(*torch.randn(2, 5, 2, dtype=torch.float64))
+    curvature, _ = manifold.christoffel(*torch.randn(2, 5, 2, dtype=torch.float64))
     assert (curvature == 0).all()
 
 
@@ -106,8 +106,8 @@ def test_bodies_in_general_motion_have_more() -> None:
     poses = torch.zeros(400, 3, 6, dtype=torch.float64)
     poses[..., :3] = waves.unflatten(1, (3, 3))
     manifold = fitted(poses.flatten(1))
-    assert 4 <= manifold.size <= 9 and manifold.left <= TOLERANCE
-    assert fitted(poses.flatten(1), most=3).size == 3, "no more than are allowed"
+    assert 4 <= manifold.size <= 9 and manifold.residual <= TOLERANCE
+    assert fitted(poses.flatten(1), maximum=3).size == 3, "no more than are allowed"
 
 
 def test_noise_is_no_motion_of_its_own() -> None:
@@ -151,18 +151,18 @@ def test_slopes_and_bend_against_finite_differences(name: str) -> None:
     v = torch.randn(q.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     ahead, back = manifold.decode(q + 1e-3 * v), manifold.decode(q - 1e-3 * v)
     curved = (ahead - 2 * manifold.decode(q) + back) / 1e-6
-    bent, inverse = manifold.bend(q, v)
+    is_curved, inverse = manifold.christoffel(q, v)
     expected = torch.linalg.solve(slopes @ slopes.mT, slopes @ curved[..., None])[..., 0]
-    torch.testing.assert_close(bent, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(is_curved, expected, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(inverse @ manifold.metric(q), torch.eye(2).double().expand(len(q), 2, 2))
-    assert bent.abs().max() > 0.1
+    assert is_curved.abs().max() > 0.1
 
 
 def test_beyond_the_surface_the_metric_is_that_of_its_edge() -> None:
-    """As `bend` and `decode` have it: else energies would say otherwise than the law does."""
+    """As `christoffel` and `decode` have it: else energies would say otherwise than the law does."""
     manifold = fitted(bowl(grid(0.6)))
     far = torch.tensor([[9.0, 9.0]], dtype=torch.float64)
-    _, inverse = manifold.bend(far, torch.zeros_like(far))
+    _, inverse = manifold.christoffel(far, torch.zeros_like(far))
     torch.testing.assert_close(torch.linalg.inv(manifold.metric(far)), inverse)
     ahead = manifold.decode(far + torch.tensor([[0.5, 0.0]])) - manifold.decode(far)
     torch.testing.assert_close(manifold.slopes(far)[:, 0], 2 * ahead)
@@ -175,7 +175,7 @@ def test_rates_of_poses_and_of_coordinates(name: str) -> None:
     q = manifold.encode(surface(where))[3:-3:10]
     v = torch.linspace(-1, 1, q.numel(), dtype=torch.float64).view_as(q)
     rates = (v[:, None] @ manifold.slopes(q))[:, 0]
-    torch.testing.assert_close(manifold.encode_rates(q, rates), v)
+    torch.testing.assert_close(manifold.encode_velocities(q, rates), v)
 
 
 def test_a_state_dict_holds_the_surface() -> None:

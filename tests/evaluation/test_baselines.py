@@ -9,14 +9,14 @@ import torch
 from foreseen.data.types import Dataset, Frame
 from foreseen.evaluation.baselines import (
     BASELINES,
-    Observed,
+    ObservedFrames,
     Prediction,
     constant_velocity,
     last_frame,
     nearest_frame,
 )
 from foreseen.evaluation.metrics import mask_iou
-from foreseen.evaluation.moving import moving_mask
+from foreseen.evaluation.moving_pixels import moving_mask
 from sliding_square import CAMERAS, HEIGHT, OBSERVED, OBSERVED_UNTIL, STEPS, WIDTH, block, make_dataset, picture
 
 
@@ -29,9 +29,9 @@ def frame(dataset: Dataset, name: str, step: int) -> Frame:
     return dataset.sequences[0].frames[step * len(CAMERAS) + CAMERAS.index(name)]
 
 
-def observed(dataset: Dataset, cameras: tuple[str, ...] = CAMERAS) -> Observed:
+def observed(dataset: Dataset, cameras: tuple[str, ...] = CAMERAS) -> ObservedFrames:
     seen = [f for f in dataset.frames if f.time <= OBSERVED_UNTIL + 1e-9 and f.camera_id in cameras]
-    return Observed(dataset, seen, {"slide": OBSERVED_UNTIL})
+    return ObservedFrames(dataset, seen, {"slide": OBSERVED_UNTIL})
 
 
 def close(a: Prediction | None, b: torch.Tensor, tolerance: float = 1 / 255) -> bool:
@@ -64,11 +64,11 @@ def test_an_unseen_camera_borrows_from_the_nearest(dataset: Dataset) -> None:
 
 def test_nearest_camera_looks_at_direction_too(dataset: Dataset) -> None:
     base = frame(dataset, "left", 0)
-    turned = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))  # stands where "left" stands, looks back
-    back = replace(base, camera_id="back", camera=replace(base.camera, camera_to_world=turned))
-    asked = replace(base, camera_id="asked", camera=replace(base.camera, camera_to_world=turned))
-    seen = Observed(dataset, [base, frame(dataset, "right", 0), back], {"slide": 0.0})
-    assert seen.nearest_camera(asked) == [back]
+    rotated = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))  # stands where "left" stands, looks back
+    back = replace(base, camera_id="back", camera=replace(base.camera, camera_to_world=rotated))
+    requested = replace(base, camera_id="asked", camera=replace(base.camera, camera_to_world=rotated))
+    seen = ObservedFrames(dataset, [base, frame(dataset, "right", 0), back], {"slide": 0.0})
+    assert seen.nearest_camera(requested) == [back]
 
 
 def test_a_sequence_that_was_not_observed_has_no_baseline(dataset: Dataset) -> None:

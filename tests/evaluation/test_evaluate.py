@@ -12,8 +12,8 @@ from PIL import Image
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.evaluation import evaluate_run, metrics_tables
-from foreseen.evaluation.evaluate import STILL_TIMES
-from foreseen.evaluation.frames import choose_frames, follows
+from foreseen.evaluation.evaluate import BACKGROUND_TIMES
+from foreseen.evaluation.frames import choose_frames, is_next_frame
 from foreseen.geometry.cameras import Camera
 from foreseen.render import ImageResult
 from sliding_square import CAMERAS, DT, OBSERVED, OBSERVED_UNTIL, STEPS, WIDTH, PretendRun, make_dataset
@@ -123,17 +123,17 @@ def test_what_counts_as_consecutive(dataset: Dataset) -> None:
     sequence = dataset.sequences[0]
     left = [f for f in sequence.frames if f.camera_id == "left"]
     right = [f for f in sequence.frames if f.camera_id == "right"]
-    assert follows(left[3], left[2], sequence)
-    assert not follows(left[4], left[2], sequence)
-    assert not follows(left[2], left[3], sequence)
-    assert not follows(right[3], left[2], sequence)
+    assert is_next_frame(left[3], left[2], sequence)
+    assert not is_next_frame(left[4], left[2], sequence)
+    assert not is_next_frame(left[2], left[3], sequence)
+    assert not is_next_frame(right[3], left[2], sequence)
 
 
 def test_a_split_is_thinned_evenly_and_cut(dataset: Dataset, tmp_path: Path) -> None:
     run = PretendRun(tmp_path, dataset)
     found = evaluate_run(run, splits=["train"], max_frames=3, baselines=False)["splits"]["train"]
     assert [round(row["time"] / DT) for row in found["by_time"]] == [0, 4, 7]
-    assert len(run.rendered) == 3 + STILL_TIMES
+    assert len(run.rendered) == 3 + BACKGROUND_TIMES
     late = evaluate_run(run, splits=["forecast"], max_frames=5, baselines=False)["splits"]["forecast"]
     assert [row["count"] for row in late["by_time"]] == [2, 2]  # whole times: both cameras at each
     one = evaluate_run(run, splits=["forecast"], max_frames=1, baselines=False)["splits"]["forecast"]

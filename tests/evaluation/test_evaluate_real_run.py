@@ -44,7 +44,7 @@ def test_a_real_run_is_scored(run: Run) -> None:
 
 def test_baselines_of_a_real_scene_make_sense(run: Run) -> None:
     found = evaluate_run(run, splits=["forecast"])["baselines"]
-    straight, still, law = (
+    straight, still, dynamics = (
         found[name]["forecast"]["by_time"] for name in ("constant-velocity", "last-frame", "true-law")
     )
     assert still[-1]["psnr"] > 15 and straight[-1]["psnr"] > 15
@@ -53,7 +53,7 @@ def test_baselines_of_a_real_scene_make_sense(run: Run) -> None:
     assert straight[0]["psnr"] > still[0]["psnr"] + 3
     assert straight[1]["mask_iou"] > 1.5 * still[1]["mask_iou"]
     # Where the bob is, the law knows to the end; the rod's picture does not turn with it.
-    assert law[-1]["mask_iou"] > straight[-1]["mask_iou"]
+    assert dynamics[-1]["mask_iou"] > straight[-1]["mask_iou"]
 
 
 def test_a_real_run_is_rendered(run: Run, tmp_path: Path) -> None:

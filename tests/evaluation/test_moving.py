@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from foreseen.data.types import Frame, Sequence
-from foreseen.evaluation.moving import (
+from foreseen.evaluation.moving_pixels import (
     background_picture,
     describe_moving_part,
     flow_mask,

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from foreseen.errors import UserError
-from foreseen.export import Timeline, compose, parse_size, parse_times, plan_shots, write_clip
+from foreseen.export import Timeline, compose, parse_size, parse_times, plan_clip, write_clip
 from foreseen.export.clip import colour_depth
 from foreseen.export.compose import GAIN, difference_picture, to_bytes
 from sliding_square import DT, HEIGHT, OBSERVED_UNTIL, STEPS, WIDTH, PretendRun, make_dataset, picture
@@ -51,84 +51,84 @@ def test_sizes() -> None:
 
 
 def test_the_default_clip_is_what_was_filmed(run: PretendRun) -> None:
-    shots = plan_shots(run, "fixed")
-    assert [s.time for s in shots] == pytest.approx([k * DT for k in range(STEPS)])
-    assert all(s.truth is None and float(s.camera.position[0]) == 0 for s in shots)
+    clip_frames = plan_clip(run, "fixed")
+    assert [s.time for s in clip_frames] == pytest.approx([k * DT for k in range(STEPS)])
+    assert all(s.truth is None and float(s.camera.position[0]) == 0 for s in clip_frames)
 
 
 def test_truth_is_what_the_camera_filmed_then(run: PretendRun) -> None:
-    shots = plan_shots(run, "train:right", [0.0, 0.32, STEPS * DT + 1], with_truth=True)
-    assert shots[0].truth is not None and shots[1].truth is not None
-    assert (shots[1].truth.camera_id, shots[1].truth.time) == ("right", pytest.approx(0.3))
-    assert shots[2].truth is None  # nothing was filmed that late
-    assert float(shots[0].camera.position[0]) == pytest.approx(0.5)
+    clip_frames = plan_clip(run, "train:right", [0.0, 0.32, STEPS * DT + 1], with_truth=True)
+    assert clip_frames[0].truth is not None and clip_frames[1].truth is not None
+    assert (clip_frames[1].truth.camera_id, clip_frames[1].truth.time) == ("right", pytest.approx(0.3))
+    assert clip_frames[2].truth is None  # nothing was filmed that late
+    assert float(clip_frames[0].camera.position[0]) == pytest.approx(0.5)
 
 
 def test_beside_the_truth_the_default_is_when_that_camera_filmed(run: PretendRun) -> None:
     frames = tuple(f for f in run.dataset().sequences[0].frames if f.camera_id == "left" or f.time < 0.25)
     sparse = replace(run.dataset(), sequences=(replace(run.dataset().sequences[0], frames=frames),))
-    shots = plan_shots(PretendRun(run.path, sparse), "train:right", with_truth=True)
-    assert [s.time for s in shots] == pytest.approx([0.0, 0.1, 0.2])
-    assert all(s.truth is not None and s.truth.camera_id == "right" for s in shots)
+    clip_frames = plan_clip(PretendRun(run.path, sparse), "train:right", with_truth=True)
+    assert [s.time for s in clip_frames] == pytest.approx([0.0, 0.1, 0.2])
+    assert all(s.truth is not None and s.truth.camera_id == "right" for s in clip_frames)
 
 
 def test_moving_paths_keep_the_size_that_is_asked_for(run: PretendRun) -> None:
     for path in ("orbit", "spiral", "follow"):
-        shots = plan_shots(run, path, [0.0, 0.5, 5.0], size=(20, 10))
-        assert [s.time for s in shots] == [0.0, 0.5, 5.0]
-        assert {(s.camera.width, s.camera.height) for s in shots} == {(20, 10)}
-    orbit = [s.camera.position for s in plan_shots(run, "orbit", [0.0] * 4)]
+        clip_frames = plan_clip(run, path, [0.0, 0.5, 5.0], size=(20, 10))
+        assert [s.time for s in clip_frames] == [0.0, 0.5, 5.0]
+        assert {(s.camera.width, s.camera.height) for s in clip_frames} == {(20, 10)}
+    orbit = [s.camera.position for s in plan_clip(run, "orbit", [0.0] * 4)]
     assert not torch.allclose(orbit[0], orbit[2], atol=0.5)
-    small = plan_shots(run, "fixed", [0.0], downscale=2)[0].camera
+    small = plan_clip(run, "fixed", [0.0], downscale=2)[0].camera
     assert (small.width, small.height, small.fx) == (WIDTH // 2, HEIGHT // 2, 16.0)
 
 
 def test_resizing_keeps_the_view(run: PretendRun) -> None:
-    full = plan_shots(run, "fixed", [0.0])[0].camera
-    wide = plan_shots(run, "fixed", [0.0], size=(80, 24))[0].camera
+    full = plan_clip(run, "fixed", [0.0])[0].camera
+    wide = plan_clip(run, "fixed", [0.0], size=(80, 24))[0].camera
     points = torch.tensor([[0.3, -0.2, 4.0], [1.0, 1.0, 6.0]])
     assert torch.allclose(wide.project(points)[0], full.project(points)[0] * torch.tensor([2.0, 1.0]))
 
 
 def test_unknown_paths_and_cameras_suggest(run: PretendRun) -> None:
     with pytest.raises(UserError, match="unknown path 'orbid': did you mean 'orbit'"):
-        plan_shots(run, "orbid")
+        plan_clip(run, "orbid")
     with pytest.raises(UserError, match="unknown path 'train': did you mean 'train:CAMERA_ID'"):
-        plan_shots(run, "train")
+        plan_clip(run, "train")
     with pytest.raises(UserError, match="no camera 'rigth': did you mean 'right'"):
-        plan_shots(run, "train:rigth")
+        plan_clip(run, "train:rigth")
     with pytest.raises(
         UserError, match="side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not orbit"
     ):
-        plan_shots(run, "orbit", with_truth=True)
+        plan_clip(run, "orbit", with_truth=True)
 
 
 def test_side_by_side_shows_truth_forecast_and_difference(run: PretendRun, tmp_path: Path) -> None:
     times = [0.2, 0.8, 2.0]
-    shots = plan_shots(run, "train:left", times, with_truth=True)
+    clip_frames = plan_clip(run, "train:left", times, with_truth=True)
     told: list[float] = []
-    out = write_clip(run, shots, tmp_path / "clip", channel="side-by-side", progress=lambda s, _: told.append(s))
+    out = write_clip(run, clip_frames, tmp_path / "clip", channel="side-by-side", progress=lambda s, _: told.append(s))
     frames = [np.asarray(Image.open(p)) for p in sorted(out.iterdir())]
     assert len(frames) == 3 and told[-1] == 1.0
     line = Timeline(0.2, 2.0, OBSERVED_UNTIL + DT / 2, "s")
-    truth, rendered = picture("left", 8), run.render(shots[1].camera, 0.8).rgb
+    truth, rendered = picture("left", 8), run.render(clip_frames[1].camera, 0.8).rgb
     assert not torch.equal(truth, rendered)  # the run has drifted off by then
     panels = [
         ("truth", to_bytes(truth)),
         ("forecast", to_bytes(rendered)),
-        (f"difference x {GAIN}", difference_picture(rendered, shots[1].truth.image())),
+        (f"difference x {GAIN}", difference_picture(rendered, clip_frames[1].truth.image())),
     ]
     assert np.array_equal(frames[1], compose(panels, 0.8, line))
     late = [
         ("truth", None),
-        ("forecast", to_bytes(run.render(shots[2].camera, 2.0).rgb)),
+        ("forecast", to_bytes(run.render(clip_frames[2].camera, 2.0).rgb)),
         (f"difference x {GAIN}", None),
     ]
     assert np.array_equal(frames[2], compose(late, 2.0, line))
 
 
 def test_rgb_is_the_picture_itself(run: PretendRun, tmp_path: Path) -> None:
-    write_clip(run, plan_shots(run, "fixed", [0.0, 0.1]), tmp_path / "clip")
+    write_clip(run, plan_clip(run, "fixed", [0.0, 0.1]), tmp_path / "clip")
     found = np.asarray(Image.open(tmp_path / "clip" / "frame-00001.png"))
     assert np.array_equal(found, to_bytes(picture("left", 1)))
 
@@ -136,7 +136,7 @@ def test_rgb_is_the_picture_itself(run: PretendRun, tmp_path: Path) -> None:
 def test_a_bad_target_is_refused_before_rendering(run: PretendRun, tmp_path: Path) -> None:
     before = len(run.rendered)
     with pytest.raises(UserError, match="a clip is an"):
-        write_clip(run, plan_shots(run, "fixed", [0.0]), tmp_path / "clip.gif")
+        write_clip(run, plan_clip(run, "fixed", [0.0]), tmp_path / "clip.gif")
     assert len(run.rendered) == before
 
 
@@ -153,6 +153,6 @@ def test_depth_colours_span_the_whole_clip() -> None:
 
 
 def test_depth_clip_divides_by_the_opacity(run: PretendRun, tmp_path: Path) -> None:
-    write_clip(run, plan_shots(run, "fixed", [0.0, 0.1]), tmp_path / "clip", channel="depth")
+    write_clip(run, plan_clip(run, "fixed", [0.0, 0.1]), tmp_path / "clip", channel="depth")
     found = np.asarray(Image.open(tmp_path / "clip" / "frame-00000.png"))
     assert (found.max(axis=-1) > 0).sum() == 36  # the square alone has depth

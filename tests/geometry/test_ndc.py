@@ -37,12 +37,12 @@ def test_the_image_of_a_point_on_a_ray_lies_on_the_rays_image(seed: int) -> None
     view = camera(seed)
     pixels = view.pixel_centres()[::9, ::9].reshape(-1, 2)
     world = replace(view, ndc=None).rays(pixels)
-    bent = view.rays(pixels)
+    christoffel_term = view.rays(pixels)
     for distance in (2.0, 5.0, 60.0):
         image = view.ndc.points(world.at(torch.full((len(pixels), 1), distance))[:, 0])  # type: ignore[union-attr]
-        along = ((image - bent.origins) * bent.directions).sum(-1, keepdim=True)
-        share = along / bent.directions.square().sum(-1, keepdim=True)
-        on_ray = bent.at(share)[:, 0]
+        along = ((image - christoffel_term.origins) * christoffel_term.directions).sum(-1, keepdim=True)
+        share = along / christoffel_term.directions.square().sum(-1, keepdim=True)
+        on_ray = christoffel_term.at(share)[:, 0]
         torch.testing.assert_close(on_ray, image, atol=3e-5, rtol=1e-4)
 
 
@@ -82,6 +82,6 @@ def test_a_ray_across_the_reference_axis_stays_finite() -> None:
 
 
 def _quarter_turn() -> np.ndarray:
-    turn = np.eye(4, dtype=np.float32)
-    turn[:3, :3] = Rotation.from_euler("y", 90, degrees=True).as_matrix()
-    return turn
+    phase = np.eye(4, dtype=np.float32)
+    phase[:3, :3] = Rotation.from_euler("y", 90, degrees=True).as_matrix()
+    return phase

@@ -134,9 +134,9 @@ def test_a_narrow_orbit_swings_both_ways_and_returns() -> None:
     offsets = poses(orbit(given, 40, degrees=60))[:, :3, 3] - look_at_point(given)
     level = offsets - (offsets @ UP)[:, None] * UP
     level /= np.linalg.norm(level, axis=-1, keepdims=True)
-    turned = np.degrees(np.arcsin(np.cross(level[0], level) @ UP))
-    assert turned.max() == pytest.approx(30, abs=0.1) and turned.min() == pytest.approx(-30, abs=0.1)
-    assert abs(turned[-1]) < 6
+    rotated = np.degrees(np.arcsin(np.cross(level[0], level) @ UP))
+    assert rotated.max() == pytest.approx(30, abs=0.1) and rotated.min() == pytest.approx(-30, abs=0.1)
+    assert abs(rotated[-1]) < 6
 
 
 def test_a_wide_orbit_of_a_forward_facing_scene_is_refused() -> None:

@@ -14,14 +14,14 @@ from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.rays import Rays
 from foreseen.methods import find_method
-from foreseen.methods.d_nerf.config import PRESETS, PaperConfig
+from foreseen.methods.d_nerf.config import PRESETS, DNeRFPaperConfig
 from foreseen.methods.d_nerf.model import build
 from foreseen.methods.d_nerf.paper import PaperDNeRF
 from foreseen.render import render
 
 TIMES = (2.03, 2.1, 2.25, 2.5, 3.0, 3.5, 4.0)
 TINY = replace(
-    PaperConfig(),
+    DNeRFPaperConfig(),
     width=32, layers=3, skip=1, position_levels=4, time_levels=2, direction_levels=2,
     rays=64, samples=16, importance_samples=16, lr=5e-3,
 )  # fmt: skip
@@ -32,7 +32,7 @@ def info(times: tuple[tuple[float, ...], ...] = (TIMES,)) -> SceneInfo:
     return SceneInfo(bounds, 2.0, 4.0, times, (1.0, 1.0, 1.0), False, False, False)
 
 
-def tiny(config: PaperConfig = TINY, seed: int = 0) -> PaperDNeRF:
+def tiny(config: DNeRFPaperConfig = TINY, seed: int = 0) -> PaperDNeRF:
     torch.manual_seed(seed)
     method = build(config, info())
     assert isinstance(method, PaperDNeRF)
@@ -60,7 +60,7 @@ def moving_disc(count: int, index: int, generator: torch.Generator) -> RayBatch:
 def test_no_point_moves_at_the_first_training_time_and_points_move_at_others() -> None:
     method = tiny()
     points = torch.randn(50, 3)
-    times = (torch.tensor(TIMES) - method.starts) / method.length
+    times = (torch.tensor(TIMES) - method.start_times) / method.length
     assert torch.equal(method.deformation(points, times[0].expand(50), none(50)), torch.zeros(50, 3))
     assert (method.deformation(points, times[1].expand(50), none(50)).norm(dim=-1) > 0).all()
 
@@ -146,7 +146,7 @@ def test_the_curriculum_adds_times_in_order_until_all_are_there() -> None:
     known = []
     for step in range(0, 120, 10):
         method.before_step(step, step / 100_000)
-        known.append(method.known_times(step))
+        known.append(method.curriculum_times(step))
         indices = method.batch_spec(step).time_indices
         assert indices == (None if known[-1] == 7 else tuple(range(known[-1])))
     assert known == sorted(known) and known[0] == 3 and known[10:] == [7, 7]
@@ -158,7 +158,7 @@ def test_a_short_budget_shortens_the_opening() -> None:
     assert method.before_step(0, 0.0) == "the first times come first; later ones join one by one."
     spec = method.batch_spec(0)
     assert spec.time_indices == (0, 1, 2) and spec.centre_crop_steps == 500 and spec.frames == 1
-    assert method.before_step(30, TINY.opening_share) is None
+    assert method.before_step(30, TINY.max_warm_up_share) is None
     assert method.batch_spec(30).time_indices is None and method.batch_spec(30).centre_crop_steps == 0
 
 
@@ -170,13 +170,13 @@ def test_fewer_times_than_the_curriculum_starts_with() -> None:
 
 
 def test_the_rate_falls_from_the_first_to_the_last() -> None:
-    method = tiny(PaperConfig(width=8, layers=2, skip=0))
+    method = tiny(DNeRFPaperConfig(width=8, layers=2, skip=0))
     rates = [method.parameter_groups(p)[0]["lr"] for p in (0.0, 0.5, 1.0)]
     assert rates == pytest.approx([5e-4, math.sqrt(5e-4 * 5e-5), 5e-5])
 
 
 def test_the_preset_has_the_papers_shapes() -> None:
-    assert PRESETS["paper"] == PaperConfig() == find_method("d-nerf").load_presets()["paper"]
+    assert PRESETS["paper"] == DNeRFPaperConfig() == find_method("d-nerf").load_presets()["paper"]
     method = find_method("d-nerf").load()(PRESETS["paper"], info())
     assert isinstance(method, PaperDNeRF)
     widths = [(layer.in_features, layer.out_features) for layer in method.deformation.mlp.hidden]

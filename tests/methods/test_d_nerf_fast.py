@@ -12,18 +12,18 @@ from foreseen.core.method import scene_at
 from foreseen.core.observation import Observation
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.d_nerf.config import FastConfig
+from foreseen.methods.d_nerf.config import DNeRFFastConfig
 from foreseen.methods.d_nerf.fast import FastDNeRF
 from foreseen.methods.d_nerf.model import build
-from foreseen.methods.d_nerf.observing import Moment
+from foreseen.methods.d_nerf.time_conditioning import TimeCondition
 from foreseen.render import render, render_rays
 from moving_balls import camera, frames, info
 
 TIMES = tuple(round(2.3 + 0.1 * i, 3) for i in range(12))
 SMALL = replace(
-    FastConfig(),
+    DNeRFFastConfig(),
     rays=256, samples=16384, levels=(6, 16), width=16, deformation_layers=2, position_levels=2,
-    time_levels=2, ladder=48, cells=12, time_boxes=4, refresh_every=4, refresh_after=8, refresh_share=0.1,
+    time_levels=2, ray_steps=48, grid_resolution=12, time_boxes=4, refresh_every=4, refresh_after=8, refresh_share=0.1,
     network_lr=0.01,
 )  # fmt: skip
 
@@ -36,7 +36,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
     return frames(tmp_path_factory.mktemp("balls"), [SLOW], TIMES)
 
 
-def new(config: FastConfig = SMALL) -> FastDNeRF:
+def new(config: DNeRFFastConfig = SMALL) -> FastDNeRF:
     torch.manual_seed(0)
     method = build(config, info(TIMES))
     assert isinstance(method, FastDNeRF)
@@ -51,9 +51,9 @@ def roused() -> FastDNeRF:
     return method
 
 
-def at(since: torch.Tensor) -> Moment:
+def at(time_since_start: torch.Tensor) -> TimeCondition:
     """Moments of one sequence."""
-    return Moment(since, torch.zeros(len(since), 0))
+    return TimeCondition(time_since_start, torch.zeros(len(time_since_start), 0))
 
 
 def sampler_of(method: FastDNeRF, seen: list[Frame]) -> RaySampler:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from film_training import fit, psnr
 from foreseen.batches.images import ImageSampler
 from foreseen.cli import main
 from foreseen.core.method import scene_at
@@ -24,9 +23,10 @@ from foreseen.methods.gaussians.config import GaussiansConfig
 from foreseen.render import render
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.splatting.config import CloudConfig, PlanesConfig, WarmUp
-from foreseen.splatting.method import AT_REST, MOBILE, GaussianMethod, MovingGaussianMethod
+from foreseen.splatting.method import DEFORMING, STATIC, GaussianMethod, MovingGaussianMethod
 from foreseen.splatting.planes import PlaneDeformation, plane_losses
 from moving_balls import RIGHT, camera, frames, info, picture
+from render_training_clip import fit, psnr
 
 TIMES = tuple(2.0 + i / 11 for i in range(12))
 """The window does not begin at 0."""
@@ -40,11 +40,11 @@ CLOUD = CloudConfig(
 MOVING: dict[str, Any] = {
     "deformable-gaussians": DeformableConfig(
         CLOUD, width=32, layers=2, skip=None, position_levels=1, time_levels=3, time_features=0, time_noise=0.0,
-        warm_up=WarmUp(guide_share=0.6, hulls_share=0.4), lr=5e-3,
+        warm_up=WarmUp(guidance_share=0.6, hull_only_share=0.4), lr=5e-3,
     ),
     "4d-gaussians": PlanesConfig(
         CLOUD, nodes=8, time_nodes=12, channels=8, width=32, planes_lr=5e-2, network_lr=1e-2, network_lr_final=1e-3,
-        warm_up=WarmUp(guide_share=0.6, hulls_share=0.4),
+        warm_up=WarmUp(guidance_share=0.6, hull_only_share=0.4),
     ),
 }  # fmt: skip
 
@@ -101,19 +101,19 @@ def test_gaussians_that_go_nowhere_are_at_rest(moving: list[Frame], monkeypatch:
     method.eval()
     every, far = len(method.cloud), 0.05 * method.extent
 
-    def moved(rest: Gaussians, since: float) -> Gaussians:
-        there = torch.zeros_like(rest.means)
-        there[: every // 3, 0] = since * far
-        there[every // 3 :, 1] = since * 0.1 * far  # it shakes a little
-        return replace(rest, means=rest.means + there)
+    def deformed(canonical: Gaussians, normalized_time: float) -> Gaussians:
+        there = torch.zeros_like(canonical.means)
+        there[: every // 3, 0] = normalized_time * far
+        there[every // 3 :, 1] = normalized_time * 0.1 * far  # it shakes a little
+        return replace(canonical, means=canonical.means + there)
 
-    monkeypatch.setattr(method, "moved", moved)
+    monkeypatch.setattr(method, "moved", deformed)
     state = method.evolve(method.observe(Observation()), torch.tensor(3.0))
     still, going = (method.layer(state, which) for which in ("static", "dynamic"))
     assert isinstance(still, Gaussians) and isinstance(going, Gaussians)
     assert len(going.means) == every // 3 and len(still.means) == every - every // 3
     torch.testing.assert_close(going.means[:, 0], method.cloud.means[: every // 3, 0] + far)
-    monkeypatch.setattr(method, "moved", lambda rest, since: rest)
+    monkeypatch.setattr(method, "moved", lambda canonical, normalized_time: canonical)
     assert len(method.layer(state, "dynamic").means) == every // 3  # what was found is kept,
     method.before_step(5, 0.5)
     assert len(method.layer(state, "dynamic").means) == 0  # until training goes on
@@ -142,16 +142,16 @@ def test_as_published_nothing_moves_before_the_warm_up_is_over(name: str, moving
 def test_nothing_is_displaced_much_before_a_network_has_learned() -> None:
     for name, config in MOVING.items():
         method = new(name, config)
-        method.cloud.plant(torch.rand(50, 3), torch.rand(50, 3), torch.full((50,), 0.1), 0.5)
-        rest, seen = method.rest(), scene_at(method, 2.6)
-        assert (seen.means - rest.means).norm(dim=-1).max() < 0.02 * method.extent
-        torch.testing.assert_close(seen.scales, rest.scales, atol=0.02, rtol=0)
+        method.cloud.add_points(torch.rand(50, 3), torch.rand(50, 3), torch.full((50,), 0.1), 0.5)
+        canonical, seen = method.canonical(), scene_at(method, 2.6)
+        assert (seen.means - canonical.means).norm(dim=-1).max() < 0.02 * method.extent
+        torch.testing.assert_close(seen.scales, canonical.scales, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("name", sorted(MOVING))
 def test_scales_can_come_back_from_a_network_that_overshoots(name: str) -> None:
     method = new(name, MOVING[name])
-    method.cloud.plant(torch.rand(50, 3), torch.rand(50, 3), torch.full((50,), 0.1), 0.5)
+    method.cloud.add_points(torch.rand(50, 3), torch.rand(50, 3), torch.full((50,), 0.1), 0.5)
     with torch.no_grad():
         for parameter in method.deformation.parameters():  # type: ignore[union-attr]
             parameter.sub_(0.5)
@@ -167,30 +167,32 @@ def test_what_is_known_to_rest_is_neither_displaced_nor_led(name: str, moving: l
     assert isinstance(method, MovingGaussianMethod) and method.warm_start(moving, [None])
     points, moves = torch.rand(50, 3), torch.arange(50) < 20
     method.cloud.clear()
-    for some, owner in ((points[moves], MOBILE), (points[~moves], AT_REST)):
-        method.cloud.plant(some, torch.rand(len(some), 3), torch.full((len(some),), 0.1), 0.5, owner)
+    for some, part_id in ((points[moves], DEFORMING), (points[~moves], STATIC)):
+        method.cloud.add_points(some, torch.rand(len(some), 3), torch.full((len(some),), 0.1), 0.5, part_id)
     with torch.no_grad():
         for parameter in method.deformation.parameters():  # type: ignore[union-attr]
             parameter.add_(0.1)
-    changed = (scene_at(method, 2.6).means != points).any(1)
-    assert torch.equal(changed, moves)
+    apply_changes = (scene_at(method, 2.6).means != points).any(1)
+    assert torch.equal(apply_changes, moves)
     method.train()
     method.before_step(1, 0.0)
-    method.losses(ImageSampler(moving, ["balls"], method.info, seed=0).batch(method.batch, 0), 1)["guide"].backward()
+    method.losses(ImageSampler(moving, ["balls"], method.info, seed=0).batch(method.batch, 0), 1)[
+        "hull_guidance"
+    ].backward()
     led = method.cloud.means.grad[:50].any(1)  # type: ignore[index]
     assert led.any() and not (led & ~moves).any()
 
 
 def test_harmonics_join_degree_by_degree() -> None:
     method = new("gaussians", GaussiansConfig(replace(CLOUD, degree=3, degree_steps=10, degree_share=0.4)))
-    method.cloud.plant(torch.rand(5, 3), torch.rand(5, 3), torch.full((5,), 0.1), 0.5)
+    method.cloud.add_points(torch.rand(5, 3), torch.rand(5, 3), torch.full((5,), 0.1), 0.5)
     method.train()
     counts = []
     for step, progress in ((0, 0.0), (10, 0.01), (11, 0.41), (12, 0.8), (30, 0.8)):
         method.before_step(step, progress)
-        counts.append(method.rest().harmonics.shape[1])
+        counts.append(method.canonical().harmonics.shape[1])
     assert counts == [1, 4, 4, 9, 16]
-    assert method.eval().rest().harmonics.shape[1] == 16
+    assert method.eval().canonical().harmonics.shape[1] == 16
 
 
 def test_times_are_shaken_at_first_only(moving: list[Frame]) -> None:
@@ -198,10 +200,10 @@ def test_times_are_shaken_at_first_only(moving: list[Frame]) -> None:
     assert isinstance(method, DeformableGaussians)
     batch = ImageSampler(moving, ["balls"], method.info, seed=0).batch(replace(method.batch, images=200), 0)
     method.before_step(0, 0.0)
-    shift = method._shaken(batch).times - batch.times
+    shift = method._add_time_noise(batch).times - batch.times
     assert 0.35 / 11 < float(shift.std()) < 0.65 / 11
     method.before_step(1, 0.5)
-    assert method._shaken(batch) is batch
+    assert method._add_time_noise(batch) is batch
 
 
 def test_plane_losses_see_what_is_rough_and_pass_what_is_smooth() -> None:
@@ -255,14 +257,14 @@ def test_a_run_is_exported(tmp_path: Path) -> None:
     )
     words = [f"--cloud.{k}={v}" for k, v in {"budget": 60, "start-points": 40}.items()]
     train = ["train", "deformable-gaussians", "--data", str(data), "--out", str(run), "--max-steps", "3", *words]
-    main([*train, "--warm-up.hulls-steps=1", "--device", "cpu"])
+    main([*train, "--warm-up.hull-only-steps=1", "--device", "cpu"])
     for format, name in (("ply", "a.ply"), ("4d", "a.safetensors")):
         times = ["--times", "0:0:1"] if format == "ply" else []
         main(["export", str(run), "--format", format, "--out", str(tmp_path / name), *times])
     assert isinstance(read_splats(tmp_path / "a.ply").scene, Gaussians)
     moving = read_splats(tmp_path / "a.safetensors").scene
     assert isinstance(moving, MovingGaussians) and "means" in moving.tracks
-    assert len(moving.rest.means) <= 60
+    assert len(moving.canonical.means) <= 60
 
 
 def test_a_scene_at_rest_is_exported_without_a_time(tmp_path: Path) -> None:

@@ -11,21 +11,23 @@ from foreseen.batches.rays import RayBatch
 from foreseen.core.method import scene_at, take
 from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo
-from foreseen.data.labels import Labels
+from foreseen.data.labels import PoseLabels
 from foreseen.errors import UserError
 from foreseen.geometry.rays import Rays
-from foreseen.methods.node_rf.config import PRESETS, ManyConfig, PaperConfig
+from foreseen.methods.node_rf.config import PRESETS, MultiSequenceConfig, NodeRFPaperConfig
 from foreseen.methods.node_rf.many_paper import PaperManyNodeRF
 from foreseen.methods.node_rf.model import build
-from foreseen.methods.node_rf.ode_rnn import AutonomousLaw
+from foreseen.methods.node_rf.ode_rnn import AutonomousODE
 from foreseen.nn.lipschitz import LipschitzLinear
 from foreseen.render import render_rays
 from foreseen.scenes import RadianceField
 
-MANY = ManyConfig(warm_up_steps=40, levels=3, encoder_width=24, encoder_layers=3, encoder_skip=1, decoder_width=24)
-TINY = PaperConfig(
+MANY = MultiSequenceConfig(
+    warm_up_steps=40, levels=3, encoder_width=24, encoder_layers=3, encoder_skip=1, decoder_width=24
+)
+TINY = NodeRFPaperConfig(
     code_width=16,
-    law_width=24,
+    ode_width=24,
     field_width=16,
     field_layers=3,
     field_skip=1,
@@ -36,7 +38,7 @@ TINY = PaperConfig(
     importance_samples=8,
     centre_crop_steps=5,
     lr=3e-3,
-    many=MANY,
+    multi_sequence=MANY,
 )
 TIMES = ((10.0, 10.5, 11.0, 12.0, 12.5, 13.0, 13.5, 14.0), (20.0, 20.5, 21.0, 22.0, 22.5, 23.0), (0.0, 1.0, 2.0, 4.0))
 BODIES = ("ball",)
@@ -52,11 +54,11 @@ INFO = SceneInfo(
     sequences=("first", "second", "third"),
     bodies=(BODIES,) * 3,
 )
-ARRIVED = MANY.warm_up_steps
+CAMERA_MOVE_SECONDS = MANY.warm_up_steps
 """A step after the first warm-up."""
 
 
-def labels(times: tuple[float, ...], start: tuple[float, float], bodies: tuple[str, ...] = BODIES) -> Labels:
+def labels(times: tuple[float, ...], start: tuple[float, float], bodies: tuple[str, ...] = BODIES) -> PoseLabels:
     """A swing along x around the origin, of 0.8 radians a time unit, from a position and a velocity."""
     t = torch.tensor(times, dtype=torch.float64)
     angle, (p, v) = 0.8 * (t - t[0]), start
@@ -64,7 +66,7 @@ def labels(times: tuple[float, ...], start: tuple[float, float], bodies: tuple[s
     other = torch.zeros_like(one)
     one[..., 0] = (p * angle.cos() + v / 0.8 * angle.sin())[:, None]
     other[..., 0] = (v * angle.cos() - p * 0.8 * angle.sin())[:, None]
-    return Labels(bodies, t, one, other, torch.eye(3, dtype=torch.float64).expand(len(t), len(bodies), 3, 3))
+    return PoseLabels(bodies, t, one, other, torch.eye(3, dtype=torch.float64).expand(len(t), len(bodies), 3, 3))
 
 
 STARTS = ((1.2, 0.0), (-0.5, 0.6), (0.3, -1.0))
@@ -73,19 +75,19 @@ LABELS = [labels(times, start) for times, start in zip(TIMES, STARTS)]
 
 def tiny(info: SceneInfo = INFO, many: dict[str, object] | None = None, **changes: object) -> PaperManyNodeRF:
     torch.manual_seed(0)
-    method = build(replace(TINY, many=replace(MANY, **(many or {})), **changes), info)
+    method = build(replace(TINY, multi_sequence=replace(MANY, **(many or {})), **changes), info)
     assert isinstance(method, PaperManyNodeRF)
     method.warm_start((), LABELS)
     return method
 
 
-def batch_at(sequence: int, place: int, count: int = 32) -> RayBatch:
+def batch_at(sequence: int, time_index: int, count: int = 32) -> RayBatch:
     """Parallel rays along z, with colours that mean nothing."""
     origins = torch.cat([3 * torch.rand(count, 2) - 1.5, torch.full((count, 1), -3.0)], dim=-1)
     directions = torch.tensor([0.0, 0.0, 1.0]).expand(count, 3)
-    sequences, places = torch.full((count,), sequence), torch.full((count,), place)
-    times = torch.full((count,), TIMES[sequence][place])
-    return RayBatch(Rays(origins, directions, directions), torch.rand(count, 3), None, times, sequences, places)
+    sequences, pixel_indices = torch.full((count,), sequence), torch.full((count,), time_index)
+    times = torch.full((count,), TIMES[sequence][time_index])
+    return RayBatch(Rays(origins, directions, directions), torch.rand(count, 3), None, times, sequences, pixel_indices)
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:
@@ -119,7 +121,7 @@ class TestPaperShapes:
             *[(256, 256)] * 2,
             (256, 8),
         ]
-        assert self.sizes(self.method.law) == [(state, 100), (100, 100), (100, state)]
+        assert self.sizes(self.method.ode) == [(state, 100), (100, 100), (100, state)]
         for name, out in (("code", 512), ("pose", 3), ("velocity", 3)):
             assert self.sizes(self.method.decoders[name]) == [(state, 256), (256, 256), (256, out)]
 
@@ -141,12 +143,12 @@ class TestPaperShapes:
 class TestWarmUp:
     def test_batches(self) -> None:
         method = tiny()
-        early, late = method.batch_spec(0), method.batch_spec(ARRIVED)
+        early, late = method.batch_spec(0), method.batch_spec(CAMERA_MOVE_SECONDS)
         assert early.background_only and early.time_indices is None
         assert not late.background_only and late.time_indices == tuple(range(1, 8)), "some frame before every target"
 
     def test_a_short_budget_shortens_the_opening(self) -> None:
-        method = tiny(many={"warm_up_steps": 2000})
+        method = tiny(multi_sequence={"warm_up_steps": 2000})
         line = method.before_step(0, 0.0)
         assert line is not None and "does not move" in line
         assert method.is_warm_up(59)
@@ -172,7 +174,7 @@ class TestWarmUp:
 
         monkeypatch.setattr(method, "_field", spy)
         method.losses(batch_at(0, 1), 0)
-        method.losses(batch_at(0, 1), ARRIVED)
+        method.losses(batch_at(0, 1), CAMERA_MOVE_SECONDS)
         assert torch.equal(seen[0][0], method.static_code.detach())
         assert not torch.allclose(seen[1][0], method.static_code.detach(), atol=1e-4)
 
@@ -180,8 +182,8 @@ class TestWarmUp:
 class TestLosses:
     @pytest.mark.parametrize("targets", ["raw", "encoded"])
     def test_every_parameter_gets_a_gradient(self, targets: str) -> None:
-        method = tiny(many={"targets": targets}, lipschitz_weight=1e-3)
-        terms = method.losses(batch_at(0, 3), ARRIVED)
+        method = tiny(multi_sequence={"targets": targets}, lipschitz_weight=1e-3)
+        terms = method.losses(batch_at(0, 3), CAMERA_MOVE_SECONDS)
         assert {name for name in terms if name[0] != "_"} == {"color", "color_coarse", "pose", "velocity", "lipschitz"}
         total(terms).backward()
         silent = [name for name, p in method.named_parameters() if p.grad is None or not p.grad.any()]
@@ -189,22 +191,22 @@ class TestLosses:
 
     def test_colour_reaches_the_law(self) -> None:
         """Without any weight on labels, through the code."""
-        method = tiny(many={"pose_weight": 0.0, "velocity_weight": 0.0})
-        total(method.losses(batch_at(1, 4), ARRIVED)).backward()
-        for module in (method.encoder, method.law, method.decoders["code"]):
+        method = tiny(multi_sequence={"pose_weight": 0.0, "velocity_weight": 0.0})
+        total(method.losses(batch_at(1, 4), CAMERA_MOVE_SECONDS)).backward()
+        for module in (method.encoder, method.ode, method.decoders["code"]):
             assert all(p.grad is not None and p.grad.any() for p in module.parameters())
         assert not any(p.grad.any() for p in method.decoders["pose"].parameters())
 
     def test_errors_of_positions_and_velocities(self) -> None:
         """By hand: means over all later times, absolute of raw values, or squared of their encodings."""
         for targets in ("raw", "encoded"):
-            method = tiny(many={"targets": targets, "pose_weight": 0.3, "velocity_weight": 0.7})
-            method._draw_start = lambda sequence, place: 2  # type: ignore[method-assign]
-            terms = method.losses(batch_at(1, 4), ARRIVED)
+            method = tiny(multi_sequence={"targets": targets, "pose_weight": 0.3, "velocity_weight": 0.7})
+            method._draw_start = lambda sequence, time_index: 2  # type: ignore[method-assign]
+            terms = method.losses(batch_at(1, 4), CAMERA_MOVE_SECONDS)
             trajectory = method._trajectory(1, 2, slice(3, 6))
             for name, weight, known in (
-                ("pose", 0.3, method.known.positions),
-                ("velocity", 0.7, method.known.velocities),
+                ("pose", 0.3, method.labelled_motion.positions),
+                ("velocity", 0.7, method.labelled_motion.velocities),
             ):
                 said, label = method.decoders[name](trajectory), known[1, 3:6]
                 expected = (
@@ -219,30 +221,30 @@ class TestLosses:
             for layer in layers:
                 layer.weight.mul_(5)
         for layer in layers:
-            stretch = float(layer.normalised_weight().detach().abs().sum(1).max())
-            assert stretch <= float(layer.bound.detach()) * (1 + 1e-5)
-        term = method.losses(batch_at(0, 3), ARRIVED)["lipschitz"]
+            segment = float(layer.normalised_weight().detach().abs().sum(1).max())
+            assert segment <= float(layer.bound.detach()) * (1 + 1e-5)
+        term = method.losses(batch_at(0, 3), CAMERA_MOVE_SECONDS)["lipschitz"]
         assert float(term.detach()) == pytest.approx(0.5 * math.prod(float(m.bound.detach()) for m in layers), rel=1e-4)
-        assert "lipschitz" not in tiny(many={"lipschitz": False}).losses(batch_at(0, 3), ARRIVED)
+        assert "lipschitz" not in tiny(multi_sequence={"lipschitz": False}).losses(batch_at(0, 3), CAMERA_MOVE_SECONDS)
 
     def test_starts_come_before_the_target_and_early(self) -> None:
         method = tiny()
         assert {method._draw_start(0, 7) for _ in range(80)} == {0, 1, 2, 3}
         assert {method._draw_start(0, 2) for _ in range(40)} == {0, 1}
         with pytest.raises(ValueError, match="batch_spec"):
-            method.losses(batch_at(0, 0), ARRIVED)
+            method.losses(batch_at(0, 0), CAMERA_MOVE_SECONDS)
 
     def test_one_frame_a_batch(self) -> None:
         one, other = batch_at(0, 1), batch_at(1, 1)
         mixed = replace(one, sequences=torch.cat([one.sequences[:16], other.sequences[:16]]))
         with pytest.raises(ValueError, match="one frame"):
-            tiny().losses(mixed, ARRIVED)
+            tiny().losses(mixed, CAMERA_MOVE_SECONDS)
 
 
 class TestLabels:
     def test_units(self) -> None:
         """The longest side is 4, so 1.2 is 0.6 halves; the longest window is 4 long."""
-        known = tiny().known
+        known = tiny().labelled_motion
         assert float(known.positions[0, 0, 0]) == pytest.approx(0.6)
         fastest = max(float(one.velocities.abs().max()) for one in LABELS)
         assert float(known.speed) == pytest.approx(fastest * 4 / 2)
@@ -255,9 +257,9 @@ class TestLabels:
         torch.manual_seed(0)
         method = build(TINY, replace(INFO, bodies=(two,) * 3))
         method.warm_start((), [labels(times, start, two) for times, start in zip(TIMES, STARTS)])
-        assert method.known.positions.shape == (3, 8, 6)
+        assert method.labelled_motion.positions.shape == (3, 8, 6)
         assert scene_at(method, 12.0).near == INFO.near
-        total(method.losses(batch_at(0, 2), ARRIVED)).backward()
+        total(method.losses(batch_at(0, 2), CAMERA_MOVE_SECONDS)).backward()
 
     def test_resume(self) -> None:
         """A new method with the checkpoint's tensors gives the same pictures, without labels."""
@@ -337,8 +339,8 @@ class TestTime:
 @pytest.mark.parametrize("layers", [3, 5, 7])
 def test_a_law_of_any_depth_learns_the_swing(layers: int) -> None:
     """Positions alone, no picture. The best constant leaves 0.117; untrained networks 0.24."""
-    method = tiny(law_layers=layers, lr=2e-3)
-    parameters = [p for m in (method.encoder, method.law, method.decoders) for p in m.parameters()]
+    method = tiny(ode_layers=layers, lr=2e-3)
+    parameters = [p for m in (method.encoder, method.ode, method.decoders) for p in m.parameters()]
     optimizer = torch.optim.Adam([*parameters, method.canonical_code], lr=2e-3)
     errors = []
     for _ in range(300):
@@ -357,17 +359,17 @@ def test_a_law_of_any_depth_learns_the_swing(layers: int) -> None:
 class TestLaw:
     def test_depths(self) -> None:
         for layers in (2, 3, 5, 7):
-            law = AutonomousLaw(6, 10, layers)
-            assert len([m for m in law.modules() if isinstance(m, nn.Linear)]) == layers
-            assert law(torch.zeros(()), torch.randn(4, 6)).shape == (4, 6)
+            ode = AutonomousODE(6, 10, layers)
+            assert len([m for m in ode.modules() if isinstance(m, nn.Linear)]) == layers
+            assert ode(torch.zeros(()), torch.randn(4, 6)).shape == (4, 6)
         with pytest.raises(UserError, match=r"law_layers\): give 2 or more"):
-            AutonomousLaw(6, 10, 1)
+            AutonomousODE(6, 10, 1)
 
     def test_deep_laws_keep_all_directions(self) -> None:
         """What seven plain layers do not: half of the directions shrink tenfold between the first and the last."""
         torch.manual_seed(0)
-        law = AutonomousLaw(100, 100, 7)
-        first, *inner = law.net.hidden
+        ode = AutonomousODE(100, 100, 7)
+        first, *inner = ode.net.hidden
 
         def residual(h: Tensor) -> Tensor:
             for layer in inner:

@@ -14,7 +14,7 @@ from foreseen.core.scene_info import SceneInfo
 from foreseen.errors import UserError
 from foreseen.geometry.rays import Rays
 from foreseen.methods import METHODS
-from foreseen.methods.node_rf.config import PRESETS, PaperConfig
+from foreseen.methods.node_rf.config import PRESETS, NodeRFPaperConfig
 from foreseen.methods.node_rf.model import build
 from foreseen.methods.node_rf.ode_rnn import OdeRnnEncoder
 from foreseen.methods.node_rf.paper import PaperNodeRF
@@ -23,7 +23,7 @@ from foreseen.nn.nerf import NeRFNetwork, joined, shifted_softplus
 from foreseen.render import render_rays
 from foreseen.scenes import RadianceField
 
-TINY = PaperConfig(
+TINY = NodeRFPaperConfig(
     code_width=16,
     field_width=32,
     field_layers=3,
@@ -73,8 +73,10 @@ def batch_at(place: int, count: int = 64) -> RayBatch:
     directions = torch.tensor([0.0, 0.0, 1.0]).expand(count, 3)
     rays = Rays(origins, directions, directions)
     colors = render_rays(truth(TIMES[place]), rays).rgb
-    places = torch.full((count,), place)
-    return RayBatch(rays, colors, None, torch.tensor(TIMES)[places], torch.zeros_like(places), places)
+    pixel_indices = torch.full((count,), place)
+    return RayBatch(
+        rays, colors, None, torch.tensor(TIMES)[pixel_indices], torch.zeros_like(pixel_indices), pixel_indices
+    )
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:
@@ -105,7 +107,7 @@ class TestPaperShapes:
     def test_registered(self) -> None:
         entry = METHODS["node-rf"]
         assert entry.load() is build
-        assert entry.load_presets()["paper"] == PaperConfig()
+        assert entry.load_presets()["paper"] == NodeRFPaperConfig()
 
     def sizes(self, module: nn.Module) -> list[tuple[int, int]]:
         return [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, nn.Linear)]
@@ -115,15 +117,15 @@ class TestPaperShapes:
         assert float(self.method.codes.detach().std()) == pytest.approx(0.01 / math.sqrt(512), rel=0.1)
 
     def test_dynamics(self) -> None:
-        assert self.sizes(self.method.law) == [(6, 100), (100, 100), (100, 6)]
+        assert self.sizes(self.method.ode) == [(6, 100), (100, 100), (100, 6)]
         assert self.sizes(self.method.decoder) == [(6, 512)]
-        weights = torch.cat([p.detach().flatten() for n, p in self.method.law.named_parameters() if "weight" in n])
+        weights = torch.cat([p.detach().flatten() for n, p in self.method.ode.named_parameters() if "weight" in n])
         assert float(weights.std()) == pytest.approx(0.1, rel=0.03)
-        assert not any(p.any() for n, p in self.method.law.named_parameters() if "bias" in n)
+        assert not any(p.any() for n, p in self.method.ode.named_parameters() if "bias" in n)
 
     def test_encoder(self) -> None:
         encoder = self.method.encoder
-        assert self.sizes(encoder.law) == [(20, 100), (100, 100), (100, 20)]
+        assert self.sizes(encoder.ode) == [(20, 100), (100, 100), (100, 20)]
         assert self.sizes(encoder.unit.update) == self.sizes(encoder.unit.reset) == [(552, 100), (100, 20)]
         assert self.sizes(encoder.unit.new) == [(552, 100), (100, 40)]
         assert self.sizes(encoder.head) == [(40, 100), (100, 12)]
@@ -250,7 +252,7 @@ def test_a_batch_of_several_times_gives_each_ray_its_own() -> None:
     """Two frames in one batch: the loss is the mean of the two frames' own."""
     method = tiny(recompute=True)
     with torch.no_grad():
-        method.law.net.output.bias.copy_(torch.linspace(-3, 3, 6))
+        method.ode.net.output.bias.copy_(torch.linspace(-3, 3, 6))
         method.decoder.weight.mul_(30)
     one, other = batch_at(1), batch_at(4)
     codes = method._evolved_codes(torch.tensor([1, 4]))
@@ -267,7 +269,7 @@ def test_lipschitz_bounds_every_layer_of_the_field() -> None:
     method = tiny(lipschitz=True, lipschitz_weight=0.5)
     layers = [m for m in method.networks.modules() if isinstance(m, nn.Linear)]
     assert all(isinstance(m, LipschitzLinear) for m in layers)
-    assert not any(isinstance(m, LipschitzLinear) for m in method.law.modules())
+    assert not any(isinstance(m, LipschitzLinear) for m in method.ode.modules())
     term = method.losses(batch_at(3), TINY.warm_up_steps)["lipschitz"]
     assert float(term.detach()) == pytest.approx(0.5 * math.prod(float(m.bound.detach()) for m in layers), rel=1e-4)
 
@@ -277,7 +279,7 @@ class TestTime:
         """A method whose latent moves visibly without training."""
         method = tiny(**changes)
         with torch.no_grad():
-            method.law.net.output.bias.copy_(torch.linspace(-1, 1, 6))
+            method.ode.net.output.bias.copy_(torch.linspace(-1, 1, 6))
         return method
 
     def test_state_shapes(self) -> None:
@@ -369,11 +371,11 @@ class TestEncoder:
 
 
 class TestNetwork:
-    @pytest.mark.parametrize("kind", [nn.Linear, LipschitzLinear])
-    def test_parts_and_codes_join_as_if_concatenated(self, kind: type[nn.Linear]) -> None:
+    @pytest.mark.parametrize("cluster", [nn.Linear, LipschitzLinear])
+    def test_parts_and_codes_join_as_if_concatenated(self, cluster: type[nn.Linear]) -> None:
         x, y, codes = torch.randn(7, 5), torch.randn(7, 2), torch.randn(3, 4)
         which = torch.tensor([0, 2, 1, 1, 0, 2, 2])
-        layer = kind(11, 6)
+        layer = cluster(11, 6)
         if isinstance(layer, LipschitzLinear):
             nn.init.constant_(layer.c, -1.0)
         for several, place in ((codes, which), (codes[:1], None)):
@@ -409,7 +411,7 @@ class TestNetwork:
 
 def test_it_learns_a_moving_ball() -> None:
     """Codes first, then the ODE; the trained picture follows the ball, which a still one could not."""
-    method = tiny(warm_up_steps=60, opening_share=0.3, lr=5e-3, lr_decay=0.3)
+    method = tiny(warm_up_steps=60, max_warm_up_share=0.3, lr=5e-3, lr_decay=0.3)
     errors = train(method, 300)
     assert sum(errors[-40:]) < 0.3 * sum(errors[:40])
     with torch.no_grad():

@@ -12,13 +12,13 @@ from foreseen.core.method import scene_at, take
 from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
-from foreseen.dynamics.config import LawConfig
+from foreseen.dynamics.config import DynamicsConfig
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.methods.rigid_ode.method import RigidODE
 from foreseen.methods.rigid_ode.model import build
-from foreseen.methods.rigid_ode.parts import Parts, PartsState
-from foreseen.methods.rigid_ode.voxel_look import RigidLook
+from foreseen.methods.rigid_ode.parts import RigidParts, RigidPartsState
+from foreseen.methods.rigid_ode.voxel_appearance import VoxelAppearance
 from foreseen.render import render, render_rays
 from moving_balls import LEFT, RIGHT, camera, frames, info
 
@@ -26,11 +26,24 @@ TIMES = tuple(round(2.3 + 0.1 * i, 3) for i in range(16))
 """None of them, and neither end, is a float32."""
 SMALL = replace(
     RigidODEConfig(),
-    rays=256, samples=8192, plane_rays=256, plane_samples=8192, part_levels=(6, 16), static_levels=(6, 16),
-    plane_resolutions=(8, 16), channels=4, width=16, part_samples=16, static_samples=32, cells=16, refresh_every=4,
-    latent_boxes=4, plane_lr=0.05, network_lr=0.01,
-    one=LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5, 0.95)),
-)  # fmt: skip
+    rays=256,
+    samples=8192,
+    plane_rays=256,
+    plane_samples=8192,
+    part_levels=(6, 16),
+    static_levels=(6, 16),
+    plane_resolutions=(8, 16),
+    channels=4,
+    width=16,
+    part_samples=16,
+    static_samples=32,
+    grid_resolution=16,
+    refresh_every=4,
+    latent_boxes=4,
+    plane_lr=0.05,
+    network_lr=0.01,
+    dynamics=DynamicsConfig(widths=(8,), shooting_lengths=(0.4,), iterations=2, ensemble_size=2, fit_at=(0.5, 0.95)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +104,13 @@ def learned(history: tuple[RigidODE, list[float]]) -> RigidODE:
     return history[0]
 
 
-def tensors(state: PartsState) -> list[Tensor]:
-    return [state.centres, state.turns, state.latent]
+def tensors(state: RigidPartsState) -> list[Tensor]:
+    return [state.centres, state.rotations, state.latent]
 
 
 def test_the_parts_are_found_and_the_loss_falls(history: tuple[RigidODE, list[float]]) -> None:
     method, errors = history
-    assert method.parts.count == 2 and method.look.occupancy.density.shape == (3, 16, 16, 16)
+    assert method.parts.count == 2 and method.appearance.occupancy.density.shape == (3, 16, 16, 16)
     assert np.mean(errors[-5:]) < 0.5 * np.mean(errors[:5])
 
 
@@ -185,9 +198,9 @@ def test_the_law_is_fitted_once_a_stage(started: dict[str, Tensor]) -> None:
     method = with_parts(started)
     said = [method.before_step(step, progress) for step, progress in enumerate((0, 0.3, 0.5, 0.6, 0.94, 0.95, 1.0))]
     assert [line is not None for line in said] == [False, False, True, False, False, True, False]
-    assert "law of motion" in str(said[2]) and int(method.law_stage) == 2
+    assert "law of motion" in str(said[2]) and int(method.fit_stage) == 2
     rates = {g["name"]: g["lr"] for g in method.parameter_groups(0.96)}
-    assert rates["centres"] == rates["turns"] == 0 < rates["voxels"]
+    assert rates["centres"] == rates["rotations"] == 0 < rates["voxels"]
 
 
 def test_a_run_of_few_steps_ends_with_a_law(started: dict[str, Tensor]) -> None:
@@ -198,9 +211,9 @@ def test_a_run_of_few_steps_ends_with_a_law(started: dict[str, Tensor]) -> None:
 
 def test_no_law_at_all_is_said(started: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     method = with_parts(started)
-    monkeypatch.setattr("foreseen.dynamics.single.FOLLOWED", -1.0)
+    monkeypatch.setattr("foreseen.dynamics.sequence_dynamics.MAX_MISFIT", -1.0)
     said = "no law foretells how the observed window ends: after it the parts coast straight on."
-    assert method.fit_law() == said and method.motion.fitted
+    assert method.fit_dynamics() == said and method.motion.fitted
     assert method.system() is None and method.ensemble(method.observe(Observation()), torch.tensor([4.0])) is None
 
 
@@ -209,10 +222,11 @@ def test_impacts_lead_the_parts_on_where_they_foretell_best(
 ) -> None:
     """What `Motion` weighs is tested with it; here the parts go where impacts say, with no spread and no system."""
     method = with_parts(started)
-    monkeypatch.setattr("foreseen.dynamics.single.Motion._collide", lambda motion, poses, balls, *_: not (
-        motion.balls.fit(poses, balls)
-    ))  # fmt: skip
-    assert method.fit_law().startswith("impacts foretell the observed window: ") and method.motion.collide
+    monkeypatch.setattr(
+        "foreseen.dynamics.sequence_dynamics.SequenceDynamics._impacts_forecast_better",
+        lambda motion, poses, balls, *_: not (motion.balls.fit(poses, balls)),
+    )
+    assert method.fit_dynamics().startswith("impacts foretell the observed window: ") and method.motion.collide
     times = torch.tensor([4.5, 4.2, 4.5])
     found = method.evolve(method.observe(Observation()), times).centres
     expected = method.motion.balls.impacts.extrapolate((times.double() - method.start) / method.window)
@@ -230,16 +244,18 @@ def test_a_state_dict_fits_a_method_without_a_warm_start(learned: RigidODE) -> N
     for time in (2.9, 4.4):
         first, second = (render(scene_at(m, time), camera(0.2, size=16)).rgb for m in (learned, other))
         assert torch.equal(first, second)
-    assert other.look.budget.rays() == learned.look.budget.rays()
+    assert other.appearance.budget.rays() == learned.appearance.budget.rays()
 
 
 def test_every_ray_sees_its_own_time(learned: RigidODE) -> None:
     at = camera(0.0, size=12)
     rays = at.rays(at.pixel_centres().reshape(-1, 2))
     state = learned.evolve(learned.observe(Observation()), torch.tensor([2.5, 3.4]))
-    pictures = [render_rays(learned.scene(PartsState(*(x[i] for x in tensors(state)))), rays).rgb for i in range(2)]
+    pictures = [
+        render_rays(learned.scene(RigidPartsState(*(x[i] for x in tensors(state)))), rays).rgb for i in range(2)
+    ]
     which = torch.arange(len(rays.origins)) % 2
-    mixed = render_rays(learned.look.scene_of(state, which), rays).rgb
+    mixed = render_rays(learned.appearance.scene_of(state, which), rays).rgb
     expected = torch.where(which[:, None] == 0, *pictures)
     assert (pictures[0] - pictures[1]).abs().max() > 0.1
     torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=0)
@@ -247,20 +263,20 @@ def test_every_ray_sees_its_own_time(learned: RigidODE) -> None:
 
 def test_gradients_reach_every_parameter(learned: RigidODE, seen: list[Frame]) -> None:
     learned.zero_grad()
-    turning = learned.parts.round.clone()
-    learned.parts.round.zero_()  # balls do not turn; parts of another shape do
+    turning = learned.parts.is_round.clone()
+    learned.parts.is_round.zero_()  # balls do not turn; parts of another shape do
     batch = RaySampler(seen, ["balls"], learned.info, 0).batch(learned.batch_spec(0), 0)
     torch.stack([v for k, v in learned.losses(batch, 0).items() if not k.startswith("_")]).sum().backward()
     trained = [p for g in learned.parameter_groups(0.0) for p in g["params"]]
     silent = [n for n, p in learned.named_parameters() if any(p is q for q in trained) and p.grad is None]
     assert silent == ["parts.latent"]
     assert learned.parts.centres.grad is not None and learned.parts.centres.grad.any()
-    assert learned.parts.turns.grad is not None and learned.parts.turns.grad.any()
-    learned.parts.round.copy_(turning)
+    assert learned.parts.rotations.grad is not None and learned.parts.rotations.grad.any()
+    learned.parts.is_round.copy_(turning)
     learned.zero_grad()
 
 
-def without_parts(seen: list[Frame]) -> list[Frame]:
+def appearance_without_parts(seen: list[Frame]) -> list[Frame]:
     """The same pictures by cameras that never stand still, on a background that is not the stated one."""
     moved = []
     for i, f in enumerate(seen):
@@ -272,7 +288,7 @@ def without_parts(seen: list[Frame]) -> list[Frame]:
 
 def test_without_parts_the_scene_changes_with_a_latent_number(seen: list[Frame]) -> None:
     method = new(scene=replace(info(TIMES), background=(0.0, 0.0, 0.0)))
-    said = method.warm_start(without_parts(seen), [None])
+    said = method.warm_start(appearance_without_parts(seen), [None])
     assert said == "no moving part was told apart: the whole scene changes with one latent coordinate."
     latent = method.evolve(method.observe(Observation()), torch.tensor([TIMES[0], 3.05, TIMES[-1]])).latent
     torch.testing.assert_close(latent[:, 0], torch.tensor([-1.0, 0.0, 1.0]), atol=1e-5, rtol=0)
@@ -289,7 +305,7 @@ def test_without_parts_the_scene_changes_with_a_latent_number(seen: list[Frame])
 def test_the_field_without_parts_is_different_at_different_times(seen: list[Frame]) -> None:
     method = new()
     with torch.no_grad():
-        method.look.field.planes.data.uniform_(0.1, 1)
+        method.appearance.field.planes.data.uniform_(0.1, 1)
     first, second = (render(scene_at(method, t), camera(0.0, size=12)).rgb for t in (TIMES[0], TIMES[-1]))
     assert (first - second).abs().max() > 1e-4  # a thin field: a thousandth, and rounding is a millionth
 
@@ -310,34 +326,37 @@ def test_what_it_cannot_learn_is_refused() -> None:
 
 def test_two_times_are_enough() -> None:
     method = new(scene=info(TIMES[:2]))
-    assert method.fit_law()
+    assert method.fit_dynamics()
     state = method.evolve(method.observe(Observation()), torch.tensor([2.3, 2.35, 2.4, 2.5]))
     assert state.latent.isfinite().all()
 
 
 def test_the_budget_of_samples_chooses_the_rays() -> None:
     method = new()
-    most = method.config.rays
+    maximum = method.config.rays
 
     class Result:
         rgb = torch.zeros(10, 3)
         samples = 10
 
     for _ in range(100):
-        method.look.budget.note(Result())  # type: ignore[arg-type]
-    assert method.batch_spec(0).rays == most
+        method.appearance.budget.note(Result())  # type: ignore[arg-type]
+    assert method.batch_spec(0).rays == maximum
     Result.samples = 10 * method.config.samples
     for _ in range(100):
-        method.look.budget.note(Result())  # type: ignore[arg-type]
-    assert method.batch_spec(0).rays == most // 8
+        method.appearance.budget.note(Result())  # type: ignore[arg-type]
+    assert method.batch_spec(0).rays == maximum // 8
 
 
 def test_numbers_of_poses_and_back(learned: RigidODE) -> None:
     basis = learned.basis[[0, 3, -1]]
     with torch.no_grad():
-        learned.parts.turns.add_(0.1)
-        state, again = learned.parts.at(basis), learned.parts.from_numbers(learned.parts.numbers(basis), torch.zeros(3))
-        learned.parts.turns.sub_(0.1)
+        learned.parts.rotations.add_(0.1)
+        state, again = (
+            learned.parts.at(basis),
+            learned.parts.from_pose_vectors(learned.parts.pose_vectors(basis), torch.zeros(3)),
+        )
+        learned.parts.rotations.sub_(0.1)
     for a, b in zip(tensors(state), tensors(again)):
         torch.testing.assert_close(a, b)
 
@@ -345,18 +364,33 @@ def test_numbers_of_poses_and_back(learned: RigidODE) -> None:
 def saved_of_two_parts() -> dict[str, Tensor]:
     method = new()
     open_cells = torch.ones(3, 16, 16, 16, dtype=torch.bool)
-    method.adopt(RigidLook.where(SMALL, method.info, torch.ones(2, 3), open_cells), Parts(2, method.controls))
+    method.set_parts(
+        VoxelAppearance.from_open_cells(SMALL, method.info, torch.ones(2, 3), open_cells),
+        RigidParts(2, method.controls),
+    )
     return method.state_dict()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("parts.halves", torch.ones(3, 3), r"look: halves and voxels.layout are \[3, 3\] and \[3, 2, 2\], not of 3"),
-        ("look.halves", torch.ones(4, 3), r"look: halves and voxels.layout are \[4, 3\] and \[3, 2, 2\]"),
-        ("look.halves", torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 3), "look: halves holds a size that is not a"),
-        ("look.halves", torch.full((3, 3), torch.nan), "look: halves holds a size that is not a positive number"),
-        ("look.voxels.layout", torch.ones(2, 2, 2).long(), r"voxels: layout: 1\^3 nodes"),
+        (
+            "parts.half_extents",
+            torch.ones(3, 3),
+            r"look: halves and voxels.layout are \[3, 3\] and \[3, 2, 2\], not of 3",
+        ),
+        ("appearance.half_extents", torch.ones(4, 3), r"look: halves and voxels.layout are \[4, 3\] and \[3, 2, 2\]"),
+        (
+            "appearance.half_extents",
+            torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 3),
+            "look: halves holds a size that is not a",
+        ),
+        (
+            "appearance.half_extents",
+            torch.full((3, 3), torch.nan),
+            "look: halves holds a size that is not a positive number",
+        ),
+        ("appearance.voxels.layout", torch.ones(2, 2, 2).long(), r"voxels: layout: 1\^3 nodes"),
     ],
 )
 def test_saved_boxes_are_those_of_the_saved_parts(name: str, value: Tensor, message: str) -> None:

@@ -14,17 +14,17 @@ from torch import Tensor
 from foreseen.batches.rays import RaySampler
 from foreseen.core.method import scene_at
 from foreseen.core.observation import Observation
-from foreseen.data.labels import Labels
+from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.many import RigidODEMany
 from foreseen.methods.rigid_ode.model import build
-from foreseen.reconstruction.hulls import Stills, View
-from foreseen.reconstruction.kinds import _by_surface, find_kinds
+from foreseen.reconstruction.sequence_clusters import _cluster_by_surface, cluster_sequences
+from foreseen.reconstruction.visual_hull import SilhouetteView, StaticBackgrounds
 from foreseen.render import render
-from foreseen.scenes.voxel_scene import AWAY
+from foreseen.scenes.voxel_scene import FAR_AWAY
 from moving_balls import WHITE
-from swings import LAW, NEW, RADIUS, SMALL, STARTS, STEP, TIMES, about, filmed, slid, swung
+from swings import DYNAMICS, NEW, RADIUS, SMALL, STARTS, STEP, TIMES, about, captured, slid, swung
 
 SLIDES = {"d": (0.9, 0.0), "e": (-0.5, 1.5)}
 """Place and speed of the sequences on the bar, at their first time."""
@@ -34,7 +34,7 @@ LONG = tuple(TIMES[0] + STEP * i for i in range(20))
 LARGER = 0.4
 
 
-def labels() -> list[Labels | None]:
+def labels() -> list[PoseLabels | None]:
     return [swung(STARTS[name], TIMES) if name in STARTS else slid(SLIDES[name], TIMES) for name in ORDER]
 
 
@@ -42,8 +42,8 @@ def labels() -> list[Labels | None]:
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
     """Swings of a red ball, and slides of a larger blue one."""
     folder = tmp_path_factory.mktemp("both")
-    swings = [frame for name, start in STARTS.items() for frame in filmed(folder, name, start, TIMES)]
-    slides = [f for name, start in SLIDES.items() for f in filmed(folder, name, start, TIMES, slid, LARGER, 1)]
+    swings = [frame for name, start in STARTS.items() for frame in captured(folder, name, start, TIMES)]
+    slides = [f for name, start in SLIDES.items() for f in captured(folder, name, start, TIMES, slid, LARGER, 1)]
     return swings + slides
 
 
@@ -70,20 +70,20 @@ def method(learned: tuple[str, RigidODEMany]) -> RigidODEMany:
     return learned[1]
 
 
-def far(method: RigidODEMany, observation: Observation, truth: Labels) -> float:
+def far(method: RigidODEMany, observation: Observation, truth: PoseLabels) -> float:
     """The largest distance of the kind's part from the truth, where the other kind's part is far away."""
     state = method.observe(observation)
     found = method.evolve(state, truth.times.float()).centres
-    assert bool((found[:, 1 - int(state.kind)] == AWAY).all())
-    return float((found[:, int(state.kind)] - truth.positions[:, 0]).norm(dim=-1).max())
+    assert bool((found[:, 1 - int(state.cluster)] == FAR_AWAY).all())
+    return float((found[:, int(state.cluster)] - truth.positions[:, 0]).norm(dim=-1).max())
 
 
 def test_each_kind_gets_its_part_and_its_law(learned: tuple[str, RigidODEMany]) -> None:
     said, method = learned
     line = "1 moving part in 3 sequences and 1 moving part in 2 sequences (2 kinds of motion), their poses as the data"
     assert said.startswith(line) and "; kind 2: a law of motion on 1 coordinate follows" in said
-    assert method.kinds_of.tolist() == [0, 1, 0, 1, 0] and method.owners.tolist() == [0, 1]
-    small, large = method.look.halves[:2, 0].tolist()
+    assert method.cluster_of_sequence.tolist() == [0, 1, 0, 1, 0] and method.cluster_of_part.tolist() == [0, 1]
+    small, large = method.appearance.half_extents[:2, 0].tolist()
     assert RADIUS < small < 0.8 * large and large > LARGER
     assert all(dynamics.manifold.size == 1 and dynamics.misfit < 0.01 for dynamics in method.dynamics)
 
@@ -107,8 +107,8 @@ def test_a_new_sequence_is_told_by_where_it_begins(method: RigidODEMany) -> None
 
 
 def test_a_new_sequence_is_told_by_its_first_frames(method: RigidODEMany, tmp_path: Path) -> None:
-    swing = filmed(tmp_path, "swing", NEW, TIMES[:5])
-    slide = filmed(tmp_path, "slide", NEW_SLIDE, TIMES[:5], slid, LARGER, 1)
+    swing = captured(tmp_path, "swing", NEW, TIMES[:5])
+    slide = captured(tmp_path, "slide", NEW_SLIDE, TIMES[:5], slid, LARGER, 1)
     assert far(method, Observation(frames=tuple(swing)), swung(NEW, LONG)) < 0.03
     assert far(method, Observation(frames=tuple(slide)), slid(NEW_SLIDE, LONG)) < 0.03
 
@@ -117,8 +117,8 @@ def test_what_looks_like_both_kinds_is_not_guessed(
     method: RigidODEMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both kinds' pictures alike, as where their parts and their ways look the same."""
-    slide = filmed(tmp_path, "slide", NEW_SLIDE, TIMES[:3], slid, LARGER, 1)
-    monkeypatch.setattr("foreseen.methods.node_rf.beginning._unlike", lambda *_: {0: 1.05, 1: 1.0})
+    slide = captured(tmp_path, "slide", NEW_SLIDE, TIMES[:3], slid, LARGER, 1)
+    monkeypatch.setattr("foreseen.methods.node_rf.beginning._image_errors", lambda *_: {0: 1.05, 1: 1.0})
     with pytest.raises(UserError, match=r"show as well one as another of the kinds .*'d', that of sequence 'a'.: give"):
         method.observe(Observation(frames=tuple(slide)))
 
@@ -136,37 +136,37 @@ def test_each_kind_looks_as_its_own(method: RigidODEMany, seen: list[Frame]) -> 
 
 def test_the_spread_and_the_system_are_of_one_kind(method: RigidODEMany) -> None:
     times = torch.tensor(LONG)
-    for kind, observation in enumerate([Observation(0), Observation(1)]):
+    for cluster, observation in enumerate([Observation(0), Observation(1)]):
         state = method.observe(observation)
-        futures = method.ensemble(state, times)
-        assert futures.shape == (1 + LAW.members, len(LONG), 1, 3)
-        torch.testing.assert_close(futures[0, :, 0], method.evolve(state, times).centres[:, kind])
-        system = method.system(kind)
+        ensemble = method.ensemble(state, times)
+        assert ensemble.shape == (1 + DYNAMICS.ensemble_size, len(LONG), 1, 3)
+        torch.testing.assert_close(ensemble[0, :, 0], method.evolve(state, times).centres[:, cluster])
+        system = method.system(cluster)
         assert system is not None and system.positions is not None
-        assert [one.sequence for one in system.seen] == ([0, 2, 4], [1, 3])[kind]
-        own = system.positions(system.seen[0].states)
-        assert own.shape[1:] == (1, 3) and own[0, 0].allclose(method.centres[kind, 0, kind].double(), atol=0.01)
+        assert [one.sequence for one in system.learned_poses] == ([0, 2, 4], [1, 3])[cluster]
+        own = system.positions(system.learned_poses[0].states)
+        assert own.shape[1:] == (1, 3) and own[0, 0].allclose(method.centres[cluster, 0, cluster].double(), atol=0.01)
 
 
 def test_a_state_dict_brings_the_kinds_along(method: RigidODEMany) -> None:
     other = build(SMALL, about("adbec"))
     other.load_state_dict(method.state_dict())
-    for start, law in ((NEW, swung), (NEW_SLIDE, slid)):
-        initial = Observation(initial=law(start, TIMES).at(0))
+    for start, ode in ((NEW, swung), (NEW_SLIDE, slid)):
+        initial = Observation(initial=ode(start, TIMES).at(0))
         first, second = (m.evolve(m.observe(initial), torch.tensor(LONG)).centres for m in (method, other))
         assert torch.equal(first, second)
 
 
 def test_silhouettes_tell_kinds_apart_where_no_label_does(seen: list[Frame]) -> None:
-    method = build(replace(SMALL, many=replace(LAW, labels="never")), about("adbec"))
+    method = build(replace(SMALL, multi_sequence=replace(DYNAMICS, component_ids="never")), about("adbec"))
     assert isinstance(method, RigidODEMany)
     said = method.warm_start(seen, labels())
     line = "1 moving part in 3 sequences and 1 moving part in 2 sequences (2 kinds of motion), found from silhouettes."
-    assert said == line and method.kinds_of.tolist() == [0, 1, 0, 1, 0]
+    assert said == line and method.cluster_of_sequence.tolist() == [0, 1, 0, 1, 0]
     for index, known in enumerate(labels()):
-        kind = int(method.kinds_of[index])
+        cluster = int(method.cluster_of_sequence[index])
         assert known is not None
-        off = method.centres[index, :, kind].double() - known.positions[:, 0]
+        off = method.centres[index, :, cluster].double() - known.positions[:, 0]
         assert off.norm(dim=-1).median() < 0.6 * LARGER
 
 
@@ -186,8 +186,8 @@ def test_sequences_with_more_bodies_are_another_kind(seen: list[Frame]) -> None:
     said = method.warm_start(own, [first, twice])
     assert said is not None and said.startswith("1 moving part in 1 sequence and 2 moving parts in 1 sequence (2 kinds")
     known = swung(NEW, TIMES).at(0)
-    assert int(method.observe(Observation(initial=known)).kind) == 0
-    assert int(method.observe(Observation(initial=twice.at(0))).kind) == 1
+    assert int(method.observe(Observation(initial=known)).cluster) == 0
+    assert int(method.observe(Observation(initial=twice.at(0))).cluster) == 1
     three = replace(known, positions=known.positions.expand(-1, 3, -1))
     with pytest.raises(UserError, match="learned 1 or 2 moving parts, and the initial conditions tell of 3: give as"):
         method.observe(Observation(initial=three))
@@ -196,11 +196,11 @@ def test_sequences_with_more_bodies_are_another_kind(seen: list[Frame]) -> None:
 # What tells kinds apart.
 
 
-def kinds(frames: list[Frame], known: list[Labels]) -> list[int]:
+def clusters(frames: list[Frame], known: list[PoseLabels]) -> list[int]:
     names = "".join(dict.fromkeys(f.sequence for f in frames))
-    stills = Stills([View.of(f, 0.0, 1.0) for f in frames], WHITE)
-    centres, turns = [one.positions for one in known], [torch.zeros_like(one.positions) for one in known]
-    return find_kinds(frames, stills, centres, turns, about(names), 1.0).tolist()
+    stills = StaticBackgrounds([SilhouetteView.of(f, 0.0, 1.0) for f in frames], WHITE)
+    centres, rotations = [one.positions for one in known], [torch.zeros_like(one.positions) for one in known]
+    return cluster_sequences(frames, stills, centres, rotations, about(names), 1.0).tolist()
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_the_same_motion_of_what_looks_different(
     radius: float, colour: int, expected: list[int], seen: list[Frame], tmp_path: Path
 ) -> None:
     swings = {name: [f for f in seen if f.sequence == name] for name in "ac"}
-    other = filmed(tmp_path, "b", STARTS["b"], TIMES, swung, radius, colour)
+    other = captured(tmp_path, "b", STARTS["b"], TIMES, swung, radius, colour)
     known = [swung(STARTS[name], TIMES) for name in "abc"]
-    assert kinds([*swings["a"], *other, *swings["c"]], known) == expected
+    assert clusters([*swings["a"], *other, *swings["c"]], known) == expected
 
 
 def arcs(count: int, generator: np.random.Generator) -> list[Tensor]:
@@ -230,8 +230,8 @@ def orbits(count: int, generator: np.random.Generator, level: float = 0.0) -> li
     for index in range(count):
         phase, flat = np.linspace(0, 6, 24), generator.uniform(0.2, 0.4) * (index > 1)
         u, v = generator.uniform(0.3, 0.5) * np.cos(phase), flat * np.sin(phase)
-        turn = generator.uniform(0, 6)
-        x, y = u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)
+        rotation = generator.uniform(0, 6)
+        x, y = u * np.cos(rotation) - v * np.sin(rotation), u * np.sin(rotation) + v * np.cos(rotation)
         found.append(pose(x, y, level + 0.9 * (x**2 + y**2), 0 * x))
     return found
 
@@ -245,24 +245,24 @@ def throws(count: int, generator: np.random.Generator) -> list[Tensor]:
     return found
 
 
-def pose(x: np.ndarray, y: np.ndarray, z: np.ndarray, turn: np.ndarray) -> Tensor:
+def pose(x: np.ndarray, y: np.ndarray, z: np.ndarray, rotation: np.ndarray) -> Tensor:
     still = np.zeros_like(x)
-    return torch.from_numpy(np.stack([x, y, z, still, turn, still], -1))
+    return torch.from_numpy(np.stack([x, y, z, still, rotation, still], -1))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_surfaces_tell_kinds_apart_and_ways_on_one_surface_do_not(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    assert _by_surface(orbits(8, generator)).tolist() == [0] * 8
-    assert _by_surface(arcs(8, generator)).tolist() == [0] * 8
-    assert _by_surface(throws(8, generator)).tolist() == [0] * 8, "no surface holds them, so nothing is told"
+    assert _cluster_by_surface(orbits(8, generator)).tolist() == [0] * 8
+    assert _cluster_by_surface(arcs(8, generator)).tolist() == [0] * 8
+    assert _cluster_by_surface(throws(8, generator)).tolist() == [0] * 8, "no surface holds them, so nothing is told"
     pairs = [torch.cat(pair, dim=-1) for pair in zip(orbits(8, generator), orbits(8, generator))]
-    assert _by_surface(pairs).tolist() == [0] * 8, "of two bodies every sequence shows a few ways only"
+    assert _cluster_by_surface(pairs).tolist() == [0] * 8, "of two bodies every sequence shows a few ways only"
     both = orbits(6, generator) + arcs(4, generator)
     order = generator.permutation(10)
-    found = _by_surface([both[i] for i in order])
+    found = _cluster_by_surface([both[i] for i in order])
     assert len(set(found[order < 6])) == len(set(found[order >= 6])) == 1 and len(set(found)) == 2
-    assert _by_surface(orbits(6, generator) + arcs(2, generator)).tolist() == [0] * 8, "two show no surface"
+    assert _cluster_by_surface(orbits(6, generator) + arcs(2, generator)).tolist() == [0] * 8, "two show no surface"
 
 
 def test_of_many_sequences_some_show_the_surfaces() -> None:
@@ -272,7 +272,7 @@ def test_of_many_sequences_some_show_the_surfaces() -> None:
     def noisy(poses: list[Tensor]) -> list[Tensor]:
         return [p + 0.01 * torch.from_numpy(generator.normal(size=p.shape)) for p in poses]
 
-    assert _by_surface(noisy(orbits(12, generator))).tolist() == [0] * 12
+    assert _cluster_by_surface(noisy(orbits(12, generator))).tolist() == [0] * 12
     both = [p for pair in zip(noisy(orbits(20, generator)), noisy(arcs(20, generator))) for p in pair]
-    found = _by_surface(both)
+    found = _cluster_by_surface(both)
     assert len(set(found[::2])) == len(set(found[1::2])) == 1 and found[0] != found[1]

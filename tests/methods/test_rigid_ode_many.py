@@ -15,7 +15,7 @@ from foreseen.batches.rays import RaySampler
 from foreseen.core.method import scene_at
 from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo
-from foreseen.data.labels import Labels
+from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.config import RigidODEConfig
@@ -23,13 +23,13 @@ from foreseen.methods.rigid_ode.many import RigidODEMany
 from foreseen.methods.rigid_ode.model import build
 from foreseen.render import render
 from moving_balls import camera
-from swings import FIRST, LAW, NEW, RADIUS, SMALL, STARTS, STEP, TIMES, about, filmed, swung
+from swings import DYNAMICS, FIRST, NEW, RADIUS, SMALL, STARTS, STEP, TIMES, about, captured, swung
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
     folder = tmp_path_factory.mktemp("swings")
-    return [frame for name, start in STARTS.items() for frame in filmed(folder, name, start, TIMES)]
+    return [frame for name, start in STARTS.items() for frame in captured(folder, name, start, TIMES)]
 
 
 def new(config: RigidODEConfig = SMALL, scene: SceneInfo | None = None) -> RigidODEMany:
@@ -39,7 +39,7 @@ def new(config: RigidODEConfig = SMALL, scene: SceneInfo | None = None) -> Rigid
     return method
 
 
-def labels() -> list[Labels | None]:
+def labels() -> list[PoseLabels | None]:
     return [swung(start, TIMES) for start in STARTS.values()]
 
 
@@ -91,7 +91,7 @@ def test_the_warm_start_finds_the_box_and_the_law(started: tuple[str, dict[str, 
     line = "1 moving part in 3 sequences, their poses as the data set tells; a law of motion on 1 coordinate follows"
     assert said.startswith(line)
     method = restored(tensors)
-    assert RADIUS < float(method.look.halves[0, 0]) < 3 * RADIUS, "two pixels are a third of the radius"
+    assert RADIUS < float(method.appearance.half_extents[0, 0]) < 3 * RADIUS, "two pixels are a third of the radius"
     assert method.dynamics[0].manifold.size == 1 and method.dynamics[0].misfit < 0.01
     assert method.finish() is None, "nothing is left to fit"
     truth = torch.stack([one.positions for one in labels() if one is not None])
@@ -106,19 +106,19 @@ def test_the_loss_falls_and_reaches_the_voxels(history: tuple[RigidODEMany, list
     terms = method.losses(batch, 0)
     assert all(v.isfinite() for v in terms.values())
     terms["color"].backward()
-    assert method.look.voxels.values.grad is not None and method.look.voxels.values.grad.any()
+    assert method.appearance.voxels.values.grad is not None and method.appearance.voxels.values.grad.any()
     assert method.centres.grad is not None and (method.centres.grad != 0).any(dim=-1).any(dim=-1).any(dim=1).all()
     method.zero_grad()
 
 
 def test_known_poses_rest_and_others_move_until_the_last_fit(learned: RigidODEMany) -> None:
     def moves(progress: float) -> list[float]:
-        return [g["lr"] for g in learned.parameter_groups(progress) if g["name"] in ("centres", "turns")]
+        return [g["lr"] for g in learned.parameter_groups(progress) if g["name"] in ("centres", "rotations")]
 
     assert moves(0.1) == [0, 0]
-    learned.exact.fill_(False)
+    learned.exact_poses.fill_(False)
     assert all(lr > 0 for lr in moves(0.1)) and moves(0.95) == [0, 0]
-    learned.exact.fill_(True)
+    learned.exact_poses.fill_(True)
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -140,48 +140,48 @@ LONG = tuple(TIMES[0] + STEP * i for i in range(20))
 
 def test_a_new_sequence_by_its_initial_conditions(learned: RigidODEMany) -> None:
     whole = swung(NEW, TIMES)
-    assert far(centres(learned, Observation(initial=whole.at(0)), LONG), NEW, LONG) < 0.002
-    assert far(centres(learned, Observation(initial=whole.at(5)), LONG), NEW, LONG) < 0.002, "backwards, too"
+    assert far(centres(learned, Observation(initial_thickness=whole.at(0)), LONG), NEW, LONG) < 0.002
+    assert far(centres(learned, Observation(initial_thickness=whole.at(5)), LONG), NEW, LONG) < 0.002, "backwards, too"
 
 
-def blank(known: Labels, places: list[int], speeds: list[int]) -> Labels:
+def blank(known: PoseLabels, pixel_indices: list[int], speeds: list[int]) -> PoseLabels:
     """Without some components."""
     positions, velocities = known.positions.clone(), known.velocities.clone()
-    positions[..., places], velocities[..., speeds] = float("nan"), float("nan")
+    positions[..., pixel_indices], velocities[..., speeds] = float("nan"), float("nan")
     return replace(known, positions=positions, velocities=velocities)
 
 
 def test_futures_of_a_new_sequence(learned: RigidODEMany) -> None:
     known = swung(NEW, TIMES).at(0)
     times = torch.tensor([FIRST, FIRST + 0.5, FIRST + 3.0])
-    state = learned.observe(Observation(initial=known))
+    state = learned.observe(Observation(initial_thickness=known))
     sure = learned.ensemble(state, times)
-    assert sure.shape == (1 + LAW.members, 3, 1, 3)
+    assert sure.shape == (1 + DYNAMICS.ensemble_size, 3, 1, 3)
     assert torch.allclose(sure[0], learned.evolve(state, times).centres, atol=1e-5)
     assert torch.equal(sure, learned.ensemble(state, times)), "the same draws each time"
     assert (sure[:, 0] - sure[0, 0]).abs().max() < 1e-6 < sure[1:, 2].std(0).max(), (
         "laws differ, the beginning does not"
     )
-    unsure = learned.ensemble(learned.observe(Observation(initial=known, precision=0.2)), times)
+    unsure = learned.ensemble(learned.observe(Observation(initial_thickness=known, precision=0.2)), times)
     assert torch.allclose(unsure[0], sure[0], atol=1e-6)
     assert (unsure[:, 0] - sure[0, 0]).norm(dim=-1).max() > 0.02, "this beginning does"
 
 
 def test_what_is_not_known_follows_from_the_surface(learned: RigidODEMany) -> None:
     known = swung(NEW, TIMES).at(0)
-    whole = learned.observe(Observation(initial=known)).state
-    for places, speeds in (([1, 2], [1, 2]), ([1, 2], [0, 2]), ([2], [])):
-        part = learned.observe(Observation(initial=blank(known, places, speeds))).state
+    whole = learned.observe(Observation(initial_thickness=known)).state
+    for pixel_indices, speeds in (([1, 2], [1, 2]), ([1, 2], [0, 2]), ([2], [])):
+        part = learned.observe(Observation(initial_thickness=blank(known, pixel_indices, speeds))).state
         torch.testing.assert_close(part, whole, atol=2e-3, rtol=2e-3)
-    at_rest = learned.observe(Observation(initial=blank(known, [2], [0, 1, 2]))).state
+    at_rest = learned.observe(Observation(initial_thickness=blank(known, [2], [0, 1, 2]))).state
     torch.testing.assert_close(at_rest, whole * torch.tensor([1.0, 0.0]), atol=2e-3, rtol=0)
     with pytest.raises(UserError, match="initial conditions need a position: give some of x, y and z"):
-        learned.observe(Observation(initial=blank(known, [0, 1, 2], [])))
+        learned.observe(Observation(initial_thickness=blank(known, [0, 1, 2], [])))
 
 
 def test_a_new_sequence_by_its_first_frames(learned: RigidODEMany, tmp_path: Path) -> None:
     """By where the ball is in the pictures, whatever their size."""
-    first = filmed(tmp_path, "new", NEW, TIMES[:5])
+    first = captured(tmp_path, "new", NEW, TIMES[:5])
     observation = Observation(frames=tuple(first))
     state = learned.observe(observation)
     assert int(state.sequence) == -1 and float(state.time) == TIMES[0]
@@ -199,27 +199,27 @@ def test_a_picture_of_a_training_time_shows_what_was_seen(learned: RigidODEMany,
 
 def test_a_state_dict_fits_a_method_without_a_warm_start(learned: RigidODEMany) -> None:
     other = restored(learned.state_dict())
-    initial = Observation(initial=swung(NEW, TIMES).at(0))
+    initial = Observation(initial_thickness=swung(NEW, TIMES).at(0))
     for time, observation in ((2.9, Observation(2)), (4.4, Observation(0)), (2.9, initial)):
         first, second = (render(scene_at(m, time, observation), camera(0.2, size=16)).rgb for m in (learned, other))
         assert torch.equal(first, second)
-    assert other.look.budget.rays() == learned.look.budget.rays()
+    assert other.appearance.budget.rays() == learned.appearance.budget.rays()
 
 
 def test_silhouettes_where_labels_are_not_to_be_read(seen: list[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(SMALL, many=replace(LAW, labels="never"))
+    config = replace(SMALL, multi_sequence=replace(DYNAMICS, labels="never"))
     method = new(config, about())
     said = method.warm_start(seen, labels())
     assert said == "1 moving part in 3 sequences, found from silhouettes."
     truth = torch.stack([one.positions for one in labels() if one is not None])
     assert (method.centres.double() - truth).norm(dim=-1).max() < 0.6 * RADIUS
     rates = {g["name"]: g["lr"] for g in method.parameter_groups(0.1)}
-    assert rates["centres"] > 0 and rates["turns"] > 0
+    assert rates["centres"] > 0 and rates["rotations"] > 0
     # Without a law, as a checkpoint of the first steps: what was seen is shown, and nothing is foretold.
     ahead = centres(method, Observation(1), (*TIMES, TIMES[-1] + 5))
     torch.testing.assert_close(ahead[:-1].float(), method.centres[1, :, 0].detach(), atol=1e-5, rtol=0)
     torch.testing.assert_close(ahead[-1], ahead[-2], atol=1e-5, rtol=0)
-    for observation in (Observation(initial=swung(NEW, TIMES).at(0)), Observation(frames=tuple(seen[:20]))):
+    for observation in (Observation(initial_thickness=swung(NEW, TIMES).at(0)), Observation(frames=tuple(seen[:20]))):
         with pytest.raises(UserError, match="this run has no law of motion yet"):
             method.observe(observation)
     said_then = [method.before_step(step, progress) for step, progress in enumerate((0, 0.39, 0.4, 0.5, 0.9))]
@@ -240,7 +240,7 @@ def test_what_it_cannot_learn_is_refused() -> None:
 def two_parts(learned: RigidODEMany) -> RigidODEMany:
     """Nothing is learned of them but how many they are."""
     method = new()
-    method.adopt(method._untrained(torch.ones(2, 3)), method.kinds_of, torch.zeros(2, dtype=torch.int64))
+    method.set_parts(method._untrained(torch.ones(2, 3)), method.cluster_of_sequence, torch.zeros(2, dtype=torch.int64))
     method.dynamics[0].misfit.zero_()
     return method
 
@@ -256,7 +256,7 @@ def test_beginnings_that_it_cannot_tell_are_refused(
     refused(learned, Observation(3), "this run learned 3 sequences; there is no sequence 3")
     refused(learned, Observation(-1), "there is no sequence -1")
     line = "this run learned 2 moving parts, and the initial conditions tell of 1: give as many"
-    refused(two_parts, Observation(initial=known), line)
+    refused(two_parts, Observation(initial_thickness=known), line)
     refused(two_parts, Observation(frames=tuple(seen[:8])), "of one moving part from frames; it learned several")
     once = tuple(f for f in seen if f.time == TIMES[0] and f.sequence == "a")
     refused(learned, Observation(frames=once), "nothing is seen to move in two or more of the first frames")
@@ -269,10 +269,10 @@ def test_beginnings_that_it_cannot_tell_are_refused(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("owners", torch.tensor([10**12]), "owners: 1000000000000 is not in 0 to 0"),
-        ("owners", torch.tensor([0, 0]), "look: halves and voxels.layout are .*, not of 2 parts"),
-        ("kinds_of", torch.full((len(STARTS),), 1), "kinds_of: 1 is not in 0 to 0"),
-        ("kinds_of", torch.tensor([0]), rf"kinds_of: \[1\] are not the kinds of {len(STARTS)} sequences"),
+        ("cluster_of_part", torch.tensor([10**12]), "owners: 1000000000000 is not in 0 to 0"),
+        ("cluster_of_part", torch.tensor([0, 0]), "look: halves and voxels.layout are .*, not of 2 parts"),
+        ("cluster_of_sequence", torch.full((len(STARTS),), 1), "kinds_of: 1 is not in 0 to 0"),
+        ("cluster_of_sequence", torch.tensor([0]), rf"kinds_of: \[1\] are not the kinds of {len(STARTS)} sequences"),
     ],
 )
 def test_saved_parts_and_sequences_are_of_kinds_that_there_are(

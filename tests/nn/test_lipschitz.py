@@ -19,10 +19,10 @@ def test_operator_norm_is_bounded(seed: int) -> None:
     worst = layer.normalised_weight().sign()
     x, y = torch.cat([torch.randn(20, 7), worst]), torch.zeros(7)
     with torch.no_grad():
-        stretch = (layer(x) - layer(y)).abs().amax(-1) / x.abs().amax(-1).clamp_min(1e-9)
+        segment = (layer(x) - layer(y)).abs().amax(-1) / x.abs().amax(-1).clamp_min(1e-9)
     bound = float(F.softplus(layer.c.detach()))
-    assert float(stretch.max()) <= bound * (1 + 1e-5)
-    assert float(stretch.max()) == pytest.approx(bound, rel=1e-4), "the bound is reached"
+    assert float(segment.max()) <= bound * (1 + 1e-5)
+    assert float(segment.max()) == pytest.approx(bound, rel=1e-4), "the bound is reached"
 
 
 def test_rows_below_the_bound_are_left_alone() -> None:

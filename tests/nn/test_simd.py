@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from foreseen.nn.simd import WIDTH, fma, lanes, least, load, most, root, splat, store, total, where
+from foreseen.nn.simd import WIDTH, fma, lanes, load, maximum, minimum, root, splat, store, total, where
 
 
 @njit
@@ -16,8 +16,8 @@ def _all(a, b, c, out):
     store(out, 48, x / y)
     store(out, 64, -x)
     store(out, 80, fma(x, y, z))
-    store(out, 96, least(x, y))
-    store(out, 112, most(x, y))
+    store(out, 96, minimum(x, y))
+    store(out, 112, maximum(x, y))
     store(out, 128, where(x > y, x, z))
     store(out, 144, where(x >= y, x, z))
     store(out, 160, where(x <= y, x, z))

@@ -72,8 +72,8 @@ def test_features_and_their_gradients_are_what_their_definition_says() -> None:
     box = torch.randint(3, (300,), generator=g)
     weights = torch.randn(300, CHANNELS, generator=g)
     found = []
-    for look in (voxels.features, voxels.features_reference):
-        values = look(local, box)
+    for appearance in (voxels.features, voxels.features_reference):
+        values = appearance(local, box)
         found.append((values, *torch.autograd.grad((values * weights).sum(), (local, voxels.values))))
     for fast, slow in zip(*found):
         assert slow.abs().max() > 0.1
@@ -108,8 +108,8 @@ def test_what_is_even_has_no_roughness() -> None:
 
 def test_grids_like_saved_ones() -> None:
     voxels = grids()
-    saved = {f"look.{name}": value for name, value in voxels.state_dict().items()}
-    other = VoxelGrids.like(saved, "look.")
+    saved = {f"appearance.{name}": value for name, value in voxels.state_dict().items()}
+    other = VoxelGrids.from_tensors(saved, "appearance.")
     other.load_state_dict(voxels.state_dict())
     local, box = torch.rand(20, 3), torch.zeros(20, dtype=torch.int64)
     assert torch.equal(other.features(local, box), voxels.features(local, box))
@@ -123,7 +123,7 @@ def test_density_moves_faster_than_colour() -> None:
     assert float(voxels.density(features)) == pytest.approx(10 + voxels.shift, abs=0.01)
 
 
-def bent(name: str, place: tuple[int, ...], value: int) -> dict[str, torch.Tensor]:
+def christoffel_term(name: str, place: tuple[int, ...], value: int) -> dict[str, torch.Tensor]:
     """A state dict with another number in one place."""
     saved = {key: tensor.clone() for key, tensor in grids().state_dict().items()}
     saved[name][place] = value
@@ -132,13 +132,13 @@ def bent(name: str, place: tuple[int, ...], value: int) -> dict[str, torch.Tenso
 
 LAST = len(grids().index)
 WRONG = [
-    (bent("index", (7,), 10_000_000), "voxels: index: 10000000 is not in -1 to "),
-    (bent("index", (7,), -2), "voxels: index: -2 is not in -1 to "),
-    (bent("index", (-1,), len(grids().values)), "voxels: index: "),
-    (bent("layout", (0, 0, 0), -1), r"voxels: layout: 4\^3 nodes from -1 on are not in an index of"),
-    (bent("layout", (2, 1, 0), LAST - 11**3 + 1), r"voxels: layout: 11\^3 nodes from "),
-    (bent("layout", (0, 1, 1), 1), r"voxels: layout: 1\^3 nodes"),
-    (bent("layout", (0, 1, 1), 2**22), r"voxels: layout: 4194304\^3 nodes"),  # whose cube is 0 in 64 bits
+    (christoffel_term("index", (7,), 10_000_000), "voxels: index: 10000000 is not in -1 to "),
+    (christoffel_term("index", (7,), -2), "voxels: index: -2 is not in -1 to "),
+    (christoffel_term("index", (-1,), len(grids().values)), "voxels: index: "),
+    (christoffel_term("layout", (0, 0, 0), -1), r"voxels: layout: 4\^3 nodes from -1 on are not in an index of"),
+    (christoffel_term("layout", (2, 1, 0), LAST - 11**3 + 1), r"voxels: layout: 11\^3 nodes from "),
+    (christoffel_term("layout", (0, 1, 1), 1), r"voxels: layout: 1\^3 nodes"),
+    (christoffel_term("layout", (0, 1, 1), 2**22), r"voxels: layout: 4194304\^3 nodes"),  # whose cube is 0 in 64 bits
 ]
 
 
@@ -146,7 +146,7 @@ WRONG = [
 def test_saved_voxels_lead_nowhere_else(saved: dict[str, torch.Tensor], message: str) -> None:
     """Kernels read, and in training write, where layout and index say."""
     with pytest.raises(UserError, match=message):
-        VoxelGrids.like(saved, "")
+        VoxelGrids.from_tensors(saved, "")
     with pytest.raises(UserError, match=message):
         grids().load_state_dict(saved)
 
@@ -154,8 +154,8 @@ def test_saved_voxels_lead_nowhere_else(saved: dict[str, torch.Tensor], message:
 def test_saved_voxels_have_their_form() -> None:
     saved = grids().state_dict()
     with pytest.raises(UserError, match=r"voxels: layout is torch.int64 \[6, 2\], not int64 \[boxes, levels, 2\]"):
-        VoxelGrids.like({**saved, "layout": saved["layout"].flatten(0, 1)}, "")
+        VoxelGrids.from_tensors({**saved, "layout": saved["layout"].flatten(0, 1)}, "")
     with pytest.raises(UserError, match=r"voxels: layout is torch.float32"):
-        VoxelGrids.like({**saved, "layout": saved["layout"].float()}, "")
+        VoxelGrids.from_tensors({**saved, "layout": saved["layout"].float()}, "")
     with pytest.raises(UserError, match=r"voxels: index is torch.float32 \[\d+\], not int32 and flat"):
-        VoxelGrids.like({**saved, "index": saved["index"].float()}, "")
+        VoxelGrids.from_tensors({**saved, "index": saved["index"].float()}, "")

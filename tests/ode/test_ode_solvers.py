@@ -167,12 +167,12 @@ def test_adjoint_has_the_gradients_of_the_plain_solve() -> None:
         def forward(self, t: Tensor, y: Tensor) -> Tensor:
             return self.rate * y.sin()
 
-    law, times = Law(), torch.tensor([0.0, 0.4, 1.0], dtype=F64)
+    dynamics, times = Law(), torch.tensor([0.0, 0.4, 1.0], dtype=F64)
     y0 = torch.tensor([[0.5, 1.5]], dtype=F64, requires_grad=True)
     found = []
     for adjoint in (False, True):
-        y = integrate(law, y0, times, solver="dopri5", rtol=1e-9, atol=1e-11, adjoint=adjoint)
-        found.append(torch.autograd.grad((y**2).sum(), [y0, law.rate]))
+        y = integrate(dynamics, y0, times, solver="dopri5", rtol=1e-9, atol=1e-11, adjoint=adjoint)
+        found.append(torch.autograd.grad((y**2).sum(), [y0, dynamics.rate]))
     for plain, other in zip(*found):
         assert plain.abs().min() > 1e-3
         assert torch.allclose(plain, other, atol=1e-6)

@@ -9,31 +9,31 @@ import torch
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.nn.splines import UniformBSpline
 from foreseen.reconstruction.discovery import fit_spline, track
-from foreseen.reconstruction.findings import explore
-from foreseen.reconstruction.hulls import Hull, View, silhouettes, windows
+from foreseen.reconstruction.reconstruct import reconstruct
+from foreseen.reconstruction.visual_hull import SilhouetteView, VisualHull, group_views, silhouettes
 from moving_balls import BOUNDS, COLOURS, LEFT, RIGHT, SIZE, WHITE, Ball, Path, camera, picture
 
 CONTROLS, CELLS = 8, 24
 
 
-def rig(balls: Sequence[Ball], cameras: int = 5, times: int = 16, room: bool = False) -> list[View]:
+def rig(balls: Sequence[Ball], cameras: int = 5, times: int = 16, room: bool = False) -> list[SilhouetteView]:
     """Fixed cameras that all see every time; `room` puts a wall with a pattern behind."""
     random = np.random.default_rng(0)
     views = []
     for i in range(cameras):
         at = camera(2 * i / max(cameras - 1, 1) - 1, height=0.5 + 0.5 * (i % 3))
         wall = random.uniform(0.3, 0.7, (SIZE, SIZE, 3)).astype(np.float32) if room else None
-        views += [View(at, t, picture(at, balls, t, wall)) for t in np.linspace(0, 1, times)]
+        views += [SilhouetteView(at, t, picture(at, balls, t, wall)) for t in np.linspace(0, 1, times)]
     return views
 
 
-def monocular(balls: Sequence[Ball], times: int = 60) -> list[View]:
+def monocular(balls: Sequence[Ball], times: int = 60) -> list[SilhouetteView]:
     """One camera a time, each from another place, before white."""
     random = np.random.default_rng(1)
     views = []
     for t in np.linspace(0, 1, times):
         at = camera(random.uniform(-np.pi, np.pi), random.uniform(-1, 4))
-        views.append(View(at, t, picture(at, balls, t)))
+        views.append(SilhouetteView(at, t, picture(at, balls, t)))
     return views
 
 
@@ -44,9 +44,9 @@ def furthest(controls: np.ndarray, path: Path) -> float:
     return float(np.linalg.norm(found - np.array([path(t) for t in times.tolist()]), axis=-1).max())
 
 
-def assert_found(views: list[View], balls: Sequence[Ball], share: float, upright: bool = True) -> None:
+def assert_found(views: list[SilhouetteView], balls: Sequence[Ball], share: float, upright: bool = True) -> None:
     """Every ball is a part that never strays from it by more than `share` of its radius."""
-    parts = explore(views, BOUNDS, WHITE, CONTROLS, CELLS).parts
+    parts = reconstruct(views, BOUNDS, WHITE, CONTROLS, CELLS).parts
     assert len(parts) == len(balls)
     for path, radius in balls:
         error, part = min(((furthest(p.controls, path), p) for p in parts), key=lambda pair: pair[0])
@@ -75,49 +75,50 @@ def test_balls_that_touch_are_followed_through_it() -> None:
 def test_one_ball_and_what_rests_beside_it() -> None:
     """Two cameras would be too few for a hull of three views; all that there are must do."""
     rests: Ball = (lambda t: (1.0, -0.8, 0.2), 0.4)
-    findings = explore(rig([LEFT, rests], cameras=4), BOUNDS, WHITE, CONTROLS, CELLS)
+    findings = reconstruct(rig([LEFT, rests], cameras=4), BOUNDS, WHITE, CONTROLS, CELLS)
     assert len(findings.parts) == 1
     assert furthest(findings.parts[0].controls, LEFT[0]) < 0.35 * 0.35
     grid = (np.array([1.0, -0.8, 0.2]) + 2) / 4 * CELLS
-    assert findings.still[tuple(grid.astype(int))], "what rests is known to be empty"
-    assert 0 < findings.still.mean() < 0.3
+    assert findings.static_occupancy[tuple(grid.astype(int))], "what rests is known to be empty"
+    assert 0 < findings.static_occupancy.mean() < 0.3
 
 
 def test_at_most_so_many_parts() -> None:
-    assert len(explore(rig([LEFT, RIGHT]), BOUNDS, WHITE, CONTROLS, CELLS, most=1).parts) == 1
+    assert len(reconstruct(rig([LEFT, RIGHT]), BOUNDS, WHITE, CONTROLS, CELLS, maximum=1).parts) == 1
 
 
 @pytest.mark.parametrize("views", [rig([(lambda t: (0.0, 0.0, 0.0), 0.5)]), rig([])], ids=["a ball", "nothing"])
-def test_a_scene_at_rest_has_no_parts(views: list[View]) -> None:
-    assert explore(views, BOUNDS, WHITE, CONTROLS, CELLS).parts == []
+def test_a_scene_at_rest_has_no_parts(views: list[SilhouetteView]) -> None:
+    assert reconstruct(views, BOUNDS, WHITE, CONTROLS, CELLS).parts == []
 
 
 def test_without_silhouettes_anything_may_be_anywhere() -> None:
     """Moving cameras in a room: no picture shows the same wall twice."""
     random = np.random.default_rng(0)
     views = [
-        View(v.camera, v.time, random.uniform(0.2, 0.8, v.image.shape).astype(np.float32)) for v in monocular([LEFT])
+        SilhouetteView(v.camera, v.time, random.uniform(0.2, 0.8, v.image.shape).astype(np.float32))
+        for v in monocular([LEFT])
     ]
     assert silhouettes(views, WHITE) is None
-    findings = explore(views, BOUNDS, WHITE, CONTROLS, CELLS)
-    assert findings.parts == [] and findings.still.all()
+    findings = reconstruct(views, BOUNDS, WHITE, CONTROLS, CELLS)
+    assert findings.parts == [] and findings.static_occupancy.all()
 
 
 def test_silhouettes_are_the_moving_pixels() -> None:
     for room in (False, True):
         views = rig([LEFT], cameras=2, times=12, room=room)
         masks = silhouettes(views, WHITE)
-        assert masks is not None and masks.plain != room
-        for view, mask, screen in zip(views, masks.moving, masks.screen):
+        assert masks is not None and masks.uniform_background != room
+        for view, mask, occluders in zip(views, masks.moving, masks.occluders):
             truth = (np.abs(view.image - COLOURS[0]) < 1e-3).all(-1)
             assert (mask != truth).mean() < 0.01
-            assert not screen.any()
+            assert not occluders.any()
 
 
 def test_what_lingers_before_a_plain_background_is_no_background() -> None:
     """A ball that stands still for most of the time, and leaves."""
     at, gone = camera(0.0), (lambda t: (0.0 if t < 0.7 else 9.0, 0.0, 0.0), 0.4)
-    views = [View(at, t, picture(at, [gone], t)) for t in np.linspace(0, 1, 10)]
+    views = [SilhouetteView(at, t, picture(at, [gone], t)) for t in np.linspace(0, 1, 10)]
     masks = silhouettes(views, WHITE)
     assert masks is not None
     for view, moving in zip(views, masks.moving):
@@ -126,10 +127,10 @@ def test_what_lingers_before_a_plain_background_is_no_background() -> None:
 
 def test_windows_of_synchronised_cameras_are_instants_and_others_do_not_straddle_gaps() -> None:
     views = rig([LEFT], cameras=4, times=6)
-    assert [{views[i].time for i in w} for w in windows(views)] == [{t} for t in np.linspace(0, 1, 6)]
+    assert [{views[i].time for i in w} for w in group_views(views)] == [{t} for t in np.linspace(0, 1, 6)]
     alone = monocular([LEFT], times=40)
     gap = [v for v in alone if not 0.4 < v.time < 0.6]
-    found = windows(gap)
+    found = group_views(gap)
     assert found and all(len(w) == 5 for w in found)
     assert not any(gap[w[0]].time < 0.4 and gap[w[-1]].time > 0.6 for w in found)
 
@@ -149,7 +150,7 @@ def test_tracks_follow_predictions_where_pieces_swap_their_labels() -> None:
         pieces = [blob(-1 + 0.18 * i, i % 2), blob(1 - 0.18 * i + 0.05, 1 - i % 2)]
         points, labels = (np.concatenate(x) for x in zip(*pieces))
         points[64:, 1] += 0.5
-        hulls.append(Hull(i / 11, points, labels, np.zeros_like(points)))
+        hulls.append(VisualHull(i / 11, points, labels, np.zeros_like(points)))
     ys = sorted(np.array(t.centres)[:, 1].round(6).tolist() for t in track(hulls, 4.0, 8))
     assert ys == [[0.0] * 12, [0.5] * 12]
 
@@ -170,13 +171,13 @@ def test_a_long_part_turns_with_its_axis() -> None:
         return lambda t: (length * np.sin(2 * t - 1), length * np.cos(2 * t - 1) - 1.5, 0.2)
 
     rod = [(joint(length), 0.25) for length in (0.9, 1.15, 1.4, 1.65, 1.9)]
-    parts = explore(rig(rod, times=24), BOUNDS, WHITE, CONTROLS, CELLS).parts
+    parts = reconstruct(rig(rod, times=24), BOUNDS, WHITE, CONTROLS, CELLS).parts
     assert len(parts) == 1
     times = torch.tensor([0.15, 0.5, 0.85], dtype=torch.float64)
     vectors = torch.from_numpy(UniformBSpline(CONTROLS).basis(times).numpy() @ parts[0].rotations)
     first, _, last = rotation_matrix(vectors)
-    turned = last @ first.T
-    angle = torch.arccos(((turned.trace() - 1) / 2).clamp(-1, 1)).item()
+    rotated = last @ first.T
+    angle = torch.arccos(((rotated.trace() - 1) / 2).clamp(-1, 1)).item()
     assert angle == pytest.approx(1.4, abs=0.2)
     # From the x axis at its left to the right it turns clockwise as seen along z: y points down.
-    assert (turned[0, 1] - turned[1, 0]).item() == pytest.approx(2 * np.sin(1.4), abs=0.3)
+    assert (rotated[0, 1] - rotated[1, 0]).item() == pytest.approx(2 * np.sin(1.4), abs=0.3)

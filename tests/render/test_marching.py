@@ -11,7 +11,7 @@ from foreseen.geometry.rays import Rays
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.render import render_rays
 from foreseen.render.marching import (
-    STOP,
+    MIN_TRANSMITTANCE,
     PackedSamples,
     composite,
     composite_reference,
@@ -38,12 +38,12 @@ def scene(parts: int = 1, **changes: object) -> ComposedField:
         query=fog,
         rotations=torch.eye(3).expand(1, parts, 3, 3),
         centres=torch.zeros(1, parts, 3),
-        halves=torch.ones(parts, 3),
-        cells=torch.arange(parts)[None],
+        half_extents=torch.ones(parts, 3),
+        grid_resolution=torch.arange(parts)[None],
         grid=torch.ones(parts, 4, 4, 4),
         threshold=0.5,
         step=0.1,
-        strides=torch.ones(parts, dtype=torch.int64),
+        ray_strides=torch.ones(parts, dtype=torch.int64),
         near=0.0,
         far=6.0,
         background=BACKGROUND,
@@ -142,12 +142,12 @@ def busy_scene(rows: int, seed: int) -> ComposedField:
         3,
         rotations=rotation_matrix(2 * torch.randn(rows, 3, 3)),
         centres=0.3 * torch.randn(rows, 3, 3),
-        halves=0.6 + torch.rand(3, 3),
-        cells=cells,
+        half_extents=0.6 + torch.rand(3, 3),
+        grid_resolution=cells,
         grid=grid,
         threshold=0.1,
         step=0.07,
-        strides=torch.tensor([1, 2, 5]),
+        ray_strides=torch.tensor([1, 2, 5]),
         near=0.4,
         far=5.3,
     )
@@ -158,7 +158,7 @@ def near_an_edge(field: ComposedField, rays: Rays, point: tuple[int, int, float]
     r, k, distance = point
     row = r if len(field.centres) > 1 else 0
     offset = rays.origins[r] + distance * rays.directions[r] - field.centres[row, k]
-    place = (field.rotations[row, k].T @ offset / field.halves[k] + 1) / 2 * field.grid.shape[1]
+    place = (field.rotations[row, k].T @ offset / field.half_extents[k] + 1) / 2 * field.grid.shape[1]
     return bool(((place - place.round()).abs() < 1e-4).any())
 
 
@@ -200,8 +200,8 @@ def test_samples_stand_ray_after_ray_near_to_far() -> None:
 @pytest.mark.parametrize("stride", [1, 2, 5])
 def test_a_ladder_with_a_stride_is_a_coarser_ladder(stride: int) -> None:
     """Even strides have no middle point: theirs is half a fine step behind it."""
-    rays = rays_at_the_origin(4, spread=0.2)
-    field = scene(halves=torch.full((1, 3), 10.0), strides=torch.tensor([stride]))
+    rays = rays_at_the_origin(4, ensemble=0.2)
+    field = scene(half_extents=torch.full((1, 3), 10.0), ray_strides=torch.tensor([stride]))
     expected = torch.arange(60 // stride) * 0.1 * stride + 0.1 * (stride // 2 + 0.5)
     found = sample(field, rays, middle(rays))
     assert len(found.distances) == 4 * len(expected)
@@ -209,8 +209,8 @@ def test_a_ladder_with_a_stride_is_a_coarser_ladder(stride: int) -> None:
 
 
 def test_jitter_moves_a_strided_ladder_over_its_whole_stride() -> None:
-    rays = rays_at_the_origin(2000, spread=0.2)
-    field = scene(halves=torch.full((1, 3), 10.0), strides=torch.tensor([5]))
+    rays = rays_at_the_origin(2000, ensemble=0.2)
+    field = scene(half_extents=torch.full((1, 3), 10.0), ray_strides=torch.tensor([5]))
     jitter = torch.linspace(0, 0.9999, 2000)
     found = sample(field, rays, jitter)
     first = found.distances[found.starts[:-1]] / 0.5
@@ -220,20 +220,20 @@ def test_jitter_moves_a_strided_ladder_over_its_whole_stride() -> None:
 
 def test_a_strided_part_is_seen_as_without_a_stride() -> None:
     """The same integral: the picture differs by the quadrature's error, and that is one of second order."""
-    rays = rays_at_the_origin(200, spread=0.3)
+    rays = rays_at_the_origin(200, ensemble=0.3)
     exact = render_rays(scene(step=0.002), rays)
     errors = []
     for stride in (15, 5):
-        coarse = render_rays(scene(step=0.02, strides=torch.tensor([stride])), rays)
+        coarse = render_rays(scene(step=0.02, ray_strides=torch.tensor([stride])), rays)
         errors.append((coarse.depth - exact.depth).abs().max().item())
     assert errors[0] < 0.02 and errors[1] < errors[0] / 3
 
 
 def test_every_part_has_its_own_stride() -> None:
     rays = rays_at_the_origin(30)
-    both = sample(scene(2, strides=torch.tensor([1, 4])), rays, middle(rays))
+    both = sample(scene(2, ray_strides=torch.tensor([1, 4])), rays, middle(rays))
     for k, stride in enumerate((1, 4)):
-        alone = sample(scene(strides=torch.tensor([stride])), rays, middle(rays))
+        alone = sample(scene(ray_strides=torch.tensor([stride])), rays, middle(rays))
         assert torch.equal(both.distances[both.component == k], alone.distances)
 
 
@@ -255,7 +255,7 @@ def test_rays_that_start_inside_see_what_is_before_them() -> None:
 
 
 def test_near_and_far_bound_the_samples() -> None:
-    rays = rays_at_the_origin(10, spread=0.1)
+    rays = rays_at_the_origin(10, ensemble=0.1)
     found = sample(scene(near=2.5, far=3.2), rays, torch.rand(10))
     assert len(found.distances) == 70
     assert found.distances.min() >= 2.5 and found.distances.max() <= 3.2
@@ -273,21 +273,21 @@ def test_no_parts_no_rays_and_absent_parts() -> None:
     empty = scene(0, grid=torch.ones(1, 4, 4, 4))
     assert torch.equal(render_rays(empty, rays).rgb, torch.tensor(BACKGROUND).expand(5, 3))
     assert render_rays(scene(), rays[:0]).rgb.shape == (0, 3)
-    absent = scene(2, cells=torch.tensor([[-1, 0]]))
+    absent = scene(2, grid_resolution=torch.tensor([[-1, 0]]))
     assert set(sample(absent, rays, middle(rays)).component.tolist()) == {1}
 
 
 def test_a_ray_ends_where_it_is_opaque() -> None:
-    rays = rays_at_the_origin(50, spread=0.1)
+    rays = rays_at_the_origin(50, ensemble=0.1)
 
     def wall(x: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         return torch.full((len(x),), 20.0), 0.5 + 0.5 * x
 
-    knows = scene(query=wall, grid=torch.full((1, 32, 32, 32), 20.0))
+    is_cached = scene(query=wall, grid=torch.full((1, 32, 32, 32), 20.0))
     expects_little = scene(query=wall, grid=torch.full((1, 32, 32, 32), 0.6))
-    short, whole = render_rays(knows, rays), render_rays(expects_little, rays)
+    short, whole = render_rays(is_cached, rays), render_rays(expects_little, rays)
     assert short.samples < 0.3 * whole.samples
-    assert (short.rgb - whole.rgb).abs().max() < STOP
+    assert (short.rgb - whole.rgb).abs().max() < MIN_TRANSMITTANCE
 
 
 @pytest.mark.parametrize("step", [0.05, 0.01])
@@ -304,10 +304,10 @@ def test_a_ray_goes_on_beside_what_is_opaque_in_a_cell(
     occupancy = OccupancyGrid(1, 48, threshold=0.2)
     for _ in range(30):
         occupancy.refresh(lambda x, box: ball(x, box, box, x)[0])
-    rays = rays_at_the_origin(2000, spread=0.5)
+    rays = rays_at_the_origin(2000, ensemble=0.5)
     field = scene(query=ball, grid=occupancy.density, threshold=0.2, step=step)
     found = render_rays(field, rays)
-    monkeypatch.setattr("foreseen.render.marching.STOP", 0.0)
+    monkeypatch.setattr("foreseen.render.marching.MIN_TRANSMITTANCE", 0.0)
     whole = render_rays(field, rays)
     assert found.samples < 0.4 * whole.samples
     assert (whole.opacity - found.opacity).mean() < 3e-3
@@ -331,7 +331,7 @@ def dense_twin(field: ComposedField, samples: int) -> RadianceField:
     def query(x: Tensor, view: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
         total, mixed = torch.zeros(len(x)), torch.zeros(len(x), 3)
         for k in range(field.centres.shape[1]):
-            local = (x - field.centres[0, k]) @ field.rotations[0, k] / field.halves[k]
+            local = (x - field.centres[0, k]) @ field.rotations[0, k] / field.half_extents[k]
             density, color = field.query(local, torch.full((len(x),), k), ray, view)
             density = density * (local.abs() <= 1).all(-1)
             total, mixed = total + density, mixed + density[:, None] * color
@@ -343,10 +343,12 @@ def dense_twin(field: ComposedField, samples: int) -> RadianceField:
 @pytest.mark.parametrize("length", [1.0, 2.0])
 def test_one_part_is_the_dense_quadrature(length: float) -> None:
     """With directions of any length, as in normalised device coordinates."""
-    rays = rays_at_the_origin(100, spread=0.5)
+    rays = rays_at_the_origin(100, ensemble=0.5)
     rays = Rays(rays.origins, length * rays.directions, rays.view_directions)
-    turned = rotation_matrix(torch.tensor([[[0.3, -1.0, 0.5]]]))
-    field = scene(rotations=turned, centres=torch.tensor([[[0.2, -0.1, 0.3]]]), halves=torch.tensor([[0.8, 1.0, 1.2]]))
+    rotated = rotation_matrix(torch.tensor([[[0.3, -1.0, 0.5]]]))
+    field = scene(
+        rotations=rotated, centres=torch.tensor([[[0.2, -0.1, 0.3]]]), half_extents=torch.tensor([[0.8, 1.0, 1.2]])
+    )
     fast, dense = render_rays(field, rays), render_rays(dense_twin(field, 60), rays)
     for name in ("rgb", "depth", "opacity"):
         torch.testing.assert_close(getattr(fast, name), getattr(dense, name), atol=2e-4, rtol=1e-4)
@@ -354,7 +356,7 @@ def test_one_part_is_the_dense_quadrature(length: float) -> None:
 
 
 def test_two_overlapping_parts_add_up() -> None:
-    rays = rays_at_the_origin(100, spread=0.5)
+    rays = rays_at_the_origin(100, ensemble=0.5)
     field = scene(2, centres=torch.tensor([[[0.0, 0, 0], [0.5, 0.2, 0]]]), step=0.01)
     fast, dense = render_rays(field, rays), render_rays(dense_twin(field, 600), rays)
     torch.testing.assert_close(fast.opacity, dense.opacity, atol=1e-4, rtol=0)
@@ -368,7 +370,7 @@ def test_skipping_empty_cells_changes_nothing() -> None:
     line = (torch.arange(16) + 0.5) / 8 - 1
     centres = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1)
     touched = centres.norm(dim=-1) < 0.5 + 3**0.5 / 16
-    rays = rays_at_the_origin(100, spread=0.6)
+    rays = rays_at_the_origin(100, ensemble=0.6)
     everywhere = scene(query=ball, grid=torch.ones(1, 16, 16, 16))
     skipping = scene(query=ball, grid=touched.float()[None])
     whole, short = render_rays(everywhere, rays), render_rays(skipping, rays)
@@ -379,9 +381,9 @@ def test_skipping_empty_cells_changes_nothing() -> None:
 # Gradients of poses.
 
 
-def colour_of_poses(centres: Tensor, turns: Tensor, rays: Rays, samples: PackedSamples) -> Tensor:
-    field = replace(scene(2), centres=centres, rotations=rotation_matrix(turns))
-    field = replace(field, halves=field.halves.to(centres.dtype))
+def colour_of_poses(centres: Tensor, rotations: Tensor, rays: Rays, samples: PackedSamples) -> Tensor:
+    field = replace(scene(2), centres=centres, rotations=rotation_matrix(rotations))
+    field = replace(field, half_extents=field.half_extents.to(centres.dtype))
     density, color = query_samples(field, rays, samples)
     lengths = torch.full_like(density, field.step)
     background = torch.tensor(BACKGROUND, dtype=density.dtype).expand(len(rays.origins), 3)
@@ -395,20 +397,20 @@ def poses(rows: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_gradients_of_poses_agree_with_finite_differences_on_fixed_samples(rows: int) -> None:
-    rays = rays_at_the_origin(3, spread=0.2)
-    centres, turns = poses(rows)
-    field = replace(scene(2, step=0.3), centres=centres, rotations=rotation_matrix(turns))
+    rays = rays_at_the_origin(3, ensemble=0.2)
+    centres, rotations = poses(rows)
+    field = replace(scene(2, step=0.3), centres=centres, rotations=rotation_matrix(rotations))
     samples = sample(field, rays, middle(rays))
     double = Rays(rays.origins.double(), rays.directions.double(), rays.view_directions.double())
     assert len(samples.distances) > 20
-    inputs = centres.double().requires_grad_(), turns.double().requires_grad_()
+    inputs = centres.double().requires_grad_(), rotations.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda c, t: colour_of_poses(c, t, double, samples), inputs)
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_gradients_of_poses_agree_with_the_moved_picture(which: int) -> None:
     """Through the whole renderer, samples included: the field vanishes where samples come and go."""
-    rays = rays_at_the_origin(200, spread=0.3)
+    rays = rays_at_the_origin(200, ensemble=0.3)
     inputs = list(poses(1))
 
     def loss(values: list[Tensor]) -> Tensor:

@@ -17,10 +17,10 @@ def cell_centres(cells: int) -> Tensor:
     return torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1)
 
 
-def settled(share: float = 1.0, rounds: int = 30) -> OccupancyGrid:
+def settled(share: float = 1.0, iterations: int = 30) -> OccupancyGrid:
     torch.manual_seed(0)
     grid = OccupancyGrid(2, 8, threshold=0.5)
-    for _ in range(rounds):
+    for _ in range(iterations):
         grid.refresh(blob, share)
     return grid
 
@@ -40,18 +40,18 @@ def test_a_refresh_finds_a_blob_and_forgets_the_rest() -> None:
 
 
 def test_a_share_of_the_cells_finds_it_too_and_looks_at_no_more_than_that() -> None:
-    asked = []
+    requested = []
 
     def counting(coords: Tensor, box: Tensor) -> Tensor:
-        asked.append(len(coords))
+        requested.append(len(coords))
         return blob(coords, box)
 
     torch.manual_seed(0)
     grid = OccupancyGrid(2, 8, threshold=0.5)
     for _ in range(300):
         grid.refresh(counting, share=0.1)
-    assert max(asked) <= 102
-    expected = settled(rounds=60).density > 0.5
+    assert max(requested) <= 102
+    expected = settled(iterations=60).density > 0.5
     assert ((grid.density > 0.5) != expected).float().mean() < 0.02
 
 

@@ -13,22 +13,30 @@ from foreseen.scenes import ComposedField, RadianceField
 from random_gaussians import random_gaussians
 
 CAMERA = Camera(torch.eye(4), 20.0, 20.0, 8.0, 8.0, 16, 16, 0.1, 4.0)
-asked: list[int] = []
+requested: list[int] = []
 
 
 def fog(positions: Tensor) -> tuple[Tensor, Tensor]:
     """The same everywhere: samples twice as far apart show the same."""
-    asked.append(len(positions))
+    requested.append(len(positions))
     return torch.full((len(positions),), 0.7), torch.full((len(positions), 3), 0.3)
 
 
 def box() -> ComposedField:
     return ComposedField(
         query=lambda local, part, ray, view: fog(local),
-        rotations=torch.eye(3)[None, None], centres=torch.tensor([[[0.0, 0.0, 2.0]]]), halves=torch.full((1, 3), 1.9),
-        cells=torch.zeros(1, 1, dtype=torch.int64), grid=torch.ones(1, 2, 2, 2), threshold=0.0, step=0.02,
-        strides=torch.ones(1, dtype=torch.int64), near=0.1, far=3.9, background=(1.0, 1.0, 1.0),
-    )  # fmt: skip
+        rotations=torch.eye(3)[None, None],
+        centres=torch.tensor([[[0.0, 0.0, 2.0]]]),
+        half_extents=torch.full((1, 3), 1.9),
+        cells=torch.zeros(1, 1, dtype=torch.int64),
+        grid=torch.ones(1, 2, 2, 2),
+        threshold=0.0,
+        step=0.02,
+        ray_strides=torch.ones(1, dtype=torch.int64),
+        near=0.1,
+        far=3.9,
+        background=(1.0, 1.0, 1.0),
+    )
 
 
 def field() -> RadianceField:
@@ -37,12 +45,12 @@ def field() -> RadianceField:
 
 @pytest.mark.parametrize("scene", [box(), field()], ids=["composed", "radiance"])
 def test_a_quarter_of_the_samples_shows_about_the_same(scene: ComposedField | RadianceField) -> None:
-    asked.clear()
+    requested.clear()
     whole = render(scene, CAMERA)
-    all_of_them = sum(asked)
-    asked.clear()
+    all_of_them = sum(requested)
+    requested.clear()
     quick = render(preview(scene, 4), CAMERA)
-    assert 0.2 * all_of_them < sum(asked) < 0.35 * all_of_them
+    assert 0.2 * all_of_them < sum(requested) < 0.35 * all_of_them
     torch.testing.assert_close(quick.rgb, whole.rgb, atol=0.02, rtol=0)
 
 

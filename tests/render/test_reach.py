@@ -4,7 +4,7 @@ import torch
 
 from foreseen.geometry.cameras import Camera
 from foreseen.render import render
-from foreseen.render.reach import reaching
+from foreseen.render.ray_reach import extend_reach
 from foreseen.scenes import ComposedField, RadianceField
 
 BOUNDS = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
@@ -36,17 +36,17 @@ def middle(found: ComposedField, distance: float) -> torch.Tensor:
 def test_from_far_away_and_from_inside() -> None:
     for distance in (0.1, 9.0):
         assert middle(scene(), distance)[0] < 0.1  # it is cut
-        assert middle(reaching(scene(), camera(distance), BOUNDS), distance)[0] > 0.9
+        assert middle(extend_reach(scene(), camera(distance), BOUNDS), distance)[0] > 0.9
 
 
 def test_the_ladder_of_samples_stays() -> None:
-    found = reaching(scene(), camera(0.1), BOUNDS)
+    found = extend_reach(scene(), camera(0.1), BOUNDS)
     steps = (2.0 - found.near) / found.step
     assert abs(steps - round(steps)) < 1e-4 or found.near == 0.5 * found.step
-    kept = reaching(scene(), camera(3.0), torch.tensor([[-0.5] * 3, [0.5] * 3]))
+    kept = extend_reach(scene(), camera(3.0), torch.tensor([[-0.5] * 3, [0.5] * 3]))
     assert kept.near == 2.0 and kept.far == 4.0
 
 
 def test_other_scenes_stay_as_they_are() -> None:
     field = RadianceField(lambda x, d, i: (x[:, 0], x), 1.0, 2.0, (0.0, 0.0, 0.0))
-    assert reaching(field, camera(9.0), BOUNDS) is field
+    assert extend_reach(field, camera(9.0), BOUNDS) is field

@@ -23,7 +23,7 @@ def camera(width=53, height=37, focal=50.0, pose=None, near=0.0, far=100.0) -> C
     return Camera(pose, focal, 1.1 * focal, width / 2 + 1.5, height / 2 - 2.0, width, height, near, far)
 
 
-def turned(seed=3) -> torch.Tensor:
+def rotated(seed=3) -> torch.Tensor:
     g = torch.Generator().manual_seed(seed)
     pose = torch.eye(4)
     pose[:3, :3] = rotation_matrix(torch.randn(3, generator=g) * 0.2)
@@ -69,7 +69,7 @@ def differentiate(s: Gaussians, view: Camera, dtype: torch.dtype, window=None):
     result = splat(s, dataclasses.replace(view, camera_to_world=pose), window)
     weighed(result).backward()
     grads = {k: getattr(s, k).grad for k in LEAVES if getattr(s, k) is not None}
-    return result, {**grads, "pose": pose.grad, "shifts": result.shifts.grad}
+    return result, {**grads, "pose": pose.grad, "means2d": result.means2d.grad}
 
 
 def assert_parity(s: Gaussians, view: Camera, window=None, atol=1e-5) -> None:
@@ -93,13 +93,13 @@ def assert_parity(s: Gaussians, view: Camera, window=None, atol=1e-5) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_kernels_and_definition_agree_forward_and_backward(seed):
-    assert_parity(scene(seed=seed, antialiased=seed % 2 == 1), camera(pose=turned(seed)))
+    assert_parity(scene(seed=seed, antialiased=seed % 2 == 1), camera(pose=rotated(seed)))
 
 
 @pytest.mark.parametrize("degree", [0, 2, 3])
 @pytest.mark.parametrize("extras", [0, 5])
 def test_every_degree_and_number_of_channels(degree, extras):
-    assert_parity(scene(60, degree=degree, extras=extras), camera(pose=turned()))
+    assert_parity(scene(60, degree=degree, extras=extras), camera(pose=rotated()))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 31), (65, 3), (130, 33), (3, 50)])
@@ -186,7 +186,7 @@ def test_no_gaussians():
 
 @pytest.mark.parametrize("window", [(0, 0, 53, 37), (5, 9, 20, 11), (52, 36, 1, 1), (31, 2, 22, 35)])
 def test_a_window_has_the_pixels_of_the_whole(window):
-    s, view = scene(150), camera(pose=turned())
+    s, view = scene(150), camera(pose=rotated())
     whole, part = splat(s, view), splat(s, view, window)
     left, top, width, height = window
     for a, b in zip(pictures(whole), pictures(part)):
@@ -207,7 +207,7 @@ def test_a_pixel_that_is_full_shows_nothing_behind():
 def test_gradients_are_those_of_finite_differences():
     """Of the definition, in float64, along random directions: parity carries them to the kernels."""
     g = torch.Generator().manual_seed(11)
-    s, view = scene(25, degree=3, antialiased=True), camera(24, 19, pose=turned())
+    s, view = scene(25, degree=3, antialiased=True), camera(24, 19, pose=rotated())
     _, grads = differentiate(s, view, torch.float64)
     for name in (*LEAVES, "pose"):
         exact = leaves(s, torch.float64)
@@ -236,11 +236,11 @@ def test_gradients_by_the_place_on_the_picture():
         result.screen_gradients(view)
     weighed(result).backward()
     norms = result.screen_gradients(view)
-    expected = (result.shifts.grad * torch.tensor([53 / 2, 37 / 2])).norm(dim=-1)
+    expected = (result.means2d.grad * torch.tensor([53 / 2, 37 / 2])).norm(dim=-1)
     torch.testing.assert_close(norms, expected)
     assert norms[result.visible].max() > 0 and not norms[~result.visible].any()
     with torch.no_grad():
-        assert splat(s, view).shifts is None
+        assert splat(s, view).means2d is None
 
 
 def test_values_that_are_no_numbers_are_not_drawn():
@@ -295,7 +295,7 @@ def test_cuda_without_gsplat_says_what_to_install(monkeypatch):
 def test_gsplat_agrees_with_the_definition(window):
     """Where alpha stays below 0.99: gsplat cuts it elsewhere."""
     pytest.importorskip("gsplat")
-    s, view = scene(seed=2, antialiased=True), camera(pose=turned())
+    s, view = scene(seed=2, antialiased=True), camera(pose=rotated())
     s = dataclasses.replace(s, opacities=s.opacities * 0.9)
     there = dataclasses.replace(s, **{k: getattr(s, k).cuda() for k in LEAVES})
     found, grads = differentiate(there, view, torch.float32, window)

@@ -14,7 +14,7 @@ from foreseen.render.voxel_rays import trace_rays
 from foreseen.scenes.voxel_scene import VoxelScene
 
 
-def scene(poses=3, seed=0, dtype=torch.float32, step=0.05, strides=(1, 1, 2), closed=0.3) -> VoxelScene:
+def scene(poses=3, seed=0, dtype=torch.float32, step=0.05, ray_strides=(1, 1, 2), closed=0.3) -> VoxelScene:
     """Two turned parts and surroundings, some of whose cells are closed."""
     g = torch.Generator().manual_seed(seed)
     grid = torch.rand(3, 8, 8, 8, generator=g)
@@ -25,20 +25,20 @@ def scene(poses=3, seed=0, dtype=torch.float32, step=0.05, strides=(1, 1, 2), cl
         voxels.values[:, 0] = torch.randn(rows, generator=g) * 0.1
         voxels.values[:, 1:] += torch.randn(rows, CHANNELS - 1, generator=g) * 0.1
     voxels.to(dtype)
-    turns = torch.randn(poses, 3, 3, generator=g)
+    rotations = torch.randn(poses, 3, 3, generator=g)
     centres = torch.randn(poses, 3, 3, generator=g) * 0.3
-    turns[:, 2], centres[:, 2] = 0, 0
+    rotations[:, 2], centres[:, 2] = 0, 0
     return VoxelScene(
         voxels=voxels,
-        rotations=rotation_matrix(turns).to(dtype).requires_grad_(),
+        rotations=rotation_matrix(rotations).to(dtype).requires_grad_(),
         centres=centres.to(dtype).requires_grad_(),
         rows=None,
-        halves=torch.tensor([[0.5, 0.4, 0.6], [0.3, 0.3, 0.3], [1.0, 1.2, 0.8]], dtype=dtype),
+        half_extents=torch.tensor([[0.5, 0.4, 0.6], [0.3, 0.3, 0.3], [1.0, 1.2, 0.8]], dtype=dtype),
         light=torch.tensor([0.3, -0.2, 0.5], dtype=dtype).requires_grad_(),
         grid=grid.to(dtype),
         threshold=closed,
         step=step,
-        strides=torch.tensor(strides),
+        ray_strides=torch.tensor(ray_strides),
         near=0.5,
         far=5.0,
         background=(0.2, 0.5, 0.9),
@@ -72,7 +72,7 @@ def weighed(result, seed=2):
 def no_stop(monkeypatch):
     """No ray ends early: the definition's rule for that is another."""
     monkeypatch.setattr(voxel_rays, "STOP", 0.0)
-    monkeypatch.setattr("foreseen.render.marching.STOP", 0.0)
+    monkeypatch.setattr("foreseen.render.marching.MIN_TRANSMITTANCE", 0.0)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foreseen.core.scene_info import SceneInfo
-from foreseen.training.config import DataSource, Machine, RunConfig, SplitRecord, preset_config, write_config
+from foreseen.training.config import DataSource, MachineInfo, RunConfig, SplitRecord, preset_config, write_config
 
 TIMES = (0.1, 0.2, 0.4)
 
@@ -60,7 +60,7 @@ def make_run(
         DataSource(data, "nerfstudio", 1, 0.5, (1.0, 1.0, 1.0), 64, 48),
         SplitRecord("abc", 1.0, protocol),
         info,
-        Machine(cpu, 2, "2.10", "3.11", "Linux"),
+        MachineInfo(cpu, 2, "2.10", "3.11", "Linux"),
         replace(preset_config(method, preset), **settings),
     )  # fmt: skip
     write_config(folder, config)

@@ -55,10 +55,10 @@ def test_the_clip_travels_in_the_page(page: Path) -> None:
 def test_it_opens(browser: Any, page: Path, width: int, scheme: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     context.set_default_timeout(PATIENCE)
-    tab, said, asked = context.new_page(), [], []
+    tab, said, requested = context.new_page(), [], []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("dialog", lambda dialog: said.append("a dialog"))
-    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("request", lambda request: requested.append(request.url))
     tab.goto(page.as_uri())
     assert tab.evaluate("document.documentElement.scrollWidth") <= width  # only tables scroll sideways
     paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -69,7 +69,7 @@ def test_it_opens(browser: Any, page: Path, width: int, scheme: str) -> None:
     tab.wait_for_function("document.querySelector('video').readyState >= 2")
     assert tab.evaluate("document.querySelector('polyline').getBoundingClientRect().width") > 100
     assert not said
-    assert all(url.startswith(("data:", page.as_uri())) for url in asked)
+    assert all(url.startswith(("data:", page.as_uri())) for url in requested)
     context.close()
 
 
@@ -79,11 +79,11 @@ def test_a_script_that_slipped_through_does_not_run(browser: Any, page: Path, tm
     slipped.write_text(page.read_text().replace("</main>", f"{bad}</main>"))
     tab = browser.new_page()
     tab.set_default_timeout(PATIENCE)
-    asked: list[str] = []
-    tab.on("requestfinished", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    tab.on("requestfinished", lambda request: requested.append(request.url))
     tab.goto(slipped.as_uri())
     assert tab.title() != "it ran"
-    assert not [url for url in asked if "example.org" in url]
+    assert not [url for url in requested if "example.org" in url]
     slipped.write_text(slipped.read_text().replace("Content-Security-Policy", "x"))
     tab.route("**/x.png", lambda route: route.abort())
     tab.goto(slipped.as_uri())

@@ -13,15 +13,15 @@ from foreseen.cli import main
 from foreseen.errors import UserError
 from foreseen.report import write_report
 from foreseen.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, charts
-from foreseen.report.groups import arrange, mean_course
+from foreseen.report.groups import arrange, mean_curve
 from foreseen.report.record import read_record
-from foreseen.report.tables import Table, cost_table, scores_table, seeds_table
+from foreseen.report.tables import ReportTable, cost_table, scores_table, seeds_table
 
 
 class _Words(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.words: list[str] = []
+        self.description: list[str] = []
         self._skip = False
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
@@ -29,14 +29,14 @@ class _Words(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._skip:
-            self.words.append(data)
+            self.description.append(data)
 
 
 def words(page: Path) -> str:
     """The text of a page, its blanks single."""
     reader = _Words()
     reader.feed(page.read_text())
-    return " ".join(" ".join(reader.words).split())
+    return " ".join(" ".join(reader.description).split())
 
 
 def report(*runs: Path, **options: Any) -> Path:
@@ -44,7 +44,7 @@ def report(*runs: Path, **options: Any) -> Path:
     return write_report(runs, runs[0].parent / "out" / "report.html", clips=0, analyze=False, **options)
 
 
-def row(table: Table, label: str) -> list[str]:
+def row(table: ReportTable, label: str) -> list[str]:
     (cells,) = (cells for name, cells in table.rows if name == label)
     return [" ".join(filter(None, [c.text, c.small])) + ("*" if c.best else "") for c in cells]
 
@@ -138,8 +138,8 @@ def test_curves_are_drawn_where_the_numbers_are(tmp_path: Path) -> None:
 
 
 def test_courses_are_averaged_where_all_have_a_value() -> None:
-    assert mean_course([[(0.0, 1.0), (1.0, 3.0)], [(1.0, 5.0), (2.0, 7.0)]]) == [(1.0, 4.0)]
-    assert mean_course([]) == []
+    assert mean_curve([[(0.0, 1.0), (1.0, 3.0)], [(1.0, 5.0), (2.0, 7.0)]]) == [(1.0, 4.0)]
+    assert mean_curve([]) == []
 
 
 def test_physics_and_doubts(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ def frames() -> list[tuple[float, Gaussians]]:
     rest = random_gaussians(6)
     found = []
     for i, time in enumerate(TIMES):
-        means, turned, opacities = (x.clone() for x in (rest.means, rest.quaternions, rest.opacities))
+        means, rotated, opacities = (x.clone() for x in (rest.means, rest.quaternions, rest.opacities))
         means[2] += i * torch.tensor([1.0, 0, -2])
-        turned[[1, 4]] += 0.1 * i
+        rotated[[1, 4]] += 0.1 * i
         opacities[4] = 0.75 if i == 2 else opacities[4]
-        found.append((time, replace(rest, means=means, quaternions=turned, opacities=opacities)))
+        found.append((time, replace(rest, means=means, quaternions=rotated, opacities=opacities)))
     return found
 
 

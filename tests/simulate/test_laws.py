@@ -5,7 +5,7 @@ import pytest
 from scipy.special import ellipk
 
 from foreseen.simulate import bifurcating_hill, oscillating_ball, pendulum
-from foreseen.simulate.laws import slide, swing
+from foreseen.simulate.equations import slide, swing
 
 GRAVITY, LENGTH = 9.81, 0.5
 TIMES = np.linspace(0, 6, 601)

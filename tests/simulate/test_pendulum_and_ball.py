@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import foreseen
-from foreseen.data.types import Dataset, Sequence, Truth
+from foreseen.data.types import Dataset, GroundTruth, Sequence
 from foreseen.geometry.cameras import Camera
 from foreseen.simulate import SimulateOptions, simulate
-from foreseen.simulate.laws import slide, swing
+from foreseen.simulate.equations import slide, swing
 from foreseen.simulate.oscillating_ball import bowl
 from foreseen.simulate.pendulum import BOB, PIVOT
 from foreseen.simulate.pendulum_and_ball import SCENARIO
-from foreseen.simulate.scenario import Draw
+from foreseen.simulate.scenario import SequenceIndex
 
 SIZE = 24
 SWINGS = {"gravity": 9.81, "length": 0.5, "damping": 0.1}
@@ -25,7 +25,7 @@ def made(folder: Path, **options: object) -> Dataset:
     return foreseen.load_dataset(simulate("pendulum-and-ball", folder / "data", SimulateOptions(**(small | options))))  # type: ignore[arg-type]
 
 
-def truth(sequence: Sequence) -> Truth:
+def truth(sequence: Sequence) -> GroundTruth:
     assert sequence.truth is not None
     return sequence.truth
 
@@ -38,14 +38,14 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def test_kinds_alternate_among_the_seen_and_among_the_unseen(tmp_path: Path) -> None:
     data = made(tmp_path, sequences=9, frames=2, cameras=1)
-    seen = [truth(s).law for s in data.sequences if s.split is None]
-    unseen = [truth(s).law for s in data.sequences if s.split == "test"]
+    seen = [truth(s).dynamics for s in data.sequences if s.split is None]
+    unseen = [truth(s).dynamics for s in data.sequences if s.split == "test"]
     assert seen == ["damped-pendulum", "slide-in-bowl"] * 3 + ["damped-pendulum"]
     assert unseen == ["damped-pendulum", "slide-in-bowl"]
 
 
 def test_the_truth_names_its_own_body_law_and_constants(mixed: Dataset) -> None:
-    found = [(t.bodies, t.law, t.constants) for t in map(truth, mixed.sequences)]
+    found = [(t.bodies, t.dynamics, t.constants) for t in map(truth, mixed.sequences)]
     assert found == [(("pendulum",), "damped-pendulum", SWINGS), (("ball",), "slide-in-bowl", SLIDES)] * 4
     assert len({truth(s).positions[0].tobytes() for s in mixed.sequences}) == 8
 
@@ -53,7 +53,7 @@ def test_the_truth_names_its_own_body_law_and_constants(mixed: Dataset) -> None:
 def test_each_kind_obeys_its_law(mixed: Dataset) -> None:
     for sequence in mixed.sequences:
         t, start = truth(sequence), truth(sequence).positions[0, 0]
-        if t.law == "damped-pendulum":
+        if t.dynamics == "damped-pendulum":
             push = t.state["angular_velocity"][0]
             angle, _ = swing(t.state["angle"][0], push, t.times, **SWINGS)
             expected = PIVOT + 0.5 * np.stack([np.sin(angle), 0 * angle, -np.cos(angle)], -1)
@@ -98,10 +98,10 @@ def test_the_pictures_without_what_moves_are_the_same_in_all_sequences(mixed: Da
 def test_what_moves_stays_in_every_cameras_view() -> None:
     times = np.arange(SCENARIO.frames + 1) / SCENARIO.fps
     cameras = [*SCENARIO.rig.arc(SCENARIO.cameras, SIZE), SCENARIO.rig.held_out(SIZE)]
-    for kind in SCENARIO.kinds:
+    for system in SCENARIO.systems:
         for seed in range(8):
-            initial = kind.draw(np.random.default_rng(seed), kind.constants, Draw(seed, False))
-            centres = kind.solve(kind.constants, initial, times).positions[:, 0]
+            initial = system.draw(np.random.default_rng(seed), system.constants, SequenceIndex(seed, False))
+            centres = system.solve(system.constants, initial, times).positions[:, 0]
             for camera in cameras:
                 places, z = pixels(camera, centres)
                 assert np.abs(places).max() + 1.1 * camera.fx * BOB / z.min() < 0.45 * SIZE
@@ -110,9 +110,9 @@ def test_what_moves_stays_in_every_cameras_view() -> None:
 def test_names_of_typed_starts_tell_the_kind(tmp_path: Path) -> None:
     typed = "x=0.3; angle=0.5,velocity=0; ; vy=0.2,y=-0.1"
     data = made(tmp_path, sequences=5, frames=2, cameras=1, initial=typed, constants="gravity=5, length=0.4")
-    truths = [truth(s) for s in data.sequences]
-    assert [t.bodies[0] for t in truths] == ["ball", "pendulum", "pendulum", "ball", "pendulum"]
-    assert truths[0].positions[0, 0, 0] == 0.3 and truths[1].state["angle"][0] == 0.5
-    assert truths[3].velocities[0, 0, 1] == 0.2 and truths[3].positions[0, 0, 1] == -0.1
-    assert truths[0].constants == SLIDES | {"gravity": 5}
-    assert truths[1].constants == SWINGS | {"gravity": 5, "length": 0.4}
+    ground_truths = [truth(s) for s in data.sequences]
+    assert [t.bodies[0] for t in ground_truths] == ["ball", "pendulum", "pendulum", "ball", "pendulum"]
+    assert ground_truths[0].positions[0, 0, 0] == 0.3 and ground_truths[1].state["angle"][0] == 0.5
+    assert ground_truths[3].velocities[0, 0, 1] == 0.2 and ground_truths[3].positions[0, 0, 1] == -0.1
+    assert ground_truths[0].constants == SLIDES | {"gravity": 5}
+    assert ground_truths[1].constants == SWINGS | {"gravity": 5, "length": 0.4}

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from foreseen.geometry.cameras import Camera
+from foreseen.simulate.camera_rig import CameraRig
 from foreseen.simulate.raycast import backdrop, cast
-from foreseen.simulate.rig import Rig
 from foreseen.simulate.scene import (
     Body,
     Box,
     Capsule,
     HeightField,
     Light,
-    Paint,
+    Material,
     Plane,
     Poses,
     Solid,
@@ -23,12 +23,12 @@ from foreseen.simulate.scene import (
     Stage,
 )
 
-GREY = Paint((0.5, 0.5, 0.5))
+GREY = Material((0.5, 0.5, 0.5))
 SIZE = 48
 
 
 def camera(azimuth: float = 20.0, elevation: float = 35.0, size: int = SIZE) -> Camera:
-    return Rig((0.0, 0.0, 0.3), 3.0, 40, (10, 30), 2.2).camera(azimuth, elevation, size)
+    return CameraRig((0.0, 0.0, 0.3), 3.0, 40, (10, 30), 2.2).camera(azimuth, elevation, size)
 
 
 def spun(axis: tuple[float, float, float], angle: float) -> np.ndarray:
@@ -174,7 +174,7 @@ def test_faces_towards_the_light_are_brighter() -> None:
 
 
 def test_a_checker_alternates_and_fades_far_away() -> None:
-    paint = Paint((0.8, 0.8, 0.8), (0.2, 0.2, 0.2), 0.5)
+    paint = Material((0.8, 0.8, 0.8), (0.2, 0.2, 0.2), 0.5)
     view = camera(0, 90 - 1e-3, 64)
     picture = cast(Stage((Plane(paint),), (), Light(sun=0, sky=1)), view, None, samples=1)
     pixels, _ = view.project(torch.tensor([[0.25, 0.25, 0.0], [-0.25, 0.25, 0.0], [-0.25, -0.25, 0.0]]))
@@ -200,10 +200,10 @@ def test_the_shared_backdrop_changes_nothing() -> None:
     """A stage whose still things come as a body that stays put is traced in full: the same picture."""
     grid = 0.1 + 0.3 * np.linspace(-1, 1, 9)[:, None] ** 2 * np.ones((1, 9))
     still = (
-        HeightField(Paint((0.3, 0.5, 0.2)), position=(-0.6, 0.2, 0), heights=grid, half=(0.4, 0.4), base=0.0),
+        HeightField(Material((0.3, 0.5, 0.2)), position=(-0.6, 0.2, 0), heights=grid, half=(0.4, 0.4), base=0.0),
         Box(GREY, position=(0.6, 0.3, 0.2), rotation=spun((0, 0, 1), 0.5), half=(0.2, 0.1, 0.2)),
         Capsule(GREY, position=(0.2, 0.6, 0.3), radius=0.05, half=0.25),
-        Plane(Paint((0.6, 0.6, 0.6), (0.3, 0.3, 0.3), 0.3)),
+        Plane(Material((0.6, 0.6, 0.6), (0.3, 0.3, 0.3), 0.3)),
     )
     ball = Body("ball", (Sphere(GREY, radius=0.2), Capsule(GREY, position=(0, 0, 0.4), radius=0.02, half=0.4)))
     here, home = (spun((0, 1, 0), 0.4), (0.1, 0.2, 0.35)), (np.eye(3), (0, 0, 0))

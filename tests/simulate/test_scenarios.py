@@ -6,7 +6,7 @@ import pytest
 from foreseen.errors import UserError
 from foreseen.simulate import bifurcating_hill, bouncing_balls, oscillating_ball, pendulum, pendulum_and_ball
 from foreseen.simulate.run import SCENARIOS, load_scenario
-from foreseen.simulate.scenario import Draw
+from foreseen.simulate.scenario import SequenceIndex
 from foreseen.simulate.scene import HeightField
 
 HILL = bifurcating_hill.SCENARIO.constants
@@ -16,14 +16,14 @@ TIMES = np.arange(0, 4, 0.02)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_drawn_start_can_be_solved(name: str) -> None:
     scenario = load_scenario(name)
-    for kind in scenario.kinds:
+    for system in scenario.systems:
         for index in range(4):
             for unseen in (False, True):
                 rng = np.random.default_rng([index, unseen])
-                initial = kind.draw(rng, kind.constants, Draw(index, unseen))
-                assert set(initial) == set(kind.initial)
-                motion = kind.solve(kind.constants, initial, np.arange(3) / scenario.fps)
-                assert motion.positions.shape == (3, len(kind.bodies(kind.constants)), 3)
+                initial = system.draw(rng, system.constants, SequenceIndex(index, unseen))
+                assert set(initial) == set(system.initial)
+                motion = system.solve(system.constants, initial, np.arange(3) / scenario.fps)
+                assert motion.positions.shape == (3, len(system.bodies(system.constants)), 3)
 
 
 def surface_distance(block: HeightField, centre: np.ndarray) -> float:
@@ -87,7 +87,7 @@ def test_the_separatrix_parts_the_valleys() -> None:
 def test_seen_sequences_of_the_hill_end_in_both_valleys_from_both_sides() -> None:
     ends = set()
     for index in range(8):
-        initial = bifurcating_hill.draw(np.random.default_rng(index), HILL, Draw(index, False))
+        initial = bifurcating_hill.draw(np.random.default_rng(index), HILL, SequenceIndex(index, False))
         ends.add((np.sign(initial["x"]), bifurcating_hill.final_side(HILL, initial["x"], initial["velocity"])))
     assert ends == {(-1, -1), (-1, 1), (1, -1), (1, 1)}
 
@@ -106,7 +106,7 @@ def solve_balls(initial: dict[str, float], times: np.ndarray, **constants: float
 def test_balls_neither_sink_into_the_tray_nor_into_one_another() -> None:
     constants, radii = bouncing_balls.SCENARIO.constants, np.array(bouncing_balls.RADII)
     for seed in range(4):
-        initial = bouncing_balls.draw(np.random.default_rng(seed), constants, Draw(0, False))
+        initial = bouncing_balls.draw(np.random.default_rng(seed), constants, SequenceIndex(0, False))
         centres = solve_balls(initial, np.arange(0, 4, 0.005)).positions
         assert (centres[..., 2] - radii).min() > -0.01
         assert (bouncing_balls.HALF - radii - np.abs(centres[..., :2]).max(-1)).min() > -0.01
@@ -135,13 +135,13 @@ def test_balls_that_meet_head_on_keep_their_momentum_and_turn_by_friction() -> N
 
 
 def test_rotations_follow_the_angular_velocity() -> None:
-    initial = bouncing_balls.draw(np.random.default_rng(1), {}, Draw(0, False))
+    initial = bouncing_balls.draw(np.random.default_rng(1), {}, SequenceIndex(0, False))
     times = np.arange(0, 2, 0.001)
     motion = solve_balls(initial, times)
     change = np.einsum("tbij,tbkj->tbik", motion.rotations[1:], motion.rotations[:-1])
-    turn = np.stack([change[..., 2, 1] - change[..., 1, 2], change[..., 0, 2] - change[..., 2, 0],
+    rotation = np.stack([change[..., 2, 1] - change[..., 1, 2], change[..., 0, 2] - change[..., 2, 0],
                      change[..., 1, 0] - change[..., 0, 1]], -1) / 2 / 0.001  # fmt: skip
-    assert np.median(np.abs(turn - motion.state["angular_velocity"][1:])) < 0.02
+    assert np.median(np.abs(rotation - motion.state["angular_velocity"][1:])) < 0.02
     assert np.abs(motion.state["angular_velocity"]).max() > 1
 
 
@@ -176,5 +176,5 @@ def test_what_makes_no_sense_is_refused(solve, message: str) -> None:
 
 def test_no_bead_is_drawn_that_flies_off_the_hill() -> None:
     for index in range(2, 1002, 4):
-        initial = bifurcating_hill.draw(np.random.default_rng([0, 0, index]), HILL, Draw(index, False))
+        initial = bifurcating_hill.draw(np.random.default_rng([0, 0, index]), HILL, SequenceIndex(index, False))
         bifurcating_hill.solve(HILL, initial, np.linspace(0, 0.3, 4))

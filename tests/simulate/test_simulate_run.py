@@ -41,7 +41,7 @@ def test_the_truth_is_read_back(swinging: Dataset) -> None:
     constants, times = scenario.constants | {"damping": 0.2}, np.arange(10) / scenario.fps
     motion = pendulum.solve(constants, {"angle": 0.6, "velocity": -0.5}, times)
     assert truth is not None
-    assert (truth.law, truth.bodies, truth.constants) == ("damped-pendulum", ("pendulum",), constants)
+    assert (truth.dynamics, truth.bodies, truth.constants) == ("damped-pendulum", ("pendulum",), constants)
     assert np.array_equal(truth.times, times) and np.array_equal(swinging.sequences[0].times, times)
     assert np.allclose(truth.positions, motion.positions, atol=1e-8)
     assert np.allclose(truth.velocities, motion.velocities, atol=1e-8)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from foreseen.dynamics.config import LawConfig
-from foreseen.methods.rigid_ode.config import SharedLawConfig
+from foreseen.dynamics.config import DynamicsConfig
+from foreseen.methods.rigid_ode.config import SharedDynamicsConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.splatting.config import CloudConfig, WarmUp
@@ -17,7 +17,7 @@ from foreseen.training import load_run, train
 from foreseen.training.checkpoints import list_checkpoints
 
 FIELD = {"rays": 16, "samples": 8, "importance_samples": 8, "position_levels": 3, "direction_levels": 2}
-PACKED = {"rays": 128, "samples": 2048, "width": 16, "cells": 12, "refresh_every": 2}
+PACKED = {"rays": 128, "samples": 2048, "width": 16, "grid_resolution": 12, "refresh_every": 2}
 CLOUD = CloudConfig(
     budget=300, degree=1, start_points=200, start_scale=2.0, refine_every=2, refine_from=3, refine_until=0.8,
     grow_gradient=1e-6, reset_every=6, prune_opacity=0.01,
@@ -38,13 +38,17 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
         "part_levels": (4, 8),
         "static_levels": (4, 8),
         "static_samples": 32,
-        "one": LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5, 0.95)),
+        "dynamics": DynamicsConfig(
+            widths=(8,), shooting_lengths=(0.4,), iterations=2, ensemble_size=2, fit_at=(0.5, 0.95)
+        ),
     },
-    ("d-nerf", "fast"): {**PACKED, "levels": (4, 8), "ladder": 32},
+    ("d-nerf", "fast"): {**PACKED, "levels": (4, 8), "ray_steps": 32},
     ("gaussian-ode", "latent"): {
         **GAUSSIANS["4d-gaussians"],
         "cloud": CLOUD,
-        "law": LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5, 1.0)),
+        "dynamics": DynamicsConfig(
+            widths=(8,), shooting_lengths=(0.4,), iterations=2, ensemble_size=2, fit_at=(0.5, 1.0)
+        ),
     },
     **{(name, preset): {"cloud": CLOUD, **more} for name, more in GAUSSIANS.items() for preset in ("fast", "paper")},
 }
@@ -70,18 +74,18 @@ def test_going_on_with_moving_parts_and_a_law_is_exact(tmp_path: Path) -> None:
         state = check_going_on("rigid-ode", "fast", tmp_path / "data", tmp_path)
     finally:
         torch.set_num_threads(threads)
-    assert len(state["parts.halves"]) > 0 and state["motion.starts"].isfinite().all()
-    assert state["law_stage"] == 2, "the last fit is not missed"
+    assert len(state["parts.half_extents"]) > 0 and state["motion.initial_states"].isfinite().all()
+    assert state["fit_stage"] == 2, "the last fit is not missed"
 
 
 def test_going_on_with_parts_made_of_gaussians_is_exact(tmp_path: Path) -> None:
     """With their shadows, and Gaussians that come and go."""
     options = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
     simulate("oscillating-ball", tmp_path / "data", options)
-    law = LawConfig(widths=(8,), lengths=(0.4,), rounds=2, members=2, law_at=(0.5,))
-    state = check_going_on("gaussian-ode", "fast", tmp_path / "data", tmp_path, {"cloud": CLOUD, "one": law})
-    assert len(state["parts.halves"]) > 0 and state["look.cloud.count"] != CLOUD.start_points
-    assert state["law_stage"] == 1
+    dynamics = DynamicsConfig(widths=(8,), shooting_lengths=(0.4,), iterations=2, ensemble_size=2, fit_at=(0.5,))
+    state = check_going_on("gaussian-ode", "fast", tmp_path / "data", tmp_path, {"cloud": CLOUD, "dynamics": dynamics})
+    assert len(state["parts.half_extents"]) > 0 and state["appearance.cloud.count"] != CLOUD.start_points
+    assert state["fit_stage"] == 1
 
 
 def test_going_on_with_several_sequences_is_exact(tmp_path: Path) -> None:
@@ -89,7 +93,7 @@ def test_going_on_with_several_sequences_is_exact(tmp_path: Path) -> None:
     options = SimulateOptions(frames=8, cameras=1, size=16, sequences=2, samples=1)
     simulate("oscillating-ball", tmp_path / "data", options)
     state = check_going_on("rigid-ode", "paper", tmp_path / "data", tmp_path)
-    assert state["known.positions"].any()
+    assert state["labelled_motion.positions"].any()
 
 
 def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> None:
@@ -97,10 +101,12 @@ def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> No
     options = SimulateOptions(frames=14, cameras=4, size=40, background="plain", sequences=2, samples=1)
     simulate("oscillating-ball", tmp_path / "data", options)
     for labels in ("auto", "never"):
-        many = SharedLawConfig(labels=labels, widths=(12,), members=2, lengths=(0.2,), most_shots=4)
-        changes = {**SMALL["rigid-ode", "fast"], "many": many}
+        many = SharedDynamicsConfig(
+            labels=labels, widths=(12,), ensemble_size=2, shooting_lengths=(0.2,), max_shooting_segments=4
+        )
+        changes = {**SMALL["rigid-ode", "fast"], "multi_sequence": many}
         state = check_going_on("rigid-ode", "fast", tmp_path / "data", tmp_path / labels, changes)
-        assert state["laws.0.members"].any() and state["law_stage"] == 2
+        assert state["dynamics_models.0.ensemble_weights"].any() and state["fit_stage"] == 2
         assert bool(state["exact"]) == (labels == "auto")
 
 
@@ -109,9 +115,13 @@ def test_going_on_with_gaussians_that_follow_hulls_is_exact(tmp_path: Path) -> N
     options = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
     simulate("pendulum", tmp_path / "data", options)
     cloud = replace(CLOUD, strategy="mcmc", growth=1.2, start_points=100)
-    changes = {**GAUSSIANS["deformable-gaussians"], "cloud": cloud, "warm_up": WarmUp(guide_share=0.8, hulls_steps=3)}
+    changes = {
+        **GAUSSIANS["deformable-gaussians"],
+        "cloud": cloud,
+        "warm_up": WarmUp(guidance_share=0.8, hull_only_steps=3),
+    }
     state = check_going_on("deformable-gaussians", "fast", tmp_path / "data", tmp_path, changes)
-    assert state["guide.known"] > 0 and state["cloud.count"] > 100
+    assert state["hull_guidance.num_times"] > 0 and state["cloud.count"] > 100
 
 
 def check_going_on(

@@ -43,11 +43,11 @@ def as_node_rf(run: Path) -> None:
 
 def two_boxes(layout: Tensor) -> dict[str, Tensor]:
     return {
-        "parts.halves": torch.ones(1, 3),
-        "look.halves": torch.ones(2, 3),
-        "look.voxels.layout": layout,
-        "look.voxels.index": torch.full((16,), -1, dtype=torch.int32),
-        "look.voxels.values": torch.zeros(0, 7),
+        "parts.half_extents": torch.ones(1, 3),
+        "appearance.half_extents": torch.ones(2, 3),
+        "appearance.voxels.layout": layout,
+        "appearance.voxels.index": torch.full((16,), -1, dtype=torch.int32),
+        "appearance.voxels.values": torch.zeros(0, 7),
     }
 
 

@@ -25,7 +25,7 @@ from foreseen.training import checkpoints as checkpoint_files
 from foreseen.training.checkpoints import list_checkpoints
 from foreseen.training.files import only_one_process
 from foreseen.training.report import Reporter, readable_time
-from foreseen.training.trainer import Budget
+from foreseen.training.trainer import TrainingBudget
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "save_every_seconds": None}
 
@@ -129,15 +129,17 @@ def test_training_time_goes_on_and_ends_training(
     blender_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A clock on which every look takes 1/64 s: the warm start, a step, and what lies between two steps.
-    looks = count()
+    appearances = count()
     for module in ("launch", "trainer"):
-        monkeypatch.setattr(f"foreseen.training.{module}.time", SimpleNamespace(perf_counter=lambda: next(looks) / 64))
+        monkeypatch.setattr(
+            f"foreseen.training.{module}.time", SimpleNamespace(perf_counter=lambda: next(appearances) / 64)
+        )
     out = tmp_path / "run"
     first = train("tiny", blender_data, out, max_minutes=4.5 / 64 / 60, **QUIET)
     assert first.step == 4 and first.train_seconds == 5 / 64
     second = train("tiny", blender_data, out, max_minutes=9.5 / 64 / 60, **QUIET)
     assert second.step == 9 and second.train_seconds == 10 / 64
-    assert Budget(100, 1.0).progress(10, 30.0) == 0.5 and Budget(10, 1.0).progress(8, 30.0) == 0.8
+    assert TrainingBudget(100, 1.0).progress(10, 30.0) == 0.5 and TrainingBudget(10, 1.0).progress(8, 30.0) == 0.8
 
 
 @pytest.mark.parametrize(("damage", "message"), [

@@ -20,19 +20,19 @@ from PIL import Image
 pytest.importorskip("viser", reason="viser comes with the extra [view]")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra [dev]")
 
-from foreseen.viewer.cameras import View  # noqa: E402
-from foreseen.viewer.shown import Shown  # noqa: E402
+from foreseen.viewer.cameras import ViewerCamera  # noqa: E402
+from foreseen.viewer.sources import ViewerSource  # noqa: E402
 
 PATIENCE = 300.0
-Part = tuple[int, int, int, int]
-CANVAS: Part = (0, 160, 676, 480)
+RigidPart = tuple[int, int, int, int]
+CANVAS: RigidPart = (0, 160, 676, 480)
 """The part of the window (left, top, width, height) that only the scene is in: below the browser's notices."""
 
 
 class Served:
     """A viewer in a thread of its own."""
 
-    def __init__(self, make: Callable[[], Sequence[Shown]]) -> None:
+    def __init__(self, make: Callable[[], Sequence[ViewerSource]]) -> None:
         from foreseen.viewer.server import Viewer
 
         self.stop = threading.Event()
@@ -67,14 +67,14 @@ class Served:
         return any(one.in_browser or (one._exact and one.size[0] < 1.2 * one.size[1]) for one in newest)
 
 
-def canvas(page: Any, part: Part = CANVAS) -> np.ndarray:
+def canvas(page: Any, part: RigidPart = CANVAS) -> np.ndarray:
     """`[H, W, 3]` of what one sees."""
     left, top, width, height = part
     shot = page.screenshot(clip={"x": left, "y": top, "width": width, "height": height})
     return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
 
 
-def until(page: Any, good: Callable[[np.ndarray], bool], part: Part = CANVAS) -> np.ndarray:
+def until(page: Any, good: Callable[[np.ndarray], bool], part: RigidPart = CANVAS) -> np.ndarray:
     """The canvas, once it looks as it should."""
     end = time.monotonic() + PATIENCE
     while not good(seen := canvas(page, part)):
@@ -128,14 +128,14 @@ def download(page: Any, button: str) -> Path:
 
 
 def choose(page: Any, name: str, option: str) -> None:
-    box, wanted = page.get_by_role("combobox", name=name), page.get_by_role("option", name=option, exact=True)
+    box, request = page.get_by_role("combobox", name=name), page.get_by_role("option", name=option, exact=True)
     end = time.monotonic() + PATIENCE
     while box.input_value() != option:  # a list that comes while a folder opens goes again
         assert time.monotonic() < end, f"{name} is {box.input_value()}"
         with suppress(sync_api.TimeoutError):
-            if not wanted.is_visible():
+            if not request.is_visible():
                 box.click(timeout=15_000)
-            wanted.click(timeout=15_000)
+            request.click(timeout=15_000)
 
 
 def tick(page: Any, name: str, on: bool) -> None:
@@ -148,11 +148,13 @@ def splats_in(page: Any) -> bool:
     return bool(page.evaluate("Object.keys(window.__viserSceneTree.getState()).some(name => name == '/gaussians')"))
 
 
-def on_screen(session: Any, place: Sequence[float]) -> tuple[float, float]:
+def on_screen(session: Any, position: Sequence[float]) -> tuple[float, float]:
     """Where in the window a point of the scene is seen."""
     camera = session.client.camera
     size = camera.image_width, camera.image_height
-    view = View(tuple(camera.wxyz), tuple(camera.position), camera.fov).camera(size, session.shown[0].reference)
+    view = ViewerCamera(tuple(camera.wxyz), tuple(camera.position), camera.fov).camera(
+        size, session.sources[0].reference
+    )
     pose = view.camera_to_world.double().numpy()
-    x, y, z = pose[:3, :3].T @ (np.array(place) - pose[:3, 3])
+    x, y, z = pose[:3, :3].T @ (np.array(position) - pose[:3, 3])
     return view.fx * x / z + view.cx, view.fy * y / z + view.cy

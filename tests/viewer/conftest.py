@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from foreseen.dynamics.config import LawConfig
-from foreseen.methods.rigid_ode.config import SharedLawConfig
+from foreseen.dynamics.config import DynamicsConfig
+from foreseen.methods.rigid_ode.config import SharedDynamicsConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.splatting.config import CloudConfig
@@ -18,17 +18,22 @@ from foreseen.training import Run, train
 
 SWING = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
 BALL = SimulateOptions(frames=14, cameras=4, size=40, background="plain", sequences=3, unseen=1, samples=1)
-LAW = LawConfig(widths=(8,), lengths=(0.4,), rounds=1, members=2, law_at=(0.5,))
-PACKED = {"rays": 512, "samples": 8192, "cells": 16}
+DYNAMICS = DynamicsConfig(widths=(8,), shooting_lengths=(0.4,), iterations=1, ensemble_size=2, fit_at=(0.5,))
+PACKED = {"rays": 512, "samples": 8192, "grid_resolution": 16}
 VOXELS = {**PACKED, "part_levels": (4, 8), "static_levels": (4, 8), "voxel_lr": 0.1}
 FIELD = {"samples": 8, "importance_samples": 8, "position_levels": 3, "direction_levels": 2, "layers": 3, "skip": 1}
 CLOUD = CloudConfig(budget=300, degree=1, start_points=200, start_scale=2.0)
 KINDS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
-    "voxels": ("rigid-ode", "fast", 16, {**VOXELS, "one": LAW}),
+    "voxels": ("rigid-ode", "fast", 16, {**VOXELS, "dynamics": DYNAMICS}),
     "composed": ("d-nerf", "fast", 80, {**PACKED, "levels": (4, 8), "width": 16, "voxel_lr": 0.1, "network_lr": 0.01}),
     "field": ("d-nerf", "paper", 150, {**FIELD, "rays": 64, "width": 16, "lr": 0.02, "lr_final": 0.01}),
-    "gaussians": ("gaussian-ode", "fast", 16, {"cloud": CLOUD, "one": LAW}),
-    "many": ("rigid-ode", "fast", 16, {**VOXELS, "many": SharedLawConfig(widths=(12,), members=2, lengths=(0.2,))}),
+    "gaussians": ("gaussian-ode", "fast", 16, {"cloud": CLOUD, "dynamics": DYNAMICS}),
+    "multi_sequence": (
+        "rigid-ode",
+        "fast",
+        16,
+        {**VOXELS, "multi_sequence": SharedDynamicsConfig(widths=(12,), ensemble_size=2, shooting_lengths=(0.2,))},
+    ),
 }
 """Method, preset, steps and settings of each run; "many" learns several sequences."""
 
@@ -44,13 +49,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
         return folder / scenario
 
     @cache
-    def run(kind: str) -> Run:
-        method, preset, steps, settings = KINDS[kind]
-        scene = data("oscillating-ball" if kind == "many" else "pendulum")
+    def run(system: str) -> Run:
+        method, preset, steps, settings = KINDS[system]
+        scene = data("oscillating-ball" if system == "multi_sequence" else "pendulum")
         return train(
             method,
             scene,
-            folder / kind,
+            folder / system,
             preset=preset,
             overrides=settings,
             max_steps=steps,

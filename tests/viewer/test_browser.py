@@ -14,9 +14,9 @@ from browsing import PATIENCE, Served, choose, on_screen, press, splats_in, stea
 
 from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.scenes.moving_gaussians import MovingGaussians, Track
-from foreseen.viewer.shown import DataShown, SplatShown
-from foreseen.viewer.splatting import Splatting
+from foreseen.scenes.moving_gaussians import AttributeTrack, MovingGaussians
+from foreseen.viewer.sources import DatasetSource, SplatFileSource
+from foreseen.viewer.splat_drawing import SplatDrawing
 from random_gaussians import random_gaussians
 from sliding_square import make_dataset
 
@@ -33,7 +33,7 @@ def moving_splats() -> SplatFile:
         torch.tensor([-1.7, 1.7, -1.7]).expand(400, 1, 3).clone(), (0.0, 0.0, 0.0),
     )  # fmt: skip
     away = torch.stack([rest.means, rest.means + 100])
-    track = Track(torch.arange(400), away)
+    track = AttributeTrack(torch.arange(400), away)
     return SplatFile(Path("cloud.safetensors"), "4D", MovingGaussians(rest, torch.tensor([0.0, 1.0]), {"means": track}))
 
 
@@ -43,7 +43,7 @@ def green(seen: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("draws", ["auto", "browser", "server"])
 def test_gaussians_are_drawn_and_move(browser: Any, draws: str) -> None:
-    with Served(lambda: [SplatShown(moving_splats())]) as served:
+    with Served(lambda: [SplatFileSource(moving_splats())]) as served:
         page = served.open(browser)
         if draws != "auto":
             page.get_by_text("Quality").click()
@@ -57,14 +57,14 @@ def test_gaussians_are_drawn_and_move(browser: Any, draws: str) -> None:
 
 def test_a_slow_browser_gets_pictures_of_gaussians(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     took = []
-    seconds = Splatting._seconds
+    seconds = SplatDrawing._seconds
 
-    def measured(self: Splatting) -> float:
+    def measured(self: SplatDrawing) -> float:
         took.append(seconds(self))
         return 5.0 * len(took) if self.session.client.client_id == 0 else 1.0 / len(took)
 
-    monkeypatch.setattr(Splatting, "_seconds", measured)
-    with Served(lambda: [SplatShown(moving_splats())]) as served:
+    monkeypatch.setattr(SplatDrawing, "_seconds", measured)
+    with Served(lambda: [SplatFileSource(moving_splats())]) as served:
         slow = served.open(browser)
         until(slow, lambda _: len(took) == 2 and not splats_in(slow))
         until(slow, green)
@@ -76,14 +76,14 @@ def test_a_slow_browser_gets_pictures_of_gaussians(browser: Any, monkeypatch: py
 
 
 def test_a_click_on_a_frustum_takes_one_there(browser: Any, tmp_path: Path) -> None:
-    with Served(lambda: [DataShown(make_dataset(tmp_path / "data"))]) as served:
+    with Served(lambda: [DatasetSource(make_dataset(tmp_path / "data"))]) as served:
         page = served.open(browser)
         until(page, lambda _: bool(served.viewer.sessions))
         (session,) = served.viewer.sessions
         until(page, lambda _: len(session.overlays.frustums) == 2)
         until(page, lambda _: page.evaluate(CLICKABLE) == 2)
         steady(page)  # they are drawn: a click finds what is
-        frame = next(f for f in session.shown[0].frames if f.camera_id == "left")
+        frame = next(f for f in session.sources[0].frames if f.camera_id == "left")
         handle, _ = session.overlays.frustums["left"]
         pose = frame.camera.camera_to_world.double().numpy()
         half = math.tan(handle.fov / 2)
@@ -97,7 +97,7 @@ def test_a_click_on_a_frustum_takes_one_there(browser: Any, tmp_path: Path) -> N
 
 def test_a_data_set_is_seen_through_its_cameras(browser: Any, tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data")
-    with Served(lambda: [DataShown(data)]) as served:
+    with Served(lambda: [DatasetSource(data)]) as served:
         page = served.open(browser)
         page.get_by_role("combobox").filter(visible=True).nth(1).click()
         page.get_by_role("option", name="left").click()

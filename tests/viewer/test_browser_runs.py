@@ -28,13 +28,13 @@ from browsing import (
 from PIL import Image
 
 from foreseen.cli import main
-from foreseen.export.camera_path import PathView, read_path
+from foreseen.export.camera_path import CameraKeyframe, read_path
 from foreseen.export.compose import PAPER, to_bytes
 from foreseen.scenes import ComposedField, RadianceField, VoxelScene
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.training import Run, load_run
 from foreseen.viewer.overlays import HANDLE
-from foreseen.viewer.shown import RunShown
+from foreseen.viewer.sources import RunSource
 
 Trained = Callable[[str], Run]
 
@@ -46,15 +46,15 @@ def told_time(page: Any) -> float:
 
 @pytest.mark.parametrize(
     ("kind", "scene"),
-    [("voxels", VoxelScene), ("composed", ComposedField), ("field", RadianceField), ("many", VoxelScene)],
+    [("voxels", VoxelScene), ("composed", ComposedField), ("field", RadianceField), ("multi_sequence", VoxelScene)],
 )
 def test_a_run_is_seen_past_its_last_frame(browser: Any, trained: Trained, kind: str, scene: type) -> None:
     run = trained(kind)
-    with Served(lambda: [RunShown(run, kind)]) as served:
+    with Served(lambda: [RunSource(run, kind)]) as served:
         page = served.open(browser)
         first = steady(page)
         (session,) = served.viewer.sessions
-        assert isinstance(session.shown[0].made(0.0), scene)
+        assert isinstance(session.sources[0].cached_scene(0.0), scene)
         press(page, "End")
         page.get_by_text("forecast", exact=True).wait_for()
         assert told_time(page) > 1.4 * max(f.time for f in run.dataset().frames)
@@ -69,14 +69,14 @@ def test_gaussians_are_seen_past_the_last_frame_and_their_parts_alone(
     browser: Any, trained: Trained, draws: str
 ) -> None:
     run = trained("gaussians")
-    with Served(lambda: [RunShown(run, "ride")]) as served:
+    with Served(lambda: [RunSource(run, "ride")]) as served:
         page = served.open(browser)
         page.get_by_text("Quality").click()
         choose(page, "Gaussians drawn by", draws)
         until(page, lambda _: splats_in(page) == (draws == "browser"))
         tick(page, "possible futures", False)
         first = steady(page)
-        assert isinstance(served.viewer.sessions[0].shown[0].made(0.0), Gaussians)
+        assert isinstance(served.viewer.sessions[0].source[0].cached_scene(0.0), Gaussians)
         press(page, "End")
         page.get_by_text("forecast", exact=True).wait_for()
         last = until(page, lambda seen: differs(seen, first) > 0.02)
@@ -90,7 +90,7 @@ def test_gaussians_are_seen_past_the_last_frame_and_their_parts_alone(
 
 
 def test_clients_come_and_go_and_have_their_own_time(browser: Any, trained: Trained) -> None:
-    with Served(lambda: [RunShown(trained("voxels"), "run")]) as served:
+    with Served(lambda: [RunSource(trained("voxels"), "run")]) as served:
         assert served.viewer.address.startswith("http://127.0.0.1:18")
         first, second = served.open(browser), served.open(browser)
         early = steady(first)
@@ -117,7 +117,7 @@ def test_who_leaves_while_served_disturbs_nobody(
     browser: Any, trained: Trained, kind: str, buttons: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = trained(kind)
-    with Served(lambda: [RunShown(run, kind)]) as served:
+    with Served(lambda: [RunSource(run, kind)]) as served:
         for button in buttons:
             page = served.open(browser)
             if kind == "gaussians":  # the picture is asked of the browser that leaves
@@ -134,14 +134,14 @@ def test_who_leaves_while_served_disturbs_nobody(
     assert "warning" not in capfd.readouterr().err
 
 
-def gaps(seen: np.ndarray, places: list[int]) -> list[bool]:
+def gaps(seen: np.ndarray, positions: list[int]) -> list[bool]:
     """Whether there is a gap between two columns at each of these places from the left [pixels]."""
-    return [bool(np.abs(seen[:, x - 1 : x + 1] - PAPER).mean() < 30) for x in places]
+    return [bool(np.abs(seen[:, x - 1 : x + 1] - PAPER).mean() < 30) for x in positions]
 
 
 def test_two_runs_side_by_side_and_the_truth_beside_them(browser: Any, trained: Trained) -> None:
     runs = [trained("voxels"), trained("composed")]
-    with Served(lambda: [RunShown(run, name) for run, name in zip(runs, ("parts", "bent"))]) as served:
+    with Served(lambda: [RunSource(run, name) for run, name in zip(runs, ("parts", "bent"))]) as served:
         page = served.open(browser)
         both = until(page, lambda seen: gaps(seen, [338]) == [True] and drawn(seen))
         assert drawn(both[:, :330]) and drawn(both[:, 346:]) and differs(both[:, :330], both[:, 346:]) > 0.02
@@ -152,7 +152,7 @@ def test_two_runs_side_by_side_and_the_truth_beside_them(browser: Any, trained: 
         choose(page, "run", "side by side")
         tick(page, "truth beside", True)
         until(page, lambda seen: gaps(seen, [224, 451]) == [True, True])
-        frame = served.viewer.sessions[0].shown[0].frames[0]
+        frame = served.viewer.sessions[0].source[0].frames[0]
         film = np.asarray(Image.fromarray(to_bytes(frame.image())).resize((222, 222), Image.Resampling.BILINEAR))
         truth = (454, 209, 222, 222)
         until(page, lambda seen: nearer(seen, film, np.full_like(film, 255)), truth)
@@ -163,7 +163,7 @@ def test_two_runs_side_by_side_and_the_truth_beside_them(browser: Any, trained: 
 
 
 def test_every_channel(browser: Any, trained: Trained) -> None:
-    with Served(lambda: [RunShown(trained("voxels"), "run")]) as served:
+    with Served(lambda: [RunSource(trained("voxels"), "run")]) as served:
         page = served.open(browser)
         tick(page, "possible futures", False)
         colours = steady(page)
@@ -176,27 +176,27 @@ def test_every_channel(browser: Any, trained: Trained) -> None:
         until(page, lambda seen: (seen.min(-1) > 245).mean() > 0.2 and (np.ptp(seen, axis=-1) > 60).mean() > 0.05)
 
 
-def apart(one: PathView, other: PathView) -> bool:
+def apart(one: CameraKeyframe, other: CameraKeyframe) -> bool:
     return bool(np.linalg.norm(one.pose[:3, 3] - other.pose[:3, 3]) > 0.1)
 
 
 def test_speed_loop_and_a_recorded_path(browser: Any, trained: Trained, tmp_path: Path) -> None:
     run = trained("voxels")
-    with Served(lambda: [RunShown(run, "run")]) as served:
+    with Served(lambda: [RunSource(run, "run")]) as served:
         page = served.open(browser)
         until(page, drawn)
         choose(page, "speed", "0.25")
         click(page, "Play")
         click(page, "Record")
-        told = served.viewer.sessions[0].keeping.recorder.views
+        told = served.viewer.sessions[0].capture.recorder.views
         page.mouse.move(300, 400)
         page.mouse.down()
 
-        def turned(_: np.ndarray) -> bool:
+        def rotated(_: np.ndarray) -> bool:
             page.mouse.move(300 + 5 * len(told) % 200, 400)
             return len(told) > 8 and apart(told[0], told[-1])
 
-        until(page, turned)
+        until(page, rotated)
         page.mouse.up()
         click(page, "Stop recording")
         file = download(page, "Save path").rename(tmp_path / "flight.json")
@@ -210,7 +210,7 @@ def test_speed_loop_and_a_recorded_path(browser: Any, trained: Trained, tmp_path
             page.get_by_text(word, exact=True).wait_for()
         tick(page, "loop", False)
         page.get_by_role("button", name="Play", exact=True).wait_for()
-        assert told_time(page) == pytest.approx(served.viewer.sessions[0].shown[0].timeline.end, abs=2e-3)
+        assert told_time(page) == pytest.approx(served.viewer.sessions[0].source[0].timeline.end, abs=2e-3)
     main(
         ["render", str(run.path), "--path", str(file), "--fps", "4", "--size", "16x12", "--out", str(tmp_path / "out")]
     )
@@ -221,7 +221,7 @@ def test_a_run_is_seen_as_it_learns(browser: Any, trained: Trained) -> None:
     run = trained("composed")
     half, full = run.step // 2, run.step
     newest = [load_run(run.path, half)]
-    with Served(lambda: [RunShown(newest[0], "run", newest=lambda: newest[0])]) as served:
+    with Served(lambda: [RunSource(newest[0], "run", newest=lambda: newest[0])]) as served:
         page = served.open(browser)
         page.get_by_text(f"run: {half} steps").wait_for()
         before = steady(page)
@@ -231,26 +231,26 @@ def test_a_run_is_seen_as_it_learns(browser: Any, trained: Trained) -> None:
 
 
 def test_sequences_that_were_learned_and_one_that_was_not(browser: Any, trained: Trained) -> None:
-    with Served(lambda: [RunShown(trained("many"), "run")]) as served:
+    with Served(lambda: [RunSource(trained("multi_sequence"), "run")]) as served:
         page = served.open(browser)
         one = steady(page)
         choose(page, "sequence", "sequence-001")
         other = until(page, lambda seen: differs(seen, one) > 0.02)
         choose(page, "sequence", "sequence-002")
         until(page, lambda seen: min(differs(seen, one), differs(seen, other)) > 0.02)
-        shown = served.viewer.sessions[0].shown[0]
-        assert shown.timeline.observed_until == pytest.approx(shown.frames[-1].time * 4 / 13, rel=0.01)
+        source = served.viewer.sessions[0].source[0]
+        assert source.timeline.observed_until == pytest.approx(source.frames[-1].time * 4 / 13, rel=0.01)
 
 
 def test_a_handle_is_dragged_by_the_mouse_and_the_forecast_follows(browser: Any, trained: Trained) -> None:
-    with Served(lambda: [RunShown(trained("many"), "run")]) as served:
+    with Served(lambda: [RunSource(trained("multi_sequence"), "run")]) as served:
         page = served.open(browser)
         first = steady(page)
         (session,) = served.viewer.sessions
         until(page, lambda _: bool(session.overlays.handles))
-        shown, place = session.shown[0], session.overlays.handles[0].position
-        before, reach = session.values[0], np.array([HANDLE * shown.extent, 0, 0])
-        start, end = (on_screen(session, place + share * reach) for share in (0.7, 1.5))
+        source, position = session.sources[0], session.overlays.handles[0].position
+        before, render_bounds = session.values[0], np.array([HANDLE * source.extent, 0, 0])
+        start, end = (on_screen(session, position + share * render_bounds) for share in (0.7, 1.5))
 
         def hovered(seen: np.ndarray) -> bool:
             page.mouse.move(*start)
@@ -260,14 +260,16 @@ def test_a_handle_is_dragged_by_the_mouse_and_the_forecast_follows(browser: Any,
         page.mouse.down()
         page.mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=5)
         page.mouse.move(*end, steps=5)
-        far = pytest.approx(before + 0.8 * reach[0], abs=0.25 * reach[0])
+        far = pytest.approx(before + 0.8 * render_bounds[0], abs=0.25 * render_bounds[0])
         until(page, lambda seen: session.values[0] == far and differs(seen, first) > 0.02)  # while it is held
         page.mouse.up()
         until(page, lambda _: not session._dragging)
         x = session.values[0]
         page.get_by_text(f"x={x:.3g}"[:5]).wait_for()
         assert page.get_by_role("combobox", name="sequence").input_value() == "(begins by hand)"
-        press(page, "Home", slider=-len(shown.knobs))  # that of x, counted from below: the one of time is made anew
-        low = shown.knobs[0].low
+        press(
+            page, "Home", slider=-len(source.state_controls)
+        )  # that of x, counted from below: the one of time is made anew
+        low = source.state_controls[0].low
         page.get_by_text(f"x={low:.3g}"[:5]).wait_for()
         until(page, lambda seen: differs(seen, first) > 0.02 and session.values[0] == pytest.approx(low))

@@ -9,26 +9,26 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from foreseen.errors import UserError
-from foreseen.export.camera_path import LONGEST, MOST_VIEWS, PathView, along, read_path
+from foreseen.export.camera_path import MAX_SECONDS, MAX_VIEWS, CameraKeyframe, along, read_path
 from foreseen.geometry.cameras import Camera
-from foreseen.viewer.cameras import View
-from foreseen.viewer.recorder import EVERY, Recorder
+from foreseen.viewer.cameras import ViewerCamera
+from foreseen.viewer.recorder import RECORD_INTERVAL, PathRecorder
 
 LIKE = Camera(torch.eye(4), 50.0, 50.0, 32.0, 24.0, 64, 48, 0.5, 9.0)
 
 
-def view(x: float, angle: float = 0.0, fov: float = 0.8) -> View:
-    return View(tuple(Rotation.from_rotvec([0, angle, 0]).as_quat(scalar_first=True)), (x, 0.0, -2.0), fov)
+def view(x: float, angle: float = 0.0, fov: float = 0.8) -> ViewerCamera:
+    return ViewerCamera(tuple(Rotation.from_rotvec([0, angle, 0]).as_quat(scalar_first=True)), (x, 0.0, -2.0), fov)
 
 
-def saved(recorder: Recorder, folder: Path) -> Path:
+def saved(recorder: PathRecorder, folder: Path) -> Path:
     file = folder / "path.json"
     file.write_bytes(recorder.encode())
     return file
 
 
 def test_views_come_at_their_times(tmp_path: Path) -> None:
-    recorder = Recorder()
+    recorder = PathRecorder()
     recorder.between = 0.5
     recorder.add(view(0.0), 1.0, 2.0)
     recorder.add(view(1.0, 0.4, 1.0), 3.0, 2.0)
@@ -37,28 +37,28 @@ def test_views_come_at_their_times(tmp_path: Path) -> None:
     assert len(cameras) == 6 and times == pytest.approx([1.0, 1.4, 1.8, 2.2, 2.6, 3.0])
     assert [float(c.position[0]) for c in cameras] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert (cameras[0].width, cameras[0].height) == (96, 48)
-    turn = Rotation.from_matrix(cameras[2].camera_to_world[:3, :3].numpy()).as_rotvec()
-    assert turn == pytest.approx([0, 0.16, 0], abs=1e-6)
+    rotation = Rotation.from_matrix(cameras[2].camera_to_world[:3, :3].numpy()).as_rotvec()
+    assert rotation == pytest.approx([0, 0.16, 0], abs=1e-6)
     assert 2 * np.arctan(24 / cameras[5].fy) == pytest.approx(1.0)
     assert (cameras[3].near, cameras[3].far) == (0.5, 9.0)
 
 
 def test_one_view_is_one_frame(tmp_path: Path) -> None:
-    recorder = Recorder()
+    recorder = PathRecorder()
     recorder.add(view(0.3), 2.0, 1.5)
     cameras, times = along(read_path(saved(recorder, tmp_path)), 24.0, LIKE, (20, 10))
     assert times == [2.0] and (cameras[0].width, cameras[0].height) == (20, 10)
 
 
 def test_a_recording_goes_on_where_it_was_left() -> None:
-    recorder = Recorder()
+    recorder = PathRecorder()
     recorder.toggle(100.0)
-    kept = [recorder.tick(100.0 + i * EVERY / 4, view(i), i, 1.0) for i in range(17)]
-    assert sum(kept) == 5 and recorder.seconds == pytest.approx(4 * EVERY)
+    kept = [recorder.tick(100.0 + i * RECORD_INTERVAL / 4, view(i), i, 1.0) for i in range(17)]
+    assert sum(kept) == 5 and recorder.seconds == pytest.approx(4 * RECORD_INTERVAL)
     recorder.toggle(101.0)
     assert not recorder.tick(103.0, view(9.0), 9.0, 1.0)
     recorder.toggle(200.0)  # an hour later: the pause is no part of the clip
-    assert recorder.tick(200.0, view(9.0), 9.0, 1.0) and recorder.seconds == pytest.approx(5 * EVERY)
+    assert recorder.tick(200.0, view(9.0), 9.0, 1.0) and recorder.seconds == pytest.approx(5 * RECORD_INTERVAL)
     recorder.clear()
     assert not recorder.recording
     with pytest.raises(UserError, match="no views yet"):
@@ -66,10 +66,10 @@ def test_a_recording_goes_on_where_it_was_left() -> None:
 
 
 def test_what_is_recorded_across_the_end_of_a_loop_jumps(tmp_path: Path) -> None:
-    recorder = Recorder()
+    recorder = PathRecorder()
     recorder.toggle(0.0)
     for i, time in enumerate([1.9, 1.95, 0.0, 0.05]):
-        assert recorder.tick(i * EVERY, view(i), time, 1.0)
+        assert recorder.tick(i * RECORD_INTERVAL, view(i), time, 1.0)
     _, times = along(read_path(saved(recorder, tmp_path)), 1000.0, LIKE, None)
     assert all(t <= 0.05 or t >= 1.9 for t in times) and times[0] == 1.9 and times[-1] == pytest.approx(0.05)
     recorder.add(view(9.0), 0.0, 1.0)  # by hand one may go back slowly
@@ -77,8 +77,8 @@ def test_what_is_recorded_across_the_end_of_a_loop_jumps(tmp_path: Path) -> None
 
 
 def test_a_path_that_is_full_takes_no_more_views(tmp_path: Path) -> None:
-    recorder = Recorder()
-    recorder.between = LONGEST
+    recorder = PathRecorder()
+    recorder.between = MAX_SECONDS
     recorder.add(view(0.0), 0.0, 1.0)
     recorder.add(view(1.0), 1.0, 1.0)
     with pytest.raises(UserError, match=r"goes on for 3600 s and has 100,000 views at most: save it"):
@@ -87,7 +87,7 @@ def test_a_path_that_is_full_takes_no_more_views(tmp_path: Path) -> None:
     recorder.toggle(0.0)
     assert not recorder.tick(0.0, view(3.0), 3.0, 1.0) and not recorder.recording
     recorder.clear()
-    recorder.views = [PathView(0.0, 0.0, 40.0, np.eye(4))] * (MOST_VIEWS - 1)
+    recorder.views = [CameraKeyframe(0.0, 0.0, 40.0, np.eye(4))] * (MAX_VIEWS - 1)
     with pytest.raises(UserError, match="views at most"):
         recorder.add(view(2.0), 2.0, 1.0)
 

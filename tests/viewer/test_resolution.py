@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreseen.viewer import Resolution
+from foreseen.viewer import AdaptiveResolution
 from foreseen.viewer.resolution import scaled
 
 WINDOW = (1600, 900)
@@ -11,7 +11,7 @@ windows = st.tuples(st.integers(8, 4000), st.integers(8, 3000))
 
 
 def settled(seconds_per_pixel: float, rate: float = 12.0) -> tuple[int, int]:
-    one = Resolution(rate=rate)
+    one = AdaptiveResolution(rate=rate)
     for _ in range(30):
         width, height = one.moving(WINDOW)
         one.measured(width * height, seconds_per_pixel * width * height)
@@ -31,12 +31,12 @@ def test_twice_the_rate_half_the_pixels() -> None:
 
 
 def test_limits() -> None:
-    assert settled(1e-12)[1] == Resolution().lines
-    assert settled(10.0)[1] == Resolution().fewest
+    assert settled(1e-12)[1] == AdaptiveResolution().lines
+    assert settled(10.0)[1] == AdaptiveResolution().min_lines
 
 
 def test_sizes_do_not_flicker() -> None:
-    one = Resolution()
+    one = AdaptiveResolution()
     one.measured(1000, 0.01)
     first = one.moving(WINDOW)
     for seconds in (0.011, 0.0095, 0.0105, 0.009, 0.0112):
@@ -46,10 +46,10 @@ def test_sizes_do_not_flicker() -> None:
 
 @given(windows, st.integers(8, 1200), st.floats(1e-9, 1.0))
 def test_refinement_grows_and_ends_at_the_finest(window: tuple[int, int], lines: int, cost: float) -> None:
-    one = Resolution(lines=lines)
+    one = AdaptiveResolution(lines=lines)
     one.measured(1000, 1000 * cost)
     size, seen = one.moving(one.finest(window)), 0
-    while (finer := one.finer(size, one.finest(window))) is not None:
+    while (finer := one.steps_per_interval(size, one.finest(window))) is not None:
         assert finer[1] > size[1]
         size, seen = finer, seen + 1
     assert size == one.finest(window) and seen < 12

@@ -11,32 +11,32 @@ import torch
 
 from foreseen.errors import UserError
 from foreseen.export.compose import Timeline
-from foreseen.viewer.origin import is_own
+from foreseen.viewer.origin import is_own_origin
 
 pytest.importorskip("viser", reason="viser comes with the extra [view]")
 
 from foreseen.viewer.server import Viewer, free_port
-from foreseen.viewer.shown import Shown
+from foreseen.viewer.sources import ViewerSource
 from visitor import Visitor, serving, wait
 
 
-class Nothing(Shown):
+class Nothing(ViewerSource):
     """Nothing to see."""
 
     def __init__(self) -> None:
         self.name, self.bounds = "nothing", torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
-        self._time_goes(Timeline(0.0, 2.0, 1.0, "s"))
+        self._set_timeline(Timeline(0.0, 2.0, 1.0, "s"))
 
     def scene(self, time: float) -> None:
         del time
 
 
 def arrived(viewer: Viewer, visitor: Visitor) -> None:
-    visitor.look()
+    visitor.render_view()
     wait(lambda: viewer._came)
 
 
-def gone(viewer: Viewer) -> None:
+def disconnected(viewer: Viewer) -> None:
     wait(lambda: not viewer._server.get_clients())
 
 
@@ -48,8 +48,8 @@ def test_who_leaves_while_the_session_begins_leaves_none(monkeypatch: pytest.Mon
         begin = viewer._begin
 
         def slowly(client: object) -> bool:
-            visitor.leave()
-            gone(viewer)
+            visitor.unlock()
+            disconnected(viewer)
             return begin(client)  # type: ignore[arg-type]
 
         monkeypatch.setattr(viewer, "_begin", slowly)
@@ -60,8 +60,8 @@ def test_for_who_has_left_no_session_begins() -> None:
     with serving(Nothing()) as viewer:
         visitor = Visitor(viewer.address)
         arrived(viewer, visitor)
-        visitor.leave()
-        gone(viewer)
+        visitor.unlock()
+        disconnected(viewer)
         viewer._first, viewer._make = None, lambda: pytest.fail("made for nobody")  # type: ignore[method-assign]
         assert viewer._members() == [] and not viewer._came
 
@@ -77,8 +77,8 @@ def test_what_goes_wrong_for_a_new_browser_ends_nothing(capsys: pytest.CaptureFi
         other = Visitor(viewer.address)
         arrived(viewer, other)
         assert len(viewer._members()) == 1
-        visitor.leave()
-        other.leave()
+        visitor.unlock()
+        other.unlock()
 
 
 def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,11 +89,11 @@ def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str], monkeypat
         monkeypatch.setattr(viewer.sessions[0], "step", lambda: 1 / 0)
         assert not any(viewer._step(key) for _ in range(5))
         assert capsys.readouterr().err.count("division by zero") == 1
-        visitor.leave()
+        visitor.unlock()
 
 
 @pytest.mark.parametrize(
-    ("origin", "asked", "listening", "own"),
+    ("origin", "requested", "listening", "own"),
     [
         (None, "localhost:8080", "127.0.0.1", True),  # no browser
         ("http://localhost:8080", "localhost:8080", "127.0.0.1", True),
@@ -112,24 +112,26 @@ def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str], monkeypat
         ("http://127.0.0.1:8080", None, "127.0.0.1", False),
     ],
 )
-def test_pages_from_elsewhere_are_told_apart(origin: str | None, asked: str | None, listening: str, own: bool) -> None:
-    assert is_own(origin, asked, listening) == own
+def test_pages_from_elsewhere_are_told_apart(
+    origin: str | None, requested: str | None, listening: str, own: bool
+) -> None:
+    assert is_own_origin(origin, requested, listening) == own
 
 
 def test_a_page_from_elsewhere_is_sent_away(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(Nothing()) as viewer:
         for _ in range(2):
             other = Visitor(viewer.address, "http://evil.example")
-            other.look()
-            gone(viewer)
+            other.render_view()
+            disconnected(viewer)
             wait(lambda: not viewer._server._websock_server._live_connections)
-            other.leave()
+            other.unlock()
         assert viewer._members() == [] and not viewer._came
         assert capsys.readouterr().err.count("a page of http://evil.example was refused") == 1
         own = Visitor(viewer.address, viewer.address)
         arrived(viewer, own)
         assert len(viewer._members()) == 1
-        own.leave()
+        own.unlock()
 
 
 @contextmanager

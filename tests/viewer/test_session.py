@@ -15,40 +15,40 @@ import torch
 from torch import Tensor
 
 from foreseen.data.types import Dataset
-from foreseen.export.camera_path import LONGEST
+from foreseen.export.camera_path import MAX_SECONDS
 from foreseen.export.compose import Timeline
 from foreseen.render import ImageResult
-from foreseen.viewer.beginning import Knob
+from foreseen.viewer.state_controls import StateControl
 from sliding_square import CAMERAS, make_dataset
 
 pytest.importorskip("viser", reason="viser comes with the extra [view]")
 
-from foreseen.viewer.panel import BESIDE, FREE
-from foreseen.viewer.recorder import EVERY
-from foreseen.viewer.resolution import LARGEST
-from foreseen.viewer.session import Session
-from foreseen.viewer.shown import DataShown, Shown
+from foreseen.viewer.panel import SIDE_BY_SIDE, UNLOCKED_LABEL
+from foreseen.viewer.recorder import RECORD_INTERVAL
+from foreseen.viewer.resolution import MAX_WINDOW_SIDE
+from foreseen.viewer.session import BrowserSession
+from foreseen.viewer.sources import DatasetSource, ViewerSource
 from visitor import visited, wait
 
 
-class Ramp(Shown):
+class Ramp(ViewerSource):
     """A run that is brighter to the right, and has two futures after its border."""
 
     def __init__(self, name: str = "ramp", border: float = 1.0) -> None:
         self.name, self.bounds = name, torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
-        self._time_goes(Timeline(0.0, 2.0, border, "s"))
-        self.looks = 0
+        self._set_timeline(Timeline(0.0, 2.0, border, "s"))
+        self.appearances = 0
 
     def scene(self, time: float) -> str:
         return "ramp"
 
-    def look(self, camera: Any, time: float, *, preview: bool = False) -> ImageResult:
-        self.looks += 1
+    def render_view(self, camera: Any, time: float, *, preview: bool = False) -> ImageResult:
+        self.appearances += 1
         size = camera.height, camera.width
         ramp = torch.linspace(0.2, 1, camera.width).expand(size)
         return ImageResult(ramp[..., None].expand(*size, 3), torch.ones(size), torch.ones(size))
 
-    def futures(self, times: Sequence[float]) -> Tensor:
+    def ensemble(self, times: Sequence[float]) -> Tensor:
         return torch.zeros(2, len(times), 1, 3)
 
 
@@ -85,7 +85,7 @@ def data(tmp_path: Path) -> Dataset:
     return make_dataset(tmp_path / "data")
 
 
-def steps(session: Session, time: Clock, seconds: float = 2.0) -> None:
+def steps(session: BrowserSession, time: Clock, seconds: float = 2.0) -> None:
     """Lets a view rest for so long."""
     for _ in range(20):
         time.now += seconds / 20
@@ -93,26 +93,26 @@ def steps(session: Session, time: Clock, seconds: float = 2.0) -> None:
             time.now += 0.001
 
 
-def do(session: Session, act: Callable[[], None]) -> None:
-    session.tell(act)
+def do(session: BrowserSession, act: Callable[[], None]) -> None:
+    session.submit(act)
     session.step()
 
 
-def control(session: Session, label: str) -> Any:
+def control(session: BrowserSession, label: str) -> Any:
     return next(h for h in session.client.gui._gui_input_handle_from_uuid.values() if h.label == label)
 
 
 @pytest.mark.parametrize("name", ["![](/etc/hostname)", "<img src=x onerror=alert(1)>", "a.b`**c**"])
 def test_names_of_bodies_are_no_markup(name: str, time: Clock) -> None:
     class Thrown(Ramp):
-        knobs = (Knob(f"{name}.x", 0, 0, False, -1.0, 1.0, 0.0),)
+        state_controls = (StateControl(f"{name}.x", 0, 0, False, -1.0, 1.0, 0.0),)
         note = f"{name}: 10 steps"
 
-        def begin(self, values: Sequence[float]) -> None:
+        def set_initial_condition(self, values: Sequence[float]) -> None:
             self.version += 1
 
     with visited(Thrown()) as (session, _):
-        do(session, lambda: session.turn(0, 0.5))
+        do(session, lambda: session.set_initial_value(0, 0.5))
         typed, notes = session.panel.typed, session.panel.notes
         assert typed is not None and "=0.5" in typed.content and "10 steps" in notes.content
         for handle in (typed, notes, session.panel.path):
@@ -144,9 +144,9 @@ def test_runs_of_one_border_share_a_bar(time: Clock) -> None:
 
 def test_handles_are_those_of_the_run_that_is_seen(time: Clock) -> None:
     class Thrown(Ramp):
-        knobs = (Knob("x", 0, 0, False, -1.0, 1.0, 0.0),)
+        state_controls = (StateControl("x", 0, 0, False, -1.0, 1.0, 0.0),)
 
-        def begin(self, values: Sequence[float]) -> None:
+        def set_initial_condition(self, values: Sequence[float]) -> None:
             self.version += 1
 
     with visited(Thrown("thrown"), Ramp("still")) as (session, _):
@@ -155,10 +155,10 @@ def test_handles_are_those_of_the_run_that_is_seen(time: Clock) -> None:
         do(session, lambda: session.set_columns("still"))
         steps(session, time)
         assert not session.overlays.handles
-        before = session.shown[1].version
-        do(session, lambda: session.turn(0, 0.25))
+        before = session.sources[1].version
+        do(session, lambda: session.set_initial_value(0, 0.25))
         assert session.panel.typed is not None and "still takes other initial" in session.panel.typed.content
-        assert session.shown[1].version == before
+        assert session.sources[1].version == before
 
 
 def test_a_run_that_lacks_a_sequence_is_named(time: Clock, told: list[str]) -> None:
@@ -173,7 +173,7 @@ def test_a_run_that_lacks_a_sequence_is_named(time: Clock, told: list[str]) -> N
     with visited(Told("a", "one"), Told("b", "one", "two")) as (session, _):
         assert session.panel.sequence is not None and session.panel.sequence.options == ("one", "two")
         do(session, lambda: session.choose("two"))
-        assert [s.sequence for s in session.shown] == ["one", "two"]
+        assert [s.sequence for s in session.sources] == ["one", "two"]
         assert told == ["Not all runs know it: a has no sequence two, and shows what it did."]
 
 
@@ -185,14 +185,14 @@ def two_sequences(data: Dataset) -> Dataset:
 
 
 def test_the_list_names_the_cameras_of_what_is_seen(time: Clock, data: Dataset) -> None:
-    with visited(DataShown(two_sequences(data))) as (session, _):
-        standing = session.panel.standing
-        assert standing.options == (FREE, *CAMERAS)
-        do(session, lambda: session.standing.stand("left"))
-        assert standing.value == "left" and not session.standing.free
+    with visited(DatasetSource(two_sequences(data))) as (session, _):
+        camera_lock = session.panel.camera_lock
+        assert camera_lock.options == (UNLOCKED_LABEL, *CAMERAS)
+        do(session, lambda: session.camera_lock.lock_to("left"))
+        assert camera_lock.value == "left" and not session.camera_lock.free
         do(session, lambda: session.choose("other"))
-        assert standing.value == FREE and session.standing.free
-        assert standing.options == (FREE, *(f"far {c}" for c in CAMERAS))
+        assert camera_lock.value == UNLOCKED_LABEL and session.camera_lock.free
+        assert camera_lock.options == (UNLOCKED_LABEL, *(f"far {c}" for c in CAMERAS))
 
 
 def test_one_stays_where_one_stands_while_one_compares(time: Clock, data: Dataset) -> None:
@@ -200,24 +200,26 @@ def test_one_stays_where_one_stands_while_one_compares(time: Clock, data: Datase
     first.frames = second.frames = tuple(data.frames)
     third = Ramp("c")
     with visited(first, second, third) as (session, _):
-        do(session, lambda: session.standing.stand("left"))
+        do(session, lambda: session.camera_lock.lock_to("left"))
         do(session, lambda: session.set_columns("b"))
-        assert session.panel.standing.value == "left" and not session.standing.free
+        assert session.panel.camera_lock.value == "left" and not session.camera_lock.free
         do(session, lambda: session.set_cameras(True))
         steps(session, time, 0.8)
         assert {name: h.visible for name, (h, _) in session.overlays.frustums.items()} == {"left": False, "right": True}
         do(session, lambda: session.set_columns("c"))
-        assert session.panel.standing.value == FREE and session.panel.standing.options == (FREE,)
-        do(session, lambda: session.set_columns(BESIDE))
-        assert session.panel.standing.options == (FREE, *CAMERAS)
+        assert session.panel.camera_lock.value == UNLOCKED_LABEL and session.panel.camera_lock.options == (
+            UNLOCKED_LABEL,
+        )
+        do(session, lambda: session.set_columns(SIDE_BY_SIDE))
+        assert session.panel.camera_lock.options == (UNLOCKED_LABEL, *CAMERAS)
 
 
 def test_a_picture_that_cannot_be_read_is_told_once(time: Clock, data: Dataset, told: list[str]) -> None:
     first = next(f for f in data.frames if f.camera_id == "left")
     first.image_path.write_bytes(first.image_path.read_bytes()[:60])
-    gone = [f for f in data.frames if f.camera_id == "right"][-1]
-    gone.image_path.unlink()
-    with visited(DataShown(data)) as (session, _):
+    disconnected = [f for f in data.frames if f.camera_id == "right"][-1]
+    disconnected.image_path.unlink()
+    with visited(DatasetSource(data)) as (session, _):
         steps(session, time)
         frustums = session.overlays.frustums
         assert frustums["left"][0].image is None and frustums["right"][0].image is not None
@@ -225,14 +227,14 @@ def test_a_picture_that_cannot_be_read_is_told_once(time: Clock, data: Dataset, 
         do(session, lambda: session.seek(session.front.timeline.end))
         steps(session, time)
         assert frustums["right"][0].image is None and frustums["left"][0].image is not None
-        assert len(told) == 2 and str(gone.image_path) in told[1]
+        assert len(told) == 2 and str(disconnected.image_path) in told[1]
         do(session, lambda: session.seek(0.0))
         steps(session, time)
         assert len(told) == 2 and not session.step()
 
 
 def test_pictures_on_frustums_come_one_at_a_time(time: Clock, data: Dataset) -> None:
-    with visited(DataShown(data)) as (session, _):
+    with visited(DatasetSource(data)) as (session, _):
         counts = []
         for _ in range(40):
             session.step()
@@ -242,16 +244,16 @@ def test_pictures_on_frustums_come_one_at_a_time(time: Clock, data: Dataset) -> 
 
 
 class Failing(Ramp):
-    def look(self, camera: Any, time: float, *, preview: bool = False) -> ImageResult:
-        seen = super().look(camera, time)
+    def render_view(self, camera: Any, time: float, *, preview: bool = False) -> ImageResult:
+        seen = super().render_view(camera, time)
         if not preview:
             raise ValueError("no light")
         return seen
 
 
 def test_a_refinement_that_fails_is_not_tried_again(time: Clock) -> None:
-    shown = Failing()
-    with visited(shown) as (session, _):
+    source = Failing()
+    with visited(source) as (session, _):
         for _ in range(3):
             session.step()
         time.now += 0.5
@@ -263,14 +265,18 @@ def test_a_refinement_that_fails_is_not_tried_again(time: Clock) -> None:
                 failures, more = failures + 1, True
             time.now += 0.05
         assert failures == 1 and not more
-        assert session.wanted() is not None and shown.looks < 10
+        assert session.request() is not None and source.appearances < 10
 
 
 def test_a_warning_is_told_anew_after_the_user_has_done_something(time: Clock) -> None:
     with visited(Ramp()) as (session, _):
-        assert session.is_news("no light") and session.is_news("no space") and not session.is_news("no light")
+        assert (
+            session.is_new_warning("no light")
+            and session.is_new_warning("no space")
+            and not session.is_new_warning("no light")
+        )
         do(session, lambda: session.seek(0.5))
-        assert session.is_news("no light")
+        assert session.is_new_warning("no light")
 
 
 def test_a_picture_is_taken_in_pieces(time: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,8 +284,8 @@ def test_a_picture_is_taken_in_pieces(time: Clock, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("viser.ClientHandle.send_file_download", lambda self, name, content, **_: files.append(content))
     with visited(Ramp()) as (session, _):
         steps(session, time)
-        session.resolution.resting_seconds_per_pixel = 1.0
-        do(session, session.keeping.take_picture)
+        session.resolution.static_seconds_per_pixel = 1.0
+        do(session, session.capture.take_picture)
         pieces = 0
         while not files:
             assert session.step()
@@ -300,7 +306,7 @@ def test_a_browser_that_does_not_draw_its_picture(
         session.step()
         monkeypatch.setattr(session.client, "get_render", left)
         session.in_browser = True
-        do(session, session.keeping.take_picture)
+        do(session, session.capture.take_picture)
         wait(lambda: session.step() and told)
         assert told == ["No picture: The browser did not draw it: try again."]
 
@@ -314,9 +320,9 @@ def test_numbers_that_are_none_are_refused(time: Clock, value: float) -> None:
         assert session.player.time == 0.0
         visitor.set(session.panel.time, 99.0)  # beyond the slider
         wait(lambda: session.step() and session.player.time == 2.0)
-        visitor.look(position=(value, 0.0, 0.0))
+        visitor.render_view(position=(value, 0.0, 0.0))
         wait(lambda: not math.isfinite(session.client.camera.position[0]))
-        assert session.wanted() is None and not session.step()
+        assert session.request() is None and not session.step()
 
 
 def test_what_a_list_does_not_offer_is_refused(time: Clock) -> None:
@@ -332,23 +338,23 @@ def test_what_a_list_does_not_offer_is_refused(time: Clock) -> None:
 
 def test_a_window_is_not_larger_than_any_screen(time: Clock) -> None:
     with visited(Ramp()) as (session, visitor):
-        visitor.look(image_width=10**9, image_height=10**9)
+        visitor.render_view(image_width=10**9, image_height=10**9)
         wait(lambda: session.client.camera.image_width > 10**8)
-        want = session.wanted()
-        assert want is not None and want.window == (LARGEST, LARGEST)
+        request = session.request()
+        assert request is not None and request.window == (MAX_WINDOW_SIDE, MAX_WINDOW_SIDE)
 
 
 def test_a_recording_ends_where_a_path_must(time: Clock, told: list[str]) -> None:
     with visited(Ramp()) as (session, _):
-        do(session, session.keeping.toggle_recording)
-        assert session.panel.record.label == "Stop recording" and session.keeping.recorder.views
-        time.now += LONGEST + EVERY
+        do(session, session.capture.toggle_recording)
+        assert session.panel.record.label == "Stop recording" and session.capture.recorder.views
+        time.now += MAX_SECONDS + RECORD_INTERVAL
         session.step()
-        assert session.panel.record.label == "Record" and not session.keeping.recorder.recording
+        assert session.panel.record.label == "Record" and not session.capture.recorder.recording
         assert len(told) == 1 and "The recording has ended" in told[0]
 
 
 def test_paths_are_recorded_of_runs_only(time: Clock, data: Dataset) -> None:
-    for shown, visible in ((DataShown(data), False), (Ramp(), True)):
-        with visited(shown) as (session, _):
+    for source, visible in ((DatasetSource(data), False), (Ramp(), True)):
+        with visited(source) as (session, _):
             assert session.panel.record.visible == visible and session.panel.path.visible == visible

@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreseen.analysis.flow import Flow
+from foreseen.analysis.flow import PhaseFlow
 from foreseen.analysis.jacobians import value_and_jacobian
 from foreseen.core.dynamical_system import DynamicalSystem
-from foreseen.data.types import Truth
-from foreseen.evaluation.facts import specific_energy
+from foreseen.data.types import GroundTruth
+from foreseen.evaluation.camera_truth import specific_energy
 
-SPANS = (1, 4)
+DRIFT_WINDOWS = (1, 4)
 """Windows over which the drift is told."""
-LONG, TIMES = 10, 50
+HALF_LIFE_WINDOWS, TIMES_PER_WINDOW = 10, 50
 """Windows after which an energy that is not half gone has no half-life; times in a window at which it is looked at."""
-DENSE = 300
+VELOCITY_TIMES = 300
 """Times in a window from which the velocity of a body is told."""
-NODES = 4001
+QUADRATURE_NODES = 4001
 """Of the integral of a force."""
 
 Function = Callable[[Tensor], Tensor]
@@ -34,7 +34,7 @@ def potential_of(system: DynamicalSystem) -> Function | None:
     if system.potential is not None or not system.second_order or len(system.names) != 2:
         return system.potential
     low, high = (float(end[0]) for end in system.box)
-    q = torch.linspace(low - 2 * (high - low), high + 2 * (high - low), NODES, dtype=torch.float64)
+    q = torch.linspace(low - 2 * (high - low), high + 2 * (high - low), QUADRATURE_NODES, dtype=torch.float64)
     with torch.no_grad():
         force = system.rate(torch.stack([q, torch.zeros_like(q)], dim=-1))[:, 1]
     rise = torch.cat([q.new_zeros(1), -torch.cumulative_trapezoid(force, q)])
@@ -42,7 +42,7 @@ def potential_of(system: DynamicalSystem) -> Function | None:
 
     def potential(place: Tensor) -> Tensor:
         x = place[..., 0].contiguous()
-        index = (torch.searchsorted(q, x.detach()) - 1).clamp(0, NODES - 2)
+        index = (torch.searchsorted(q, x.detach()) - 1).clamp(0, QUADRATURE_NODES - 2)
         # Between two nodes the force is a straight line, and the potential a parabola.
         step, slope = x - q[index], (force[index + 1] - force[index]) / (q[1] - q[0])
         return rise[index] - force[index] * step - 0.5 * slope * step.square()
@@ -59,7 +59,7 @@ def energy_of(system: DynamicalSystem) -> Function | None:
 
 
 @torch.no_grad()
-def energy_drift(flow: Flow, lowest: float | None) -> dict[str, Any] | None:
+def energy_drift(flow: PhaseFlow, lowest: float | None) -> dict[str, Any] | None:
     """Of the learned energy along forecasts from each seen beginning; None where the law has none.
 
     Args:
@@ -71,10 +71,12 @@ def energy_drift(flow: Flow, lowest: float | None) -> dict[str, Any] | None:
         return None
     seen = energy(_at_rest(system))
     floor = float(seen.min()) if lowest is None else min(lowest, float(seen.min()))
-    times = torch.linspace(0, LONG * system.window, LONG * TIMES + 1, dtype=torch.float64)
-    course = energy(flow.follow(flow.starts, LONG, LONG * TIMES)) - floor
+    times = torch.linspace(
+        0, HALF_LIFE_WINDOWS * system.window, HALF_LIFE_WINDOWS * TIMES_PER_WINDOW + 1, dtype=torch.float64
+    )
+    course = energy(flow.integrate(flow.starts, HALF_LIFE_WINDOWS, HALF_LIFE_WINDOWS * TIMES_PER_WINDOW)) - floor
     share = course / course[0].clamp_min(1e-300)
-    spans = {f"{n}_windows": _change(share[: TIMES * n + 1] - 1) for n in SPANS}
+    spans = {f"{n}_windows": _change(share[: TIMES_PER_WINDOW * n + 1] - 1) for n in DRIFT_WINDOWS}
     return {
         "start": _numbers(course[0]),
         "relative_drift": spans,
@@ -85,7 +87,7 @@ def energy_drift(flow: Flow, lowest: float | None) -> dict[str, Any] | None:
 
 def _at_rest(system: DynamicalSystem) -> Tensor:
     """The seen states, of a law of second order without their rates."""
-    states = torch.cat([one.states for one in system.seen])
+    states = torch.cat([one.states for one in system.trajectories])
     if not system.second_order:
         return states
     places = states[:, : states.shape[-1] // 2]
@@ -126,7 +128,7 @@ def drag(system: DynamicalSystem) -> dict[str, float | None] | None:
 
 
 @torch.no_grad()
-def body_energy(flow: Flow, truths: dict[int, Truth]) -> dict[str, Any] | None:
+def body_energy(flow: PhaseFlow, ground_truths: dict[int, GroundTruth]) -> dict[str, Any] | None:
     """g z + v^2 / 2 of the forecast body, v by central differences: how much it changes over a few windows, and how
     far it is from the truth's own at the truth's times. As shares of the truth's largest kinetic energy of a sequence.
     None where no sequence's truth tells of one body under gravity.
@@ -134,20 +136,20 @@ def body_energy(flow: Flow, truths: dict[int, Truth]) -> dict[str, Any] | None:
     Args:
         truths: by sequence, of those that have one of a known law.
     """
-    if flow.system.positions is None or not truths:
+    if flow.system.positions is None or not ground_truths:
         return None
-    change: dict[str, list[float]] = {f"{n}_windows": [] for n in SPANS}
+    change: dict[str, list[float]] = {f"{n}_windows": [] for n in DRIFT_WINDOWS}
     apart: list[float] = []
-    count = max(SPANS) * DENSE
-    places = flow.system.positions(flow.follow(flow.starts, max(SPANS), count)).numpy()
-    times = np.linspace(0, max(SPANS) * flow.system.window, count + 1)
-    for index, one in enumerate(flow.system.seen[: len(flow.starts)]):
-        if one.sequence not in truths or places.shape[-2] != 1:
+    count = max(DRIFT_WINDOWS) * VELOCITY_TIMES
+    places = flow.system.positions(flow.integrate(flow.starts, max(DRIFT_WINDOWS), count)).numpy()
+    times = np.linspace(0, max(DRIFT_WINDOWS) * flow.system.window, count + 1)
+    for index, one in enumerate(flow.system.trajectories[: len(flow.starts)]):
+        if one.sequence not in ground_truths or places.shape[-2] != 1:
             continue
-        truth = truths[one.sequence]
+        truth = ground_truths[one.sequence]
         found = specific_energy(times, places[:, index, 0], truth.constants["gravity"]) / _scale(truth)
-        for n in SPANS:
-            change[f"{n}_windows"].append(float(found[n * DENSE - 1] - found[1]))
+        for n in DRIFT_WINDOWS:
+            change[f"{n}_windows"].append(float(found[n * VELOCITY_TIMES - 1] - found[1]))
         apart += _gaps(float(one.times[0]) + times, found, truth)
     known = {name: [x for x in values if math.isfinite(x)] for name, values in change.items()}
     return {
@@ -157,7 +159,7 @@ def body_energy(flow: Flow, truths: dict[int, Truth]) -> dict[str, Any] | None:
     }
 
 
-def _gaps(times: np.ndarray, found: np.ndarray, truth: Truth) -> list[float]:
+def _gaps(times: np.ndarray, found: np.ndarray, truth: GroundTruth) -> list[float]:
     """How far it is off the truth's, at the truth's times that it reaches."""
     own = 0.5 * (truth.velocities[:, 0] ** 2).sum(-1) + truth.constants["gravity"] * truth.positions[:, 0, 2]
     reached = (truth.times > times[1]) & (truth.times < times[-2])
@@ -165,7 +167,7 @@ def _gaps(times: np.ndarray, found: np.ndarray, truth: Truth) -> list[float]:
     return gaps[np.isfinite(gaps)].tolist()
 
 
-def _scale(truth: Truth) -> float:
+def _scale(truth: GroundTruth) -> float:
     return max(0.5 * float((truth.velocities[:, 0] ** 2).sum(-1).max()), 1e-300)
 
 

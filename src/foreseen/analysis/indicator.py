@@ -10,8 +10,8 @@ from torch import Tensor
 from foreseen.analysis.jacobians import value_and_jacobian
 from foreseen.core.dynamical_system import DynamicalSystem
 
-FEW, MANY, LARGE = 40, 200, 64
-"""Of each sequence at most so many states are looked at, of more than `LARGE` components and of fewer."""
+STATES_HIGH_DIM, STATES_LOW_DIM, HIGH_DIM = 40, 200, 64
+"""Of each sequence at most so many states are looked at, of more than `HIGH_DIM` components and of fewer."""
 
 
 def code_indicator(system: DynamicalSystem, y: Tensor) -> Tensor:
@@ -35,8 +35,8 @@ def divergence(system: DynamicalSystem, y: Tensor) -> Tensor:
 def compare(system: DynamicalSystem) -> dict[str, Any]:
     """Both along the seen trajectories: their courses by sequence, and in short."""
     courses: list[dict[str, Any]] = []
-    for one in system.seen:
-        count = min(FEW if len(system.names) > LARGE else MANY, len(one.states))
+    for one in system.trajectories:
+        count = min(STATES_HIGH_DIM if len(system.names) > HIGH_DIM else STATES_LOW_DIM, len(one.states))
         kept = torch.linspace(0, len(one.states) - 1, count).round().long()
         states = one.states[kept]
         courses.append(

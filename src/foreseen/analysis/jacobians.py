@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-MOST_NUMBERS = 20_000_000
+MAX_NUMBERS = 20_000_000
 """Numbers in a batch at most."""
 
 
 def value_and_jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """f `[N, K]` and df/dx `[N, K, D]` at `x` `[N, D]`; row n of f must depend on row n of x alone."""
     outputs = f(x[:1]).shape[-1]
-    rows = max(1, MOST_NUMBERS // max(outputs * max(outputs, x.shape[-1]), 1))
+    rows = max(1, MAX_NUMBERS // max(outputs * max(outputs, x.shape[-1]), 1))
     found = [_of_some(f, part, outputs) for part in x.split(rows)]
     return torch.cat([value for value, _ in found]), torch.cat([slope for _, slope in found])
 

@@ -120,10 +120,13 @@ def _energy(content: dict[str, Any]) -> list[tuple[str, str]]:
     if body := content["body_energy"]:
         words = [f"{_share(v)} over {_windows(n)}" for n, v in body["change"].items()]
         rows.append(("body's g z + v²/2, change", ", ".join(words)))
-        mean, most = body["from_truth_mean"], body["from_truth_largest"]
+        mean, maximum = body["from_truth_mean"], body["from_truth_largest"]
         if mean is not None:
             rows.append(
-                ("  off the truth's", f"{100 * mean:.3g} % of its largest kinetic energy, at most {100 * most:.3g} %")
+                (
+                    "  off the truth's",
+                    f"{100 * mean:.3g} % of its largest kinetic energy, at most {100 * maximum:.3g} %",
+                )
             )
     return rows
 
@@ -153,10 +156,10 @@ def _place(position: Sequence[float]) -> str:
     return "(" + ", ".join(f"{x:.3f}".replace("-0.000", "0.000") for x in position) + ")"
 
 
-def _eigenvalues(values: Sequence[Sequence[float]], most: int = 4) -> str:
+def _eigenvalues(values: Sequence[Sequence[float]], maximum: int = 4) -> str:
     texts: list[str] = []
     left = list(values)
-    while left and len(texts) < most:
+    while left and len(texts) < maximum:
         real, imaginary = left.pop(0)
         pair = [
             other for other in left if abs(other[0] - real) + abs(other[1] + imaginary) < 1e-6 * (1 + abs(imaginary))

@@ -22,7 +22,7 @@ MOTION_THRESHOLD = 16
 """Difference from the median picture, of 255, that counts as motion: above the noise of an ordinary
 camera."""
 
-SEEN_THRESHOLD = 3
+FOREGROUND_THRESHOLD = 3
 """Difference from the stated background, of 255, that counts as something seen: above the rounding of a renderer."""
 
 DILATION = 3
@@ -89,22 +89,22 @@ class Foreground:
 
     Attributes:
         places: row-major places in their frames, `[M]` int32, frame after frame.
-        starts, counts: `[F]`, where a frame's places lie in `places`.
+        starts, counts: `[F]`, where a frame's places lie in `pixel_indices`.
         source: what it was found from, in words.
     """
 
-    places: Tensor
+    pixel_indices: Tensor
     starts: Tensor
     counts: Tensor
     source: str
 
-    def contains(self, frames: Tensor, places: Tensor) -> Tensor:
-        """`[N]` bool: whether `places[n]` is one of frame `frames[n]`'s."""
+    def contains(self, frames: Tensor, pixel_indices: Tensor) -> Tensor:
+        """`[N]` bool: whether `pixel_indices[n]` is one of frame `frames[n]`'s."""
         found = torch.zeros(len(frames), dtype=torch.bool)
         for index in frames.unique().tolist():
             mine, start = frames == index, int(self.starts[index])
-            own = self.places[start : start + int(self.counts[index])]
-            found[mine] = torch.isin(places[mine].int(), own)
+            own = self.pixel_indices[start : start + int(self.counts[index])]
+            found[mine] = torch.isin(pixel_indices[mine].int(), own)
         return found
 
 
@@ -143,7 +143,7 @@ def _median(store: PixelStore, indices: list[int]) -> Tensor:
 def _seen(picture: Tensor, background: tuple[float, float, float]) -> Tensor:
     color, alpha = picture[..., :3].float(), picture[..., 3:].float() / 255
     difference = (color - 255 * torch.tensor(background)).abs() * alpha
-    return _dilate(difference.amax(dim=-1) > SEEN_THRESHOLD)
+    return _dilate(difference.amax(dim=-1) > FOREGROUND_THRESHOLD)
 
 
 def _moving(picture: Tensor, median: Tensor) -> Tensor:
@@ -157,6 +157,6 @@ def _dilate(mask: Tensor) -> Tensor:
 
 
 def _collect(masks: list[Tensor], source: str) -> Foreground:
-    places = [mask.reshape(-1).nonzero()[:, 0].int() for mask in masks]
-    counts = torch.tensor([len(p) for p in places])
-    return Foreground(torch.cat(places), torch.cumsum(counts, 0) - counts, counts, source)
+    pixel_indices = [mask.reshape(-1).nonzero()[:, 0].int() for mask in masks]
+    counts = torch.tensor([len(p) for p in pixel_indices])
+    return Foreground(torch.cat(pixel_indices), torch.cumsum(counts, 0) - counts, counts, source)

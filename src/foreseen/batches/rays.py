@@ -139,18 +139,18 @@ class RaySampler(FrameSampler):
         self.prepare(spec)
         frames = self._draw_frames(spec)
         crop = step < spec.centre_crop_steps
-        places = self._draw_places(frames, crop)
+        pixel_indices = self._draw_pixels(frames, crop)
         if spec.background_only and self._foreground is not None:
-            self._leave_foreground(frames, places, crop, self._foreground)
+            self._leave_foreground(frames, pixel_indices, crop, self._foreground)
         elif spec.foreground > 0 and self._foreground is not None and not crop:
-            self._move_to_foreground(frames, places, round(spec.rays * spec.foreground))
-        return self.at(frames, places)
+            self._move_to_foreground(frames, pixel_indices, round(spec.rays * spec.foreground))
+        return self.at(frames, pixel_indices)
 
-    def at(self, frames: Tensor, places: Tensor) -> RayBatch:
+    def at(self, frames: Tensor, pixel_indices: Tensor) -> RayBatch:
         """The batch at the given frames and row-major places, `[N]` int64 each."""
         widths = self.sizes[frames, 0]
-        pixels = torch.stack([places % widths, places // widths], dim=-1) + 0.5
-        colors, alpha = self.colors_of(self.store.gather(frames, places))
+        pixels = torch.stack([pixel_indices % widths, pixel_indices // widths], dim=-1) + 0.5
+        colors, alpha = self.colors_of(self.store.gather(frames, pixel_indices))
         return RayBatch(
             rays=self.cameras.rays(frames, pixels),
             colors=colors,
@@ -185,27 +185,29 @@ class RaySampler(FrameSampler):
             self._allowed[time_indices] = chosen
         return self._allowed[time_indices]
 
-    def _draw_places(self, frames: Tensor, crop: bool) -> Tensor:
+    def _draw_pixels(self, frames: Tensor, crop: bool) -> Tensor:
         sizes = self.sizes[frames]
         low, span = (sizes // 4, sizes - 2 * (sizes // 4)) if crop else (torch.zeros_like(sizes), sizes)
         xy = low + (self._rand(len(frames), 2) * span).long()
         return xy[:, 1] * sizes[:, 0] + xy[:, 0]
 
-    def _move_to_foreground(self, frames: Tensor, places: Tensor, count: int) -> None:
+    def _move_to_foreground(self, frames: Tensor, pixel_indices: Tensor, count: int) -> None:
         """Redraws the first `count` places from their frames' foreground, in place; frames without any keep
         theirs."""
         assert self._foreground is not None
         available = self._foreground.counts[frames[:count]]
         offset = (self._rand(count) * available).long()
-        chosen = (self._foreground.starts[frames[:count]] + offset).clamp(max=len(self._foreground.places) - 1)
-        if len(self._foreground.places):
-            places[:count] = torch.where(available > 0, self._foreground.places[chosen].long(), places[:count])
+        chosen = (self._foreground.starts[frames[:count]] + offset).clamp(max=len(self._foreground.pixel_indices) - 1)
+        if len(self._foreground.pixel_indices):
+            pixel_indices[:count] = torch.where(
+                available > 0, self._foreground.pixel_indices[chosen].long(), pixel_indices[:count]
+            )
 
-    def _leave_foreground(self, frames: Tensor, places: Tensor, crop: bool, foreground: Foreground) -> None:
+    def _leave_foreground(self, frames: Tensor, pixel_indices: Tensor, crop: bool, foreground: Foreground) -> None:
         """Redraws places until they lie outside of their frames' foreground, in place; where a frame is nearly all
         foreground some stay."""
         for _ in range(REDRAWS):
-            inside = foreground.contains(frames, places)
+            inside = foreground.contains(frames, pixel_indices)
             if not inside.any():
                 return
-            places[inside] = self._draw_places(frames[inside], crop)
+            pixel_indices[inside] = self._draw_pixels(frames[inside], crop)

@@ -17,7 +17,7 @@ def run(args: list[str]) -> None:
 
 def analyze(
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
-    kind: int = 1,
+    cluster: int = 1,
     out: Path | None = None,
     checkpoint: int | None = None,
     starts: int | None = None,
@@ -42,7 +42,7 @@ def analyze(
     from foreseen.analysis import analysis_tables, analyze_run
     from foreseen.training import load_run
 
-    content = analyze_run(load_run(folder, checkpoint), kind=kind, out=out, starts=starts, seed=seed)
+    content = analyze_run(load_run(folder, checkpoint), cluster=cluster, out=out, starts=starts, seed=seed)
     console = Console()
     console.print(f"{content['method']} ({content['preset']}), step {content['step']}\n")
     for table in analysis_tables(content):

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from foreseen.simulate import SimulateOptions
     from foreseen.training import Run
 
-MARK = "demo.json"
+MARKER_FILE = "demo.json"
 METRICS, HORIZON, CLIP = "metrics.json", "horizon.png", "forecast.mp4"
 SCENARIO = "pendulum"
-SHOWN = {"psnr": "PSNR [dB]", "psnr_moving": "PSNR, moving [dB]", "mask_iou": "mask IoU"}
+SHOWN_METRICS = {"psnr": "PSNR [dB]", "psnr_moving": "PSNR, moving [dB]", "mask_iou": "mask IoU"}
 
 
 @dataclass(frozen=True)
-class Size:
+class DemoSize:
     """How large a demo is.
 
     Attributes:
@@ -46,9 +46,9 @@ class Size:
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
-FULL = Size(frames=108, cameras=4, pixels=128, observe_until=0.4, scored=150)
+FULL_SIZE = DemoSize(frames=108, cameras=4, pixels=128, observe_until=0.4, scored=150)
 """5.4 s of a pendulum, of which training sees 2.1 s: one and a half swings; the forecast is longer than that."""
-QUICK = Size(
+QUICK_SIZE = DemoSize(
     frames=24,
     cameras=3,
     pixels=32,
@@ -83,11 +83,11 @@ def demo(out: Path = Path("demo"), seed: int = 0, minutes: float = 3.0, quick: b
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     began = time.monotonic()
     _claim(out, {"version": __version__, "seed": seed, "quick": quick})
-    size = QUICK if quick else FULL
+    size = QUICK_SIZE if quick else FULL_SIZE
     _simulate(out / SCENARIO, size, seed, console)
     trained = _train(out, size, seed, minutes, console)
     metrics = _evaluate(trained, out, size, console)
-    _film(trained, out, console)
+    _render_clip(trained, out, console)
     _report(out, metrics, time.monotonic() - began)
 
 
@@ -95,7 +95,7 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
     """Marks `out` as this demo's folder. Raises `UserError` where it is something else's."""
     from foreseen.training.files import full_disk_is_named, write_atomically
 
-    mark = out / MARK
+    mark = out / MARKER_FILE
     if mark.is_file():
         try:
             saved = json.loads(mark.read_text())
@@ -114,7 +114,7 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
         write_atomically(mark, json.dumps(settings, indent=1).encode())
 
 
-def _simulate(folder: Path, size: Size, seed: int, console: Console) -> None:
+def _simulate(folder: Path, size: DemoSize, seed: int, console: Console) -> None:
     from foreseen.simulate import simulate
 
     console.print(f"1/4 simulate: {size.frames} frames of a {SCENARIO} in {size.cameras} + 1 cameras")
@@ -125,13 +125,13 @@ def _simulate(folder: Path, size: Size, seed: int, console: Console) -> None:
         simulate(SCENARIO, folder, _simulation(size, seed), progress)
 
 
-def _simulation(size: Size, seed: int) -> SimulateOptions:
+def _simulation(size: DemoSize, seed: int) -> SimulateOptions:
     from foreseen.simulate import SimulateOptions
 
     return SimulateOptions(frames=size.frames, cameras=size.cameras, size=size.pixels, seed=seed)
 
 
-def _train(out: Path, size: Size, seed: int, minutes: float, console: Console) -> Run:
+def _train(out: Path, size: DemoSize, seed: int, minutes: float, console: Console) -> Run:
     from foreseen.training import train
 
     share = f"the first {size.observe_until:.0%} of the time"
@@ -148,7 +148,7 @@ def _train(out: Path, size: Size, seed: int, minutes: float, console: Console) -
     )
 
 
-def _evaluate(trained: Run, out: Path, size: Size, console: Console) -> dict[str, Any]:
+def _evaluate(trained: Run, out: Path, size: DemoSize, console: Console) -> dict[str, Any]:
     """The metrics of the trained run; copies of them and of the horizon plot lie in `out`."""
     from foreseen.evaluation import evaluate_run
     from foreseen.training.files import write_atomically
@@ -175,17 +175,17 @@ def _read_metrics(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _film(trained: Run, out: Path, console: Console) -> None:
-    from foreseen.export import plan_shots, write_clip
+def _render_clip(trained: Run, out: Path, console: Console) -> None:
+    from foreseen.export import plan_clip, write_clip
 
     console.print("4/4 film: truth, forecast and their difference")
     if (out / CLIP).exists():
         console.print(f"    done before: {out / CLIP}")
         return
-    shots = plan_shots(trained, "fixed", with_truth=True)
-    fps = (len(shots) - 1) / (shots[-1].time - shots[0].time)
+    clip_frames = plan_clip(trained, "fixed", with_truth=True)
+    fps = (len(clip_frames) - 1) / (clip_frames[-1].time - clip_frames[0].time)
     with progress_bar("    film") as progress:
-        write_clip(trained, shots, out / CLIP, channel="side-by-side", fps=fps, progress=progress)
+        write_clip(trained, clip_frames, out / CLIP, channel="side-by-side", fps=fps, progress=progress)
 
 
 def _report(out: Path, metrics: dict[str, Any], seconds: float) -> None:
@@ -195,10 +195,10 @@ def _report(out: Path, metrics: dict[str, Any], seconds: float) -> None:
     from foreseen.training.report import readable_time
 
     table = Table(title="the forecast: frames later than all that training saw", title_justify="left", box=None)
-    for heading in ("", "frames", *SHOWN.values()):
+    for heading in ("", "frames", *SHOWN_METRICS.values()):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, found in _rows(metrics):
-        numbers = (found.get(metric) for metric in SHOWN)
+        numbers = (found.get(metric) for metric in SHOWN_METRICS)
         cells = ["" if number is None else f"{number:.2f}" for number in numbers]
         table.add_row(name, str(found["count"]), *cells)
     console = Console(highlight=False, soft_wrap=True)

@@ -30,15 +30,15 @@ PACKAGES = (
     "Pillow",
     "matplotlib",
 )
-ENOUGH_DISK_GB = 2.0
+MIN_DISK_GB = 2.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the report."""
 
     subject: str
-    found: str
+    value: str
     verdict: Literal["good", "note", "bad"]
 
 
@@ -55,28 +55,28 @@ def print_report() -> None:
 
     from foreseen.errors import UserError
 
-    findings = [finding for check in CHECKS for finding in _guarded(check)]
+    findings = [finding for check in CHECKS for finding in _catch_errors(check)]
     table = Table(title="foreseen doctor")
     for heading in ("subject", "found", "verdict"):
         table.add_column(heading, overflow="fold")
     colours = {"good": "green", "note": "yellow", "bad": "red"}
     for f in findings:
-        table.add_row(f.subject, escape(f.found), f"[{colours[f.verdict]}]{f.verdict}[/]")
+        table.add_row(f.subject, escape(f.value), f"[{colours[f.verdict]}]{f.verdict}[/]")
     Console().print(table)
     bad = [f.subject for f in findings if f.verdict == "bad"]
     if bad:
         raise UserError(f"needed and missing or unfit: {', '.join(bad)}. `pip install foreseen` mends packages.")
 
 
-def _guarded(check: Callable[[], list[Finding]]) -> list[Finding]:
+def _catch_errors(check: Callable[[], list[Diagnosis]]) -> list[Diagnosis]:
     """A package that does not import is what this command is there to find."""
     try:
         return check()
     except ImportError as error:
-        return [Finding(check.__name__.removeprefix("check_"), f"does not import: {error}", "bad")]
+        return [Diagnosis(check.__name__.removeprefix("check_"), f"does not import: {error}", "bad")]
 
 
-def check_versions() -> list[Finding]:
+def check_versions() -> list[Diagnosis]:
     """foreseen, Python, and the packages that it needs."""
     from foreseen import __version__
 
@@ -87,14 +87,14 @@ def check_versions() -> list[Finding]:
         except metadata.PackageNotFoundError:
             missing.append(name)
     findings = [
-        Finding("foreseen", __version__, "good"),
-        Finding("Python", f"{platform.python_version()}, {platform.platform()}", "good"),
-        Finding("packages", ", ".join(versions), "good"),
+        Diagnosis("foreseen", __version__, "good"),
+        Diagnosis("Python", f"{platform.python_version()}, {platform.platform()}", "good"),
+        Diagnosis("packages", ", ".join(versions), "good"),
     ]
-    return findings + [Finding(name, "not installed", "bad") for name in missing]
+    return findings + [Diagnosis(name, "not installed", "bad") for name in missing]
 
 
-def check_processor() -> list[Finding]:
+def check_processor() -> list[Diagnosis]:
     """The processor, its cores, and how many of them torch and Numba use."""
     import torch
 
@@ -103,25 +103,25 @@ def check_processor() -> list[Finding]:
     cores = usable_cores()
     threads = torch.get_num_threads()
     return [
-        Finding("processor", f"{cpu_name()}, {cores} cores", "good"),
-        Finding("torch threads", f"{threads} (OMP_NUM_THREADS changes it)", "good" if threads <= cores else "note"),
+        Diagnosis("processor", f"{cpu_name()}, {cores} cores", "good"),
+        Diagnosis("torch threads", f"{threads} (OMP_NUM_THREADS changes it)", "good" if threads <= cores else "note"),
     ]
 
 
-def check_numba() -> list[Finding]:
+def check_numba() -> list[Diagnosis]:
     """Numba's threads, and whether compiled kernels are kept between runs."""
     import numba
 
-    threads = Finding("Numba threads", str(numba.get_num_threads()), "good")
+    threads = Diagnosis("Numba threads", str(numba.get_num_threads()), "good")
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(chosen) if chosen else Path(__file__).parents[1] / "render/kernels"
     if os.access(folder, os.W_OK):
-        return [threads, Finding("Numba cache", f"kernels are kept in {folder}", "good")]
+        return [threads, Diagnosis("Numba cache", f"kernels are kept in {folder}", "good")]
     advice = f"{folder} is not writable: set NUMBA_CACHE_DIR, or kernels may be compiled anew in every run"
-    return [threads, Finding("Numba cache", advice, "note")]
+    return [threads, Diagnosis("Numba cache", advice, "note")]
 
 
-def check_gpu() -> list[Finding]:
+def check_gpu() -> list[Diagnosis]:
     """CUDA and gsplat: optional."""
     import torch
 
@@ -129,21 +129,21 @@ def check_gpu() -> list[Finding]:
     cuda = torch.cuda.get_device_name() if there else "none: everything runs on the processor"
     missing = 'not installed: methods of Gaussians need it on CUDA, pip install ".[cuda]"'
     gsplat = "installed" if installed else missing if there else "not installed: not needed"
-    return [Finding("CUDA", cuda, "good"), Finding("gsplat", gsplat, "note" if there and not installed else "good")]
+    return [Diagnosis("CUDA", cuda, "good"), Diagnosis("gsplat", gsplat, "note" if there and not installed else "good")]
 
 
-def check_disk() -> list[Finding]:
+def check_disk() -> list[Diagnosis]:
     """Space where the command was called."""
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return [Finding("free disk here", f"{free:.1f} GB", "good" if free >= ENOUGH_DISK_GB else "note")]
+    return [Diagnosis("free disk here", f"{free:.1f} GB", "good" if free >= MIN_DISK_GB else "note")]
 
 
-def check_weights() -> list[Finding]:
+def check_weights() -> list[Diagnosis]:
     """Weights of the learned image metric: optional, and never downloaded."""
-    return [Finding("LPIPS weights", "given by `foreseen evaluate --lpips-weights FILE`; without: no LPIPS", "note")]
+    return [Diagnosis("LPIPS weights", "given by `foreseen evaluate --lpips-weights FILE`; without: no LPIPS", "note")]
 
 
-CHECKS: tuple[Callable[[], list[Finding]], ...] = (
+CHECKS: tuple[Callable[[], list[Diagnosis]], ...] = (
     check_versions,
     check_processor,
     check_numba,

@@ -49,7 +49,7 @@ def evaluate(
     from rich.console import Console
 
     from foreseen.evaluation import evaluate_run, metrics_tables
-    from foreseen.evaluation.uncertainty import either_way
+    from foreseen.evaluation.uncertainty import describe_branches
     from foreseen.training import load_run
 
     run = load_run(folder, checkpoint, device=device)
@@ -76,6 +76,6 @@ def evaluate(
                 f"{known['width']:.3g} {metrics['protocol']['length_unit']} wide."
             )
             for name, shares in known["undecided"].items():
-                console.print(f"{name} {either_way(shares, known['futures'])}.")
+                console.print(f"{name} {describe_branches(shares, known['futures'])}.")
             console.print("")
     console.print(f"wrote {folder / 'metrics.json'}", soft_wrap=True)

@@ -14,7 +14,7 @@ from foreseen.cli.progress import progress_bar
 from foreseen.errors import UserError
 
 if TYPE_CHECKING:
-    from foreseen.data.inspection_report import Check
+    from foreseen.data.inspection_report import InspectionSection
 
 
 def run(args: list[str]) -> None:
@@ -71,7 +71,7 @@ def _target(out: Path, data: Path, name: str) -> Path:
     return out / f"inspect-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.png"  # the name may come from the file
 
 
-def print_checks(title: str, checks: Sequence[Check]) -> None:
+def print_checks(title: str, checks: Sequence[InspectionSection]) -> None:
     """Tables of what was found, and the doubts."""
     from rich.console import Console
     from rich.markup import escape
@@ -86,7 +86,7 @@ def print_checks(title: str, checks: Sequence[Check]) -> None:
         for name, found in check.rows:
             table.add_row(f"  {escape(name)}", escape(found))
     console.print(table)
-    doubts = [doubt for check in checks for doubt in check.doubts]
+    doubts = [doubt for check in checks for doubt in check.warnings]
     console.print("\n[bold]Doubts[/]" if doubts else "\nNothing looks doubtful.")
     for doubt in doubts:
         console.print(f"  [yellow]-[/] {escape(doubt)}", soft_wrap=True, highlight=False)

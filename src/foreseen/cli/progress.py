@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-Tell = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]
 LINE_SECONDS = 10.0
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Tell]:
+def progress_bar(title: str) -> Iterator[ProgressCallback]:
     """Gives a function (share 0..1, what is being done) that moves the bar; without a terminal it prints a line every
     ten seconds."""
     from rich.console import Console
@@ -39,13 +39,13 @@ def progress_bar(title: str) -> Iterator[Tell]:
         yield lambda share, doing: bar.update(task, completed=share, doing=doing)
 
 
-def _lines(title: str, console: Console) -> Tell:
+def _lines(title: str, console: Console) -> ProgressCallback:
     last = time.monotonic()
 
-    def tell(share: float, doing: str) -> None:
+    def notify(share: float, doing: str) -> None:
         nonlocal last
         if time.monotonic() - last >= LINE_SECONDS:
             last = time.monotonic()
             console.print(f"{title}: {share:.0%} {doing}", markup=False)
 
-    return tell
+    return notify

@@ -28,7 +28,7 @@ def render(
     observe: Literal["truth", "frames"] | None = None,
     context: int = 5,
     channel: Literal["rgb", "depth", "side-by-side"] = "rgb",
-    futures: bool = False,
+    ensemble: bool = False,
     size: str | None = None,
     downscale: int = 1,
     degrees: float = 360.0,
@@ -62,8 +62,8 @@ def render(
     """
     from rich.console import Console
 
-    from foreseen.evaluation.uncertainty import doubt
-    from foreseen.export import choose_subject, parse_size, parse_times, plan_shots, write_clip
+    from foreseen.evaluation.uncertainty import describe_uncertainty
+    from foreseen.export import choose_subject, parse_size, parse_times, plan_clip, write_clip
     from foreseen.training import load_run
 
     when = None if times is None else parse_times(times)
@@ -72,7 +72,7 @@ def render(
     loaded = load_run(folder, checkpoint, device=device)
     beside = channel == "side-by-side"
     subject = choose_subject(loaded, sequence, initial=initial, observe=observe, context=context)
-    shots = plan_shots(
+    clip_frames = plan_clip(
         loaded,
         path,
         when,
@@ -87,18 +87,20 @@ def render(
     with progress_bar("render") as progress:
         write_clip(
             loaded,
-            shots,
+            clip_frames,
             target,
             subject=subject,
             channel=channel,
-            futures=futures,
+            ensemble=ensemble,
             fps=fps,
             crf=crf,
             progress=progress,
         )
     console = Console()
-    last = max(shot.time for shot in shots)
-    if last > subject.observed_until and (words := doubt(subject.forecast, subject.observed_until, last)):
+    last = max(shot.time for shot in clip_frames)
+    if last > subject.observed_until and (
+        words := describe_uncertainty(subject.forecast, subject.observed_until, last)
+    ):
         console.print(f"until t = {last:.4g} it {words}.", soft_wrap=True)
     console.print(f"wrote {target}", soft_wrap=True)
 

@@ -13,7 +13,7 @@ from foreseen.cli.view import PORT, check_port
 from foreseen.errors import UserError, suggest
 
 PROG = "foreseen train"
-WATCHED_EVERY_SECONDS = 15.0
+VIEW_CHECKPOINT_SECONDS = 15.0
 """Training time between checkpoints of a run that somebody looks at."""
 
 
@@ -127,9 +127,9 @@ def _train(method: str, options: TrainOptions, start: Any, config: Any) -> None:
         train(method, options.data, options.out, overrides=changed, **words)
         return
     check_port("--view-port", options.view_port)
-    from foreseen.cli.watching import Watching
+    from foreseen.cli.viewer_process import ViewerProcess
 
-    words["save_every_seconds"] = min(options.save_every_seconds, WATCHED_EVERY_SECONDS)
-    with Watching(options.out, options.view_port) as watching:
+    words["save_every_seconds"] = min(options.save_every_seconds, VIEW_CHECKPOINT_SECONDS)
+    with ViewerProcess(options.out, options.view_port) as watching:
         train(method, options.data, options.out, overrides=changed, **words)
-        watching.stay()
+        watching.wait_until_closed()

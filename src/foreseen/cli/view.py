@@ -15,10 +15,10 @@ from foreseen.cli.options import call
 from foreseen.errors import UserError
 
 if TYPE_CHECKING:
-    from foreseen.viewer.shown import Shown
+    from foreseen.viewer.sources import ViewerSource
 
 PORT = 8080
-LOOK_AGAIN = 0.5
+POLL_SECONDS = 0.5
 """Seconds between two looks for a run's first checkpoint."""
 
 
@@ -109,7 +109,7 @@ def serve(
         return
     with _maker(folders, until, format, checkpoint, follow, device) as make:
 
-        def chosen() -> Sequence[Shown]:
+        def chosen() -> Sequence[ViewerSource]:
             found = make()
             for shown in found if sequence is not None else ():
                 shown.choose(str(sequence))
@@ -131,29 +131,29 @@ def _first_checkpoints(runs: Sequence[Path], say: Callable[[str], None], stop: C
         if not told:
             say("the viewer waits for the first checkpoint.")
         told = True
-        time.sleep(LOOK_AGAIN)
+        time.sleep(POLL_SECONDS)
     return True
 
 
 @contextmanager
 def _maker(
     paths: Sequence[Path], until: float | None, format: str | None, checkpoint: int | None, follow: bool, device: str
-) -> Iterator[Callable[[], Sequence[Shown]]]:
+) -> Iterator[Callable[[], Sequence[ViewerSource]]]:
     """Loads once; makes anew for each browser what is its own."""
     from foreseen.data import load_dataset
     from foreseen.scenes.files import READERS, read_splats
     from foreseen.training import load_run
     from foreseen.training.config import FILE
-    from foreseen.viewer.following import Following
-    from foreseen.viewer.shown import DataShown, RunShown, SplatShown
+    from foreseen.viewer.checkpoint_watcher import CheckpointWatcher
+    from foreseen.viewer.sources import DatasetSource, RunSource, SplatFileSource
 
     if any((path / FILE).is_file() for path in paths):
-        following = Following([load_run(path, checkpoint, device=device) for path in paths])
+        following = CheckpointWatcher([load_run(path, checkpoint, device=device) for path in paths])
         names = distinct([path.name or str(path.resolve().name) for path in paths])
 
-        def make() -> Sequence[Shown]:
+        def make() -> Sequence[ViewerSource]:
             now = following.runs
-            return [RunShown(now[i], name, until, partial(now.__getitem__, i)) for i, name in enumerate(names)]
+            return [RunSource(now[i], name, until, partial(now.__getitem__, i)) for i, name in enumerate(names)]
 
         with following if follow else nullcontext():
             yield make
@@ -163,10 +163,10 @@ def _maker(
     path = paths[0]
     if path.is_file() and path.suffix.lower() in READERS:
         file = read_splats(path)
-        yield lambda: [SplatShown(file)]
+        yield lambda: [SplatFileSource(file)]
         return
     dataset = load_dataset(path, format=format)
-    yield lambda: [DataShown(dataset)]
+    yield lambda: [DatasetSource(dataset)]
 
 
 def distinct(names: Sequence[str]) -> list[str]:

@@ -47,17 +47,17 @@ class DynamicalSystem:
 
     names: tuple[str, ...]
     rate: Callable[[Tensor], Tensor]
-    seen: tuple[Trajectory, ...]
+    trajectories: tuple[Trajectory, ...]
     window: float
     second_order: bool = False
     positions: Callable[[Tensor], Tensor] | None = None
     energy: Callable[[Tensor], Tensor] | None = None
     potential: Callable[[Tensor], Tensor] | None = None
     code: Callable[[Tensor], Tensor] | None = None
-    drawn: tuple[Callable[[Tensor], Tensor], ...] = ()
+    sampled_rates: tuple[Callable[[Tensor], Tensor], ...] = ()
 
     @property
     def box(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest `[D]` of the seen states."""
-        states = torch.cat([one.states for one in self.seen])
+        states = torch.cat([one.states for one in self.trajectories])
         return states.amin(0), states.amax(0)

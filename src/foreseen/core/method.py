@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from foreseen.core.batch import BatchSpec
 from foreseen.core.observation import Observation
 from foreseen.core.optimizer import adam
-from foreseen.data.labels import Labels
+from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.scenes import Scene
 
@@ -59,7 +59,7 @@ class Callback:
         after_training: called when the budget is spent, before the last checkpoint.
     """
 
-    before_training: Callable[[Sequence[Frame], Sequence[Labels | None]], str | None] | None = None
+    before_training: Callable[[Sequence[Frame], Sequence[PoseLabels | None]], str | None] | None = None
     before_step: Callable[[int, float], str | None] | None = None
     rewritten_rows: Callable[[], Iterable[tuple[nn.Parameter, Tensor]]] | None = None
     after_training: Callable[[], str | None] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from foreseen.data.labels import Labels
+from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 
 ObservationKind = Literal["sequence", "initial", "frames"]
@@ -24,7 +24,7 @@ class Observation:
     """
 
     sequence: int = 0
-    initial: Labels | None = None
+    initial: PoseLabels | None = None
     precision: float = 0.0
     frames: tuple[Frame, ...] = ()
 

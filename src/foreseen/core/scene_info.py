@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from foreseen.data.labels import Labels, labels_at
+from foreseen.data.labels import PoseLabels, labels_at
 from foreseen.data.splits import Splits
 from foreseen.data.types import Dataset, Frame
 from foreseen.errors import UserError
 
-FRAMES_A_CAMERA = 3
+MIN_FRAMES_PER_CAMERA = 3
 """A fixed camera counts as one from this many frames on: a median of two pictures says nothing."""
 
 
@@ -73,21 +73,21 @@ def sequence_times(names: Sequence[str], frames: Sequence[Frame]) -> tuple[tuple
     return tuple(tuple(sorted({float(f.time) for f in frames if f.sequence == name})) for name in names)
 
 
-def training_labels(dataset: Dataset, frames: Sequence[Frame]) -> list[Labels | None]:
+def training_labels(dataset: Dataset, frames: Sequence[Frame]) -> list[PoseLabels | None]:
     """For each sequence what truth says at its training times, and at no other; None without truth, and where rays run
     in normalised device coordinates."""
     names = sequence_names(dataset, frames)
-    truths = {s.name: None if dataset.ndc else s.truth for s in dataset.sequences}
-    return [labels_at(truths[name], times) for name, times in zip(names, sequence_times(names, frames))]
+    ground_truths = {s.name: None if dataset.ndc else s.truth for s in dataset.sequences}
+    return [labels_at(ground_truths[name], times) for name, times in zip(names, sequence_times(names, frames))]
 
 
-def cameras_stand_still(frames: Sequence[Frame]) -> bool:
-    """Every camera keeps one pose, and a camera has `FRAMES_A_CAMERA` frames or more on average."""
+def cameras_are_static(frames: Sequence[Frame]) -> bool:
+    """Every camera keeps one pose, and a camera has `MIN_FRAMES_PER_CAMERA` frames or more on average."""
     poses = defaultdict(list)
     for frame in frames:
         poses[frame.sequence, frame.camera_id].append(frame.camera.camera_to_world)
     still = all(torch.equal(pose, own[0]) for own in poses.values() for pose in own)
-    return still and len(frames) >= FRAMES_A_CAMERA * len(poses)
+    return still and len(frames) >= MIN_FRAMES_PER_CAMERA * len(poses)
 
 
 def scene_info(dataset: Dataset, splits: Splits) -> SceneInfo:
@@ -104,7 +104,7 @@ def scene_info(dataset: Dataset, splits: Splits) -> SceneInfo:
         background=dataset.background,
         has_alpha=frames[0].rgba().shape[-1] == 4,
         ndc=dataset.ndc,
-        static_cameras=cameras_stand_still(frames),
+        static_cameras=cameras_are_static(frames),
         sequences=names,
         bodies=tuple(labels.bodies if labels else () for labels in known),
         frames=len(frames),

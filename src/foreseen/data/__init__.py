@@ -12,17 +12,17 @@ from typing import Any
 
 from foreseen.data.images import ImageCache
 from foreseen.data.splits import Splits, check_times, make_splits
-from foreseen.data.types import Dataset, Frame, Sequence, Truth
+from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
 from foreseen.errors import UserError, suggest
 
 __all__ = [
     "FORMATS",
     "Dataset",
     "Frame",
+    "GroundTruth",
     "ImageCache",
     "Sequence",
     "Splits",
-    "Truth",
     "find_format",
     "load_dataset",
     "make_splits",

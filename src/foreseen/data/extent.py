@@ -13,12 +13,12 @@ from foreseen.data.types import Frame
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at_point
 
-NEAREST = 0.05
+MIN_NEAR_SHARE = 0.05
 """Smallest near, as a share of the distance to what the cameras look at."""
 
 
 @dataclass(frozen=True)
-class Extent:
+class SceneExtent:
     """`near` and `far` along every ray, and the box `bounds` `[2, 3]` between them."""
 
     near: float
@@ -34,7 +34,7 @@ class Extent:
         )
 
 
-def extent_from_cameras(cameras: Sequence[Camera]) -> Extent:
+def extent_from_cameras(cameras: Sequence[Camera]) -> SceneExtent:
     """A cube around the point nearest to all optical axes, as large as the pictures are there.
 
     The median of the cameras counts, as they are aimed and zoomed to hold the scene: close-ups cut it, and far cameras
@@ -51,10 +51,10 @@ def extent_from_cameras(cameras: Sequence[Camera]) -> Extent:
     half = float(np.median(distances * views))
     outside = np.maximum(np.abs(positions - target) - half, 0)
     corners = np.abs(positions - target) + half
-    near = max(float(np.linalg.norm(outside, axis=-1).min()), NEAREST * float(np.median(distances)))
+    near = max(float(np.linalg.norm(outside, axis=-1).min()), MIN_NEAR_SHARE * float(np.median(distances)))
     far = float(np.linalg.norm(corners, axis=-1).max())
     bounds = torch.from_numpy(np.stack([target - half, target + half])).float()
-    return Extent(near, far, bounds)
+    return SceneExtent(near, far, bounds)
 
 
 def _distance_of_origin(positions: np.ndarray, forward: np.ndarray) -> float:
@@ -63,6 +63,6 @@ def _distance_of_origin(positions: np.ndarray, forward: np.ndarray) -> float:
     return ahead if ahead > 1e-6 else 1.0
 
 
-def with_extent(frames: Sequence[Frame], extent: Extent) -> list[Frame]:
+def with_extent(frames: Sequence[Frame], extent: SceneExtent) -> list[Frame]:
     """The frames with the extent's near and far in their cameras."""
     return [replace(f, camera=replace(f.camera, near=extent.near, far=extent.far)) for f in frames]

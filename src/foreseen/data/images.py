@@ -14,7 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from foreseen.data.lens import Lens
+from foreseen.data.lens import LensDistortion
 from foreseen.errors import UserError
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -45,16 +45,16 @@ class ImageCache:
         """Bytes held now."""
         return self._bytes
 
-    def image(self, path: Path, width: int, height: int, lens: Lens | None = None) -> Tensor:
+    def image(self, path: Path, width: int, height: int, lens: LensDistortion | None = None) -> Tensor:
         """`[H, W, 3 or 4]` float32 in 0..1, alpha straight; shrunk by area average (weighted by alpha)."""
         array = self._get(path, width, height, lens, _load_image)
         return torch.from_numpy(array.astype(np.float32) / 255.0 if array.dtype == np.uint8 else array.copy())
 
-    def mask(self, path: Path, width: int, height: int, lens: Lens | None = None) -> Tensor:
+    def mask(self, path: Path, width: int, height: int, lens: LensDistortion | None = None) -> Tensor:
         """`[H, W]` int64 ids as stored; the nearest pixel where shrunk."""
         return torch.from_numpy(self._get(path, width, height, lens, _load_mask).astype(np.int64))
 
-    def depth(self, path: Path, width: int, height: int, lens: Lens | None = None) -> Tensor:
+    def depth(self, path: Path, width: int, height: int, lens: LensDistortion | None = None) -> Tensor:
         """`[H, W]` float32; the nearest pixel where shrunk."""
         return torch.from_numpy(self._get(path, width, height, lens, _load_depth).copy())
 
@@ -67,8 +67,8 @@ class ImageCache:
         path: Path,
         width: int,
         height: int,
-        lens: Lens | None,
-        load: Callable[[Path, int, int, Lens | None], np.ndarray],
+        lens: LensDistortion | None,
+        load: Callable[[Path, int, int, LensDistortion | None], np.ndarray],
     ) -> np.ndarray:
         key = (load, path, width, height, lens)
         with self._lock:
@@ -127,7 +127,7 @@ def _reason(error: BaseException) -> str:
     return str(error).split("\n")[0] or type(error).__name__
 
 
-def _load_image(path: Path, width: int, height: int, lens: Lens | None) -> np.ndarray:
+def _load_image(path: Path, width: int, height: int, lens: LensDistortion | None) -> np.ndarray:
     picture = _decoded(path)
     check_size(path, picture.size, width, height)
     array = _pixels(path, picture)
@@ -137,7 +137,7 @@ def _load_image(path: Path, width: int, height: int, lens: Lens | None) -> np.nd
     if values.shape[-1] == 4:
         values[..., :3] *= values[..., 3:]  # averages of colour must not count what cannot be seen
     if lens is not None:
-        values = lens.straighten(values)
+        values = lens.undistort(values)
     values = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
     if values.shape[-1] == 4:
         values[..., :3] = values[..., :3] / np.maximum(values[..., 3:], 1e-6)
@@ -156,23 +156,23 @@ def _pixels(path: Path, picture: Image.Image) -> np.ndarray:
     return np.array(picture.convert(_EIGHT_BIT[picture.mode]))
 
 
-def _load_mask(path: Path, width: int, height: int, lens: Lens | None) -> np.ndarray:
+def _load_mask(path: Path, width: int, height: int, lens: LensDistortion | None) -> np.ndarray:
     picture = _decoded(path)
     check_size(path, picture.size, width, height)
     if picture.mode not in ("1", "L", "P", *_SIXTEEN_BIT):
         raise UserError(f"{path} has pixels of type '{picture.mode}': a mask of ids has one channel of 8 or 16 bits")
     array = np.array(picture)
     array = array.astype(np.uint8 if array.dtype == bool else np.uint16)
-    return _nearest(lens.straighten(array, nearest=True) if lens is not None else array, width, height)
+    return _nearest(lens.undistort(array, nearest=True) if lens is not None else array, width, height)
 
 
-def _load_depth(path: Path, width: int, height: int, lens: Lens | None) -> np.ndarray:
+def _load_depth(path: Path, width: int, height: int, lens: LensDistortion | None) -> np.ndarray:
     array = _load_array(path, "depth", (None, None))
     check_size(path, (array.shape[1], array.shape[0]), width, height)
-    return _nearest(lens.straighten(array, nearest=True) if lens is not None else array, width, height)
+    return _nearest(lens.undistort(array, nearest=True) if lens is not None else array, width, height)
 
 
-def _load_flow(path: Path, width: int, height: int, lens: Lens | None) -> np.ndarray:
+def _load_flow(path: Path, width: int, height: int, lens: LensDistortion | None) -> np.ndarray:
     del lens
     array = _load_array(path, "flow", (None, None, 2))
     check_size(path, (array.shape[1], array.shape[0]), width, height)

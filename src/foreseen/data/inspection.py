@@ -11,15 +11,15 @@ import numpy as np
 from foreseen.data.inspection_cameras import check_cameras, check_focal, check_scale
 from foreseen.data.inspection_files import check_pictures
 from foreseen.data.inspection_matches import check_matches
-from foreseen.data.inspection_report import Check, counted, number
+from foreseen.data.inspection_report import InspectionSection, counted, number
 from foreseen.data.splits import Splits, make_splits
 from foreseen.data.types import Dataset, Frame, Sequence
 from foreseen.errors import UserError
 
-LARGE_GAP = 3.0
+MAX_USUAL_GAP = 3.0
 """A step in time that is so many times the usual one is told."""
 
-SEQUENCES_TOLD = 6
+MAX_LISTED_SEQUENCES = 6
 SAME_TIME = 1e-6
 
 
@@ -34,12 +34,12 @@ class Inspection:
 
     dataset: Dataset
     splits: Splits | None
-    checks: tuple[Check, ...]
+    checks: tuple[InspectionSection, ...]
 
     @property
-    def doubts(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """One sentence each."""
-        return tuple(doubt for check in self.checks for doubt in check.doubts)
+        return tuple(doubt for check in self.checks for doubt in check.warnings)
 
 
 def inspect_dataset(
@@ -51,7 +51,7 @@ def inspect_dataset(
         observe_until: fraction of the time range that training is to see.
         progress: told the share (0..1) of the files that are decoded, and what is done.
     """
-    tell = progress or _silent
+    notify = progress or _no_progress
     splits, refused = _divide(dataset, observe_until)
     checks = (
         check_contents(dataset),
@@ -60,13 +60,13 @@ def inspect_dataset(
         check_cameras(dataset),
         check_focal(dataset),
         check_scale(dataset),
-        check_pictures(dataset, lambda share, doing: tell(0.9 * share, doing)),
-        check_matches(dataset, lambda share, doing: tell(0.9 + 0.1 * share, doing)),
+        check_pictures(dataset, lambda share, doing: notify(0.9 * share, doing)),
+        check_matches(dataset, lambda share, doing: notify(0.9 + 0.1 * share, doing)),
     )
     return Inspection(dataset, splits, checks)
 
 
-def _silent(share: float, doing: str) -> None:
+def _no_progress(share: float, doing: str) -> None:
     del share, doing
 
 
@@ -77,12 +77,12 @@ def _divide(dataset: Dataset, observe_until: float | None) -> tuple[Splits | Non
         return None, [f"no splits: {error}"]
 
 
-def check_contents(dataset: Dataset) -> Check:
+def check_contents(dataset: Dataset) -> InspectionSection:
     """What there is, and what the reader noticed."""
     frames = list(dataset.frames)
     unseen = sum(s.split == "test" for s in dataset.sequences)
     sequences = counted(len(dataset.sequences), "sequence") + (f" ({unseen} marked test)" if unseen else "")
-    truths = {s.truth.law for s in dataset.sequences if s.truth}
+    ground_truths = {s.truth.dynamics for s in dataset.sequences if s.truth}
     rows = [
         ("folder", str(dataset.path)),
         ("format", dataset.format),
@@ -90,9 +90,9 @@ def check_contents(dataset: Dataset) -> Check:
         ("units", f"time: {dataset.time_unit}; length: {dataset.length_unit}"),
         ("background", ", ".join(number(x) for x in dataset.background)),
         *_beside(frames),
-        ("truth", f"motion by {', '.join(sorted(truths))}" if truths else "none"),
+        ("truth", f"motion by {', '.join(sorted(ground_truths))}" if ground_truths else "none"),
     ]
-    return Check("What is there", tuple(rows), dataset.warnings)
+    return InspectionSection("What is there", tuple(rows), dataset.warnings)
 
 
 def _beside(frames: list[Frame]) -> Iterable[tuple[str, str]]:
@@ -102,16 +102,16 @@ def _beside(frames: list[Frame]) -> Iterable[tuple[str, str]]:
         yield name, "none" if not count else "with every frame" if count == len(frames) else f"with {count} frames"
 
 
-def check_splits(dataset: Dataset, splits: Splits | None, refused: list[str]) -> Check:
+def check_splits(dataset: Dataset, splits: Splits | None, refused: list[str]) -> InspectionSection:
     """Frames of each split, and whether one that is kept back is trained on all the same."""
     if splits is None:
-        return Check("Splits", (), tuple(refused))
+        return InspectionSection("Splits", (), tuple(refused))
     rows = [(name, _extent_of(frames)) for name, frames in splits.frames.items()]
     unused = sum(1 for _ in dataset.frames) - sum(map(len, splits.frames.values()))
     if unused:
         rows.append(("not used", counted(unused, "frame")))
     rows += [("protocol", splits.protocol), ("hash", splits.hash)]
-    return Check("Splits", tuple(rows), tuple(_leaks(splits)))
+    return InspectionSection("Splits", tuple(rows), tuple(_leaks(splits)))
 
 
 def _extent_of(frames: tuple[Frame, ...]) -> str:
@@ -140,7 +140,7 @@ def _view(frame: Frame) -> tuple[object, ...]:
     return frame.sequence, frame.time, *np.round(frame.camera.camera_to_world.flatten().tolist(), 5).tolist()
 
 
-def check_times(dataset: Dataset) -> Check:
+def check_times(dataset: Dataset) -> InspectionSection:
     """Count, spacing, gaps and duplicates of times."""
     alike: dict[str, list[str]] = defaultdict(list)
     doubts: list[str] = []
@@ -149,9 +149,9 @@ def check_times(dataset: Dataset) -> Check:
         alike[row].append(sequence.name)
         doubts += own
     rows = [(names[0] + (f" to {names[-1]}" if len(names) > 1 else ""), row) for row, names in alike.items()]
-    if len(rows) > SEQUENCES_TOLD:
-        rows = [*rows[:SEQUENCES_TOLD], ("", f"and {len(rows) - SEQUENCES_TOLD} kinds of sequences more")]
-    return Check("Times", tuple(rows), tuple(doubts))
+    if len(rows) > MAX_LISTED_SEQUENCES:
+        rows = [*rows[:MAX_LISTED_SEQUENCES], ("", f"and {len(rows) - MAX_LISTED_SEQUENCES} kinds of sequences more")]
+    return InspectionSection("Times", tuple(rows), tuple(doubts))
 
 
 def _times_of(sequence: Sequence, unit: str) -> tuple[str, list[str]]:
@@ -159,14 +159,14 @@ def _times_of(sequence: Sequence, unit: str) -> tuple[str, list[str]]:
     if len(times) < 2:
         return f"one time, {number(times[0])}", [f"{sequence.name}: all frames have one time; nothing moves"]
     steps = np.diff(times)
-    usual = float(np.median(steps))
+    typical = float(np.median(steps))
     suffix = "" if unit == "unknown" else f" {unit}"
     at_once = len(sequence.frames) / len(times)
     row = (
-        f"{len(times)} from {number(times[0])} to {number(times[-1])}{suffix}, usually {number(usual)} apart"
+        f"{len(times)} from {number(times[0])} to {number(times[-1])}{suffix}, usually {number(typical)} apart"
         f" ({number(steps.min())} to {number(steps.max())}), {_pictures(at_once)} at a time"
     )
-    return row, [*_gaps(sequence, times, usual), *_twice(sequence)]
+    return row, [*_gaps(sequence, times, typical), *_twice(sequence)]
 
 
 def _pictures(each: float) -> str:
@@ -179,13 +179,13 @@ def _apart(times: np.ndarray) -> np.ndarray:
     return times[far]
 
 
-def _gaps(sequence: Sequence, times: np.ndarray, usual: float) -> Iterable[str]:
-    gaps = np.flatnonzero(np.diff(times) > LARGE_GAP * usual)
+def _gaps(sequence: Sequence, times: np.ndarray, typical: float) -> Iterable[str]:
+    gaps = np.flatnonzero(np.diff(times) > MAX_USUAL_GAP * typical)
     if len(gaps):
         widest = gaps[np.argmax(np.diff(times)[gaps])]
         yield (
             f"{sequence.name}: {counted(len(gaps), 'gap')} in time; the widest, from {number(times[widest])} to"
-            f" {number(times[widest + 1])}, is {number((times[widest + 1] - times[widest]) / usual)} usual steps"
+            f" {number(times[widest + 1])}, is {number((times[widest + 1] - times[widest]) / typical)} usual steps"
         )
 
 

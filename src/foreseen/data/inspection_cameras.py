@@ -11,25 +11,25 @@ from typing import Any
 import numpy as np
 
 from foreseen.data import FORMATS
-from foreseen.data.inspection_report import Check, between, counted, number, numbers
+from foreseen.data.inspection_report import InspectionSection, between, counted, number, numbers
 from foreseen.data.readers.transforms import entries, read_document
 from foreseen.data.types import Dataset, Frame
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at_point, up_direction
 
-DETERMINED = 2e-3
+MIN_AXIS_SPREAD = 2e-3
 """Optical axes that are more alike than this (about 3 degrees) meet nowhere."""
 
-AIM = 15.0
+MAX_AIM_ANGLE = 15.0
 """Cameras that look past their common point by more degrees, in the median, are not said to look at it."""
 
 ANGLE_TOLERANCE = 0.01
-ODD_VIEWS = (5.0, 130.0)
+USUAL_FIELD_OF_VIEW = (5.0, 130.0)
 """Degrees. A horizontal field of view outside is told."""
 
 
 @dataclass(frozen=True)
-class Aim:
+class CameraAim:
     """Where the cameras look.
 
     Attributes:
@@ -47,7 +47,7 @@ class Aim:
     distances: np.ndarray
 
 
-def place_of(frame: Frame) -> tuple[float, ...]:
+def camera_key(frame: Frame) -> tuple[float, ...]:
     """Pose and intrinsics, rounded: equal for frames of one place."""
     c = frame.camera
     pose = np.round(c.camera_to_world.double().numpy().ravel(), 6).tolist()
@@ -58,17 +58,17 @@ def distinct_cameras(frames: Iterable[Frame]) -> list[Frame]:
     """The first frame of every place."""
     found: dict[tuple[float, ...], Frame] = {}
     for frame in frames:
-        found.setdefault(place_of(frame), frame)
+        found.setdefault(camera_key(frame), frame)
     return list(found.values())
 
 
-def aim(cameras: list[Camera]) -> Aim:
+def fit_aim(cameras: list[Camera]) -> CameraAim:
     """Where cameras look, by least squares."""
     poses = np.stack([c.camera_to_world.double().numpy() for c in cameras])
     positions, forward = poses[:, :3, 3], poses[:, :3, 2]
     across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
     mean = across.mean(axis=0)
-    determined = len(cameras) > 1 and float(np.linalg.eigvalsh(mean)[0]) > DETERMINED
+    determined = len(cameras) > 1 and float(np.linalg.eigvalsh(mean)[0]) > MIN_AXIS_SPREAD
     point = look_at_point(cameras)
     behind = 0.0
     if determined:
@@ -78,27 +78,27 @@ def aim(cameras: list[Camera]) -> Aim:
     offsets = point - positions
     distances = np.linalg.norm(offsets, axis=1)
     cosine = np.einsum("ni,ni->n", offsets, forward) / np.maximum(distances, 1e-12)
-    return Aim(point, determined, behind, np.degrees(np.arccos(np.clip(cosine, -1, 1))), distances)
+    return CameraAim(point, determined, behind, np.degrees(np.arccos(np.clip(cosine, -1, 1))), distances)
 
 
-def check_cameras(dataset: Dataset) -> Check:
+def check_cameras(dataset: Dataset) -> InspectionSection:
     """How many cameras there are, what they look at, and whether their axes make sense."""
     frames = list(dataset.frames)
     places = distinct_cameras(frames)
     cameras = [f.camera for f in places]
-    looking = aim(cameras)
+    looking = fit_aim(cameras)
     up = up_direction(cameras)
     axes = np.stack([c.camera_to_world[:3, :3].double().numpy() for c in cameras])
     roll = np.degrees(np.arcsin(np.clip(np.abs(axes[:, :, 0] @ up), 0, 1)))
-    hanging = int((axes[:, :, 1] @ up > 0.2).sum())
+    upside_down = int((axes[:, :, 1] @ up > 0.2).sum())
     sizes = sorted({f"{c.width} x {c.height}" for c in cameras})
     rows = [
         ("cameras", _kind(frames, len(places))),
         ("picture size", ", ".join(sizes)),
-        ("look at", _aimed(looking)),
+        ("look at", _aim_sentence(looking)),
         ("up", f"{numbers(up)}; the cameras are level within {number(roll.max())} degrees"),
     ]
-    return Check("Cameras", tuple(rows), tuple(_axis_doubts(looking, hanging, len(cameras))))
+    return InspectionSection("Cameras", tuple(rows), tuple(_axis_warnings(looking, upside_down, len(cameras))))
 
 
 def _kind(frames: list[Frame], places: int) -> str:
@@ -111,28 +111,28 @@ def _kind(frames: list[Frame], places: int) -> str:
     return f"{counted(places, 'place')} for {counted(len(frames), 'picture')}"
 
 
-def _aimed(looking: Aim) -> str:
+def _aim_sentence(looking: CameraAim) -> str:
     if len(looking.miss) == 1:
         return "one camera does not tell"
     if not looking.determined:
         return "no common point: their axes are parallel"
     miss = float(np.median(looking.miss))
-    if looking.behind >= 0.5 or miss > AIM:
+    if looking.behind >= 0.5 or miss > MAX_AIM_ANGLE:
         return f"no common point in front of them (nearest: {numbers(looking.point)})"
     return f"{numbers(looking.point)}, which they miss by {number(miss)} degrees in the median"
 
 
-def _axis_doubts(looking: Aim, hanging: int, count: int) -> Iterable[str]:
+def _axis_warnings(looking: CameraAim, upside_down: int, count: int) -> Iterable[str]:
     if looking.behind >= 0.5:
         yield (
             f"{100 * looking.behind:.0f} % of the cameras look away from where their axes meet: the file may have"
             " OpenCV's axes where its form asks for OpenGL's (or the other way round), or the cameras look outwards"
         )
-    if hanging:
-        yield f"{hanging} of {count} cameras are upside down to the others: look for a mix of axis conventions"
+    if upside_down:
+        yield f"{upside_down} of {count} cameras are upside down to the others: look for a mix of axis conventions"
 
 
-def check_focal(dataset: Dataset) -> Check:
+def check_focal(dataset: Dataset) -> InspectionSection:
     """Focal lengths, and whether the file's field of view contradicts them."""
     cameras = [f.camera for f in dataset.frames]
     views = np.array([math.degrees(2 * math.atan(c.width / 2 / c.fx)) for c in cameras])
@@ -143,10 +143,10 @@ def check_focal(dataset: Dataset) -> Check:
         kinds = sorted({f"{number(a)} rad, which means {number(f)} px" for a, f in angles})
         verdict = f"; {wrong} of {total} frames state another" if wrong else ""
         rows.append(("camera_angle_x", ", ".join(kinds) + verdict))
-    doubts = list(_focal_doubts(cameras, views))
+    doubts = list(_focal_warnings(cameras, views))
     if wrong and not any("camera_angle_x" in w for w in dataset.warnings):
         doubts.append(f"camera_angle_x contradicts the own fl_x of {wrong} of {total} frames; fl_x is taken")
-    return Check("Focal length", tuple(rows), tuple(doubts))
+    return InspectionSection("Focal length", tuple(rows), tuple(doubts))
 
 
 def _histogram(values: Iterable[float]) -> str:
@@ -179,8 +179,8 @@ def _positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and value > 0
 
 
-def _focal_doubts(cameras: list[Camera], views: np.ndarray) -> Iterable[str]:
-    odd = int(((views < ODD_VIEWS[0]) | (views > ODD_VIEWS[1])).sum())
+def _focal_warnings(cameras: list[Camera], views: np.ndarray) -> Iterable[str]:
+    odd = int(((views < USUAL_FIELD_OF_VIEW[0]) | (views > USUAL_FIELD_OF_VIEW[1])).sum())
     if odd:
         yield f"{odd} of {len(views)} fields of view are odd ({between(views.round(1))} degrees): check fl_x and w"
     flat = sum(abs(c.fx / c.fy - 1) > 0.05 for c in cameras)
@@ -191,11 +191,11 @@ def _focal_doubts(cameras: list[Camera], views: np.ndarray) -> Iterable[str]:
         yield f"{aside} of {len(cameras)} principal points lie far from the picture's centre: check cx and cy"
 
 
-def check_scale(dataset: Dataset) -> Check:
+def check_scale(dataset: Dataset) -> InspectionSection:
     """Where the cameras stand, how far they look, and whether near, far and bounds fit that."""
     cameras = [f.camera for f in distinct_cameras(dataset.frames)]
     positions = np.stack([c.position.double().numpy() for c in cameras])
-    looking = aim(cameras)
+    looking = fit_aim(cameras)
     rows = [("cameras stand in", f"{numbers(positions.min(axis=0))} to {numbers(positions.max(axis=0))}")]
     if looking.determined:
         rows.append(("to what they look at", f"{between(looking.distances)} {dataset.length_unit}"))
@@ -208,11 +208,11 @@ def check_scale(dataset: Dataset) -> Check:
     ndc = cameras[0].ndc
     if ndc is not None:
         rows.append(("near plane", f"{number(ndc.near)} {dataset.length_unit} before the mean camera"))
-        return Check("Scale", tuple(rows))
-    return Check("Scale", tuple(rows), tuple(_scale_doubts(dataset, looking, low, high)))
+        return InspectionSection("Scale", tuple(rows))
+    return InspectionSection("Scale", tuple(rows), tuple(_scale_warnings(dataset, looking, low, high)))
 
 
-def _scale_doubts(dataset: Dataset, looking: Aim, low: np.ndarray, high: np.ndarray) -> Iterable[str]:
+def _scale_warnings(dataset: Dataset, looking: CameraAim, low: np.ndarray, high: np.ndarray) -> Iterable[str]:
     if dataset.far > 1e4 * max(dataset.near, 1e-12):
         yield f"near {number(dataset.near)} and far {number(dataset.far)} are too far apart to sample rays well"
     if not looking.determined or looking.behind >= 0.5:

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from foreseen.data.images import ImageCache
-from foreseen.data.inspection_report import Check, between, counted, number
+from foreseen.data.inspection_report import InspectionSection, between, counted, number
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 
-DARK = 0.2
+DARK_BRIGHTNESS = 0.2
 """Mean brightness below which pictures are called dark."""
 
 BRIGHT = 0.6
 """A data set without pixels as bright as this (99.9th percentile of its brightest picture) does not use its range."""
 
-DAMAGES_TOLD = 3
+MAX_LISTED_DAMAGES = 3
 FLAT = 0.005
 THREADS = 2
 STRIDE = 4
@@ -32,7 +32,7 @@ STRIDE = 4
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _FileStatistics:
     """What one file showed: `kind` "picture", "mask" or "other"; `damage` where it could not be decoded.
 
     `covered` is the share of opaque or of marked pixels. Brightness (mean, spread, peak) counts opaque pixels only and
@@ -44,12 +44,12 @@ class _Seen:
     channels: int = 0
     covered: float = 1.0
     mean: float = math.nan
-    spread: float = math.nan
+    contrast_std: float = math.nan
     peak: float = math.nan
     ids: frozenset[int] = frozenset()
 
 
-def check_pictures(dataset: Dataset, progress: Callable[[float, str], None]) -> Check:
+def check_pictures(dataset: Dataset, progress: Callable[[float, str], None]) -> InspectionSection:
     """Decodes pictures, masks, depths, flows and backgrounds. `progress` is told the share that is done."""
     jobs = list(_jobs(dataset))
     seen = []
@@ -57,53 +57,53 @@ def check_pictures(dataset: Dataset, progress: Callable[[float, str], None]) -> 
         for index, found in enumerate(pool.map(lambda job: job(), jobs)):
             seen.append(found)
             progress((index + 1) / len(jobs), "decoding files")
-    return Check("Files", tuple(_rows(seen)), tuple(_doubts(dataset, seen)))
+    return InspectionSection("Files", tuple(_rows(seen)), tuple(_warnings(dataset, seen)))
 
 
-def _jobs(dataset: Dataset) -> Iterable[Callable[[], _Seen]]:
+def _jobs(dataset: Dataset) -> Iterable[Callable[[], _FileStatistics]]:
     # A small cache of our own: each file is wanted once, and what training keeps in memory is not pushed out.
     cache = ImageCache(1)
     for frame in dataset.frames:
         size = (frame.camera.width, frame.camera.height)
-        yield partial(_look, "picture", cache.image, frame.image_path, size)
+        yield partial(_collect_statistics, "picture", cache.image, frame.image_path, size)
         files = ((frame.mask_path, cache.mask), (frame.depth_path, cache.depth), (frame.flow_path, cache.flow))
         for path, load in files:
             if path is not None:
-                yield partial(_look, "mask" if path == frame.mask_path else "other", load, path, size)
+                yield partial(_collect_statistics, "mask" if path == frame.mask_path else "other", load, path, size)
     for sequence in dataset.sequences:
         sizes = {f.camera_id: (f.camera.width, f.camera.height) for f in sequence.frames}
         for camera, path in sequence.background_paths.items():
             if camera in sizes:
-                yield partial(_look, "other", cache.image, path, sizes[camera])
+                yield partial(_collect_statistics, "other", cache.image, path, sizes[camera])
 
 
-def _look(kind: str, load: Callable[..., Tensor], path: Path, size: tuple[int, int]) -> _Seen:
+def _collect_statistics(kind: str, load: Callable[..., Tensor], path: Path, size: tuple[int, int]) -> _FileStatistics:
     try:
         array = load(path, *size)
     except UserError as error:
-        return _Seen(kind, damage=str(error))
+        return _FileStatistics(kind, damage=str(error))
     some = array[::STRIDE, ::STRIDE]
     if kind == "picture":
         return _picture(some)
     if kind == "mask":
         ids = frozenset(torch.unique(some).tolist()) - {0}
-        return _Seen(kind, ids=ids, covered=float((some > 0).float().mean()))
-    return _Seen(kind)
+        return _FileStatistics(kind, ids=ids, covered=float((some > 0).float().mean()))
+    return _FileStatistics(kind)
 
 
-def _picture(some: Tensor) -> _Seen:
+def _picture(some: Tensor) -> _FileStatistics:
     rgb, channels, covered = some[..., :3].reshape(-1, 3), some.shape[-1], 1.0
     if channels == 4:
         solid = some[..., 3].reshape(-1) > 0.5
         rgb, covered = rgb[solid], float(solid.float().mean())
     if not len(rgb):
-        return _Seen("picture", channels=channels, covered=covered)
+        return _FileStatistics("picture", channels=channels, covered=covered)
     grey = rgb.mean(dim=-1).numpy()
-    spread, peak = float(grey.std()), float(np.quantile(grey, 0.999))
-    return _Seen("picture", "", channels, covered, float(grey.mean()), spread, peak)
+    contrast_std, peak = float(grey.std()), float(np.quantile(grey, 0.999))
+    return _FileStatistics("picture", "", channels, covered, float(grey.mean()), contrast_std, peak)
 
 
-def _rows(seen: list[_Seen]) -> Iterable[tuple[str, str]]:
+def _rows(seen: list[_FileStatistics]) -> Iterable[tuple[str, str]]:
     damaged = sum(bool(s.damage) for s in seen)
     end = f", {damaged} of them damaged" if damaged else ", all whole"
     yield "decoded", counted(len(seen), "file") + end
@@ -125,14 +125,14 @@ def _rows(seen: list[_Seen]) -> Iterable[tuple[str, str]]:
         yield "masks", f"ids {ids}; {100 * np.mean([m.covered for m in masks]):.2f} % of the pixels"
 
 
-def _doubts(dataset: Dataset, seen: list[_Seen]) -> Iterable[str]:
+def _warnings(dataset: Dataset, seen: list[_FileStatistics]) -> Iterable[str]:
     damaged = [s.damage for s in seen if s.damage]
-    yield from damaged[:DAMAGES_TOLD]
-    if len(damaged) > DAMAGES_TOLD:
-        yield f"{len(damaged) - DAMAGES_TOLD} files more are damaged"
+    yield from damaged[:MAX_LISTED_DAMAGES]
+    if len(damaged) > MAX_LISTED_DAMAGES:
+        yield f"{len(damaged) - MAX_LISTED_DAMAGES} files more are damaged"
     pictures = [s for s in seen if s.kind == "picture" and not s.damage]
-    yield from _dark(pictures)
-    flat = sum(p.spread < FLAT for p in pictures)
+    yield from _darkness_warning(pictures)
+    flat = sum(p.contrast_std < FLAT for p in pictures)
     if flat:
         yield f"{flat} of {len(pictures)} pictures have one colour all over"
     clear = sum(p.covered == 0 for p in pictures)
@@ -140,12 +140,12 @@ def _doubts(dataset: Dataset, seen: list[_Seen]) -> Iterable[str]:
         yield f"{clear} of {len(pictures)} pictures are transparent all over"
     if len({p.channels for p in pictures}) > 1:
         yield "some pictures have opacity and some have none"
-    yield from _mask_doubts(dataset, [s for s in seen if s.kind == "mask" and not s.damage])
+    yield from _mask_warnings(dataset, [s for s in seen if s.kind == "mask" and not s.damage])
 
 
-def _dark(pictures: list[_Seen]) -> Iterable[str]:
+def _darkness_warning(pictures: list[_FileStatistics]) -> Iterable[str]:
     lit = [p for p in pictures if not math.isnan(p.mean)]
-    if not lit or np.mean([p.mean for p in lit]) >= DARK:
+    if not lit or np.mean([p.mean for p in lit]) >= DARK_BRIGHTNESS:
         return
     text = f"the pictures are dark: {number(np.mean([p.mean for p in lit]))} of 1 in the mean"
     peak = max(p.peak for p in lit)
@@ -154,7 +154,7 @@ def _dark(pictures: list[_Seen]) -> Iterable[str]:
     yield text + "; errors are small in such pictures, and PSNR high: compare it on this data set only"
 
 
-def _mask_doubts(dataset: Dataset, masks: list[_Seen]) -> Iterable[str]:
+def _mask_warnings(dataset: Dataset, masks: list[_FileStatistics]) -> Iterable[str]:
     empty = sum(not m.ids for m in masks)
     if masks and empty > len(masks) / 2:
         yield f"{empty} of {len(masks)} masks mark nothing"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from foreseen.data.inspection_report import Check, number
+from foreseen.data.inspection_report import InspectionSection, number
 from foreseen.data.types import Dataset, Frame
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
@@ -17,26 +17,26 @@ PAIRS = 6
 PAIR_MATCHES = 30
 """A pair of pictures with fewer matches is passed over: most of them would be chance."""
 
-WIDEST_PAIR = 30.0
+MAX_PAIR_ANGLE = 30.0
 """Degrees between two view directions beyond which features are not recognised."""
 
-FITS = 0.004
+MATCH_TOLERANCE = 0.004
 """A match fits that lies within this share of the picture's width, or one pixel, from its epipolar line."""
 
-BELIEVED, BETTER = 0.5, 0.25
+MIN_INLIERS, MIN_INLIER_GAIN = 0.5, 0.25
 """Another reading of the poses is proposed when this share of the matches fits it, and so much more than fits the poses
 as they are."""
 
-MANY, REFUSED = 200, 0.25
+MIN_MATCHES, DOUBTFUL_INLIERS = 200, 0.25
 """Of so many matches at least this share must fit, or the poses are doubted without a better reading."""
 
 _FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 def _axes(*columns: tuple[float, float, float]) -> Callable[[np.ndarray], np.ndarray]:
-    turn = np.eye(4)
-    turn[:3, :3] = np.array(columns).T
-    return lambda pose: pose @ turn
+    rotation = np.eye(4)
+    rotation[:3, :3] = np.array(columns).T
+    return lambda pose: pose @ rotation
 
 
 AS_READ = "as they are"
@@ -54,16 +54,16 @@ motion of the whole world."""
 
 
 @dataclass(frozen=True)
-class _Matches:
+class _FeatureMatches:
     """Pixels `[M, 2]` of the same things in two frames."""
 
     first: Camera
     second: Camera
-    here: np.ndarray
-    there: np.ndarray
+    first_pixels: np.ndarray
+    second_pixels: np.ndarray
 
 
-def check_matches(dataset: Dataset, progress: Callable[[float, str], None]) -> Check:
+def check_matches(dataset: Dataset, progress: Callable[[float, str], None]) -> InspectionSection:
     """How far SIFT matches of up to `PAIRS` pairs of pictures lie from where the cameras say.
 
     This knows what no look at the numbers can: axes of another convention, a wrong focal length, pictures in another
@@ -78,22 +78,22 @@ def check_matches(dataset: Dataset, progress: Callable[[float, str], None]) -> C
             found.append(matches)
     progress(1.0, "done")
     if not found:
-        return Check("Pictures against poses", (("matches", "too few features to tell"),))
+        return InspectionSection("Pictures against poses", (("matches", "too few features to tell"),))
     shares = {name: _share(found, reading) for name, reading in READINGS.items()}
-    own, total = shares[AS_READ], sum(len(m.here) for m in found)
+    own, total = shares[AS_READ], sum(len(m.first_pixels) for m in found)
     limit = _limit(found[0])
     row = f"{100 * own:.0f} % of {total} matches in {len(found)} pairs fit the poses to {number(limit)} px"
-    return Check("Pictures against poses", (("matches", row),), tuple(_doubts(shares, total)))
+    return InspectionSection("Pictures against poses", (("matches", row),), tuple(_warnings(shares, total)))
 
 
-def _doubts(shares: dict[str, float], total: int) -> list[str]:
+def _warnings(shares: dict[str, float], total: int) -> list[str]:
     own, best = shares[AS_READ], max(shares, key=lambda name: shares[name])
-    if shares[best] >= max(BELIEVED, own + BETTER):
+    if shares[best] >= max(MIN_INLIERS, own + MIN_INLIER_GAIN):
         return [
             f"the poses do not fit the pictures, but would {best}: {100 * shares[best]:.0f} % of the matches would fit"
             f" instead of {100 * own:.0f} %"
         ]
-    if own < REFUSED and total >= MANY:
+    if own < DOUBTFUL_INLIERS and total >= MIN_MATCHES:
         return [
             f"the poses hardly fit the pictures ({100 * own:.0f} % of the matches do): check axes, focal length and the"
             " order of the pictures"
@@ -114,7 +114,7 @@ def _pairs(frames: list[Frame]) -> list[tuple[Frame, Frame]]:
         own, axis = frame.camera.position.double().numpy(), frame.camera.camera_to_world[:3, 2].double().numpy()
         distance = np.linalg.norm(positions - own, axis=1)
         angle = np.degrees(np.arccos(np.clip(forward @ axis, -1, 1)))
-        fit = (distance > max(apart, 1e-9)) & (angle < WIDEST_PAIR)
+        fit = (distance > max(apart, 1e-9)) & (angle < MAX_PAIR_ANGLE)
         if fit.any():
             span = max(float(np.ptp(times)), 1e-12)
             cost = np.where(fit, np.abs(times - frame.time) / span + angle / 90, np.inf)
@@ -122,7 +122,7 @@ def _pairs(frames: list[Frame]) -> list[tuple[Frame, Frame]]:
     return pairs
 
 
-def _match(a: Frame, b: Frame) -> _Matches | None:
+def _match(a: Frame, b: Frame) -> _FeatureMatches | None:
     try:
         (here, first), (there, second) = _features(a), _features(b)
     except UserError:
@@ -134,7 +134,7 @@ def _match(a: Frame, b: Frame) -> _Matches | None:
     good = [m for m, other in near if m.distance < 0.7 * other.distance and back[m.trainIdx] == m.queryIdx]
     if len(good) < PAIR_MATCHES:
         return None
-    return _Matches(a.camera, b.camera, here[[m.queryIdx for m in good]], there[[m.trainIdx for m in good]])
+    return _FeatureMatches(a.camera, b.camera, here[[m.queryIdx for m in good]], there[[m.trainIdx for m in good]])
 
 
 def _features(frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
@@ -145,24 +145,26 @@ def _features(frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
     return np.array([k.pt for k in keys]).reshape(-1, 2) + 0.5, descriptors
 
 
-def _share(found: list[_Matches], reading: Callable[[np.ndarray], np.ndarray]) -> float:
+def _share(found: list[_FeatureMatches], reading: Callable[[np.ndarray], np.ndarray]) -> float:
     fit = np.concatenate([_errors(m, reading) < _limit(m) for m in found])
     return float(fit.mean())
 
 
-def _limit(matches: _Matches) -> float:
-    return max(1.0, FITS * matches.first.width)
+def _limit(matches: _FeatureMatches) -> float:
+    return max(1.0, MATCH_TOLERANCE * matches.first.width)
 
 
-def _errors(matches: _Matches, reading: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _errors(matches: _FeatureMatches, reading: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """`[M]` distances [px] of the second pixels from the epipolar lines of the first."""
     first, second = matches.first, matches.second
     here, there = (reading(c.camera_to_world.double().numpy()) for c in (first, second))
-    x, y = ((matches.here - [first.cx, first.cy]) / [first.fx, first.fy]).T
+    x, y = ((matches.first_pixels - [first.cx, first.cy]) / [first.fx, first.fy]).T
     rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ here[:3, :3].T @ there[:3, :3]
     centre = (here[:3, 3] - there[:3, 3]) @ there[:3, :3]
     normal = np.cross(centre, rays)  # of the plane through both cameras and the ray, in the second camera's axes
     # The plane meets the picture in the line a x + b y + c = 0.
     a, b = normal[:, 0] / second.fx, normal[:, 1] / second.fy
     c = normal[:, 2] - a * second.cx - b * second.cy
-    return np.abs(a * matches.there[:, 0] + b * matches.there[:, 1] + c) / np.maximum(np.hypot(a, b), 1e-12)
+    return np.abs(a * matches.second_pixels[:, 0] + b * matches.second_pixels[:, 1] + c) / np.maximum(
+        np.hypot(a, b), 1e-12
+    )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
 from foreseen.data.inspection import Inspection
-from foreseen.data.inspection_cameras import aim, distinct_cameras, place_of
+from foreseen.data.inspection_cameras import camera_key, distinct_cameras, fit_aim
 from foreseen.data.plot_text import as_written, in_unit
 from foreseen.data.splits import SPLITS
 from foreseen.data.types import Dataset, Frame
@@ -24,15 +24,15 @@ from foreseen.geometry.paths import up_direction
 
 UNUSED = "not used"
 COLOURS = dict(zip((*SPLITS, UNUSED), ("#3b6fb6", "#d1495b", "#e08e1b", "#7a4fa3", "#2a9d6f", "#9a9a9a"), strict=True))
-MOST_PLACES = 150
-MOST_ALONG_A_WAY = 40
+MAX_CAMERAS = 150
+MAX_ALONG_TRAJECTORY = 40
 PICTURES = 4
 FRUSTUM = 0.14
 """Length of a drawn camera as a share of the drawing's radius."""
 
 
 @dataclass(frozen=True)
-class _Place:
+class _PlottedCamera:
     """One distinct camera: what it is used for, and the time of its first frame."""
 
     camera: Camera
@@ -41,13 +41,13 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _Stage:
-    """What is drawn, in axes whose z is up. `turn` `[3, 3]` leads there from the world; `edges` `[E, 2, 3]` are of the
-    bounds or of the near plane."""
+class _CameraPlot:
+    """What is drawn, in axes whose z is up. `rotation` `[3, 3]` leads there from the world; `edges` `[E, 2, 3]` are of
+    the bounds or of the near plane."""
 
-    places: list[_Place]
+    plotted_cameras: list[_PlottedCamera]
     positions: np.ndarray
-    turn: np.ndarray
+    rotation: np.ndarray
     target: np.ndarray | None
     edges: np.ndarray
     low: np.ndarray
@@ -73,7 +73,7 @@ def draw_inspection(inspection: Inspection) -> bytes:
     _draw_above(figure.add_subplot(grid[0, 1]), stage, inspection.dataset)
     _draw_pictures(grid[1, 1], inspection.dataset)
     _draw_times(figure.add_subplot(grid[2, 1]), inspection, splits)
-    doubts = len(inspection.doubts)
+    doubts = len(inspection.warnings)
     told = "nothing doubtful" if not doubts else f"{doubts} doubt" + ("s" if doubts > 1 else "")
     name = as_written(inspection.dataset.name)
     figure.suptitle(f"{name} ({inspection.dataset.format}): {len(splits)} frames, {told}", size=14)
@@ -93,29 +93,31 @@ def _key(frame: Frame) -> tuple[object, ...]:
     return frame.sequence, frame.camera_id, frame.time, frame.image_path
 
 
-def _stage(inspection: Inspection) -> _Stage:
+def _stage(inspection: Inspection) -> _CameraPlot:
     dataset = inspection.dataset
     found = distinct_cameras(dataset.frames)
     cameras = [f.camera for f in found]
-    turn, looking = _upright(up_direction(cameras)), aim(cameras)
+    rotation, looking = _upright(up_direction(cameras)), fit_aim(cameras)
     edges = _near_plane(cameras[0]) if dataset.ndc else _box(dataset.bounds.double().numpy())
-    positions = np.stack([c.position.double().numpy() for c in cameras]) @ turn.T
-    target = looking.point @ turn.T if looking.determined and looking.behind < 0.5 else None
-    edges = edges @ turn.T
+    positions = np.stack([c.position.double().numpy() for c in cameras]) @ rotation.T
+    target = looking.point @ rotation.T if looking.determined and looking.behind < 0.5 else None
+    edges = edges @ rotation.T
     drawn = np.concatenate([positions, edges.reshape(-1, 3), *([target[None]] if target is not None else [])])
     pad = 0.08 * float(np.ptp(drawn, axis=0).max()) + 1e-9
-    places = _places(inspection, found)
+    plotted_cameras = _places(inspection, found)
     moving = len(found) == sum(1 for _ in dataset.frames)
-    return _Stage(places, positions, turn, target, edges, drawn.min(axis=0) - pad, drawn.max(axis=0) + pad, moving)
+    return _CameraPlot(
+        plotted_cameras, positions, rotation, target, edges, drawn.min(axis=0) - pad, drawn.max(axis=0) + pad, moving
+    )
 
 
-def _places(inspection: Inspection, found: list[Frame]) -> list[_Place]:
+def _places(inspection: Inspection, found: list[Frame]) -> list[_PlottedCamera]:
     """What each camera is for: training where one of its frames is, else the first of `SPLITS` that it has."""
     uses: dict[object, set[str]] = {}
     for frame, split in zip(inspection.dataset.frames, _split_of(inspection), strict=True):
-        uses.setdefault(place_of(frame), set()).add(split)
-    best = [next(name for name in COLOURS if name in uses[place_of(f)]) for f in found]
-    return [_Place(f.camera, split, f.time) for f, split in zip(found, best)]
+        uses.setdefault(camera_key(frame), set()).add(split)
+    best = [next(name for name in COLOURS if name in uses[camera_key(f)]) for f in found]
+    return [_PlottedCamera(f.camera, split, f.time) for f, split in zip(found, best)]
 
 
 def _upright(up: np.ndarray) -> np.ndarray:
@@ -143,7 +145,7 @@ def _near_plane(camera: Camera) -> np.ndarray:
     return np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
 
 
-def _frustum(camera: Camera, stage: _Stage) -> np.ndarray:
+def _frustum(camera: Camera, stage: _CameraPlot) -> np.ndarray:
     """`[10, 2, 3]` lines: four from the camera, its picture, and a roof on the picture's upper edge."""
     x = (np.array([0.0, camera.width]) - camera.cx) / camera.fx
     y = (np.array([0.0, camera.height]) - camera.cy) / camera.fy
@@ -152,19 +154,19 @@ def _frustum(camera: Camera, stage: _Stage) -> np.ndarray:
     # Wide views are drawn shorter, so that all cameras look about equally large.
     local *= FRUSTUM * stage.radius / max(1.0, float(np.abs(local[:, :2]).max()))
     pose = camera.camera_to_world.double().numpy()
-    points = (local @ pose[:3, :3].T + pose[:3, 3]) @ stage.turn.T
+    points = (local @ pose[:3, :3].T + pose[:3, 3]) @ stage.rotation.T
     pairs = np.array([(5, 0), (5, 1), (5, 2), (5, 3), (0, 1), (1, 2), (2, 3), (3, 0), (0, 4), (4, 1)])
     return points[pairs]
 
 
-def _draw_space(axes: Any, stage: _Stage, inspection: Inspection) -> None:
-    step = -(-len(stage.places) // (MOST_ALONG_A_WAY if stage.moving else MOST_PLACES))
-    counts = Counter(p.split for p in stage.places)
+def _draw_space(axes: Any, stage: _CameraPlot, inspection: Inspection) -> None:
+    step = -(-len(stage.plotted_cameras) // (MAX_ALONG_TRAJECTORY if stage.moving else MAX_CAMERAS))
+    counts = Counter(p.split for p in stage.plotted_cameras)
     for split in (name for name in COLOURS if counts[name]):
-        own = [p for p in stage.places if p.split == split]
-        drawn = own[:: 1 if len(own) < MOST_ALONG_A_WAY // 4 else step]
+        own = [p for p in stage.plotted_cameras if p.split == split]
+        drawn = own[:: 1 if len(own) < MAX_ALONG_TRAJECTORY // 4 else step]
         lines = np.concatenate([_frustum(p.camera, stage) for p in drawn])
-        width = 1.3 if len(stage.places) < 40 else 0.7
+        width = 1.3 if len(stage.plotted_cameras) < 40 else 0.7
         axes.add_collection3d(Line3DCollection(lines, colors=COLOURS[split], linewidths=width))
         axes.plot([], [], [], color=COLOURS[split], label=f"{split}: {counts[split]}")
     name = "near plane" if inspection.dataset.ndc else "bounds"
@@ -183,12 +185,14 @@ def _draw_space(axes: Any, stage: _Stage, inspection: Inspection) -> None:
     axes.legend(loc="upper left", fontsize=9)
 
 
-def _forward(stage: _Stage) -> np.ndarray:
+def _forward(stage: _CameraPlot) -> np.ndarray:
     """`[P, 3]` view directions on the stage."""
-    return np.stack([p.camera.camera_to_world[:3, 2].double().numpy() for p in stage.places]) @ stage.turn.T
+    return (
+        np.stack([p.camera.camera_to_world[:3, 2].double().numpy() for p in stage.plotted_cameras]) @ stage.rotation.T
+    )
 
 
-def _side(stage: _Stage) -> float:
+def _side(stage: _CameraPlot) -> float:
     """Azimuth [degrees] from which cameras are seen aslant from behind, where they share a direction."""
     towards = _forward(stage).mean(axis=0)
     if np.linalg.norm(towards[:2]) < 0.5:
@@ -196,20 +200,20 @@ def _side(stage: _Stage) -> float:
     return float(np.degrees(np.arctan2(-towards[1], -towards[0]))) + 50.0
 
 
-def _draw_above(axes: Any, stage: _Stage, dataset: Dataset) -> None:
+def _draw_above(axes: Any, stage: _CameraPlot, dataset: Dataset) -> None:
     axes.add_collection(
         LineCollection(list(stage.edges[:, :, :2]), colors="#555555", linestyles="dashed", linewidths=0.8)
     )
-    look = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004}
+    style = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004}
     ends = _forward(stage)[:, :2] * 2 * FRUSTUM * stage.radius
     if stage.moving:
         axes.plot(*stage.positions[:, :2].T, color="#bbbbbb", linewidth=0.7)
-        times = [p.time for p in stage.places]
-        arrows = axes.quiver(*stage.positions[:, :2].T, *ends.T, times, cmap="viridis", **look)
+        times = [p.time for p in stage.plotted_cameras]
+        arrows = axes.quiver(*stage.positions[:, :2].T, *ends.T, times, cmap="viridis", **style)
         axes.figure.colorbar(arrows, ax=axes, label=_time_label(dataset), shrink=0.8)
     else:
-        colours = [COLOURS[p.split] for p in stage.places]
-        axes.quiver(*stage.positions[:, :2].T, *ends.T, color=colours, **look)
+        colours = [COLOURS[p.split] for p in stage.plotted_cameras]
+        axes.quiver(*stage.positions[:, :2].T, *ends.T, color=colours, **style)
         axes.scatter(*stage.positions[:, :2].T, color=colours, s=14)
     if stage.target is not None:
         axes.plot(*stage.target[:2], "k*", markersize=11)

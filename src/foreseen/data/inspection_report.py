@@ -10,12 +10,12 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Check:
+class InspectionSection:
     """One section: rows of name and finding, and what is doubtful, one sentence each."""
 
     title: str
     rows: tuple[tuple[str, str], ...]
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def number(value: float | np.floating[Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from foreseen.data.inspection_report import Check, between, counted, number, numbers
+from foreseen.data.inspection_report import InspectionSection, between, counted, number, numbers
 from foreseen.scenes.files import read_splats
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.scenes.moving_gaussians import MovingGaussians
@@ -16,12 +16,12 @@ QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 INVISIBLE = 1 / 255
 """Renderers pass over Gaussians that nowhere reach this opacity."""
 
-MANY = 0.2
-FAR = 20.0
+LARGE_SHARE = 0.2
+FAR_EXTENTS = 20.0
 """A Gaussian is far off if it lies beyond so many times the extent of the middle ninety per cent."""
 
 
-def inspect_splats(path: Path) -> tuple[Check, ...]:
+def inspect_splats(path: Path) -> tuple[InspectionSection, ...]:
     """Sections of the report. Raises `UserError` where the file cannot be read."""
     file = read_splats(path)
     moving = file.scene if isinstance(file.scene, MovingGaussians) else None
@@ -38,39 +38,41 @@ def inspect_splats(path: Path) -> tuple[Check, ...]:
         rows.append(("extra channels", str(rest.extras.shape[1])))
     if rest.antialiased:
         rows.append(("antialiased", "yes"))
-    contents = Check("What is there", tuple(rows), tuple(f"{note}." for note in file.notes))
+    contents = InspectionSection("What is there", tuple(rows), tuple(f"{note}." for note in file.notes))
     return (contents, *([_motion(moving)] if moving else []), _place(rest), _sizes(rest))
 
 
-def _motion(moving: MovingGaussians) -> Check:
+def _motion(moving: MovingGaussians) -> InspectionSection:
     unit = f" {moving.time_unit}".rstrip()
     rows = [("times", f"{counted(len(moving.times), 'time')}, {between(moving.times.tolist())}{unit}")]
     rows += [(f"changing {name}", f"of {len(track.index)} Gaussians") for name, track in moving.tracks.items()]
-    return Check("Motion", tuple(rows), () if moving.tracks else ("Nothing moves or changes.",))
+    return InspectionSection("Motion", tuple(rows), () if moving.tracks else ("Nothing moves or changes.",))
 
 
-def _place(gaussians: Gaussians) -> Check:
+def _place(gaussians: Gaussians) -> InspectionSection:
     means = gaussians.means.double()
     low, high = (_quantiles(means, (q,))[0] for q in (0.05, 0.95))
     centre, extent = (low + high) / 2, float((high - low).norm())
-    far = int(((means - centre).norm(dim=-1) > FAR * max(extent, 1e-12)).sum()) if len(means) > 20 else 0
+    far = int(((means - centre).norm(dim=-1) > FAR_EXTENTS * max(extent, 1e-12)).sum()) if len(means) > 20 else 0
     rows = (
         ("lowest corner", numbers(means.amin(0))),
         ("highest corner", numbers(means.amax(0))),
         ("nine of ten, each axis", f"{numbers(low)} to {numbers(high)}"),
     )
-    doubts = [f"{counted(far, 'Gaussian')} more than {FAR:g} times further out than nine of ten."] if far else []
-    return Check("Place", rows, tuple(doubts))
+    doubts = (
+        [f"{counted(far, 'Gaussian')} more than {FAR_EXTENTS:g} times further out than nine of ten."] if far else []
+    )
+    return InspectionSection("Place", rows, tuple(doubts))
 
 
-def _sizes(gaussians: Gaussians) -> Check:
+def _sizes(gaussians: Gaussians) -> InspectionSection:
     scales, opacities = gaussians.scales.double(), gaussians.opacities.double()
     longest, shortest = scales.amax(-1), scales.amin(-1)
     extent = float((gaussians.means.amax(0) - gaussians.means.amin(0)).norm())
     unseen = float((opacities < INVISIBLE).double().mean())
     huge = int((longest > extent).sum()) if len(scales) > 1 else 0
     doubts = []
-    if unseen > MANY:
+    if unseen > LARGE_SHARE:
         doubts.append(f"{unseen:.0%} of the Gaussians are too transparent to be seen (opacity below 1/255).")
     if huge:
         doubts.append(
@@ -80,14 +82,14 @@ def _sizes(gaussians: Gaussians) -> Check:
         doubts.append(f"All opacities are {number(opacities[0].item())}.")
     rows = (
         ("quantiles", ", ".join(f"{q:.0%}" for q in QUANTILES)),
-        ("opacity", _told(opacities)),
-        ("longest axis", _told(longest)),
-        ("shortest axis", _told(shortest)),
+        ("opacity", _format_quantiles(opacities)),
+        ("longest axis", _format_quantiles(longest)),
+        ("shortest axis", _format_quantiles(shortest)),
     )
-    return Check("Opacity and scale", rows, tuple(doubts))
+    return InspectionSection("Opacity and scale", rows, tuple(doubts))
 
 
-def _told(values: torch.Tensor) -> str:
+def _format_quantiles(values: torch.Tensor) -> str:
     return ", ".join(number(v) for v in _quantiles(values, QUANTILES).tolist())
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreseen.data.types import Truth
+from foreseen.data.types import GroundTruth
 
 SAME_TIME = 1e-6
 """A time counts as one of truth's when it is this near, as a share of truth's time range."""
 
 
 @dataclass(frozen=True)
-class Labels:
+class PoseLabels:
     """Poses and velocities of B bodies at T times. One time of it are initial conditions.
 
     Attributes:
@@ -33,13 +33,13 @@ class Labels:
     velocities: Tensor
     rotations: Tensor
 
-    def at(self, index: int) -> Labels:
+    def at(self, index: int) -> PoseLabels:
         """One time of it."""
         one = slice(index, index + 1 or None)
-        return Labels(self.bodies, self.times[one], self.positions[one], self.velocities[one], self.rotations[one])
+        return PoseLabels(self.bodies, self.times[one], self.positions[one], self.velocities[one], self.rotations[one])
 
 
-def labels_at(truth: Truth | None, times: Sequence[float]) -> Labels | None:
+def labels_at(truth: GroundTruth | None, times: Sequence[float]) -> PoseLabels | None:
     """What truth says at `times`, which must be times of its own; None where it is absent or lacks one of them."""
     if truth is None or len(truth.times) == 0 or len(times) == 0:
         return None
@@ -56,6 +56,6 @@ def labels_at(truth: Truth | None, times: Sequence[float]) -> Labels | None:
     shape = (len(truth.times), len(truth.bodies), 3, 3)
     if rotations is None or np.shape(rotations) != shape:
         rotations = np.broadcast_to(np.eye(3), shape)
-    return Labels(
+    return PoseLabels(
         truth.bodies, torch.from_numpy(wanted), rows(truth.positions), rows(truth.velocities), rows(rotations)
     )

@@ -14,8 +14,8 @@ from foreseen.data.types import Dataset, Frame
 from foreseen.errors import UserError
 
 SPLITS = ("train", "novel-view", "interpolation", "forecast", "unseen-sequence")
-HIDDEN_EVERY = 8
-HIDDEN_AT = 4
+HOLD_OUT_EVERY = 8
+HOLD_OUT_OFFSET = 4
 FIXED_CAMERAS = 3
 """From so many cameras that stand still on, one is kept back where the data set does not say."""
 SAME_TIME = 1e-6
@@ -67,8 +67,8 @@ def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
     split = _name_all(roles, until + slack, slack)
     found = {name: tuple(f for f, s in zip(dataset.frames, split) if s == name) for name in SPLITS}
     if not found["train"]:
-        mend = "give a larger --observe-until" if observe_until else "mark some of them as 'train'"
-        raise UserError(f"{dataset.path}: no training frames: all up to time {until:g} are held out; {mend}")
+        fix = "give a larger --observe-until" if observe_until else "mark some of them as 'train'"
+        raise UserError(f"{dataset.path}: no training frames: all up to time {until:g} are held out; {fix}")
     if observe_until is not None:
         sentence += f" Times after {until:g} ({observe_until:g} of the range) are the forecast."
     return Splits({k: v for k, v in found.items() if v}, until, _hash(dataset, split), sentence)
@@ -119,9 +119,9 @@ def _choose(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], st
     hidden = set()
     for sequence in dataset.sequences:
         seen = [t for t in sequence.times.tolist() if t <= until]
-        hidden |= {(sequence.name, t) for t in seen[HIDDEN_AT:-1:HIDDEN_EVERY]}
+        hidden |= {(sequence.name, t) for t in seen[HOLD_OUT_OFFSET:-1:HOLD_OUT_EVERY]}
     roles = [(f, "test" if (f.sequence, f.time) in hidden else "train") for f in frames]
-    return roles, f"The data set marks no test frames: every {HIDDEN_EVERY}th time is kept back."
+    return roles, f"The data set marks no test frames: every {HOLD_OUT_EVERY}th time is kept back."
 
 
 def _fixed_cameras(frames: Iterable[Frame]) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from foreseen.data.images import ImageCache
-from foreseen.data.lens import Lens
+from foreseen.data.lens import LensDistortion
 from foreseen.geometry.cameras import Camera
 
 SPLIT_HINTS = ("train", "val", "test")
@@ -40,7 +40,7 @@ class Frame:
     mask_path: Path | None = None
     depth_path: Path | None = None
     flow_path: Path | None = None
-    lens: Lens | None = None
+    lens: LensDistortion | None = None
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
     cache: ImageCache = field(default_factory=ImageCache, repr=False, compare=False)
 
@@ -73,7 +73,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """The exact motion behind a simulated sequence.
 
     Attributes:
@@ -90,7 +90,7 @@ class Truth:
     bodies: tuple[str, ...]
     positions: np.ndarray
     velocities: np.ndarray
-    law: str
+    dynamics: str
     constants: dict[str, float]
     state: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -101,7 +101,7 @@ class Sequence:
 
     name: str
     frames: tuple[Frame, ...]
-    truth: Truth | None = None
+    truth: GroundTruth | None = None
     split: str | None = None
     """Whole-sequence hint: "test" marks an unseen sequence (new initial conditions)."""
     background_paths: dict[str, Path] = field(default_factory=dict)

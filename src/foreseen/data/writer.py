@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from foreseen.data.types import SPLIT_HINTS, Truth
+from foreseen.data.types import SPLIT_HINTS, GroundTruth
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 
@@ -109,7 +109,7 @@ class DatasetWriter:
         self,
         name: str,
         *,
-        truth: Truth | None = None,
+        truth: GroundTruth | None = None,
         split: str | None = None,
         backgrounds: dict[str, np.ndarray] | None = None,
     ) -> None:
@@ -190,12 +190,12 @@ class DatasetWriter:
         np.savez_compressed(self._place(relative), **{k: v.astype(np.float32) for k, v in arrays.items()})  # type: ignore[arg-type]
         return relative
 
-    def _truth(self, name: str, truth: Truth) -> dict[str, Any]:
+    def _truth(self, name: str, truth: GroundTruth) -> dict[str, Any]:
         arrays = {"times": truth.times, "positions": truth.positions, "velocities": truth.velocities}
         arrays |= {f"state.{key}": value for key, value in truth.state.items()}
         np.savez(self._place(f"truth/{name}.npz"), **arrays)  # type: ignore[arg-type]
         return {
-            "law": truth.law,
+            "law": truth.dynamics,
             "constants": {key: float(value) for key, value in truth.constants.items()},
             "bodies": list(truth.bodies),
             "arrays": f"truth/{name}.npz",

@@ -19,15 +19,15 @@ import numpy as np
 from numba import njit
 
 WIDTH = 9
-MOST_EVENTS = 1000
+MAX_EVENTS = 1000
 """After so many events in one call nothing moves any more: such balls are stuck between walls."""
 INERTIA = 0.4
 """Of a solid sphere, over mass and squared radius."""
-SPRUNG = 1.0 + 1.0 / INERTIA
+CONTACT_FACTOR = 1.0 + 1.0 / INERTIA
 """How much more a push along the surface moves the point of contact than the centre."""
-NEVER = np.inf
-TOUCH = 1e-12
-LEVEL = 0.01
+NO_EVENT = np.inf
+CONTACT_TOLERANCE = 1e-12
+MAX_LEVEL_SLOPE = 0.01
 """A slope [rad] that no ball rolls down."""
 STRIDE = 1e-2
 """Least step, in distances of the centres at a touch, of the search for one."""
@@ -36,7 +36,7 @@ STRIDE = 1e-2
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
-class World(NamedTuple):
+class CollisionWorld(NamedTuple):
     """What acts on K balls among W walls; float64.
 
     Attributes:
@@ -55,7 +55,7 @@ class World(NamedTuple):
     radii: np.ndarray
     masses: np.ndarray
     weights: np.ndarray
-    solid: np.ndarray
+    collides: np.ndarray
     gravity: np.ndarray
     drag: float
     friction: float
@@ -63,11 +63,11 @@ class World(NamedTuple):
     normals: np.ndarray
     offsets: np.ndarray
     bounces: np.ndarray
-    settling: float
+    settling_time: float
 
 
 @compiled
-def reach(drag, t):
+def travel_factors(drag, t):
     """How far a unit of velocity and a unit of acceleration go in a time t."""
     z = drag * t
     if z < 1e-3:
@@ -78,28 +78,28 @@ def reach(drag, t):
 
 
 @compiled
-def wall_time(height, v, a, drag, most):
-    """When a height h >= 0 that changes by v under an acceleration a comes to 0 from above, within a time `most`."""
-    if height <= 0.0 and (v < -TOUCH or (v <= 0.0 and a < 0.0)):
+def wall_time(height, v, a, drag, maximum):
+    """When a height h >= 0 that changes by v under an acceleration a comes to 0 from above, within a time `maximum`."""
+    if height <= 0.0 and (v < -CONTACT_TOLERANCE or (v <= 0.0 and a < 0.0)):
         return 0.0
     if a - drag * v <= 0.0:  # it bends down: from the right, where it is below
-        s, r = reach(drag, most)
+        s, r = travel_factors(drag, maximum)
         if height + v * s + a * r >= 0.0:
-            return NEVER
-        t = most
+            return NO_EVENT
+        t = maximum
     elif v < 0.0:  # it bends up: from the left
         t = 0.0
     else:
-        return NEVER
+        return NO_EVENT
     for _ in range(100):
-        s, r = reach(drag, t)
+        s, r = travel_factors(drag, t)
         slope = v * math.exp(-drag * t) + a * s
         if slope >= 0.0:
-            return NEVER
+            return NO_EVENT
         step = -(height + v * s + a * r) / slope
         t += step
-        if t > most:
-            return NEVER
+        if t > maximum:
+            return NO_EVENT
         if abs(step) <= 1e-14 * (1.0 + t):
             break
     return max(t, 0.0)
@@ -112,7 +112,7 @@ def _dot(a, b):
 
 @compiled
 def _distance(x, v, a, drag, t):
-    s, r = reach(drag, t)
+    s, r = travel_factors(drag, t)
     square = 0.0
     for i in range(3):
         square += (x[i] + v[i] * s + a[i] * r) ** 2
@@ -120,27 +120,27 @@ def _distance(x, v, a, drag, t):
 
 
 @compiled
-def pair_time(x, v, a, touch, drag, most):
-    """When a difference of places x `[3]` that changes by v under a, comes to the length `touch`, within `most`."""
+def pair_time(x, v, a, touch, drag, maximum):
+    """When a difference of places x `[3]` that changes by v under a, comes to the length `touch`, within `maximum`."""
     square = _dot(x, x)
     touch = min(touch, math.sqrt(square))
-    if square <= touch * touch and _dot(x, v) < -TOUCH * touch:
+    if square <= touch * touch and _dot(x, v) < -CONTACT_TOLERANCE * touch:
         return 0.0
     if _dot(a, a) == 0.0:
         along, speed = _dot(x, v), _dot(v, v)
         root = along * along - speed * (square - touch * touch)
         if along >= 0.0 or root <= 0.0:
-            return NEVER
+            return NO_EVENT
         s = (square - touch * touch) / (math.sqrt(root) - along)
         if drag * s >= 1.0:
-            return NEVER
+            return NO_EVENT
         t = -math.log1p(-drag * s) / drag if drag * s > 1e-9 else s * (1.0 + 0.5 * drag * s)
-        return t if t <= most else NEVER
+        return t if t <= maximum else NO_EVENT
     # As far as the fastest approach allows, again and again; a touch that is shallower than such a step is none.
-    fastest = math.sqrt(_dot(v, v)) + math.sqrt(_dot(a, a)) * most
+    fastest = math.sqrt(_dot(v, v)) + math.sqrt(_dot(a, a)) * maximum
     early, gap = 0.0, math.sqrt(square) - touch
-    while early < most:
-        late = min(early + max(gap, STRIDE * touch) / fastest, most)
+    while early < maximum:
+        late = min(early + max(gap, STRIDE * touch) / fastest, maximum)
         gap = _distance(x, v, a, drag, late) - touch
         if gap < 0.0:
             for _ in range(60):
@@ -151,7 +151,7 @@ def pair_time(x, v, a, touch, drag, most):
                     early = middle
             return late
         early = late
-    return NEVER
+    return NO_EVENT
 
 
 @compiled
@@ -183,7 +183,7 @@ def hit_wall(state, k, w, world, acceleration, on):
     coming = _dot(u, normal)
     pull = _dot(acceleration[k], normal)
     leaving = -world.bounces[w] * coming
-    stays = pull < 0.0 and 2.0 * leaving <= -pull * world.settling
+    stays = pull < 0.0 and 2.0 * leaving <= -pull * world.settling_time
     if stays:
         leaving = 0.0
     push = leaving - coming
@@ -191,7 +191,7 @@ def hit_wall(state, k, w, world, acceleration, on):
     slip = math.sqrt(_dot(u, u))
     hold = 0.0
     if slip > 0.0 and world.friction > 0.0:
-        hold = slip / SPRUNG if stays else min(world.friction * push, slip / SPRUNG)
+        hold = slip / CONTACT_FACTOR if stays else min(world.friction * push, slip / CONTACT_FACTOR)
         u *= hold / slip
     else:
         u *= 0.0
@@ -216,7 +216,7 @@ def hit_ball(state, j, k, world):
     u -= coming * normal
     slip = math.sqrt(_dot(u, u))
     if slip > 0.0:
-        u *= min(world.friction * push, slip / (SPRUNG * lightness)) / slip
+        u *= min(world.friction * push, slip / (CONTACT_FACTOR * lightness)) / slip
     x, y, z = push * normal[0] - u[0], push * normal[1] - u[1], push * normal[2] - u[2]
     _push(state, k, -normal, x, y, z, world.masses[k], world.radii[k])
     _push(state, j, normal, -x, -y, -z, world.masses[j], world.radii[j])
@@ -234,17 +234,17 @@ def _accelerations(world, on, out):
                     into = _dot(out[k], world.normals[w])
                     if into < 0.0:
                         out[k] -= into * world.normals[w]
-        if math.sqrt(_dot(out[k], out[k])) < LEVEL * pull:
+        if math.sqrt(_dot(out[k], out[k])) < MAX_LEVEL_SLOPE * pull:
             out[k] = 0.0
 
 
 @compiled
-def _next(state, world, acceleration, on, most):
+def _next(state, world, acceleration, on, maximum):
     """Time to the next event, and who takes part: ball and ball, or ball and K + wall."""
-    first, one, other = most, -1, -1
+    first, one, other = maximum, -1, -1
     count = len(state)
     for k in range(count):
-        if not world.solid[k]:
+        if not world.collides[k]:
             continue
         for w in range(len(world.offsets)):
             if on[k, w]:
@@ -256,7 +256,7 @@ def _next(state, world, acceleration, on, most):
             if t < first or (t == first and one < 0):
                 first, one, other = t, k, count + w
         for j in range(k):
-            if not world.solid[j]:
+            if not world.collides[j]:
                 continue
             touch = world.radii[j] + world.radii[k]
             x, v = state[k, :3] - state[j, :3], state[k, 3:6] - state[j, 3:6]
@@ -269,7 +269,7 @@ def _next(state, world, acceleration, on, most):
 @compiled
 def _move(state, acceleration, drag, t, out):
     """Where the balls are a time t later, with no event between."""
-    s, r = reach(drag, t)
+    s, r = travel_factors(drag, t)
     kept = math.exp(-drag * t)
     for k in range(len(state)):
         for i in range(3):
@@ -305,13 +305,13 @@ def roll_out(start, times, world):
             hit_wall(state, one, other - count, world, acceleration, on)
             for w in range(walls):  # a push to the side may lift it off another wall
                 if on[one, w] and w != other - count:
-                    on[one, w] = abs(_dot(state[one, 3:6], world.normals[w])) <= TOUCH
+                    on[one, w] = abs(_dot(state[one, 3:6], world.normals[w])) <= CONTACT_TOLERANCE
         else:
             hits[other, one] += 1
             hit_ball(state, one, other, world)
             on[one], on[other] = False, False
         events += 1
-        if events >= MOST_EVENTS:
+        if events >= MAX_EVENTS:
             state[:, 3:] = 0.0
             for rest in range(index, len(times)):
                 found[rest] = state

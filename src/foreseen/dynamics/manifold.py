@@ -9,27 +9,27 @@ import torch
 from torch import Tensor
 
 from foreseen.errors import UserError
-from foreseen.nn.checked import Checked, check_range
+from foreseen.nn.checked_module import CheckedModule, check_range
 
 TOLERANCE = 0.08
 """Poses count as told by q when this share of their motion (root mean square) is left: more than the noise of learned
 poses, less than a motion of its own."""
-FLAT = 0.02
+PLANE_TOLERANCE = 0.02
 """A surface is a plane where this leaves no larger share: bends would be those of noise, and forces on them, too."""
-STILL = 1e-9
+STATIC_TOLERANCE = 1e-9
 """Poses that vary by no more than this share of their size do not move: no coordinate is needed."""
-BEYOND = 0.15
+EXTRAPOLATION_SHARE = 0.15
 """The surface is known where the parts were. From this share of its extent beyond that it goes straight on, where a
 polynomial would soon run away."""
-NODES = 801
+CURVE_NODES = 801
 """Of the table that holds a curve."""
 DEGREES = {1: 12, 2: 6, 3: 3}
 """Highest degree of the polynomials from q to the poses, by the number of coordinates; more of those: 1."""
-GAIN = 10.0
+MIN_BIC_GAIN = 10.0
 """A higher degree must improve Bayes' information criterion by so much."""
 
 
-class Manifold(Checked):
+class Manifold(CheckedModule):
     """Coordinates q `[..., d]` of poses p `[..., P]`; both float64.
 
     Where one number tells the poses (a swing, a bead on a wire), q is the length of the curve that they trace: in it
@@ -37,7 +37,7 @@ class Manifold(Checked):
     the poses polynomials of them. q has about unit variance over the fitted poses.
 
     The surface is embedded in the space of poses, so it has a metric M = J J^T (J = dp/dq, `[d, P]`), and a free body
-    on it follows q'' = -`bend`(q, q').
+    on it follows q'' = -`christoffel`(q, q').
     """
 
     mean: Tensor
@@ -51,29 +51,29 @@ class Manifold(Checked):
     curve: Tensor
     used: Tensor
     terms: Tensor
-    left: Tensor
+    residual: Tensor
 
-    def __init__(self, poses: int, most: int) -> None:
+    def __init__(self, poses: int, maximum: int) -> None:
         super().__init__()
-        self.most = min(most, poses)
+        self.maximum = min(maximum, poses)
         double = torch.float64
         self.register_buffer("mean", torch.zeros(poses, dtype=double))
-        self.register_buffer("project", torch.zeros(poses, self.most, dtype=double))
-        most_terms = max(len(_powers(d, k)) for d, k in [*DEGREES.items(), (self.most, 1)])
-        self.register_buffer("powers", torch.zeros(most_terms, self.most, dtype=torch.int64))
+        self.register_buffer("project", torch.zeros(poses, self.maximum, dtype=double))
+        most_terms = max(len(_powers(d, k)) for d, k in [*DEGREES.items(), (self.maximum, 1)])
+        self.register_buffer("powers", torch.zeros(most_terms, self.maximum, dtype=torch.int64))
         self.register_buffer("weights", torch.zeros(most_terms, poses, dtype=double))
-        self.register_buffer("low", torch.zeros(self.most, dtype=double))
-        self.register_buffer("high", torch.zeros(self.most, dtype=double))
-        self.register_buffer("line", torch.zeros(NODES, dtype=double))
-        self.register_buffer("lengths", torch.linspace(0, 1, NODES, dtype=double))
-        self.register_buffer("curve", torch.zeros(NODES, poses, dtype=double))
+        self.register_buffer("low", torch.zeros(self.maximum, dtype=double))
+        self.register_buffer("high", torch.zeros(self.maximum, dtype=double))
+        self.register_buffer("line", torch.zeros(CURVE_NODES, dtype=double))
+        self.register_buffer("lengths", torch.linspace(0, 1, CURVE_NODES, dtype=double))
+        self.register_buffer("curve", torch.zeros(CURVE_NODES, poses, dtype=double))
         self.register_buffer("used", torch.tensor(0))
         self.register_buffer("terms", torch.tensor(1))
-        self.register_buffer("left", torch.tensor(0.0, dtype=double))
+        self.register_buffer("residual", torch.tensor(0.0, dtype=double))
 
     def check(self) -> None:
         """The polynomials are those of a degree: derivatives are looked up by how many there are."""
-        check_range("manifold: used", self.used, 0, self.most)
+        check_range("manifold: used", self.used, 0, self.maximum)
         check_range("manifold: terms", self.terms, 1, len(self.powers))
         powers = [tuple(row) for row in self._exponents.tolist()]
         degrees = range(1, DEGREES.get(self.size, 1) + 1)
@@ -86,37 +86,37 @@ class Manifold(Checked):
         return int(self.used)
 
     @torch.no_grad()
-    def fit(self, poses: Tensor, bent: bool = True, enough: float = TOLERANCE) -> None:
-        """Chooses the fewest coordinates that tell `poses` `[N, P]`, and the surface; a plane, if not `bent`. `left` is
-        the share of the motion that they do not tell, which is to be `enough` at most."""
+    def fit(self, poses: Tensor, is_curved: bool = True, tolerance: float = TOLERANCE) -> None:
+        """Chooses the fewest coordinates that tell `poses` `[N, P]`, and the surface; a plane, if not `is_curved`.
+        `left` is the share of the motion that they do not tell, which is to be `tolerance` at most."""
         self.mean.copy_(poses.mean(0))
         centred = poses - self.mean
         _, sizes, directions = torch.linalg.svd(centred, full_matrices=False)
         scale = sizes[0] / len(poses) ** 0.5
         for left_over in (self.used, self.project, self.powers, self.weights, self.low, self.high):
             left_over.zero_()
-        if scale <= STILL * (1 + poses.abs().max()):
+        if scale <= STATIC_TOLERANCE * (1 + poses.abs().max()):
             return
-        for size in range(1, min(self.most, len(sizes)) + 1):
+        for size in range(1, min(self.maximum, len(sizes)) + 1):
             # One scale for all: what hardly moves must not be blown up to weigh as much as what does.
             self.project[:, size - 1] = directions[size - 1] / scale
             self.used.fill_(size)
-            for degree, most in _tries(size, bent, enough):
+            for degree, maximum in _tries(size, is_curved, tolerance):
                 self._fit_surface(centred, degree)
                 error = (self.decode(self.encode(poses)) - poses).square().mean().sqrt()
-                self.left.copy_(error / centred.square().mean().sqrt())
-                if self.left <= most:
+                self.residual.copy_(error / centred.square().mean().sqrt())
+                if self.residual <= maximum:
                     return
 
-    def _fit_surface(self, centred: Tensor, most: int) -> None:
-        """The polynomials from principal components to poses, of the degree up to `most` that Bayes' criterion
+    def _fit_surface(self, centred: Tensor, maximum: int) -> None:
+        """The polynomials from principal components to poses, of the degree up to `maximum` that Bayes' criterion
         prefers."""
         size = self.size
         q = centred @ self.project[:, :size]
-        reach = BEYOND * (q.amax(0) - q.amin(0))
+        reach = EXTRAPOLATION_SHARE * (q.amax(0) - q.amin(0))
         self.low[:size], self.high[:size] = q.amin(0) - reach, q.amax(0) + reach
         best = float("inf")
-        for degree in range(1, most + 1):
+        for degree in range(1, maximum + 1):
             powers = torch.tensor(_powers(size, degree))
             terms = _monomials(q, powers)
             # Not torch's default driver: its last digits differ from call to call, and a resumed run must be the same.
@@ -124,7 +124,7 @@ class Manifold(Checked):
             left = (terms @ weights - centred).square().mean().clamp_min(1e-24)
             count = centred.numel()
             worth = float(count * left.log() + weights.numel() * torch.tensor(float(count)).log())
-            if worth < best - GAIN:
+            if worth < best - MIN_BIC_GAIN:
                 best = worth
                 self.terms.fill_(len(powers))
                 self.powers[: len(powers), :size] = powers
@@ -134,7 +134,7 @@ class Manifold(Checked):
 
     def _measure_curve(self, q: Tensor) -> None:
         """A table of the curve by its length, which becomes the coordinate."""
-        line = torch.linspace(float(self.low[0]), float(self.high[0]), NODES, dtype=q.dtype)
+        line = torch.linspace(float(self.low[0]), float(self.high[0]), CURVE_NODES, dtype=q.dtype)
         points = self._polynomial(line[:, None])
         lengths = torch.cat([line[:1] * 0, points.diff(dim=0).norm(dim=-1).cumsum(0)])
         own = _interpolated(q[:, 0], line, lengths[:, None])[:, 0]
@@ -168,7 +168,7 @@ class Manifold(Checked):
         ahead = ((q - inside)[..., None, :] @ self.slopes(inside))[..., 0, :]
         return self.mean + self._polynomial(inside) + ahead
 
-    def encode_rates(self, q: Tensor, rates: Tensor) -> Tensor:
+    def encode_velocities(self, q: Tensor, rates: Tensor) -> Tensor:
         """q' `[..., d]` that comes nearest to the poses' rates of change `[..., P]`."""
         slopes = self.slopes(q)
         gram = slopes @ slopes.transpose(-1, -2)
@@ -179,7 +179,7 @@ class Manifold(Checked):
         slopes = self.slopes(q)
         return slopes @ slopes.transpose(-1, -2)
 
-    def bend(self, q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def christoffel(self, q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """What the surface's own bending adds, `[..., d]`: M^-1 J (v^T d2p/dq2 v); and M^-1 `[..., d, d]`."""
         if self.size == 1:
             step = (self.curve[-1] - self.curve[-2]).norm() / (self.lengths[-1] - self.lengths[-2])
@@ -224,12 +224,12 @@ class Manifold(Checked):
         return torch.einsum("...t,dtp->...dp", terms, slope @ self.weights[: int(self.terms)])
 
 
-def _tries(size: int, bent: bool, enough: float) -> list[tuple[int, float]]:
+def _tries(size: int, is_curved: bool, tolerance: float) -> list[tuple[int, float]]:
     """Highest degrees of the polynomials of `size` coordinates, and the share that they may leave."""
-    if not bent:
-        return [(1, enough)]
-    curved = (DEGREES.get(size, 1), enough)
-    return [curved] if size == 1 else [(1, min(FLAT, enough)), curved]
+    if not is_curved:
+        return [(1, tolerance)]
+    curved = (DEGREES.get(size, 1), tolerance)
+    return [curved] if size == 1 else [(1, min(PLANE_TOLERANCE, tolerance)), curved]
 
 
 def _powers(size: int, degree: int) -> list[tuple[int, ...]]:

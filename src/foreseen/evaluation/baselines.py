@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foreseen.data.types import Dataset, Frame, Sequence, Truth
-from foreseen.evaluation.moving import background_picture
-from foreseen.evaluation.true_law import fit_constants, follow
+from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
+from foreseen.evaluation.moving_pixels import background_picture
+from foreseen.evaluation.true_dynamics import fit_constants, integrate_from_truth
 
 if TYPE_CHECKING:
     from foreseen.geometry.cameras import Camera
@@ -42,7 +42,7 @@ class Prediction:
 Baseline = Callable[[Frame], Prediction | None]
 
 
-class Observed:
+class ObservedFrames:
     """The frames that were given, found by sequence and camera.
 
     Args:
@@ -56,7 +56,7 @@ class Observed:
         self, dataset: Dataset, frames: Many[Frame], ends: Mapping[str, float], unseen: Collection[str] = ()
     ) -> None:
         self.sequences: Mapping[str, Sequence] = {s.name: s for s in dataset.sequences}
-        self.ends, self.unseen = ends, unseen
+        self.observed_until, self.unseen = ends, unseen
         self.last_times: dict[str, float] = {}
         for frame in frames:
             self.last_times[frame.sequence] = max(frame.time, self.last_times.get(frame.sequence, frame.time))
@@ -109,7 +109,7 @@ def sized(image: Tensor, camera: Camera) -> Tensor:
     return planes[0].permute(1, 2, 0)
 
 
-def last_frame(observed: Observed) -> Baseline:
+def last_frame(observed: ObservedFrames) -> Baseline:
     """The last frame that the camera (or the nearest observed one) saw: nothing moves any more."""
 
     def predict(frame: Frame) -> Prediction | None:
@@ -119,7 +119,7 @@ def last_frame(observed: Observed) -> Baseline:
     return predict
 
 
-def nearest_frame(observed: Observed) -> Baseline:
+def nearest_frame(observed: ObservedFrames) -> Baseline:
     """The frame nearest in time that the camera (or the nearest observed one) saw."""
 
     def predict(frame: Frame) -> Prediction | None:
@@ -131,7 +131,7 @@ def nearest_frame(observed: Observed) -> Baseline:
     return predict
 
 
-def constant_velocity(observed: Observed) -> Baseline:
+def constant_velocity(observed: ObservedFrames) -> Baseline:
     """The bodies as last seen fly on at their last velocity, pasted over the camera's background picture.
 
     Positions and velocities are the exact ones of the simulation, so this is what a perfect tracker without a
@@ -139,51 +139,64 @@ def constant_velocity(observed: Observed) -> Baseline:
     exist.
     """
 
-    def place(truth: Truth, frame: Frame) -> Tensor:
+    def place(truth: GroundTruth, frame: Frame) -> Tensor:
         return _extrapolated(truth, observed.last_times[frame.sequence], frame.time)
 
     return _pasting(observed, place)
 
 
-def true_law(observed: Observed) -> Baseline:
+def true_dynamics(observed: ObservedFrames) -> Baseline:
     """The bodies as last seen, pasted where the true law has taken them from their true state at the sequence's first
-    time. The law's form is given, its constants are fitted to the training sequences (see `true_law.py`).
+    time. The law's form is given, its constants are fitted to the training sequences (see `true_dynamics.py`).
 
     Where constant velocity is there, and the law is one whose form is known.
     """
 
     @cache
-    def constants(law: str) -> dict[str, float] | None:
-        learned = [s for name, s in observed.sequences.items() if name in observed.ends and name not in observed.unseen]
-        return fit_constants(law, [(s.truth, observed.ends[s.name]) for s in learned if s.truth and s.truth.law == law])
+    def constants(dynamics: str) -> dict[str, float] | None:
+        learned = [
+            s
+            for name, s in observed.sequences.items()
+            if name in observed.observed_until and name not in observed.unseen
+        ]
+        return fit_constants(
+            dynamics,
+            [(s.truth, observed.observed_until[s.name]) for s in learned if s.truth and s.truth.dynamics == dynamics],
+        )
 
     @cache
     def path(sequence: str) -> np.ndarray | None:
         truth = observed.sequences[sequence].truth
-        fitted = constants(truth.law) if truth else None
-        return follow(truth, fitted) if truth and fitted else None
+        fitted = constants(truth.dynamics) if truth else None
+        return integrate_from_truth(truth, fitted) if truth and fitted else None
 
-    def place(truth: Truth, frame: Frame) -> Tensor | None:
+    def place(truth: GroundTruth, frame: Frame) -> Tensor | None:
         places = path(frame.sequence)
         return None if places is None else _nearest(truth, places, frame.time)
 
     return _pasting(observed, place)
 
 
-def _pasting(observed: Observed, place: Callable[[Truth, Frame], Tensor | None]) -> Baseline:
-    """The bodies as last seen, pasted over the camera's background picture at the positions `[B, 3]` that `place` gives
-    for a frame. Only after the observed window, for cameras that were observed, where masks and truth exist."""
+def _pasting(observed: ObservedFrames, positions_at: Callable[[GroundTruth, Frame], Tensor | None]) -> Baseline:
+    """The bodies as last seen, pasted over the camera's background picture at the positions `[B, 3]` that
+    `positions_at` gives for a frame. Only after the observed window, for cameras that were observed, where masks and
+    truth exist."""
 
     def predict(frame: Frame) -> Prediction | None:
         sequence = observed.sequences.get(frame.sequence)
         seen = observed.same_camera(frame)
-        if sequence is None or sequence.truth is None or not seen or frame.time <= observed.ends[frame.sequence]:
+        if (
+            sequence is None
+            or sequence.truth is None
+            or not seen
+            or frame.time <= observed.observed_until[frame.sequence]
+        ):
             return None
         source = seen[-1]
         mask, background = source.mask(), background_picture(frame, sequence)
         if mask is None or background is None:
             return None
-        end = place(sequence.truth, frame)
+        end = positions_at(sequence.truth, frame)
         if end is None:
             return None
         start = _nearest(sequence.truth, sequence.truth.positions, source.time)
@@ -193,12 +206,12 @@ def _pasting(observed: Observed, place: Callable[[Truth, Frame], Tensor | None])
     return predict
 
 
-def _nearest(truth: Truth, positions: np.ndarray, time: float) -> Tensor:
+def _nearest(truth: GroundTruth, positions: np.ndarray, time: float) -> Tensor:
     """`[B, 3]` of `positions` `[T, B, 3]` at the truth's time nearest to `time`."""
     return torch.from_numpy(positions[int(np.abs(truth.times - time).argmin())]).float()
 
 
-def _extrapolated(truth: Truth, last_time: float, time: float) -> Tensor:
+def _extrapolated(truth: GroundTruth, last_time: float, time: float) -> Tensor:
     """`[B, 3]` at `time`, straight on from the state at the last observed time."""
     last = int(np.abs(truth.times - last_time).argmin())
     step = time - float(truth.times[last])
@@ -231,9 +244,9 @@ def _sample(image: Tensor, pixels: Tensor) -> Tensor:
     return F.grid_sample(image.permute(2, 0, 1)[None], grid, align_corners=False)[0].permute(1, 2, 0)
 
 
-BASELINES: dict[str, Callable[[Observed], Baseline]] = {
+BASELINES: dict[str, Callable[[ObservedFrames], Baseline]] = {
     "last-frame": last_frame,
     "nearest-frame": nearest_frame,
     "constant-velocity": constant_velocity,
-    "true-law": true_law,
+    "true-law": true_dynamics,
 }

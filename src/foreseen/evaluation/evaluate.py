@@ -13,28 +13,28 @@ from torch import Tensor
 
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.evaluation.baselines import BASELINES, Baseline, Observed, Prediction
-from foreseen.evaluation.beginnings import CONTEXT, Beginning, Source, beginnings
-from foreseen.evaluation.films import TRUTH, Films
-from foreseen.evaluation.frames import choose_frames, follows, select_splits
-from foreseen.evaluation.futures_plot import FILE as FUTURES_FILE
-from foreseen.evaluation.futures_plot import plot_futures
+from foreseen.evaluation.baselines import BASELINES, Baseline, ObservedFrames, Prediction
+from foreseen.evaluation.ensemble_plot import FILE as FUTURES_FILE
+from foreseen.evaluation.ensemble_plot import plot_ensembles
+from foreseen.evaluation.forecast_context import CONTEXT, ForecastContext, Source, forecast_contexts
+from foreseen.evaluation.frames import choose_frames, is_next_frame, select_splits
 from foreseen.evaluation.horizon import SPLITS as HORIZON_SPLITS
 from foreseen.evaluation.horizon import horizon_split, remove_horizon, write_horizon
 from foreseen.evaluation.lpips import LPIPS, load_lpips
-from foreseen.evaluation.moving import background_picture, truth_mask
-from foreseen.evaluation.protocol import describe_beginnings, describe_protocol, describe_run
-from foreseen.evaluation.scores import Scores, Target, mean_scores, score, summarise
-from foreseen.evaluation.uncertainty import Futures, coverage, find_futures
+from foreseen.evaluation.moving_pixels import background_picture, truth_mask
+from foreseen.evaluation.physics_clips import TRUTH, PhysicsChecker
+from foreseen.evaluation.protocol import describe_forecast_contexts, describe_protocol, describe_run
+from foreseen.evaluation.scores import FrameTarget, Scores, mean_scores, score, summarise
+from foreseen.evaluation.uncertainty import ForecastEnsemble, coverage, find_ensembles
 from foreseen.training.files import write_atomically
 
 if TYPE_CHECKING:
     from foreseen.training.run import Forecast, Run
 
 FILE = "metrics.json"
-STILL_TIMES = 7
+BACKGROUND_TIMES = 7
 """A method's own background is the median of its pictures at so many times of the observed window, ..."""
-BLEMISH = 0.2
+MAX_BACKGROUND_ERROR = 0.2
 """... where that is no farther than this from the data set's picture: what rests is learned roughly, not replaced."""
 Progress = Callable[[float, str], None]
 _Table = dict[str, list[tuple[int, Frame, Scores]]]
@@ -61,7 +61,7 @@ def evaluate_run(
         splits: names of the splits; None for all but "train".
         max_frames: at most so many frames of each split, evenly spread over time.
         max_time: leave out later frames, in the data set's unit.
-        observe, context: what is given of unseen sequences (see `beginnings`).
+        observe, context: what is given of unseen sequences (see `forecast_contexts`).
         baselines: score the forecasts that need no training too.
         lpips_weights: file of weights (see `load_lpips`); LPIPS is not computed without.
         progress: called with the share that is done (0..1) and what is being done.
@@ -75,13 +75,13 @@ def evaluate_run(
     """
     lpips = load_lpips(lpips_weights) if lpips_weights is not None else None
     all_splits = run.splits()
-    given = beginnings(run, all_splits, observe, context)
-    chosen = choose_frames(select_splits(all_splits, splits, given), max_frames, max_time)
-    contest = _Contest(run, given, baselines, lpips)
-    results = contest.hold(chosen, progress or _silent)
+    contexts = forecast_contexts(run, all_splits, observe, context)
+    chosen = choose_frames(select_splits(all_splits, splits, contexts), max_frames, max_time)
+    contest = _Comparison(run, contexts, baselines, lpips)
+    results = contest.compare(chosen, progress or _no_progress)
     options = {
         "sequences": sorted({frame.sequence for frames in chosen.values() for frame in frames}),
-        "unseen": describe_beginnings(given, chosen.get("unseen-sequence", ()), context),
+        "unseen": describe_forecast_contexts(contexts, chosen.get("unseen-sequence", ()), context),
         "observe": observe,
         "context": context,
         "max_frames": max_frames,
@@ -95,53 +95,55 @@ def evaluate_run(
     else:
         remove_horizon(run.path)
     (run.path / FUTURES_FILE).unlink(missing_ok=True)
-    if contest.futures:
+    if contest.ensemble:
         data = run.dataset()
-        write_atomically(run.path / FUTURES_FILE, plot_futures(contest.futures, data.time_unit, data.length_unit))
+        write_atomically(run.path / FUTURES_FILE, plot_ensembles(contest.ensemble, data.time_unit, data.length_unit))
     return metrics
 
 
-def _silent(share: float, doing: str) -> None:
+def _no_progress(share: float, doing: str) -> None:
     del share, doing
 
 
-class _Contest:
+class _Comparison:
     """The method and the baselines, scored on the same frames."""
 
-    def __init__(self, run: Run, given: Mapping[str, Beginning], baselines: bool, lpips: LPIPS | None) -> None:
+    def __init__(self, run: Run, contexts: Mapping[str, ForecastContext], baselines: bool, lpips: LPIPS | None) -> None:
         self.method = run.config.method
         self.lpips = lpips
         self.sequences = {s.name: s for s in run.dataset().sequences}
-        frames = [frame for begin in given.values() for frame in begin.frames]
-        ends = {name: begin.end for name, begin in given.items()}
-        observed = Observed(run.dataset(), frames, ends, {name for name, begin in given.items() if begin.unseen})
+        frames = [frame for begin in contexts.values() for frame in begin.frames]
+        ends = {name: begin.end for name, begin in contexts.items()}
+        observed = ObservedFrames(
+            run.dataset(), frames, ends, {name for name, begin in contexts.items() if begin.unseen}
+        )
         self.last_times = observed.last_times
-        self.films = Films(self.sequences)
+        self.clips = PhysicsChecker(self.sequences)
         self.forecasts: dict[str, Forecast] = {}
-        self.futures: list[Futures] = []
-        self.predictors: dict[str, Baseline] = {self.method: _renderer(run, given, self.forecasts)}
+        self.ensemble: list[ForecastEnsemble] = []
+        self.predictors: dict[str, Baseline] = {self.method: _renderer(run, contexts, self.forecasts)}
         if baselines:
             self.predictors |= {name: make(observed) for name, make in BASELINES.items()}
 
-    def hold(self, chosen: dict[str, list[Frame]], progress: Progress) -> dict[str, Any]:
+    def compare(self, chosen: dict[str, list[Frame]], progress: Progress) -> dict[str, Any]:
         """The "splits" and "baselines" of `metrics.json`."""
         total, done = sum(len(frames) for frames in chosen.values()), 0
         summaries: dict[str, dict[str, Any]] = {name: {} for name in self.predictors}
         for split, frames in chosen.items():
             table: _Table = {name: [] for name in self.predictors}
-            last = _Step()
+            last = _ScoredStep()
             for frame in frames:
                 progress(done / total, f"{split}: {frame.camera_id} at {frame.time:.4g}")
                 last = self._score_frame(frame, last, table)
                 done += 1
-            consistency = self.films.finish(self.method)
+            consistency = self.clips.finish(self.method)
             for name in self.predictors:
                 if table[name]:
                     summaries[name][split] = self._summarise(table, name) | consistency.get(name, {})
-            futures = find_futures(frames, self.sequences, self.forecasts)
-            summaries[self.method][split] |= coverage(futures)
+            ensemble = find_ensembles(frames, self.sequences, self.forecasts)
+            summaries[self.method][split] |= coverage(ensemble)
             if split in HORIZON_SPLITS:
-                self.futures += futures
+                self.ensemble += ensemble
         progress(1.0, "scored")
         trivial = {name: found for name, found in summaries.items() if name != self.method and found}
         return {"splits": summaries[self.method], "baselines": trivial}
@@ -165,22 +167,22 @@ class _Contest:
         meet."""
         return round(frame.time - self.last_times[frame.sequence], 9)
 
-    def _score_frame(self, frame: Frame, last: _Step, table: _Table) -> _Step:
+    def _score_frame(self, frame: Frame, last: _ScoredStep, table: _Table) -> _ScoredStep:
         """Scores everyone on one frame; returns what the flow of the next frame needs."""
         sequence = self.sequences[frame.sequence]
-        consecutive = last.frame is not None and follows(frame, last.frame, sequence)
+        consecutive = last.frame is not None and is_next_frame(frame, last.frame, sequence)
         previous = last.image if consecutive else None
-        target = Target(frame.image(), truth_mask(frame), background_picture(frame, sequence), previous)
-        now = _Step(frame, target.image)
+        target = FrameTarget(frame.image(), truth_mask(frame), background_picture(frame, sequence), previous)
+        now = _ScoredStep(frame, target.image)
         index = len(table[self.method])
-        self.films.add(TRUTH, frame, target.image, target.background)
+        self.clips.add(TRUTH, frame, target.image, target.background)
         for name, predict in self.predictors.items():
             started = time.perf_counter()
             prediction = predict(frame)
             if prediction is None:
                 continue
             seconds = time.perf_counter() - started
-            self.films.add(name, frame, prediction.image, target.background_of(prediction))
+            self.clips.add(name, frame, prediction.image, target.background_of(prediction))
             scores = score(prediction, target, last.predictions.get(name), self.lpips)
             if name == self.method:
                 scores |= {"mask_iou_ceiling": target.ceiling(), "render_seconds": seconds}
@@ -189,7 +191,7 @@ class _Contest:
         return now
 
 
-class _Step:
+class _ScoredStep:
     """A frame that was just scored, with what everyone predicted for it."""
 
     def __init__(self, frame: Frame | None = None, image: Tensor | None = None) -> None:
@@ -198,7 +200,7 @@ class _Step:
         self.predictions: dict[str, Tensor] = {}
 
 
-def _renderer(run: Run, given: Mapping[str, Beginning], forecasts: dict[str, Forecast]) -> Baseline:
+def _renderer(run: Run, contexts: Mapping[str, ForecastContext], forecasts: dict[str, Forecast]) -> Baseline:
     """The method as a predictor, which keeps its `forecasts` by sequence; its pictures carry the method's own
     background where the data has one to compare."""
     sequences = {s.name: s for s in run.dataset().sequences}
@@ -206,7 +208,7 @@ def _renderer(run: Run, given: Mapping[str, Beginning], forecasts: dict[str, For
 
     def picture(frame: Frame, name: str, time: float) -> Tensor:
         if name not in forecasts:
-            forecasts[name] = run.forecast(given[name].observation)
+            forecasts[name] = run.forecast(contexts[name].observation)
             forecasts[name].prepare(sequences[name].times.tolist())
         image = forecasts[name].render(frame.camera, time).rgb.detach().cpu().float()
         if not bool(torch.isfinite(image).all()):
@@ -218,12 +220,12 @@ def _renderer(run: Run, given: Mapping[str, Beginning], forecasts: dict[str, For
 
     def still(frame: Frame) -> Tensor:
         """What is at rest, by pictures from all over what was trained on."""
-        trained = [name for name, begin in given.items() if not begin.unseen]
+        trained = [name for name, begin in contexts.items() if not begin.unseen]
         pictures = []
-        for i in range(STILL_TIMES):
-            name = trained[i * len(trained) // STILL_TIMES]
-            times = [f.time for f in given[name].frames]
-            share = i / (STILL_TIMES - 1)
+        for i in range(BACKGROUND_TIMES):
+            name = trained[i * len(trained) // BACKGROUND_TIMES]
+            times = [f.time for f in contexts[name].frames]
+            share = i / (BACKGROUND_TIMES - 1)
             pictures.append(picture(frame, name, min(times) + share * (max(times) - min(times))))
         return torch.stack(pictures).median(dim=0).values
 
@@ -234,7 +236,7 @@ def _renderer(run: Run, given: Mapping[str, Beginning], forecasts: dict[str, For
             return Prediction(image)
         if frame.camera_id not in backgrounds:
             found = still(frame)
-            blemish = (found - truth).abs().amax(-1, keepdim=True) <= BLEMISH
+            blemish = (found - truth).abs().amax(-1, keepdim=True) <= MAX_BACKGROUND_ERROR
             backgrounds[frame.camera_id] = torch.where(blemish, found, truth)
         return Prediction(image, backgrounds[frame.camera_id])
 

@@ -10,17 +10,17 @@ import numpy as np
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame, Sequence
 from foreseen.errors import UserError, suggest
-from foreseen.evaluation.beginnings import Beginning
+from foreseen.evaluation.forecast_context import ForecastContext
 
-SLACK = 1.5
+MAX_FRAME_GAP = 1.5
 """Frames of one camera are consecutive when they are at most so many typical steps apart."""
 
-PAIRED = 6
+MIN_TIMES_FOR_PAIRS = 6
 """From so many times on, those that are kept come in pairs."""
 
 
 def select_splits(
-    splits: Splits, names: Many[str] | None, given: Mapping[str, Beginning]
+    splits: Splits, names: Many[str] | None, contexts: Mapping[str, ForecastContext]
 ) -> dict[str, tuple[Frame, ...]]:
     """The frames of sequences that can be forecast in the splits `names`; without names, in every split that training
     did not see. Of unseen sequences only what comes after their beginning.
@@ -28,11 +28,11 @@ def select_splits(
     Raises:
         UserError: a name that this data set has no split for, or one without such a frame; nothing held out.
     """
-    asked = names or [name for name in splits.frames if name != "train"]
-    for name in asked:
+    requested = names or [name for name in splits.frames if name != "train"]
+    for name in requested:
         if name not in splits.frames:
             raise UserError(f"the run has no split '{name}': {suggest(name, splits.frames)}")
-    found = {name: tuple(f for f in splits.frames[name] if _can_be_asked(f, given)) for name in asked}
+    found = {name: tuple(f for f in splits.frames[name] if _can_forecast(f, contexts)) for name in requested}
     for name in names or ():
         if not found[name]:
             raise UserError(f"split '{name}' has no frame that this run can forecast: leave the split out.")
@@ -42,8 +42,8 @@ def select_splits(
     return found
 
 
-def _can_be_asked(frame: Frame, given: Mapping[str, Beginning]) -> bool:
-    begin = given.get(frame.sequence)
+def _can_forecast(frame: Frame, contexts: Mapping[str, ForecastContext]) -> bool:
+    begin = contexts.get(frame.sequence)
     return begin is not None and not (begin.unseen and frame.time <= begin.end)
 
 
@@ -70,26 +70,26 @@ def choose_frames(
     return chosen
 
 
-def _thinned(frames: list[Frame], most: int) -> list[Frame]:
+def _thinned(frames: list[Frame], maximum: int) -> list[Frame]:
     """At most so many of `frames` (sorted by time): whole times, evenly spread, so that every time is seen by
     the same cameras; where one time is too much already, single frames, evenly spread. Many times come in pairs of
     neighbours: what moves from one frame to the next can be scored."""
     times = sorted({f.time for f in frames})
-    count = max(int(most * len(times) / max(len(frames), 1)), 1)
-    if len(frames) > most:
+    count = max(int(maximum * len(times) / max(len(frames), 1)), 1)
+    if len(frames) > maximum:
         pairs = [i + k for i in _spread(len(times) - 1, count // 2) for k in (0, 1)]
-        kept = {times[i] for i in (pairs if count >= PAIRED else _spread(len(times), count))}
+        kept = {times[i] for i in (pairs if count >= MIN_TIMES_FOR_PAIRS else _spread(len(times), count))}
         frames = [f for f in frames if f.time in kept]
-    return [frames[i] for i in _spread(len(frames), most)] if len(frames) > most else frames
+    return [frames[i] for i in _spread(len(frames), maximum)] if len(frames) > maximum else frames
 
 
 def _spread(length: int, count: int) -> list[int]:
     return [int(i) for i in np.linspace(0, length - 1, count).round()]
 
 
-def follows(frame: Frame, before: Frame, sequence: Sequence) -> bool:
+def is_next_frame(frame: Frame, before: Frame, sequence: Sequence) -> bool:
     """Whether `frame` is the same camera's next one, about one step of the sequence later."""
     if (frame.sequence, frame.camera_id) != (before.sequence, before.camera_id):
         return False
     steps = np.diff(sequence.times)
-    return len(steps) > 0 and 0 < frame.time - before.time <= SLACK * float(np.median(steps))
+    return len(steps) > 0 and 0 < frame.time - before.time <= MAX_FRAME_GAP * float(np.median(steps))

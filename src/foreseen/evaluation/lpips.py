@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from foreseen.errors import UserError
 
-SMALLEST = 32
+MIN_SIDE = 32
 """Images with a shorter side [pixels] leave nothing of the deepest layer."""
 
 # One entry a layer, numbered as in the published networks: (in, out, size, stride, padding) of a convolution
@@ -72,9 +72,9 @@ class LPIPS(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float | None:
         """Distance of two images `[H, W, 3]`: 0 is identical. With `mask` `[H, W]` each layer's map is
-        brought to the image's size and averaged inside. None where a side is below `SMALLEST`, or the mask is
+        brought to the image's size and averaged inside. None where a side is below `MIN_SIDE`, or the mask is
         empty."""
-        if min(image.shape[:2]) < SMALLEST or (mask is not None and not bool(mask.any())):
+        if min(image.shape[:2]) < MIN_SIDE or (mask is not None and not bool(mask.any())):
             return None
         total = 0.0
         for index, (a, b) in enumerate(zip(self._features(image), self._features(truth))):

@@ -18,7 +18,7 @@ WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 # Wang et al. 2003, "Multiscale structural similarity for image quality assessment", section 3.2.
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-SMALLEST_MSE = 1e-10
+MIN_MSE = 1e-10
 """PSNR stops at 100 dB, so that the mean over frames stays a number when a picture is exact."""
 
 
@@ -30,7 +30,7 @@ def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float | No
         error = error[mask]
     if error.numel() == 0:
         return None
-    return -10 * math.log10(max(float(error.mean()), SMALLEST_MSE))
+    return -10 * math.log10(max(float(error.mean()), MIN_MSE))
 
 
 def _blur(image: np.ndarray) -> np.ndarray:

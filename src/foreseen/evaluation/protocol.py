@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame
-from foreseen.evaluation.beginnings import Beginning
-from foreseen.evaluation.moving import DARKEST_SHADOW, DIFFERENCE, FLOW_PIXELS, describe_moving_part
+from foreseen.evaluation.forecast_context import ForecastContext
+from foreseen.evaluation.moving_pixels import DARKEST_SHADOW, DIFFERENCE, FLOW_PIXELS, describe_moving_part
 from foreseen.training.config import describe_machine
 from foreseen.training.machine import current_commit
 from foreseen.training.plain import to_plain
@@ -31,9 +31,11 @@ def describe_run(run: Run) -> dict[str, Any]:
     }
 
 
-def describe_beginnings(given: Mapping[str, Beginning], frames: Iterable[Frame], context: int) -> str | None:
+def describe_forecast_contexts(
+    contexts: Mapping[str, ForecastContext], frames: Iterable[Frame], context: int
+) -> str | None:
     """What was given of the unseen sequences that `frames` are of; None where there are none."""
-    kinds = {given[frame.sequence].observation.kind for frame in frames}
+    kinds = {contexts[frame.sequence].observation.kind for frame in frames}
     if not kinds:
         return None
     words = {

@@ -7,8 +7,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from foreseen.evaluation.films import NAME, TRUTH
 from foreseen.evaluation.physics import RULES
+from foreseen.evaluation.physics_clips import NAME, TRUTH
 from foreseen.evaluation.scores import METRICS, Metric
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from foreseen.evaluation.baselines import Prediction
 from foreseen.evaluation.lpips import LPIPS
 from foreseen.evaluation.metrics import centroid_error, mask_iou, mean_ssim, ms_ssim, psnr, ssim_map
-from foreseen.evaluation.moving import flow_mask, moving_mask
+from foreseen.evaluation.moving_pixels import flow_mask, moving_mask
 
 Scores = dict[str, float | None]
 
@@ -49,7 +49,7 @@ METRICS: dict[str, Metric] = {
 
 
 @dataclass(frozen=True)
-class Target:
+class FrameTarget:
     """What predictions of one frame are held against.
 
     Attributes:
@@ -75,7 +75,7 @@ class Target:
         return mask_iou(moving_mask(self.image, self.background), self.mask)
 
 
-def score(made: Prediction, target: Target, before: Tensor | None, lpips: LPIPS | None) -> Scores:
+def score(made: Prediction, target: FrameTarget, before: Tensor | None, lpips: LPIPS | None) -> Scores:
     """All metrics of one prediction; `before` is the picture `[H, W, 3]` of one step earlier, for the flow.
 
     A metric that does not apply is None or left out.
@@ -105,26 +105,26 @@ def score(made: Prediction, target: Target, before: Tensor | None, lpips: LPIPS 
     return scores
 
 
-def mean_scores(many: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+def mean_scores(all_scores: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
     """The mean of each metric over the frames where it is defined; metrics defined nowhere are left out."""
     means = {}
     for name in METRICS:
-        values = [s[name] for s in many if s.get(name) is not None]
+        values = [s[name] for s in all_scores if s.get(name) is not None]
         if values:
             means[name] = sum(v for v in values if v is not None) / len(values)
     return means
 
 
-def partly_defined(many: Sequence[Mapping[str, float | None]]) -> dict[str, int]:
+def partly_defined(all_scores: Sequence[Mapping[str, float | None]]) -> dict[str, int]:
     """On how many frames a metric is defined, for those that some frames lack."""
-    counts = {name: sum(s.get(name) is not None for s in many) for name in METRICS}
-    return {name: n for name, n in counts.items() if 0 < n < len(many)}
+    counts = {name: sum(s.get(name) is not None for s in all_scores) for name in METRICS}
+    return {name: n for name, n in counts.items() if 0 < n < len(all_scores)}
 
 
-def summarise(many: Iterable[tuple[float, float, Scores]]) -> dict[str, Any]:
+def summarise(all_scores: Iterable[tuple[float, float, Scores]]) -> dict[str, Any]:
     """(time, time after what was observed of its sequence, scores) of the frames of a split -> its entry in
     `metrics.json`: count, means, and means by the time after."""
-    rows = sorted(many, key=lambda row: row[1])
+    rows = sorted(all_scores, key=lambda row: row[1])
     scores = [s for _, _, s in rows]
     by_time = []
     for after in sorted({after for _, after, _ in rows}):

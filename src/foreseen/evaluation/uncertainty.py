@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 NAME = "uncertainty"
 BAND, DEVIATIONS = 0.9, 1.645
 """The band holds so much of a normal distribution: the middle and so many standard deviations of the futures."""
-STILL = 1e-6
+STATIC_SHARE = 1e-6
 """Axes along which truth moves less than this share of its way are left out: a centre that cannot move is no merit."""
-LOOKS = 24
+NUM_TIMES = 24
 """Futures are looked at so many times when asked whether they part."""
-APART = 0.2
+MIN_GAP = 0.2
 """Futures part where their ends leave a gap of this share of the extent of them all."""
 
 
 @dataclass(frozen=True)
-class Futures:
+class ForecastEnsemble:
     """What may become of one sequence.
 
     Attributes:
@@ -48,14 +48,14 @@ class Futures:
     scored: Tensor
 
     @property
-    def half(self) -> Tensor:
+    def half_width(self) -> Tensor:
         """`[T, K, 3]`: from the most likely future to the band's edge."""
         return DEVIATIONS * self.centres[1:].std(0)
 
 
-def find_futures(
+def find_ensembles(
     frames: Iterable[Frame], sequences: Mapping[str, Recording], forecasts: Mapping[str, Forecast]
-) -> list[Futures]:
+) -> list[ForecastEnsemble]:
     """Those of the sequences of `frames` from their first times to their last, of which they are scored, where the
     method leaves several possible, of as many bodies as truth has."""
     times: dict[str, set[float]] = {}
@@ -69,63 +69,63 @@ def find_futures(
         centres = forecasts[name].ensemble(when) if labels is not None and name in forecasts else None
         if labels is not None and centres is not None and centres.shape[2] == labels.positions.shape[1]:
             scored = torch.tensor([time in own for time in when])
-            found.append(Futures(name, torch.tensor(when), centres.double(), labels.positions, scored))
+            found.append(ForecastEnsemble(name, torch.tensor(when), centres.double(), labels.positions, scored))
     return found
 
 
-def coverage(futures: Sequence[Futures]) -> dict[str, Any]:
+def coverage(ensemble: Sequence[ForecastEnsemble]) -> dict[str, Any]:
     """{"uncertainty": {"band", "coverage", "width", "count", "futures", "undecided"}}, or nothing where there is only
-    one future. `width` is the band's mean full width in scene units; `futures` is their number, and `undecided` has the
-    shares of them that end together, for the sequences that could go either way."""
-    if not futures:
+    one future. `width` is the band's mean full width in scene units; `ensemble` is their number, and `undecided` has
+    the shares of them that end together, for the sequences that could go either way."""
+    if not ensemble:
         return {}
-    both = [_inside(one) for one in futures]
+    both = [_inside(one) for one in ensemble]
     held, width = (torch.cat(x) for x in zip(*both))
     if len(held) == 0:
         return {}
-    shares = {one.sequence: branches(one.centres) for one in futures}
+    shares = {one.sequence: cluster_endpoints(one.centres) for one in ensemble}
     found = {
         "band": BAND,
         "coverage": float(held.double().mean()),
         "width": float(width.mean()),
         "count": len(held),
-        "futures": len(futures[0].centres),
+        "futures": len(ensemble[0].centres),
         "undecided": {name: own for name, own in shares.items() if len(own) > 1},
     }
     return {NAME: found}
 
 
-def _inside(futures: Futures) -> tuple[Tensor, Tensor]:
+def _inside(ensemble: ForecastEnsemble) -> tuple[Tensor, Tensor]:
     """Which of truth's coordinates lie in the band, and the band's width there; both flat, without axes along which
     nothing moves."""
-    truth, half = futures.truth, futures.half
-    held = (futures.centres[0] - truth).abs() <= half
+    truth, half = ensemble.truth, ensemble.half_width
+    held = (ensemble.centres[0] - truth).abs() <= half
     way = truth.amax(0) - truth.amin(0)
-    moves = (way > STILL * way.max().clamp_min(1e-12)) & futures.scored[:, None, None]
+    moves = (way > STATIC_SHARE * way.max().clamp_min(1e-12)) & ensemble.scored[:, None, None]
     return held[moves], 2 * half[moves]
 
 
-def branches(centres: Tensor) -> list[float]:
+def cluster_endpoints(centres: Tensor) -> list[float]:
     """Shares of the futures `[E, T, K, 3]` that end together, the largest first: one where all do. Ends are together
-    where no gap of `APART` of the extent of all futures lies between them."""
+    where no gap of `MIN_GAP` of the extent of all futures lies between them."""
     if len(centres) < 3:  # the most likely one, and one that is drawn: nothing to tell apart
         return [1.0]
     ends = centres[:, -1].flatten(1).double().numpy()
     places = centres.flatten(0, 2)
     extent = float((places.amax(0) - places.amin(0)).norm())
-    group = fcluster(linkage(ends, "single"), max(APART * extent, 1e-12), "distance")
+    group = fcluster(linkage(ends, "single"), max(MIN_GAP * extent, 1e-12), "distance")
     return sorted((np.bincount(group)[1:] / len(group)).tolist(), reverse=True)
 
 
-def either_way(shares: Sequence[float], futures: int) -> str:
+def describe_branches(shares: Sequence[float], ensemble: int) -> str:
     """In words, of shares of so many futures; empty where all end together."""
     if len(shares) < 2:
         return ""
-    counts = ", ".join(str(round(share * futures)) for share in shares)
-    return f"could go either way: of {futures} possible futures {counts} end together"
+    counts = ", ".join(str(round(share * ensemble)) for share in shares)
+    return f"could go either way: of {ensemble} possible futures {counts} end together"
 
 
-def doubt(forecast: Forecast, start: float, end: float) -> str:
-    """`either_way` of a forecast from one time to a later one; empty where the method has one future only."""
-    centres = forecast.ensemble([start + (end - start) * i / LOOKS for i in range(LOOKS + 1)])
-    return "" if centres is None else either_way(branches(centres), len(centres))
+def describe_uncertainty(forecast: Forecast, start: float, end: float) -> str:
+    """`describe_branches` of a forecast from one time to a later one; empty where the method has one future only."""
+    centres = forecast.ensemble([start + (end - start) * i / NUM_TIMES for i in range(NUM_TIMES + 1)])
+    return "" if centres is None else describe_branches(cluster_endpoints(centres), len(centres))

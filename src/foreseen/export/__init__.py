@@ -1,16 +1,16 @@
 """What leaves a run: clips along camera paths, and its Gaussians as files for other programs."""
 
-from foreseen.export.clip import Shot, clip_timeline, write_clip
+from foreseen.export.clip import ClipFrame, clip_timeline, write_clip
+from foreseen.export.clip_frames import parse_size, parse_times, plan_clip
+from foreseen.export.clip_subject import ClipSubject, choose_subject
 from foreseen.export.compose import Timeline, compose
-from foreseen.export.shots import parse_size, parse_times, plan_shots
 from foreseen.export.splats import SplatSource, export_splats, source_from_file, source_from_run
-from foreseen.export.subject import Subject, choose_subject
 from foreseen.export.video import VideoWriter
 
 __all__ = [
-    "Shot",
+    "ClipFrame",
+    "ClipSubject",
     "SplatSource",
-    "Subject",
     "Timeline",
     "VideoWriter",
     "choose_subject",
@@ -19,7 +19,7 @@ __all__ = [
     "export_splats",
     "parse_size",
     "parse_times",
-    "plan_shots",
+    "plan_clip",
     "source_from_file",
     "source_from_run",
     "write_clip",

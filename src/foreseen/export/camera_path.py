@@ -19,15 +19,15 @@ from foreseen.geometry.cameras import Camera
 
 SUFFIX = ".json"
 FORMAT, VERSION = "foreseen camera path", 1
-LONGEST = 3600.0
+MAX_SECONDS = 3600.0
 """Seconds of a clip. A longer one is a mistake in the file."""
-MOST_VIEWS = 100_000
-WIDEST = 170.0
+MAX_VIEWS = 100_000
+MAX_FOV = 170.0
 """Degrees of a field of view."""
 
 
 @dataclass(frozen=True)
-class PathView:
+class CameraKeyframe:
     """One view of a path.
 
     Attributes:
@@ -47,7 +47,7 @@ class PathView:
 class CameraPath:
     """Views by the clip's clock, strictly ascending; `aspect` is width by height of the window they were seen in."""
 
-    views: tuple[PathView, ...]
+    views: tuple[CameraKeyframe, ...]
     aspect: float
 
 
@@ -70,22 +70,24 @@ def read_path(file: Path) -> CameraPath:
     if content.get("version") != VERSION:
         raise UserError(f"{file}: version {content.get('version')} of camera paths, not {VERSION}: update foreseen.")
     listed = content.get("views")
-    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_VIEWS:
-        raise UserError(f"{file}: 'views' is no list of 1 to {MOST_VIEWS} views: save the camera path again.")
+    if not isinstance(listed, list) or not 0 < len(listed) <= MAX_VIEWS:
+        raise UserError(f"{file}: 'views' is no list of 1 to {MAX_VIEWS} views: save the camera path again.")
     views = tuple(_view(value, f"{file}: views[{i}]") for i, value in enumerate(listed))
     at = [v.at for v in views]
-    if any(b <= a for a, b in pairwise(at)) or at[-1] - at[0] > LONGEST:
-        raise UserError(f"{file}: 'at' of the views must ascend, over at most {LONGEST:g} seconds: put them in order.")
+    if any(b <= a for a, b in pairwise(at)) or at[-1] - at[0] > MAX_SECONDS:
+        raise UserError(
+            f"{file}: 'at' of the views must ascend, over at most {MAX_SECONDS:g} seconds: put them in order."
+        )
     return CameraPath(views, _number(content, "aspect", str(file), 0.05, 20.0))
 
 
-def _view(value: Any, where: str) -> PathView:
+def _view(value: Any, where: str) -> CameraKeyframe:
     if not isinstance(value, dict):
         raise UserError(f"{where} is no JSON object: replace or remove it.")
-    return PathView(
+    return CameraKeyframe(
         _number(value, "at", where),
         _number(value, "time", where),
-        _number(value, "fov", where, 0.1, WIDEST),
+        _number(value, "fov", where, 0.1, MAX_FOV),
         rigid(value.get("camera_to_world"), f"{where}: camera_to_world"),
     )
 
@@ -97,7 +99,9 @@ def _number(fields: dict[str, Any], name: str, where: str, low: float = -1e9, hi
     return float(value)
 
 
-def along(path: CameraPath, fps: float, like: Camera, size: tuple[int, int] | None) -> tuple[list[Camera], list[float]]:
+def along(
+    path: CameraPath, fps: float, template: Camera, size: tuple[int, int] | None
+) -> tuple[list[Camera], list[float]]:
     """Cameras and times of a clip with so many frames a second.
 
     Positions, times and fields of view go straight from view to view, rotations the shortest way.
@@ -112,19 +116,19 @@ def along(path: CameraPath, fps: float, like: Camera, size: tuple[int, int] | No
     poses = np.stack([v.pose for v in views])
     moved = np.tile(np.eye(4), (len(clock), 1, 1))
     moved[:, :3, 3] = np.stack([np.interp(clock, at, poses[:, i, 3]) for i in range(3)], axis=-1)
-    turns = Rotation.from_matrix(poses[:, :3, :3])
-    moved[:, :3, :3] = (Slerp(at, turns)(clock) if len(views) > 1 else turns).as_matrix()
-    width, height = size or (2 * max(round(like.height * path.aspect / 2), 1), like.height)
+    rotations = Rotation.from_matrix(poses[:, :3, :3])
+    moved[:, :3, :3] = (Slerp(at, rotations)(clock) if len(views) > 1 else rotations).as_matrix()
+    width, height = size or (2 * max(round(template.height * path.aspect / 2), 1), template.height)
     fov = np.interp(clock, at, [v.fov for v in views])
-    cameras = [_camera(pose, float(angle), width, height, like) for pose, angle in zip(moved, fov)]
+    cameras = [_camera(pose, float(angle), width, height, template) for pose, angle in zip(moved, fov)]
     return cameras, [float(t) for t in np.interp(clock, at, [v.time for v in views])]
 
 
-def _camera(pose: np.ndarray, fov: float, width: int, height: int, like: Camera) -> Camera:
+def _camera(pose: np.ndarray, fov: float, width: int, height: int, template: Camera) -> Camera:
     focal = height / 2 / math.tan(math.radians(fov) / 2)
     return replace(
-        like,
-        camera_to_world=torch.from_numpy(pose).to(like.camera_to_world),
+        template,
+        camera_to_world=torch.from_numpy(pose).to(template.camera_to_world),
         fx=focal,
         fy=focal,
         cx=width / 2,

@@ -14,9 +14,9 @@ from torch import Tensor
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.evaluation.baselines import sized
+from foreseen.export.clip_subject import ClipSubject, choose_subject
 from foreseen.export.compose import GAIN, Timeline, compose, difference_picture, to_bytes
 from foreseen.export.marks import mark_points
-from foreseen.export.subject import Subject, choose_subject
 from foreseen.export.video import CRF, FPS, VideoWriter
 from foreseen.geometry.cameras import Camera
 
@@ -29,35 +29,35 @@ Marks = Mapping[float, Tensor]
 """Time -> points `[N, 3]` to be marked."""
 DEPTH_COLOURS = "magma_r"
 """Near is bright, far is dark."""
-SEEN = 0.5
+MIN_OPACITY_FOR_DEPTH = 0.5
 """Depth is read where at least this share of the light comes from the scene."""
 
 
 @dataclass(frozen=True)
-class Shot:
+class ClipFrame:
     """One frame of a clip: where the camera stands, when, what was filmed there, if anything was, and the box that its
     rays are to reach, where it may stand outside of what was filmed."""
 
     camera: Camera
     time: float
     truth: Frame | None = None
-    reach: Tensor | None = None
+    render_bounds: Tensor | None = None
 
 
 def write_clip(
     run: Run,
-    shots: Sequence[Shot],
+    clip_frames: Sequence[ClipFrame],
     out: Path,
     *,
-    subject: Subject | None = None,
+    subject: ClipSubject | None = None,
     channel: Channel = "rgb",
     timeline: Timeline | None = None,
-    futures: bool = False,
+    ensemble: bool = False,
     fps: float = FPS,
     crf: int = CRF,
     progress: Progress | None = None,
 ) -> Path:
-    """Renders `shots` into an mp4 or a folder of PNGs (see `VideoWriter`).
+    """Renders `clip_frames` into an mp4 or a folder of PNGs (see `VideoWriter`).
 
     Args:
         run: whose data set has the units.
@@ -76,75 +76,79 @@ def write_clip(
     Raises:
         UserError: see `VideoWriter`; or there is only one future.
     """
-    tell, subject = progress or _silent, subject or choose_subject(run)
+    notify, subject = progress or _no_progress, subject or choose_subject(run)
     forecast = subject.forecast
-    forecast.prepare(shot.time for shot in shots)
-    marks = _marks(forecast, shots, channel) if futures else {}
+    forecast.prepare(clip_frame.time for clip_frame in clip_frames)
+    marks = _marks(forecast, clip_frames, channel) if ensemble else {}
     with VideoWriter(out, fps=fps, crf=crf) as video:  # refuses a bad target before anything is rendered
         if channel == "depth":
-            frames = _depth_frames(forecast, shots, tell)
+            frames = _depth_frames(forecast, clip_frames, notify)
         elif channel == "rgb":
-            frames = (_colours(forecast, s, marks) for s in _counted(shots, tell))
+            frames = (_colours(forecast, s, marks) for s in _counted(clip_frames, notify))
         else:
-            line = timeline or clip_timeline(run, subject, [s.time for s in shots])
-            frames = (_beside_truth(forecast, s, line, marks) for s in _counted(shots, tell))
+            line = timeline or clip_timeline(run, subject, [s.time for s in clip_frames])
+            frames = (_beside_truth(forecast, s, line, marks) for s in _counted(clip_frames, notify))
         for frame in frames:
             video.add(frame)
-    tell(1.0, f"wrote {out}")
+    notify(1.0, f"wrote {out}")
     return out
 
 
-def _silent(share: float, doing: str) -> None:
+def _no_progress(share: float, doing: str) -> None:
     del share, doing
 
 
-def clip_timeline(run: Run, subject: Subject, times: Sequence[float]) -> Timeline:
+def clip_timeline(run: Run, subject: ClipSubject, times: Sequence[float]) -> Timeline:
     """The timeline of a clip at `times`."""
     return Timeline(min(times), max(times), subject.observed_until, run.dataset().time_unit)
 
 
-def _counted(shots: Sequence[Shot], tell: Progress) -> Iterator[Shot]:
-    for index, shot in enumerate(shots):
-        tell(index / len(shots), f"rendering t = {shot.time:.4g}")
-        yield shot
+def _counted(clip_frames: Sequence[ClipFrame], notify: Progress) -> Iterator[ClipFrame]:
+    for index, clip_frame in enumerate(clip_frames):
+        notify(index / len(clip_frames), f"rendering t = {clip_frame.time:.4g}")
+        yield clip_frame
 
 
-def _marks(forecast: Forecast, shots: Sequence[Shot], channel: Channel) -> Marks:
+def _marks(forecast: Forecast, clip_frames: Sequence[ClipFrame], channel: Channel) -> Marks:
     if channel == "depth":
-        raise UserError("--futures marks colours: give --channel rgb or side-by-side.")
-    times = sorted({shot.time for shot in shots})
+        raise UserError("--ensemble marks colours: give --channel rgb or side-by-side.")
+    times = sorted({clip_frame.time for clip_frame in clip_frames})
     found = forecast.ensemble(times)
     if found is None:
-        raise UserError("--futures: this run leaves one future only: leave it out.")
+        raise UserError("--ensemble: this run leaves one future only: leave it out.")
     return {time: found[:, i].flatten(0, 1).float() for i, time in enumerate(times)}
 
 
-def _marked(picture: Tensor, shot: Shot, marks: Marks) -> np.ndarray:
+def _marked(picture: Tensor, clip_frame: ClipFrame, marks: Marks) -> np.ndarray:
     found = to_bytes(picture)
-    return mark_points(found, shot.camera, marks[shot.time]) if shot.time in marks else found
+    return mark_points(found, clip_frame.camera, marks[clip_frame.time]) if clip_frame.time in marks else found
 
 
-def _colours(forecast: Forecast, shot: Shot, marks: Marks) -> np.ndarray:
-    return _marked(forecast.render(shot.camera, shot.time, reach=shot.reach).rgb.cpu(), shot, marks)
+def _colours(forecast: Forecast, clip_frame: ClipFrame, marks: Marks) -> np.ndarray:
+    return _marked(
+        forecast.render(clip_frame.camera, clip_frame.time, render_bounds=clip_frame.render_bounds).rgb.cpu(),
+        clip_frame,
+        marks,
+    )
 
 
-def _beside_truth(forecast: Forecast, shot: Shot, timeline: Timeline, marks: Marks) -> np.ndarray:
-    image = forecast.render(shot.camera, shot.time, reach=shot.reach).rgb.cpu()
-    truth = None if shot.truth is None else sized(shot.truth.image(), shot.camera)
-    label = "forecast" if timeline.is_forecast(shot.time) else "rendered"
+def _beside_truth(forecast: Forecast, clip_frame: ClipFrame, timeline: Timeline, marks: Marks) -> np.ndarray:
+    image = forecast.render(clip_frame.camera, clip_frame.time, render_bounds=clip_frame.render_bounds).rgb.cpu()
+    truth = None if clip_frame.truth is None else sized(clip_frame.truth.image(), clip_frame.camera)
+    label = "forecast" if timeline.is_forecast(clip_frame.time) else "rendered"
     panels = [
         ("truth", None if truth is None else to_bytes(truth)),
-        (label, _marked(image, shot, marks)),
+        (label, _marked(image, clip_frame, marks)),
         (f"difference x {GAIN}", None if truth is None else difference_picture(image, truth)),
     ]
-    return compose(panels, shot.time, timeline)
+    return compose(panels, clip_frame.time, timeline)
 
 
-def _depth_frames(forecast: Forecast, shots: Sequence[Shot], tell: Progress) -> Iterator[np.ndarray]:
+def _depth_frames(forecast: Forecast, clip_frames: Sequence[ClipFrame], notify: Progress) -> Iterator[np.ndarray]:
     """Coloured once the range of the whole clip is known, or the colours would flicker."""
     depths, opacities = [], []
-    for shot in _counted(shots, tell):
-        result = forecast.render(shot.camera, shot.time, reach=shot.reach)
+    for clip_frame in _counted(clip_frames, notify):
+        result = forecast.render(clip_frame.camera, clip_frame.time, render_bounds=clip_frame.render_bounds)
         opacity = result.opacity.cpu()
         depths.append((result.depth.cpu() / opacity.clamp(min=1e-6)).half())
         opacities.append((opacity * 255).round().to(torch.uint8))
@@ -157,7 +161,9 @@ def colour_depth(depths: Sequence[Tensor], opacities: Sequence[Tensor]) -> Itera
 
     The range of colours runs from the 1st to the 99th percentile of what is seen in all of them.
     """
-    seen = np.concatenate([d[o >= SEEN * 255].float().numpy().ravel()[::7] for d, o in zip(depths, opacities)])
+    seen = np.concatenate(
+        [d[o >= MIN_OPACITY_FOR_DEPTH * 255].float().numpy().ravel()[::7] for d, o in zip(depths, opacities)]
+    )
     low, high = np.percentile(seen, [1, 99]) if seen.size else (0.0, 1.0)
     for depth, opacity in zip(depths, opacities):
         yield depth_picture(depth, opacity.float() / 255, float(low), float(high))

@@ -12,11 +12,11 @@ from torch import Tensor
 
 GAIN = 4
 """By how much differences are amplified."""
-SMALLEST_PANEL = 240
+MIN_PANEL_HEIGHT = 240
 """Panels below this height [pixels] are enlarged by a whole factor: labels need room."""
 MARGIN, BAR = 8, 8
 INK, PAPER = (235, 235, 235), (24, 24, 28)
-FAINT = (120, 120, 128)
+FAINT_COLOR = (120, 120, 128)
 OBSERVED, FORECAST = (86, 180, 233), (230, 120, 0)
 
 
@@ -75,7 +75,7 @@ def compose(panels: Sequence[tuple[str, np.ndarray | None]], time: float, timeli
         `[H', W', 3]` uint8, both sizes even.
     """
     height, width = next(p.shape[:2] for _, p in panels if p is not None)
-    zoom = max(-(-SMALLEST_PANEL // height), 1)
+    zoom = max(-(-MIN_PANEL_HEIGHT // height), 1)
     height, width = height * zoom, width * zoom
     text = max(height // 18, 13)
     top, bottom = text + 2 * MARGIN, text + BAR + 3 * MARGIN
@@ -95,9 +95,9 @@ def compose(panels: Sequence[tuple[str, np.ndarray | None]], time: float, timeli
 
 
 def _draw_absent(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], text: int) -> None:
-    draw.rectangle(box, outline=FAINT)
+    draw.rectangle(box, outline=FAINT_COLOR)
     middle = ((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
-    draw.text(middle, "not filmed", fill=FAINT, font=_font(text), anchor="mm")
+    draw.text(middle, "not filmed", fill=FAINT_COLOR, font=_font(text), anchor="mm")
 
 
 def _draw_timeline(

@@ -10,19 +10,21 @@ from torch import Tensor
 from foreseen.geometry.cameras import Camera
 
 COLOUR, EDGE = (255, 255, 255), (24, 24, 28)
-FINER = 4
+SUPERSAMPLING = 4
 """Marks are drawn so much larger and shrunk, for smooth edges."""
 
 
 def mark_points(picture: np.ndarray, camera: Camera, points: Tensor) -> np.ndarray:
     """A dot for each of `points` `[N, 3]` before the camera, on a picture `[H, W, 3]` uint8 of its size."""
     height, width = picture.shape[:2]
-    radius = FINER * max(height / 110, 1.5)
-    mark = Image.new("RGBA", (FINER * width, FINER * height), (0, 0, 0, 0))
+    radius = SUPERSAMPLING * max(height / 110, 1.5)
+    mark = Image.new("RGBA", (SUPERSAMPLING * width, SUPERSAMPLING * height), (0, 0, 0, 0))
     draw = ImageDraw.Draw(mark)
     pixels, depths = camera.project(points)
     before = (depths > 0) & torch.isfinite(pixels).all(-1) & (pixels.abs() < 10 * max(height, width)).all(-1)
-    for x, y in (FINER * pixels[before]).tolist():
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=COLOUR, outline=EDGE, width=FINER // 2)
+    for x, y in (SUPERSAMPLING * pixels[before]).tolist():
+        draw.ellipse(
+            (x - radius, y - radius, x + radius, y + radius), fill=COLOUR, outline=EDGE, width=SUPERSAMPLING // 2
+        )
     mark = mark.resize((width, height), Image.Resampling.BOX)
     return np.asarray(Image.alpha_composite(Image.fromarray(picture).convert("RGBA"), mark).convert("RGB"))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from foreseen import __version__
 from foreseen.errors import UserError
-from foreseen.export.shots import default_times
-from foreseen.export.subject import Subject
+from foreseen.export.clip_frames import default_times
+from foreseen.export.clip_subject import ClipSubject
 from foreseen.scenes.files import moving, ply, read_splats, splat, spz
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.scenes.moving_gaussians import MovingGaussians, gather_motion
@@ -25,7 +25,7 @@ SplatFormat = Literal["ply", "splat", "spz", "ply-sequence", "4d"]
 SUFFIXES = {"ply": ply.SUFFIX, "splat": splat.SUFFIX, "spz": spz.SUFFIX, "4d": moving.SUFFIX}
 """How a file of each format ends; a PLY sequence is a folder."""
 
-Tell = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def source_from_file(path: Path) -> tuple[SplatSource, tuple[str, ...]]:
     return SplatSource(str(path), lambda _: scene), file.notes
 
 
-def source_from_run(run: Run, subject: Subject) -> SplatSource:
+def source_from_run(run: Run, subject: ClipSubject) -> SplatSource:
     """Gaussians of a run. Raises `UserError` where its scenes are something else."""
     times = tuple(default_times(subject.frames))
 
@@ -82,7 +82,7 @@ def export_splats(
     times: Sequence[float] | None = None,
     *,
     overwrite: bool = False,
-    progress: Tell | None = None,
+    progress: ProgressCallback | None = None,
 ) -> tuple[str, ...]:
     """Writes `out`; it is there whole under its name, or not at all.
 
@@ -139,10 +139,12 @@ def _source_is_named(source: SplatSource, when: str = "") -> Iterator[None]:
         raise UserError(f"{source.name}{when} cannot be exported: {error}") from None
 
 
-def _frames(source: SplatSource, times: Sequence[float], tell: Tell | None) -> Iterator[tuple[float, Gaussians]]:
+def _frames(
+    source: SplatSource, times: Sequence[float], notify: ProgressCallback | None
+) -> Iterator[tuple[float, Gaussians]]:
     for i, time in enumerate(times):
-        if tell is not None:
-            tell(i / len(times), f"time {time:g}")
+        if notify is not None:
+            notify(i / len(times), f"time {time:g}")
         yield time, source.at(time)
 
 

@@ -13,9 +13,9 @@ from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
 from foreseen.scenes.composed_field import ComponentQuery
 
-ROUGH_EVERY = 4
+TV_EVERY = 4
 """Steps between looks at voxels' roughness, which then counts for as many: it costs as much as thousands of rays."""
-PLAIN = 0.01
+BACKGROUND_TOLERANCE = 0.01
 """A colour this near to the stated background shows the background, or nothing that differs from it."""
 
 
@@ -24,9 +24,9 @@ class SampleBudget(nn.Module):
 
     per_ray: Tensor
 
-    def __init__(self, samples: int, most_rays: int) -> None:
+    def __init__(self, samples: int, max_rays: int) -> None:
         super().__init__()
-        self.samples, self.most_rays = samples, most_rays
+        self.samples, self.max_rays = samples, max_rays
         self.register_buffer("per_ray", torch.tensor(100.0))
 
     def note(self, result: RayResult) -> None:
@@ -35,10 +35,10 @@ class SampleBudget(nn.Module):
 
     def rays(self) -> int:
         """Rays for the next step."""
-        return int(min(self.most_rays, max(self.samples / max(float(self.per_ray), 1.0), self.most_rays // 8)))
+        return int(min(self.max_rays, max(self.samples / max(float(self.per_ray), 1.0), self.max_rays // 8)))
 
 
-def one_box(
+def single_box_field(
     info: SceneInfo, query: ComponentQuery, cells: Tensor, occupancy: OccupancyGrid, step: float
 ) -> ComposedField:
     """A field in one box at rest around the whole scene, where ray r reads occupancy grid `cells[r]` (`[R]`)."""
@@ -47,37 +47,37 @@ def one_box(
         query=query,
         rotations=torch.eye(3, device=cells.device).expand(len(cells), 1, 3, 3),
         centres=((low + high) / 2).expand(len(cells), 1, 3),
-        halves=((high - low) / 2)[None],
+        half_extents=((high - low) / 2)[None],
         cells=cells[:, None],
         grid=occupancy.density,
         threshold=occupancy.threshold,
         step=step,
-        strides=torch.ones(1, dtype=torch.int64, device=cells.device),
+        ray_strides=torch.ones(1, dtype=torch.int64, device=cells.device),
         near=info.near,
         far=info.far,
         background=info.background,
     )
 
 
-def packed_losses(
-    result: RayResult, batch: RayBatch, background: tuple[float, float, float], empty_weight: float
+def ray_losses(
+    result: RayResult, batch: RayBatch, background: tuple[float, float, float], background_opacity_weight: float
 ) -> dict[str, Tensor]:
     """Mean squared colour error, and the opacity along rays that saw the plain background: a renderer's white haze
     before white costs nothing in colour and everything in speed."""
     error = (result.rgb - batch.colors).square().mean()
     return {
         "color": error,
-        "empty": empty_weight * opacity_of_nothing(result.opacity, batch.colors, background),
+        "empty": background_opacity_weight * background_opacity(result.opacity, batch.colors, background),
         "_psnr": -10 * torch.log10(error.detach().clamp_min(1e-10)),
     }
 
 
-def opacity_of_nothing(opacity: Tensor, colors: Tensor, background: tuple[float, float, float]) -> Tensor:
+def background_opacity(opacity: Tensor, colors: Tensor, background: tuple[float, float, float]) -> Tensor:
     """Mean of `opacity` `[...]` over all pixels, counted where the plain background was seen (`colors` `[..., 3]`)."""
-    plain = (colors - torch.tensor(background).to(colors)).abs().amax(-1) < PLAIN
+    plain = (colors - torch.tensor(background).to(colors)).abs().amax(-1) < BACKGROUND_TOLERANCE
     return (opacity * plain).mean()
 
 
-def rough_loss(voxels: VoxelGrids, weight: float, step: int) -> dict[str, Tensor]:
+def voxel_tv_loss(voxels: VoxelGrids, weight: float, step: int) -> dict[str, Tensor]:
     """The voxels' roughness, on the steps on which it is looked at."""
-    return {} if step % ROUGH_EVERY else {"rough": ROUGH_EVERY * weight * voxels.roughness()}
+    return {} if step % TV_EVERY else {"rough": TV_EVERY * weight * voxels.roughness()}

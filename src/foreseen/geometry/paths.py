@@ -19,10 +19,10 @@ from foreseen.geometry.cameras import Camera
 FOCUS_SHARE = 0.75
 """The focus lies at this share of the way from near to far, measured in disparity (LLFF's value)."""
 
-SMALLEST_SWAY = 0.03
+MIN_SPIRAL_RADIUS = 0.03
 """Radius of a spiral around cameras that hardly move, as a share of the focus distance."""
 
-WIDEST_NDC_ORBIT = 90.0
+MAX_NDC_ORBIT = 90.0
 """Degrees. Normalised device coordinates hold what lies before the reference camera, nothing beside it."""
 
 
@@ -98,21 +98,21 @@ def orbit(cameras: Sequence[Camera], count: int, degrees: float = 360.0) -> list
         UserError: rays are in normalised device coordinates, and the orbit is wider than what those hold.
     """
     _check(cameras, count)
-    if cameras[0].ndc is not None and degrees > WIDEST_NDC_ORBIT:
+    if cameras[0].ndc is not None and degrees > MAX_NDC_ORBIT:
         raise UserError(
             f"an orbit of {degrees:g} degrees leaves what a forward-facing scene holds: take the spiral, "
-            f"or at most {WIDEST_NDC_ORBIT:g} degrees."
+            f"or at most {MAX_NDC_ORBIT:g} degrees."
         )
     up, target = up_direction(cameras), look_at_point(cameras)
     offsets = _poses(cameras)[:, :3, 3] - target
     height = float(np.median(offsets @ up))
     level = offsets - (offsets @ up)[:, None] * up
     radius = max(float(np.median(np.linalg.norm(level, axis=-1))), 1e-3 * focus_distance(cameras[0]))
-    turn = np.arange(count) / count
+    phase = np.arange(count) / count
     if degrees >= 360:
-        start, angles = level[0], np.radians(degrees) * turn
+        start, angles = level[0], np.radians(degrees) * phase
     else:
-        start, angles = level.mean(axis=0), np.radians(degrees / 2) * np.sin(2 * np.pi * turn)
+        start, angles = level.mean(axis=0), np.radians(degrees / 2) * np.sin(2 * np.pi * phase)
     if np.linalg.norm(start) < 1e-6 * radius:
         start = np.cross(up, np.eye(3)[np.argmin(np.abs(up))])
     first = _unit(start)
@@ -134,7 +134,7 @@ def spiral(cameras: Sequence[Camera], count: int, turns: int = 2) -> list[Camera
     mean = look_at(centre, centre + _unit(poses[:, :3, 2].mean(axis=0)), up)
     local = (poses[:, :3, 3] - centre) @ mean[:3, :3]
     radii = np.quantile(np.abs(local), 0.9, axis=0)
-    radii[:2] = np.maximum(radii[:2], SMALLEST_SWAY * distance)
+    radii[:2] = np.maximum(radii[:2], MIN_SPIRAL_RADIUS * distance)
     target = centre + distance * mean[:3, 2]
     angles = 2 * np.pi * turns * np.arange(count) / count
     offsets = np.stack([np.cos(angles), np.sin(angles), np.sin(angles / 2)], axis=-1) * radii

@@ -111,7 +111,7 @@ def fma(typingctx, a, b, c):
 
 
 @intrinsic
-def least(typingctx, a, b):
+def minimum(typingctx, a, b):
     """The smaller of two, lane by lane."""
     return VECTOR(a, b), lambda context, builder, signature, arguments: builder.select(
         builder.fcmp_ordered("<", *arguments), *arguments
@@ -119,7 +119,7 @@ def least(typingctx, a, b):
 
 
 @intrinsic
-def most(typingctx, a, b):
+def maximum(typingctx, a, b):
     """The larger of two, lane by lane."""
     return VECTOR(a, b), lambda context, builder, signature, arguments: builder.select(
         builder.fcmp_ordered(">", *arguments), *arguments

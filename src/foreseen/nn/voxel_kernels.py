@@ -8,7 +8,7 @@ CHANNELS = 7
 
 
 @njit(inline="always")
-def look_up(local, layout, index, values, at, fraction, features):
+def gather_features(local, layout, index, values, at, fraction, features):
     """Features at a point of a box: the sum over levels of what the eight voxels around it hold. Fills `at [L, 8]`
     (rows, -1 for none) and `fraction [L, 3]`."""
     for c in range(CHANNELS):
@@ -34,8 +34,8 @@ def look_up(local, layout, index, values, at, fraction, features):
 
 
 @njit(inline="always")
-def spread(layout, at, fraction, values, g, grad_values, grad_local):
-    """The transpose of `look_up`: gradients `g` of the features to the voxels, and to the point."""
+def scatter_gradients(layout, at, fraction, values, g, grad_values, grad_local):
+    """The transpose of `gather_features`: gradients `g` of the features to the voxels, and to the point."""
     for a in range(3):
         grad_local[a] = np.float32(0.0)
     for level in range(layout.shape[0]):
@@ -64,7 +64,7 @@ def features(local, box, layout, index, values, out, chunks):
     for chunk in prange(chunks):
         at, fraction = np.empty((layout.shape[1], 8), np.int64), np.empty((layout.shape[1], 3), np.float32)
         for m in range(chunk * len(local) // chunks, (chunk + 1) * len(local) // chunks):
-            look_up(local[m], layout[box[m]], index, values, at, fraction, out[m])
+            gather_features(local[m], layout[box[m]], index, values, at, fraction, out[m])
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
@@ -76,8 +76,8 @@ def features_backward(local, box, layout, index, values, g, grad_local, grad_val
         at, fraction = np.empty((layout.shape[1], 8), np.int64), np.empty((layout.shape[1], 3), np.float32)
         unused = np.empty(CHANNELS, np.float32)
         for m in range(chunk * len(local) // chunks, (chunk + 1) * len(local) // chunks):
-            look_up(local[m], layout[box[m]], index, values, at, fraction, unused)
-            spread(layout[box[m]], at, fraction, values, g[m], grad_mine, grad_local[m])
+            gather_features(local[m], layout[box[m]], index, values, at, fraction, unused)
+            scatter_gradients(layout[box[m]], at, fraction, values, g[m], grad_mine, grad_local[m])
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)

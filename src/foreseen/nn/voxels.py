@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from foreseen.errors import UserError
 from foreseen.nn import voxel_kernels
-from foreseen.nn.checked import Checked, check_range
+from foreseen.nn.checked_module import CheckedModule, check_range
 from foreseen.nn.plane_kernels import threads
 from foreseen.nn.voxel_kernels import CHANNELS
 
@@ -89,7 +89,7 @@ def _near_open(cells: Tensor, nodes: int) -> Tensor:
     return grown[place][:, place][:, :, place]
 
 
-class VoxelGrids(Checked):
+class VoxelGrids(CheckedModule):
     """The voxels of B boxes.
 
     Args:
@@ -113,7 +113,7 @@ class VoxelGrids(Checked):
         self.values = nn.Parameter(values)
 
     @staticmethod
-    def like(tensors: Mapping[str, Tensor], prefix: str, initial: float = 0.02) -> VoxelGrids:
+    def from_tensors(tensors: Mapping[str, Tensor], prefix: str, initial: float = 0.02) -> VoxelGrids:
         """Grids of the shapes that a state dict has under `prefix`. Raises `UserError` as `VoxelTable`."""
         layout, index = tensors[prefix + "layout"], tensors[prefix + "index"]
         return VoxelGrids(VoxelTable(layout, index, len(tensors[prefix + "values"])), initial)
@@ -127,10 +127,10 @@ class VoxelGrids(Checked):
         """`[B]` nodes of each box's finest level."""
         return self.layout[:, :, 1].amax(1)
 
-    def scales(self, halves: Tensor) -> Tensor:
+    def scales(self, half_extents: Tensor) -> Tensor:
         """`[B]` density per unit length of what is one thick over a spacing of the finest level, in boxes of half sizes
-        `halves` `[B, 3]`."""
-        return (self.finest - 1) / (2 * halves.mean(-1))
+        `half_extents` `[B, 3]`."""
+        return (self.finest - 1) / (2 * half_extents.mean(-1))
 
     def features(self, local: Tensor, box: Tensor) -> Tensor:
         """`[M, 7]` at `local` `[M, 3]` in [-1, 1] of `box` `[M]`, differentiable."""

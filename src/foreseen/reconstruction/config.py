@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class TrackConfig:
+class TrackingConfig:
     """Of rigid parts and their trajectories."""
 
-    most_parts: int = 8
+    max_parts: int = 8
     """At most so many moving parts."""
     frames_per_control: float = 2.5
     """Training frames for each control point of a part's trajectory, ..."""
     times_per_control: float = 2.5
     """... and times, of which several cameras may each see all."""
-    most_controls: int = 120
+    max_controls: int = 120
     """Control points of a trajectory at most."""
-    cells: int = 64
+    grid_resolution: int = 64
     """Cells along each axis of the grids of what may be where (of voxels: occupancy grids)."""

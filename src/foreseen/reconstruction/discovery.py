@@ -14,36 +14,36 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from foreseen.nn.splines import UniformBSpline
-from foreseen.reconstruction.hulls import (
+from foreseen.reconstruction.identity_swaps import find_identity_swaps
+from foreseen.reconstruction.sphere_fitting import MIN_ROUND_OVERLAP, FittedSpheres, fit_spheres
+from foreseen.reconstruction.visual_hull import (
     MIN_CELLS,
-    Hull,
     Silhouettes,
-    View,
-    carve,
-    moving_box,
-    synchronised,
-    windows,
+    SilhouetteView,
+    VisualHull,
+    are_synchronised,
+    bounding_box_of_motion,
+    carve_hull,
+    group_views,
 )
-from foreseen.reconstruction.identities import changed_places
-from foreseen.reconstruction.spheres import ROUND, Spheres, fit_spheres
 
 HULL_CELLS = 72
-ROOM = 1.1
+RADIUS_MARGIN = 1.1
 """Radius of a part of any shape over how far it was seen to reach."""
-TAIL = 0.05
-LONG = 1.15
+MIN_THIRD_MOMENT = 0.05
+MIN_ELONGATION = 1.15
 """A part with a third moment as large as the one, or a first principal axis that exceeds the second by the other, may
 have a direction, ..."""
-STEADY_DEGREES = 8.0
+MAX_DIRECTION_ERROR = 8.0
 """... which it has if straight motion foretells the next direction this well."""
-HOLD = 1e-2
+OLD_POSITION_WEIGHT = 1e-2
 """Weight of a trajectory's old place against the rays' (distances over depth)."""
-SHADE = 0.1
+COLOR_DISTANCE = 0.1
 """A difference in colour of 1 (black to one pure colour) counts like being this share of the scene apart."""
 
 
 @dataclass(frozen=True)
-class Part:
+class RigidPart:
     """A moving part. `controls [n, 3]`: B-spline control points of its centre over 0..1; `radius`: of a sphere around
     it, its own where it is a ball; `rotations [n, 3]`: rotation vectors of its frame; `round`: its silhouettes do not
     tell how it turns."""
@@ -51,58 +51,62 @@ class Part:
     controls: np.ndarray
     rotations: np.ndarray
     radius: float
-    round: bool = False
+    is_round: bool = False
 
 
 def find_parts(
-    views: list[View],
+    views: list[SilhouetteView],
     masks: Silhouettes,
     bounds: np.ndarray,
     controls: int,
-    most: int,
+    maximum: int,
     unknown: list[np.ndarray] | None = None,
-) -> list[Part]:
+) -> list[RigidPart]:
     """The moving parts; `unknown [h, w]` of each view: pixels that do not tell whether something moves."""
-    found = windows(views)
-    box = moving_box([found[i] for i in range(0, len(found), max(1, len(found) // 16))], views, masks, bounds)
-    hulls = [carve(window, views, masks, box, HULL_CELLS) for window in found]
-    tracks = track([h for h in hulls if h.pieces], float(np.ptp(bounds, axis=0).max()), most)
+    found = group_views(views)
+    box = bounding_box_of_motion(
+        [found[i] for i in range(0, len(found), max(1, len(found) // 16))], views, masks, bounds
+    )
+    hulls = [carve_hull(window, views, masks, box, HULL_CELLS) for window in found]
+    tracks = track([h for h in hulls if h.num_components], float(np.ptp(bounds, axis=0).max()), maximum)
     parts = refine(views, masks, tracks, controls, bounds)
     return _as_spheres(views, masks, unknown, parts) if parts else parts
 
 
 def _as_spheres(
-    views: list[View], masks: Silhouettes, unknown: list[np.ndarray] | None, parts: list[Part]
-) -> list[Part]:
+    views: list[SilhouetteView], masks: Silhouettes, unknown: list[np.ndarray] | None, parts: list[RigidPart]
+) -> list[RigidPart]:
     """Parts that are round, fitted as spheres, whose silhouettes tell no turn; the parts as they are where they are of
     another shape."""
     controls = np.stack([part.controls for part in parts], axis=1)
-    found = fit_spheres(views, masks, unknown, Spheres(controls, np.array([part.radius for part in parts]) / ROOM))
-    if found.overlap < ROUND:
+    found = fit_spheres(
+        views, masks, unknown, FittedSpheres(controls, np.array([part.radius for part in parts]) / RADIUS_MARGIN)
+    )
+    if found.overlap < MIN_ROUND_OVERLAP:
         return parts
     found = _with_own_places(views, masks, unknown, found)
     return [
-        Part(found.controls[:, k], np.zeros_like(found.controls[:, k]), radius, round=True)
+        RigidPart(found.controls[:, k], np.zeros_like(found.controls[:, k]), radius, is_round=True)
         for k, radius in enumerate(found.radii.tolist())
     ]
 
 
 def _with_own_places(
-    views: list[View], masks: Silhouettes, unknown: list[np.ndarray] | None, found: Spheres
-) -> Spheres:
+    views: list[SilhouetteView], masks: Silhouettes, unknown: list[np.ndarray] | None, found: FittedSpheres
+) -> FittedSpheres:
     """Each ball on the track of its own colour."""
     times, controls = np.unique([view.time for view in views]), len(found.controls)
     places = np.einsum("tc,ckd->tkd", UniformBSpline(controls).basis(torch.from_numpy(times)).numpy(), found.controls)
-    who = changed_places(views, times, places, found.radii)
+    who = find_identity_swaps(views, times, places, found.radii)
     if (who == np.arange(len(found.radii))).all():
         return found
     own = np.take_along_axis(places, who.argsort(1)[..., None], axis=1)
     own_controls = np.stack([fit_spline(times, own[:, k], controls) for k in range(own.shape[1])], axis=1)
-    return fit_spheres(views, masks, unknown, Spheres(own_controls, found.radii))
+    return fit_spheres(views, masks, unknown, FittedSpheres(own_controls, found.radii))
 
 
 @dataclass
-class Track:
+class HullTrack:
     """One part through the hulls: per hull its time, centre, long axis, how long, how far it reaches from its centre,
     and `tails`: the third moment, which points to where the part reaches out, with a length of 0 (nowhere) to 1."""
 
@@ -110,7 +114,7 @@ class Track:
     centres: list[np.ndarray]
     axes: list[np.ndarray]
     tails: list[np.ndarray]
-    shades: list[np.ndarray]
+    colors: list[np.ndarray]
     elongations: list[float]
     sizes: list[float]
 
@@ -123,25 +127,27 @@ class Track:
         return self.centres[-1] + velocity * (time - self.times[-1])
 
 
-def track(hulls: list[Hull], extent: float, most: int) -> list[Track]:
+def track(hulls: list[VisualHull], extent: float, maximum: int) -> list[HullTrack]:
     """Follows the parts out from the stretch of time where they are best told apart. Where parts touch, the matter of a
     merged piece goes to the nearest predicted centre. Parts held by under a third of the hulls are dropped."""
     if not hulls:
         return []
-    counts = np.array([h.pieces for h in hulls])
+    counts = np.array([h.num_components for h in hulls])
     wanted = max(c for c in np.unique(counts) if np.mean(counts >= c) >= 0.3)
     run = _longest_run(counts == wanted)
     start = (run[0] + run[1]) // 2
-    seeds = sorted(range(hulls[start].pieces), key=lambda i: -int((hulls[start].labels == i).sum()))[:most]
+    seeds = sorted(range(hulls[start].num_components), key=lambda i: -int((hulls[start].component_ids == i).sum()))[
+        :maximum
+    ]
     found = []
     for order in (range(start, len(hulls)), range(start, -1, -1)):
-        tracks = [Track([], [], [], [], [], [], []) for _ in seeds]
+        tracks = [HullTrack([], [], [], [], [], [], []) for _ in seeds]
         for i in order:
             _follow(tracks, hulls[i], seeds if i == start else None, extent)
         found.append(tracks)
     joined = []
     for ahead, behind in zip(*found):
-        whole = Track(
+        whole = HullTrack(
             *(
                 [*getattr(behind, f)[:0:-1], *getattr(ahead, f)]
                 for f in ("times", "centres", "axes", "tails", "shades", "elongations", "sizes")
@@ -159,12 +165,12 @@ def _longest_run(flags: np.ndarray) -> tuple[int, int]:
     return int(where[0]), int(where[-1])
 
 
-def _follow(tracks: list[Track], hull: Hull, seeds: list[int] | None, extent: float) -> None:
+def _follow(tracks: list[HullTrack], hull: VisualHull, seeds: list[int] | None, extent: float) -> None:
     """Adds one hull to every track that finds matter in it."""
     if seeds is not None:
         owner = np.full(len(hull.points), -1)
         for k, piece in enumerate(seeds):
-            owner[hull.labels == piece] = k
+            owner[hull.component_ids == piece] = k
     else:
         owner = _owners(tracks, hull, extent)
     for k, t in enumerate(tracks):
@@ -179,20 +185,22 @@ def _follow(tracks: list[Track], hull: Hull, seeds: list[int] | None, extent: fl
         t.centres.append(mine.mean(0))
         t.axes.append(vectors[:, 2])
         t.tails.append(tail)
-        t.shades.append(hull.shades[owner == k].mean(0))
+        t.colors.append(hull.colors[owner == k].mean(0))
         t.elongations.append(float(np.sqrt(values[2] / values[1])))
         t.sizes.append(float(np.quantile(reach, 0.97)))
 
 
-def _owners(tracks: list[Track], hull: Hull, extent: float) -> np.ndarray:
+def _owners(tracks: list[HullTrack], hull: VisualHull, extent: float) -> np.ndarray:
     """`[P]` which track each cell belongs to, -1 for none. Pieces are matched to predictions one to one (Hungarian);
     predictions left over share the piece that they fall into, cell by cell."""
     guesses = np.array([t.predict(hull.time) for t in tracks])
-    looks = np.array([np.median(t.shades, axis=0) for t in tracks])
+    appearances = np.array([np.median(t.colors, axis=0) for t in tracks])
     pieces = hull.means(hull.points)
     cost = np.linalg.norm(guesses[:, None] - pieces[None], axis=-1)
-    cost = cost + SHADE * extent * np.linalg.norm(looks[:, None] - hull.means(hull.shades)[None], axis=-1)
-    odd = SHADE * extent * np.linalg.norm(hull.shades[:, None] - looks[None], axis=-1)
+    cost = cost + COLOR_DISTANCE * extent * np.linalg.norm(
+        appearances[:, None] - hull.means(hull.colors)[None], axis=-1
+    )
+    odd = COLOR_DISTANCE * extent * np.linalg.norm(hull.colors[:, None] - appearances[None], axis=-1)
     owner = np.full(len(hull.points), -1)
     placed = guesses.copy()
     for k, j in zip(*linear_sum_assignment(cost)):
@@ -219,7 +227,9 @@ def fit_spline(times: np.ndarray, values: np.ndarray, controls: int, smooth: flo
     return np.linalg.lstsq(left, right, rcond=None)[0]
 
 
-def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls: int, bounds: np.ndarray) -> list[Part]:
+def refine(
+    views: list[SilhouetteView], masks: Silhouettes, tracks: list[HullTrack], controls: int, bounds: np.ndarray
+) -> list[RigidPart]:
     """Smooth trajectories. Where each hull is of one instant they follow the hulls. Where hulls span several, they meet
     the silhouettes themselves: every view's moving pixels go to the nearest part's projection, and each part's spline
     meets the rays through the centroids of its pixels, which a shadow beside it may pull away."""
@@ -228,31 +238,34 @@ def refine(views: list[View], masks: Silhouettes, tracks: list[Track], controls:
     times = torch.tensor([v.time for v in views], dtype=torch.float64)
     basis = UniformBSpline(controls).basis(times).numpy()
     centres = [fit_spline(np.array(t.times), np.array(t.centres), controls) for t in tracks]
-    hull_radii = np.array([ROOM * float(np.median(t.sizes)) for t in tracks])
+    hull_radii = np.array([RADIUS_MARGIN * float(np.median(t.sizes)) for t in tracks])
     radii = hull_radii.copy()
-    for _ in range(0 if synchronised(views) else 4):
+    for _ in range(0 if are_synchronised(views) else 4):
         sightings = [
             _assign(v, m, np.stack([b @ c for c in centres]), radii) for v, m, b in zip(views, masks.moving, basis)
         ]
         for k in range(len(tracks)):
             rows = [(b, s[k]) for b, s in zip(basis, sightings) if k in s]
-            met = _meet_rays(rows, centres[k])
+            met = _fit_to_rays(rows, centres[k])
             path = basis @ met
             if (path >= bounds[0]).all() and (path <= bounds[1]).all():
                 centres[k] = met
             seen = [s[k].radius for s in sightings if k in s]
             # What a neighbour's pixels add to a sighting must not let a part grow from round to round.
             radii[k] = (
-                np.clip(ROOM * np.quantile(seen, 0.6), 0.8 * hull_radii[k], 1.3 * hull_radii[k]) if seen else radii[k]
+                np.clip(RADIUS_MARGIN * np.quantile(seen, 0.6), 0.8 * hull_radii[k], 1.3 * hull_radii[k])
+                if seen
+                else radii[k]
             )
     low, high = 1.5 * bounds  # a control point may lie a little outside of what it draws
     return [
-        Part(np.clip(centres[k], low, high), _rotations(t, controls), float(radii[k])) for k, t in enumerate(tracks)
+        RigidPart(np.clip(centres[k], low, high), _rotations(t, controls), float(radii[k]))
+        for k, t in enumerate(tracks)
     ]
 
 
 @dataclass(frozen=True)
-class Sighting:
+class PartDetection:
     """What one view saw of one part: the ray through its pixels' centroid, and its radius in scene units."""
 
     origin: np.ndarray
@@ -261,7 +274,7 @@ class Sighting:
     depth: float
 
 
-def _assign(view: View, mask: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> dict[int, Sighting]:
+def _assign(view: SilhouetteView, mask: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> dict[int, PartDetection]:
     """part -> what this view saw of it. Parts that overlap another in the picture, or touch its border, are left
     out."""
     camera = view.camera
@@ -271,7 +284,7 @@ def _assign(view: View, mask: np.ndarray, centres: np.ndarray, radii: np.ndarray
     distance = np.linalg.norm(points[:, None] - pixels[None], axis=-1)
     reach = 1.5 * radii * camera.fx / np.maximum(depth, 1e-6)
     nearest = (distance / reach).argmin(1) if len(rows) else np.empty(0, int)
-    found: dict[int, Sighting] = {}
+    found: dict[int, PartDetection] = {}
     for k in range(len(centres)):
         others = np.delete(np.arange(len(centres)), k)
         apart = np.linalg.norm(pixels[others] - pixels[k], axis=-1)
@@ -282,13 +295,13 @@ def _assign(view: View, mask: np.ndarray, centres: np.ndarray, radii: np.ndarray
             continue
         ray = camera.rays(torch.from_numpy(mine.mean(0)).float())
         extent = np.linalg.norm(mine - mine.mean(0), axis=-1).max() + 0.5
-        found[k] = Sighting(
+        found[k] = PartDetection(
             ray.origins.numpy(), ray.directions.numpy(), float(extent * depth[k] / camera.fx), float(depth[k])
         )
     return found
 
 
-def _meet_rays(rows: list[tuple[np.ndarray, Sighting]], old: np.ndarray) -> np.ndarray:
+def _fit_to_rays(rows: list[tuple[np.ndarray, PartDetection]], old: np.ndarray) -> np.ndarray:
     """Control points of the smooth trajectory nearest to all rays (distances weighed by 1 / depth)."""
     n = old.shape[0]
     left, right = [], []
@@ -298,22 +311,22 @@ def _meet_rays(rows: list[tuple[np.ndarray, Sighting]], old: np.ndarray) -> np.n
         right.append(across @ s.origin)
     jerk = np.kron(np.diff(np.eye(n), 3, axis=0), np.eye(3)) * 1e-2
     # Where no ray reaches, the old trajectory's shape holds.
-    hold = np.eye(3 * n) * HOLD
+    hold = np.eye(3 * n) * OLD_POSITION_WEIGHT
     a = np.concatenate([*left, jerk, hold])
-    y = np.concatenate([*right, np.zeros(len(jerk)), old.reshape(-1) * HOLD])
+    y = np.concatenate([*right, np.zeros(len(jerk)), old.reshape(-1) * OLD_POSITION_WEIGHT])
     return np.linalg.lstsq(a, y, rcond=None)[0].reshape(n, 3)
 
 
-def _rotations(t: Track, controls: int) -> np.ndarray:
+def _rotations(t: HullTrack, controls: int) -> np.ndarray:
     """Rotation vectors that carry a part's direction along: that of its tail, or of its long axis; zero for a part
     whose directions are nothing but noise."""
     middle = len(t.axes) // 2
     candidates = []
-    if np.median(np.linalg.norm(t.tails, axis=-1)) > TAIL:
+    if np.median(np.linalg.norm(t.tails, axis=-1)) > MIN_THIRD_MOMENT:
         candidates.append([_unit(x) for x in t.tails])
-    if np.median(t.elongations) > LONG:
+    if np.median(t.elongations) > MIN_ELONGATION:
         candidates.append(_without_flips(t.axes[middle::-1])[::-1] + _without_flips(t.axes[middle:])[1:])
-    steady = [d for d in candidates if _surprise(d) < np.radians(STEADY_DEGREES)]
+    steady = [d for d in candidates if _direction_error(d) < np.radians(MAX_DIRECTION_ERROR)]
     if not steady:
         return np.zeros((controls, 3))
     directions = steady[0]
@@ -324,7 +337,7 @@ def _rotations(t: Track, controls: int) -> np.ndarray:
     return fit_spline(np.array(t.times), np.array(vectors), controls, smooth=2e-2)
 
 
-def _surprise(directions: list[np.ndarray]) -> float:
+def _direction_error(directions: list[np.ndarray]) -> float:
     """How far a direction usually is from where straight motion would have it [rad]."""
     triples = zip(directions, directions[1:], directions[2:])
     return float(np.median([np.pi, *(_angle(_unit(2 * b - a), c) for a, b, c in triples)]))

@@ -81,10 +81,10 @@ def _(scene: RadianceField) -> int:
 @bytes_per_ray.register
 def _(scene: ComposedField) -> int:
     # No ray has more samples than the boxes' diagonals hold.
-    most = (2 * scene.halves.norm(dim=-1) / (scene.step * scene.strides)).clamp(
+    maximum = (2 * scene.half_extents.norm(dim=-1) / (scene.step * scene.ray_strides)).clamp(
         max=(scene.far - scene.near) / scene.step
     )
-    return (math.ceil(float(most.sum())) + 1) * PACKED_BYTES_PER_SAMPLE
+    return (math.ceil(float(maximum.sum())) + 1) * PACKED_BYTES_PER_SAMPLE
 
 
 @bytes_per_ray.register

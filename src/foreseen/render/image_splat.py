@@ -18,7 +18,7 @@ from foreseen.nn.plane_kernels import threads
 from foreseen.render.kernels import image_splat as kernel
 from foreseen.scenes.image_gaussians import ImageGaussians
 
-CUT = 12.5
+MAX_POWER = 12.5
 """Powers above it count as none: five standard deviations, 4e-6 of the peak."""
 
 
@@ -49,7 +49,7 @@ def splat_image_reference(scene: ImageGaussians, width: int, height: int) -> Ten
     cos, sin = scene.angles.cos()[..., None, None], scene.angles.sin()[..., None, None]
     first, second = (s[..., None, None] for s in scene.scales.unbind(-1))
     power = ((cos * x + sin * y) / first).square() / 2 + ((cos * y - sin * x) / second).square() / 2
-    return torch.einsum("...nhw,...nc->...hwc", torch.where(power <= CUT, (-power).exp(), 0), scene.weights)
+    return torch.einsum("...nhw,...nc->...hwc", torch.where(power <= MAX_POWER, (-power).exp(), 0), scene.weights)
 
 
 def _shape(scene: ImageGaussians) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,7 +66,7 @@ class _SplatImage(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, record: Tensor, weights: Tensor, width: int, height: int) -> Tensor:
         planes = torch.empty(len(record), weights.shape[-1], height, width)
-        kernel.draw(_array(record), _array(weights), np.float32(CUT), planes.numpy(), threads())
+        kernel.draw(_array(record), _array(weights), np.float32(MAX_POWER), planes.numpy(), threads())
         ctx.save_for_backward(record, weights)
         return planes
 
@@ -76,7 +76,12 @@ class _SplatImage(torch.autograd.Function):
         record, weights = ctx.saved_tensors
         grads = torch.empty(record.shape), torch.empty(weights.shape)
         kernel.draw_backward(
-            _array(record), _array(weights), np.float32(CUT), _array(gradient), *(g.numpy() for g in grads), threads()
+            _array(record),
+            _array(weights),
+            np.float32(MAX_POWER),
+            _array(gradient),
+            *(g.numpy() for g in grads),
+            threads(),
         )
         return *grads, None, None
 

@@ -19,7 +19,7 @@ from foreseen.render.kernels import packed
 from foreseen.render.result import RayResult
 from foreseen.scenes.composed_field import ComposedField
 
-STOP = 1e-3
+MIN_TRANSMITTANCE = 1e-3
 """A ray ends when the cached density has left less than this share of its light, where no cell counts as thicker than
 `packed.CELL_THICKNESS`: a cell's cached density is its largest, and a ray may pass beside what is opaque in it."""
 
@@ -49,7 +49,7 @@ def march_rays(scene: ComposedField, rays: Rays, *, stratified: bool = False) ->
     density, color = query_samples(scene, rays, samples)
     # NDC directions are not of unit length; densities are per unit length of the space.
     scale = rays.directions.norm(dim=-1)
-    lengths = scene.step * scene.strides[samples.component] * scale[samples.ray_index]
+    lengths = scene.step * scene.ray_strides[samples.component] * scale[samples.ray_index]
     background = torch.tensor(scene.background, device=color.device).expand(count, 3)
     rgb, depth, opacity = composite(density, color, samples, lengths, background)
     return RayResult(rgb=rgb, depth=depth, opacity=opacity, samples=samples.distances.numel())
@@ -73,12 +73,12 @@ def sample(scene: ComposedField, rays: Rays, jitter: Tensor) -> PackedSamples:
         np.float32(scene.step),
         rotations,
         centres,
-        scene.halves.detach().cpu().numpy(),
-        scene.strides.cpu().numpy(),
+        scene.half_extents.detach().cpu().numpy(),
+        scene.ray_strides.cpu().numpy(),
         cells,
         scene.grid.cpu().numpy(),
         np.float32(scene.threshold),
-        np.float32(STOP),
+        np.float32(MIN_TRANSMITTANCE),
     )
     nothing = np.empty(0, np.int64)
     packed.march(*arguments, False, starts, nothing, nothing, np.empty(0, np.float32), threads())
@@ -102,11 +102,11 @@ def sample_reference(scene: ComposedField, rays: Rays, jitter: Tensor) -> Packed
         light = 1.0
         for i in range(math.ceil((scene.far - scene.near) / scene.step)):
             distance = scene.near + (i + float(jitter[r])) * scene.step
-            if distance > scene.far or light < STOP:
+            if distance > scene.far or light < MIN_TRANSMITTANCE:
                 break
-            for k, stride in enumerate(scene.strides.tolist()):
+            for k, stride in enumerate(scene.ray_strides.tolist()):
                 offset = origin + distance * direction - scene.centres[row, k]
-                local = scene.rotations[row, k].T @ offset / scene.halves[k]
+                local = scene.rotations[row, k].T @ offset / scene.half_extents[k]
                 absent = scene.cells[row, k] < 0 or i % stride != int(jitter[r] * stride)
                 if absent or bool((local.abs() > 1).any()):
                     continue
@@ -114,7 +114,7 @@ def sample_reference(scene: ComposedField, rays: Rays, jitter: Tensor) -> Packed
                 density = float(scene.grid[scene.cells[row, k], x, y, z])
                 if density > scene.threshold:
                     length = scene.step * stride * float(direction.norm())
-                    cells_passed = length / (2 * float(scene.halves[k].max()) / size)
+                    cells_passed = length / (2 * float(scene.half_extents[k].max()) / size)
                     light *= math.exp(-min(density * length, packed.CELL_THICKNESS * min(1, cells_passed)))
                     kept.append((r, k, distance))
         starts.append(len(kept))
@@ -133,7 +133,7 @@ def query_samples(scene: ComposedField, rays: Rays, samples: PackedSamples) -> t
     points = rays.origins[ray] + samples.distances[:, None] * rays.directions[ray]
     row = ray if scene.centres.shape[0] > 1 else torch.zeros_like(ray)
     offset = points - scene.centres[row, part]
-    local = torch.einsum("mba,mb->ma", scene.rotations[row, part], offset) / scene.halves[part]
+    local = torch.einsum("mba,mb->ma", scene.rotations[row, part], offset) / scene.half_extents[part]
     return scene.query(local, part, ray, rays.view_directions[ray])
 
 

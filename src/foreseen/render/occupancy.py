@@ -26,7 +26,7 @@ class OccupancyGrid(nn.Module):
 
     def __init__(self, boxes: int, cells: int, threshold: float) -> None:
         super().__init__()
-        self.cells, self.threshold = cells, threshold
+        self.grid_resolution, self.threshold = cells, threshold
         # Above the threshold: at first all is sampled.
         self.register_buffer("density", torch.full((boxes, cells, cells, cells), 1.01 * threshold))
 
@@ -39,7 +39,7 @@ class OccupancyGrid(nn.Module):
         at = self.density.device
         drawn = torch.arange(total) if share >= 1 else torch.randint(total, (max(1, int(share * total)),)).unique()
         index = drawn.to(at)
-        g = self.cells
+        g = self.grid_resolution
         cached = self.density.view(-1)
         for part in index.split(1 << 16):
             box, rest = part // g**3, part % g**3

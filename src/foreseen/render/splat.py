@@ -41,7 +41,7 @@ class SplatResult:
     opacity: Tensor
     extras: Tensor | None
     radii: Tensor
-    shifts: Tensor | None
+    means2d: Tensor | None
 
     @property
     def visible(self) -> Tensor:
@@ -51,9 +51,9 @@ class SplatResult:
     def screen_gradients(self, camera: Camera) -> Tensor:
         """`[N]` lengths of the loss's gradients by the projected centres, after `backward`, where the whole picture is
         two units wide and high: what clone and split compare with a threshold (Kerbl et al. 2023, section 5.2)."""
-        if self.shifts is None or self.shifts.grad is None:
+        if self.means2d is None or self.means2d.grad is None:
             raise RuntimeError("screen_gradients needs a picture made with gradients, after backward.")
-        return (self.shifts.grad * self.shifts.grad.new_tensor([camera.width / 2, camera.height / 2])).norm(dim=-1)
+        return (self.means2d.grad * self.means2d.grad.new_tensor([camera.width / 2, camera.height / 2])).norm(dim=-1)
 
 
 def splat(scene: Gaussians, camera: Camera, window: Window | None = None) -> SplatResult:
@@ -73,28 +73,30 @@ def splat(scene: Gaussians, camera: Camera, window: Window | None = None) -> Spl
     """
     scene.check()
     window = (0, 0, camera.width, camera.height) if window is None else window
-    shifts = torch.zeros_like(scene.means[:, :2]).requires_grad_() if torch.is_grad_enabled() else None
+    means2d = torch.zeros_like(scene.means[:, :2]).requires_grad_() if torch.is_grad_enabled() else None
     features = scene.means.new_zeros(len(scene.means), 0) if scene.extras is None else scene.extras
     if scene.means.is_cuda:
         from foreseen.render.splat_cuda import splat_cuda
 
-        found = splat_cuda(scene, features, camera, window, shifts)
+        found = splat_cuda(scene, features, camera, window, means2d)
     elif scene.means.dtype == torch.float32 and scene.means.device.type == "cpu":
-        found = _compiled(scene, features, camera, window, shifts)
+        found = _compiled(scene, features, camera, window, means2d)
     else:
-        found = splat_reference(scene, features, camera, window, shifts)
+        found = splat_reference(scene, features, camera, window, means2d)
     rgb, depth, light, extras, radii = found
     depth = depth * _lengths(camera, window).to(depth)
-    return SplatResult(rgb, depth, 1 - light, None if scene.extras is None else extras, radii, shifts)
+    return SplatResult(rgb, depth, 1 - light, None if scene.extras is None else extras, radii, means2d)
 
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Colour `[H, W, 3]`, depth along z and light that is left `[H, W]`, extra channels `[H, W, E]`, radii `[N, 2]`."""
 
 
-def splat_reference(scene: Gaussians, features: Tensor, camera: Camera, window: Window, shifts: Tensor | None) -> Parts:
+def splat_reference(
+    scene: Gaussians, features: Tensor, camera: Camera, window: Window, means2d: Tensor | None
+) -> Parts:
     """The definition: any device, any precision. `features` `[N, E]` are the extra channels."""
-    found = reference.project_reference(scene, camera, window, shifts)
+    found = reference.project_reference(scene, camera, window, means2d)
     columns = torch.cat([found.colors, found.depths[:, None], features[found.index]], dim=-1)
     sums, light = reference.composite_reference(found, columns, *window[2:])
     rgb = sums[..., :3] + light[..., None] * sums.new_tensor(scene.background)
@@ -110,16 +112,16 @@ def _lengths(camera: Camera, window: Window) -> Tensor:
     return (1 + x.square() + y.square()[:, None]).sqrt()
 
 
-def _compiled(scene: Gaussians, features: Tensor, camera: Camera, window: Window, shifts: Tensor | None) -> Parts:
+def _compiled(scene: Gaussians, features: Tensor, camera: Camera, window: Window, means2d: Tensor | None) -> Parts:
     pose = camera.camera_to_world.to(scene.means)
     parts: Parts = _Splat.apply(
-        scene.means, scene.quaternions, scene.scales, scene.opacities, scene.harmonics, features, pose, shifts,
-        _Fixed(scene, camera, window),
+        scene.means, scene.quaternions, scene.scales, scene.opacities, scene.harmonics, features, pose, means2d,
+        _SplatSettings(scene, camera, window),
     )  # fmt: skip
     return parts
 
 
-class _Fixed:
+class _SplatSettings:
     """The kernels' arguments that no gradient goes to."""
 
     def __init__(self, scene: Gaussians, camera: Camera, window: Window) -> None:
@@ -135,7 +137,7 @@ class _Fixed:
                 *(camera.fx, camera.fy, camera.cx, camera.cy),
                 *(-camera.cx / camera.fx - edge_x, (camera.width - camera.cx) / camera.fx + edge_x),
                 *(-camera.cy / camera.fy - edge_y, (camera.height - camera.cy) / camera.fy + edge_y),
-                reference.NEAREST,
+                reference.MIN_DEPTH,
             ],
             np.float32,
         )
@@ -144,7 +146,9 @@ class _Fixed:
         self.antialiased = scene.antialiased
         self.columns = -(-self.width // gaussian_tiles.TILE_WIDTH)
         self.rows = -(-self.height // gaussian_tiles.TILE_HEIGHT)
-        self.limits = tuple(np.float32(x) for x in (reference.ALPHA_MAX, reference.ALPHA_MIN, reference.STOP))
+        self.limits = tuple(
+            np.float32(x) for x in (reference.ALPHA_MAX, reference.ALPHA_MIN, reference.MIN_TRANSMITTANCE)
+        )
 
 
 class _Splat(torch.autograd.Function):
@@ -153,10 +157,10 @@ class _Splat(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, means: Tensor, quaternions: Tensor, scales: Tensor, opacities: Tensor, harmonics: Tensor,
-        features: Tensor, pose: Tensor, shifts: Tensor | None, fixed: _Fixed,
+        features: Tensor, pose: Tensor, means2d: Tensor | None, fixed: _SplatSettings,
     ) -> Parts:  # fmt: skip
         own = tuple(_array(x) for x in (means, quaternions, scales, opacities, harmonics))
-        moved = np.empty((0, 2), np.float32) if shifts is None else _array(shifts)
+        moved = np.empty((0, 2), np.float32) if means2d is None else _array(means2d)
         count, channels = len(means), features.shape[1]
         record = np.empty((count, gaussian_projection.RECORD), np.float32)
         tiles = np.empty((count, 4), np.int32)

@@ -14,7 +14,7 @@ from torch import Tensor
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 from foreseen.render.harmonics import harmonics_basis
-from foreseen.render.splat_reference import LOW_PASS, NEAREST, TILE, Window, bounds
+from foreseen.render.splat_reference import LOW_PASS, MIN_DEPTH, TILE, Window, bounds
 from foreseen.scenes.gaussians import Gaussians
 
 CHANNELS = (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257, 512)
@@ -31,14 +31,14 @@ def require_gsplat() -> Any:
 
 
 def splat_cuda(
-    scene: Gaussians, features: Tensor, camera: Camera, window: Window, shifts: Tensor | None
+    scene: Gaussians, features: Tensor, camera: Camera, window: Window, means2d: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """What `foreseen.render.splat.splat_reference` gives, from tensors on CUDA."""
     gsplat = require_gsplat()
     left, top, width, height = window
     pose = camera.camera_to_world.to(scene.means)
-    turn = pose[:3, :3].T
-    rigid = torch.cat([turn, -turn @ pose[:3, 3:]], dim=1)
+    rotation = pose[:3, :3].T
+    rigid = torch.cat([rotation, -rotation @ pose[:3, 3:]], dim=1)
     view = torch.cat([rigid, rigid.new_tensor([[0.0, 0.0, 0.0, 1.0]])])[None]
     lens = view.new_tensor([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])[None]
     directions = scene.means - pose[:3, 3]
@@ -47,12 +47,12 @@ def splat_cuda(
     opacities = torch.where((distance >= near) & (distance <= far), scene.opacities, 0)
     radii, centres, depths, conics, compensations = gsplat.fully_fused_projection(
         scene.means, None, scene.quaternions, scene.scales, view, lens, camera.width, camera.height,
-        eps2d=LOW_PASS, near_plane=NEAREST, calc_compensations=scene.antialiased,
+        eps2d=LOW_PASS, near_plane=MIN_DEPTH, calc_compensations=scene.antialiased,
     )  # fmt: skip
     opacities = opacities[None] if compensations is None else opacities[None] * compensations
     centres = centres - centres.new_tensor([left, top])
-    if shifts is not None:
-        centres = centres + shifts
+    if means2d is not None:
+        centres = centres + means2d
     columns, rows = -(-width // TILE), -(-height // TILE)
     _, keys, entries = gsplat.isect_tiles(centres, radii, depths, TILE, columns, rows)
     starts = gsplat.isect_offset_encode(keys, 1, columns, rows)

@@ -20,9 +20,9 @@ LOW_PASS = 0.3
 """Variance [pixels^2] that every Gaussian gains on the picture (Kerbl et al. 2023)."""
 ALPHA_MAX, ALPHA_MIN = 0.99, 1 / 255
 """An alpha above the first is cut to it; below the second a Gaussian does not count."""
-STOP = 1e-4
+MIN_TRANSMITTANCE = 1e-4
 """A Gaussian that would leave no more than this share of a pixel's light is not drawn, nor anything behind it."""
-NEAREST = 0.01
+MIN_DEPTH = 0.01
 """Centres nearer to the camera's plane than this are not drawn, in scene units."""
 MARGIN = 0.3
 """The local affine map is taken no further outside the picture than this share of half its size (Kerbl et al. 2023)."""
@@ -64,12 +64,12 @@ def bounds(camera: Camera) -> tuple[float, float]:
     return (camera.near, camera.far) if camera.ndc is None else (0.0, math.inf)
 
 
-def project_reference(scene: Gaussians, camera: Camera, window: Window, shifts: Tensor | None = None) -> Projection:
-    """The Gaussians that reach into `window` (EWA: Zwicker et al. 2001). `shifts` `[N, 2]` move their centres."""
+def project_reference(scene: Gaussians, camera: Camera, window: Window, means2d: Tensor | None = None) -> Projection:
+    """The Gaussians that reach into `window` (EWA: Zwicker et al. 2001). `means2d` `[N, 2]` move their centres."""
     local, index = _before_the_camera(scene, camera)
     distinct = torch.nn.functional.normalize(scene.quaternions[index], dim=-1)
-    turned = quaternion_matrix(distinct) * scene.scales[index][:, None, :]
-    axes = camera.camera_to_world.to(local)[:3, :3].T @ turned
+    rotated = quaternion_matrix(distinct) * scene.scales[index][:, None, :]
+    axes = camera.camera_to_world.to(local)[:3, :3].T @ rotated
     x, y, z = local.unbind(-1)
     slopes = torch.stack([x, y], dim=-1) / z[:, None]
     focal = local.new_tensor([camera.fx, camera.fy])
@@ -86,8 +86,8 @@ def project_reference(scene: Gaussians, camera: Camera, window: Window, shifts: 
     if scene.antialiased:
         opacities = opacities * (sharp / blurred).clamp(min=1e-12).sqrt()
     centres = slopes * focal + middle - local.new_tensor(window[:2])
-    if shifts is not None:
-        centres = centres + shifts[index].to(centres)
+    if means2d is not None:
+        centres = centres + means2d[index].to(centres)
     covariances = torch.stack([xx + LOW_PASS, xy, yy + LOW_PASS], dim=-1)
     reach = 2 * (opacities.detach() / ALPHA_MIN).clamp(min=1e-30).log()
     radii = (covariances[:, [0, 2]].detach() * reach[:, None].clamp(min=0)).sqrt()
@@ -106,7 +106,7 @@ def _before_the_camera(scene: Gaussians, camera: Camera) -> tuple[Tensor, Tensor
     local = (scene.means - pose[:3, 3]) @ pose[:3, :3]
     near, far = bounds(camera)
     distance = local.norm(dim=-1)
-    index = torch.nonzero((local[:, 2] > NEAREST) & (distance >= near) & (distance <= far))[:, 0]
+    index = torch.nonzero((local[:, 2] > MIN_DEPTH) & (distance >= near) & (distance <= far))[:, 0]
     return local[index], index
 
 
@@ -142,6 +142,6 @@ def _composite_tile(found: Projection, features: Tensor, left: int, top: int, wi
     alpha = torch.where(alpha >= ALPHA_MIN, alpha, 0)
     left_over = (1 - alpha).cumprod(0)
     before = torch.cat([torch.ones_like(alpha[:1]), left_over[:-1]]) if len(alpha) else alpha
-    weights = torch.where(left_over > STOP, before * alpha, 0)
+    weights = torch.where(left_over > MIN_TRANSMITTANCE, before * alpha, 0)
     sums = torch.einsum("nhw,nc->hwc", weights, features)
     return torch.cat([sums, 1 - weights.sum(0)[..., None]], dim=-1)

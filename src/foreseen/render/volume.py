@@ -128,8 +128,8 @@ def render_dense(scene: RadianceField, rays: Rays, *, stratified: bool = False) 
         proposal = coarse if coarse is not None else propose(scene, rays, edges, stratified)
         edges = importance_edges(edges, proposal.weights, importance, stratified)
     fine = integrate(scene.query, scene, rays, edges, stratified)
-    asked = fine.weights.numel() + (edges.shape[0] * samples if coarse is not None or importance > 0 else 0)
-    return RayResult(fine.rgb, fine.depth, fine.opacity, None if coarse is None else coarse.rgb, asked)
+    requested = fine.weights.numel() + (edges.shape[0] * samples if coarse is not None or importance > 0 else 0)
+    return RayResult(fine.rgb, fine.depth, fine.opacity, None if coarse is None else coarse.rgb, requested)
 
 
 def propose(scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool) -> Composite:

@@ -1,7 +1,7 @@
 """Rendering of voxel scenes: one compiled kernel from ray to colour, and back.
 
 What is computed is the packed quadrature of `foreseen.render.marching` over the scene's `composed` form, which is its
-definition; a ray ends where its own samples, not cached ones, have left less than `STOP` of its light.
+definition; a ray ends where its own samples, not cached ones, have left less than `MIN_TRANSMITTANCE` of its light.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from foreseen.render.marching import march_rays
 from foreseen.render.result import RayResult
 from foreseen.scenes.voxel_scene import VoxelScene
 
-STOP = 1e-3
+MIN_TRANSMITTANCE = 1e-3
 """A ray ends when less than this share of its light is left."""
 FAR_AWAY = 1e12
 
@@ -34,12 +34,12 @@ def trace_rays(scene: VoxelScene, rays: Rays, *, stratified: bool = False) -> Ra
     count = len(rays.origins)
     jitter = torch.rand(count) if stratified else torch.full((count,), 0.5)
     rgb, depth, opacity, samples = _Trace.apply(
-        values, scene.rotations, scene.centres, scene.light, _Fixed(scene, rays, jitter)
+        values, scene.rotations, scene.centres, scene.light, _TraceSettings(scene, rays, jitter)
     )
     return RayResult(rgb=rgb, depth=depth, opacity=opacity, samples=int(samples.sum()))
 
 
-class _Fixed:
+class _TraceSettings:
     """The kernel's arguments that no gradient goes to."""
 
     def __init__(self, scene: VoxelScene, rays: Rays, jitter: Tensor) -> None:
@@ -56,15 +56,15 @@ class _Fixed:
             np.array(scene.background, np.float32),
         )
         self.boxes = (
-            _array(scene.halves),
-            _array(scene.strides),
+            _array(scene.half_extents),
+            _array(scene.ray_strides),
             _array(scene.grid),
             np.float32(scene.threshold),
             _array(scene.voxels.layout),
             _array(scene.voxels.index),
         )
         self.gain, self.shift = np.float32(GAIN), np.float32(scene.voxels.shift)
-        self.scales = _array(scene.voxels.scales(scene.halves).float())
+        self.scales = _array(scene.voxels.scales(scene.half_extents).float())
 
 
 class _Trace(torch.autograd.Function):
@@ -72,7 +72,7 @@ class _Trace(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, rotations: Tensor, centres: Tensor, light: Tensor, fixed: _Fixed
+        ctx: Any, values: Tensor, rotations: Tensor, centres: Tensor, light: Tensor, fixed: _TraceSettings
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         n = fixed.count
         rgb, depth, opacity = torch.empty(n, 3), torch.empty(n), torch.empty(n)
@@ -109,14 +109,14 @@ class _Trace(torch.autograd.Function):
 
 
 def _run(
-    fixed: _Fixed, values: Tensor, rotations: Tensor, centres: Tensor, light: Tensor,
+    fixed: _TraceSettings, values: Tensor, rotations: Tensor, centres: Tensor, light: Tensor,
     rgb: Tensor, depth: Tensor, opacity: Tensor, samples: Tensor, *rest: Any,
 ) -> None:  # fmt: skip
-    halves, strides, grid, threshold, layout, index = fixed.boxes
+    half_extents, ray_strides, grid, threshold, layout, index = fixed.boxes
     rotations, centres = _away_where_not_finite(rotations, centres)
     kernel.trace(
-        *fixed.rays, _array(rotations), _array(centres), halves, strides, grid, threshold, layout, index,
-        _array(values), fixed.gain, fixed.shift, fixed.scales, _array(light), np.float32(STOP),
+        *fixed.rays, _array(rotations), _array(centres), half_extents, ray_strides, grid, threshold, layout, index,
+        _array(values), fixed.gain, fixed.shift, fixed.scales, _array(light), np.float32(MIN_TRANSMITTANCE),
         *(x.detach().numpy() for x in (rgb, depth, opacity, samples)), *rest,
     )  # fmt: skip
 
@@ -126,16 +126,16 @@ def _away_where_not_finite(rotations: Tensor, centres: Tensor) -> tuple[Tensor, 
     lost = ~(rotations.isfinite().flatten(-2).all(-1) & centres.isfinite().all(-1))
     if not lost.any():
         return rotations, centres
-    turned = torch.where(lost[..., None, None], torch.eye(3), rotations)
-    return turned, torch.where(lost[..., None], FAR_AWAY, centres)
+    rotated = torch.where(lost[..., None, None], torch.eye(3), rotations)
+    return rotated, torch.where(lost[..., None], FAR_AWAY, centres)
 
 
 def _neighbours_together(rays: Rays) -> Tensor:
     """An order in which rays of one camera that look the same way follow each other: they share voxels, and the
     processor's caches notice."""
-    looks = ((rays.view_directions + 1) * 24).long()
+    appearances = ((rays.view_directions + 1) * 24).long()
     origin = (rays.origins * 1000).long() @ torch.tensor([73856093, 19349663, 83492791]) % 1009
-    return (((origin * 64 + looks[:, 0]) * 64 + looks[:, 1]) * 64 + looks[:, 2]).argsort(stable=True)
+    return (((origin * 64 + appearances[:, 0]) * 64 + appearances[:, 1]) * 64 + appearances[:, 2]).argsort(stable=True)
 
 
 def _array(x: Tensor) -> np.ndarray:

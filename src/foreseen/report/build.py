@@ -11,24 +11,24 @@ from pathlib import Path
 from rich.table import Table as RichTable
 
 from foreseen.errors import UserError
-from foreseen.evaluation.futures_plot import FILE as FUTURES_FILE
-from foreseen.evaluation.uncertainty import either_way
+from foreseen.evaluation.ensemble_plot import FILE as FUTURES_FILE
+from foreseen.evaluation.uncertainty import describe_branches
 from foreseen.report import files
-from foreseen.report.clips import Clip, make_clips
-from foreseen.report.groups import Group, arrange
+from foreseen.report.clips import ReportClip, make_clips
+from foreseen.report.groups import RunGroup, arrange
 from foreseen.report.page import page
-from foreseen.report.record import Record, read_record
-from foreseen.report.tables import Cell, Column, Table
+from foreseen.report.record import RunRecord, read_record
+from foreseen.report.tables import ReportTable, TableCell, TableColumn
 from foreseen.training import Run, load_run
 from foreseen.training.files import write_atomically
 
 CLIPS, FRAMES = 2, 60
-_MEND = "run `foreseen analyze` again"
+_FIX = "run `foreseen analyze` again"
 Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
-class Law:
+class AnalysisResult:
     """What `foreseen analyze` found.
 
     Attributes:
@@ -37,12 +37,12 @@ class Law:
     """
 
     picture: str
-    tables: tuple[tuple[str, Table], ...]
+    tables: tuple[tuple[str, ReportTable], ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class GroupResults:
     """What is shown of a group beside its numbers: of its first run that was scored.
 
     Attributes:
@@ -51,12 +51,12 @@ class Exhibit:
         remarks: what is missing, and how to get it.
     """
 
-    group: Group
-    run: Record
-    clips: tuple[Clip, ...] = ()
-    futures: str = ""
-    doubts: tuple[str, ...] = ()
-    law: Law | None = None
+    group: RunGroup
+    run: RunRecord
+    clips: tuple[ReportClip, ...] = ()
+    ensemble: str = ""
+    undecided: tuple[str, ...] = ()
+    analysis: AnalysisResult | None = None
     remarks: tuple[str, ...] = field(default=())
 
 
@@ -88,24 +88,24 @@ def write_report(
         UserError: no run, the same one twice, a folder that is none, a broken file, or a bad `out`.
     """
     _check(runs, out, clips, frames)
-    tell = progress or _silent
+    notify = progress or _no_progress
     scenes = arrange([read_record(Path(run)) for run in runs])
     groups = [(scene, group) for scene in scenes for group in scene.groups]
-    exhibits: dict[int, list[Exhibit]] = {}
+    group_results: dict[int, list[GroupResults]] = {}
     for index, (scene, group) in enumerate(groups):
 
         def partly(share: float, doing: str, index: int = index) -> None:
-            tell((index + share) / len(groups), doing)
+            notify((index + share) / len(groups), doing)
 
-        exhibits.setdefault(id(scene), []).append(_exhibit(group, clips, frames, analyze, device, partly))
-    content = page([(scene, exhibits[id(scene)]) for scene in scenes])
+        group_results.setdefault(id(scene), []).append(_collect_results(group, clips, frames, analyze, device, partly))
+    content = page([(scene, group_results[id(scene)]) for scene in scenes])
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, content.encode("utf-8"))
-    tell(1.0, f"wrote {out}")
+    notify(1.0, f"wrote {out}")
     return out
 
 
-def _silent(share: float, doing: str) -> None:
+def _no_progress(share: float, doing: str) -> None:
     del share, doing
 
 
@@ -126,12 +126,14 @@ def _check(runs: Sequence[Path], out: Path, clips: int, frames: int) -> None:
         raise UserError(f"--frames {frames}: give 2 or more.")
 
 
-def _exhibit(group: Group, clips: int, frames: int, analyze: bool, device: str, tell: Progress) -> Exhibit:
+def _collect_results(
+    group: RunGroup, clips: int, frames: int, analyze: bool, device: str, notify: Progress
+) -> GroupResults:
     record = (*group.scored, *group.records)[0]
     bare = [shlex.quote(str(r.folder)) for r in group.records if r.scores is None]
     remarks = [f"{name} has no scores yet: foreseen evaluate {name}" for name in bare]
-    found, law = files.inside(record.folder, "analysis.json"), None
-    films: list[Clip] = []
+    found, analysis = files.inside(record.folder, "analysis.json"), None
+    films: list[ReportClip] = []
     try:
         run = load_run(record.folder, device=device) if clips or (analyze and found is None) else None
     except UserError as error:
@@ -139,25 +141,31 @@ def _exhibit(group: Group, clips: int, frames: int, analyze: bool, device: str, 
         remarks.append(f"neither clips nor law: {error}")
     if run is not None and clips:
         try:
-            films = make_clips(run, record, clips, frames, lambda share, doing: tell(0.9 * share, doing))
+            films = make_clips(run, record, clips, frames, lambda share, doing: notify(0.9 * share, doing))
         except UserError as error:
             remarks.append(f"no clips: {error}")
-    tell(0.9, f"the law of {record.name}")
+    notify(0.9, f"the law of {record.name}")
     if found is not None:
-        law = _read_law(record.folder)
+        analysis = _read_analysis(record.folder)
     elif run is not None and analyze:
-        law = _find_law(run)
-    return Exhibit(
-        group, record, tuple(films), _futures(record), _doubts(record), law, tuple(files.text(r) for r in remarks)
+        analysis = _find_analysis(run)
+    return GroupResults(
+        group,
+        record,
+        tuple(films),
+        _ensemble(record),
+        _undecided_sequences(record),
+        analysis,
+        tuple(files.text(r) for r in remarks),
     )
 
 
-def _futures(record: Record) -> str:
+def _ensemble(record: RunRecord) -> str:
     path = files.inside(record.folder, FUTURES_FILE)
     return "" if path is None else files.picture_uri(path)
 
 
-def _doubts(record: Record) -> tuple[str, ...]:
+def _undecided_sequences(record: RunRecord) -> tuple[str, ...]:
     found = []
     for split, scores in record.scores.splits.items() if record.scores else ():
         known = scores.uncertainty
@@ -167,11 +175,11 @@ def _doubts(record: Record) -> tuple[str, ...]:
                 f"{split}: {known['coverage']:.0%} of the true centres lie in the {known['band']:.0%} band, "
                 f"which is {known['width']:.3g} {unit} wide on average."
             )
-            found += [f"{name} {either_way(s, int(known['futures']))}." for name, s in scores.undecided.items()]
+            found += [f"{name} {describe_branches(s, int(known['futures']))}." for name, s in scores.undecided.items()]
     return tuple(found)
 
 
-def _find_law(run: Run) -> Law | None:
+def _find_analysis(run: Run) -> AnalysisResult | None:
     """Studied now; nothing of it stays in the run's folder. None where the method learns no law."""
     from foreseen.analysis import analyze_run
 
@@ -180,26 +188,26 @@ def _find_law(run: Run) -> Law | None:
             analyze_run(run, out=Path(folder))
         except UserError:
             return None
-        return _read_law(Path(folder))
+        return _read_analysis(Path(folder))
 
 
-def _read_law(folder: Path) -> Law:
+def _read_analysis(folder: Path) -> AnalysisResult:
     from foreseen.analysis import analysis_tables
 
     data, picture = files.inside(folder, "analysis.json"), files.inside(folder, "analysis.png")
     assert data is not None
-    content = files.read_object(data, _MEND)
+    content = files.read_object(data, _FIX)
     try:
         tables = tuple(_plain(table) for table in analysis_tables(content))
         notes = tuple(files.text(note) for note in content["notes"])
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
-        raise UserError(f"{data} is not what foreseen analyze writes: {_MEND}.") from None
-    return Law("" if picture is None else files.picture_uri(picture), tables, notes)
+        raise UserError(f"{data} is not what foreseen analyze writes: {_FIX}.") from None
+    return AnalysisResult("" if picture is None else files.picture_uri(picture), tables, notes)
 
 
-def _plain(table: RichTable) -> tuple[str, Table]:
+def _plain(table: RichTable) -> tuple[str, ReportTable]:
     """A table of the terminal as one of the page."""
     cells = [[files.text(cell) for cell in column.cells] for column in table.columns]
-    rows = tuple((row[0], tuple(Cell(value) for value in row[1:])) for row in zip(*cells))
-    columns = tuple(Column(files.text(column.header), "note") for column in table.columns[1:])
-    return files.text(table.title), Table(columns, rows)
+    rows = tuple((row[0], tuple(TableCell(value) for value in row[1:])) for row in zip(*cells))
+    columns = tuple(TableColumn(files.text(column.header), "note") for column in table.columns[1:])
+    return files.text(table.title), ReportTable(columns, rows)

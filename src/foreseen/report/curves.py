@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from foreseen.evaluation.horizon import CEILING, SPLITS
 from foreseen.evaluation.scores import METRICS
-from foreseen.report.groups import Scene, mean_course
-from foreseen.report.record import Summary
+from foreseen.report.groups import ComparableRuns, mean_curve
+from foreseen.report.record import SplitSummary
 
 PLOTTED = ("psnr_moving", "mask_iou", "centroid_error_px", "ssim_moving", "psnr", "ssim")
-MOST = 4
+MAX_CHARTS = 4
 """Charts of a split."""
 COLOURS = 4
 """Line styles of methods, and of baselines; further ones begin again."""
@@ -22,11 +22,11 @@ WIDTH, HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 34
 """Margins around the area of a chart [SVG units]."""
 
-Course = Sequence[tuple[float, float]]
+CurvePoints = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """One line of a chart.
 
     Attributes:
@@ -53,10 +53,10 @@ class Chart:
 
     label: str
     better: str
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
-    words: str
+    description: str
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -65,47 +65,47 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
-def charts(scene: Scene, split: str) -> list[Chart]:
+def charts(scene: ComparableRuns, split: str) -> list[Chart]:
     """The charts of a split; none where nothing was scored at two times after what was observed."""
     if split not in SPLITS:
         return []
     found = (_chart(scene, split, name) for name in PLOTTED)
-    return [chart for chart in found if chart is not None][:MOST]
+    return [chart for chart in found if chart is not None][:MAX_CHARTS]
 
 
-def legend(found: Sequence[Chart]) -> list[Line]:
+def legend(found: Sequence[Chart]) -> list[ChartLine]:
     """Each line that the charts have, once: methods, baselines, the ceiling."""
     lines = {line.name: line for chart in found for line in chart.lines if not line.single}
     order = {"m": 0, "b": 1, "c": 2}
     return sorted(lines.values(), key=lambda line: (order[line.style[0]], line.style))
 
 
-def _chart(scene: Scene, split: str, metric: str) -> Chart | None:
-    courses: list[tuple[str, str, bool, Course]] = []
-    first: list[Summary] = []
+def _chart(scene: ComparableRuns, split: str, metric: str) -> Chart | None:
+    curves: list[tuple[str, str, bool, CurvePoints]] = []
+    first: list[SplitSummary] = []
     for index, group in enumerate(scene.groups):
         found = group.summaries(split)
         first = first or found
         own = [s.by_time[metric] for s in found if metric in s.by_time]
         style = f"m{index % COLOURS}"
         if len(own) > 1:
-            courses += [(group.label, style, True, course) for course in own]
-        courses.append((group.label, style, False, mean_course(own)))
+            curves += [(group.label, style, True, course) for course in own]
+        curves.append((group.label, style, False, mean_curve(own)))
     for index, (name, found) in enumerate(scene.baselines(split).items()):
         own = [s.by_time[metric] for s in found if metric in s.by_time]
-        courses.insert(0, (name, f"b{index % COLOURS}", False, mean_course(own)))
+        curves.insert(0, (name, f"b{index % COLOURS}", False, mean_curve(own)))
     if metric == "mask_iou":
         ceiling = [s.by_time["mask_iou_ceiling"] for s in first if "mask_iou_ceiling" in s.by_time]
-        courses.insert(0, (CEILING, "ceiling", False, mean_course(ceiling)))
-    courses = [course for course in courses if len(course[3]) > 1]
-    if not any(style.startswith("m") for _, style, _, _ in courses):
+        curves.insert(0, (CEILING, "ceiling", False, mean_curve(ceiling)))
+    curves = [course for course in curves if len(course[3]) > 1]
+    if not any(style.startswith("m") for _, style, _, _ in curves):
         return None
-    return _scaled(metric, courses)
+    return _scaled(metric, curves)
 
 
-def _scaled(metric: str, courses: Sequence[tuple[str, str, bool, Course]]) -> Chart:
-    times = [time for *_, course in courses for time, _ in course]
-    values = [value for *_, course in courses for _, value in course]
+def _scaled(metric: str, curves: Sequence[tuple[str, str, bool, CurvePoints]]) -> Chart:
+    times = [time for *_, course in curves for time, _ in course]
+    values = [value for *_, course in curves for _, value in course]
     across, up = _ticks(min(0.0, *times), max(times)), _ticks(min(values), max(values))
     # Ticks stand in the picture, lines may reach a little beyond the last one.
     low, high = min(up[0], *values), max(up[-1], *values)
@@ -118,12 +118,12 @@ def _scaled(metric: str, courses: Sequence[tuple[str, str, bool, Course]]) -> Ch
         return round(HEIGHT - BOTTOM - (value - low) / max(high - low, 1e-12) * (HEIGHT - TOP - BOTTOM), 1)
 
     lines = (
-        Line(name, style, " ".join(f"{x(t)},{y(v)}" for t, v in course), single)
-        for name, style, single, course in courses
+        ChartLine(name, style, " ".join(f"{x(t)},{y(v)}" for t, v in course), single)
+        for name, style, single, course in curves
     )
     about = METRICS[metric]
     better = "higher" if about.higher_is_better else "lower"
-    last = ", ".join(f"{n} {c[0][1]:.3g} to {c[-1][1]:.3g}" for n, _, single, c in courses[::-1] if not single)
+    last = ", ".join(f"{n} {c[0][1]:.3g} to {c[-1][1]:.3g}" for n, _, single, c in curves[::-1] if not single)
     return Chart(
         about.label,
         f"{better} is better",

@@ -10,7 +10,7 @@ from typing import Any
 
 from foreseen.evaluation.horizon import SPLITS as HORIZON_SPLITS
 from foreseen.report.files import text
-from foreseen.report.record import Record, Summary
+from foreseen.report.record import RunRecord, SplitSummary
 from foreseen.training.plain import differences, to_plain
 
 _PROTOCOL = ("split_hash", "unseen", "max_frames", "max_time", "lpips")
@@ -18,7 +18,7 @@ _PROTOCOL = ("split_hash", "unseen", "max_frames", "max_time", "lpips")
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs of one method, preset and settings on the same split; their seeds differ.
 
     Attributes:
@@ -26,31 +26,31 @@ class Group:
     """
 
     label: str
-    records: tuple[Record, ...]
+    records: tuple[RunRecord, ...]
 
     @property
-    def scored(self) -> tuple[Record, ...]:
+    def scored(self) -> tuple[RunRecord, ...]:
         """Those with scores."""
         return tuple(r for r in self.records if r.scores is not None)
 
-    def summaries(self, split: str) -> list[Summary]:
+    def summaries(self, split: str) -> list[SplitSummary]:
         """Their scores on a split, of those that have it."""
         return [r.scores.splits[split] for r in self.scored if r.scores is not None and split in r.scores.splits]
 
 
 @dataclass(frozen=True)
-class Scene:
+class ComparableRuns:
     """Groups on the same data, split and protocol: what can be compared."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[RunGroup, ...]
 
     @property
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[RunRecord, ...]:
         """All runs."""
         return tuple(r for g in self.groups for r in g.records)
 
     @property
-    def first(self) -> Record:
+    def first(self) -> RunRecord:
         """One with scores, where there is one."""
         return next((r for r in self.records if r.scores is not None), self.records[0])
 
@@ -69,13 +69,13 @@ class Scene:
         """All that were scored, in the order of the first who has them."""
         return list(dict.fromkeys(s for r in self.records if r.scores for s in r.scores.splits))
 
-    def baselines(self, split: str) -> dict[str, list[Summary]]:
+    def baselines(self, split: str) -> dict[str, list[SplitSummary]]:
         """Name -> scores on a split, a summary for each run of the first group that has any.
 
         After the last frame, the nearest one is the last one: it is not told twice.
         """
         for group in self.groups:
-            found: dict[str, list[Summary]] = {}
+            found: dict[str, list[SplitSummary]] = {}
             for record in group.scored:
                 for name, splits in record.scores.baselines.items() if record.scores else ():
                     if split in splits and not (name == "nearest-frame" and split in HORIZON_SPLITS):
@@ -85,45 +85,45 @@ class Scene:
         return {}
 
 
-def arrange(records: Sequence[Record]) -> list[Scene]:
+def arrange(records: Sequence[RunRecord]) -> list[ComparableRuns]:
     """Groups and scenes, in the order in which their first runs are given.
 
     Runs whose data lie in other places are one group only if their splits have the same hash and no seed comes twice:
     simulations of one kind, each with its own seed. The page names all their data.
     """
-    piles: list[list[Record]] = []
+    run_groups: list[list[RunRecord]] = []
     for record in records:
-        own = [p for p in piles if all(_same_method(record, r) and _comparable(record, r) for r in p)]
+        own = [p for p in run_groups if all(_same_method(record, r) and _comparable(record, r) for r in p)]
         own = [p for p in own if record.config.seed not in {r.config.seed for r in p}]
         same_place = [p for p in own if _place(record) in {_place(r) for r in p}]
         if same_place or own:
             (same_place or own)[0].append(record)
         else:
-            piles.append([record])
-    scenes: list[list[list[Record]]] = []
-    for pile in piles:
+            run_groups.append([record])
+    scenes: list[list[list[RunRecord]]] = []
+    for pile in run_groups:
         scene = next((s for s in scenes if any(_same_data(pile, other) for other in s)), None)
         if scene is None:
             scenes.append([pile])
         else:
             scene.append(pile)
-    return [Scene(_named(piles)) for piles in scenes]
+    return [ComparableRuns(_named(run_groups)) for run_groups in scenes]
 
 
-def _place(record: Record) -> str:
+def _place(record: RunRecord) -> str:
     return record.config.data.path
 
 
-def _same_method(a: Record, b: Record) -> bool:
+def _same_method(a: RunRecord, b: RunRecord) -> bool:
     return bool(to_plain(_identity(a)) == to_plain(_identity(b)))
 
 
-def _identity(record: Record) -> tuple[Any, ...]:
+def _identity(record: RunRecord) -> tuple[Any, ...]:
     config = record.config
     return config.method, config.preset, config.config, config.precision
 
 
-def _comparable(a: Record, b: Record) -> bool:
+def _comparable(a: RunRecord, b: RunRecord) -> bool:
     """The same frames hidden, of the same size, scored by the same protocol (where both are scored)."""
     if _split(a) != _split(b):
         return False
@@ -133,36 +133,36 @@ def _comparable(a: Record, b: Record) -> bool:
     return [one.protocol.get(n) for n in _PROTOCOL] == [other.protocol.get(n) for n in _PROTOCOL]
 
 
-def _split(record: Record) -> tuple[Any, ...]:
+def _split(record: RunRecord) -> tuple[Any, ...]:
     data, split = record.config.data, record.config.split
     return split.hash, split.observed_until, data.format, data.downscale, data.width, data.height
 
 
-def _same_data(one: Sequence[Record], other: Sequence[Record]) -> bool:
+def _same_data(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> bool:
     shared = {_place(r) for r in one} & {_place(r) for r in other}
     return bool(shared) and all(_comparable(a, b) for a in one for b in other)
 
 
-def _named(piles: Sequence[Sequence[Record]]) -> tuple[Group, ...]:
+def _named(run_groups: Sequence[Sequence[RunRecord]]) -> tuple[RunGroup, ...]:
     """Labels that tell the groups apart: the method, its preset, what its settings change, else the folder."""
-    tries: list[Callable[[Sequence[Record]], str]] = [
+    tries: list[Callable[[Sequence[RunRecord]], str]] = [
         lambda pile: text(pile[0].config.method),
         lambda pile: f"{text(pile[0].config.method)} {text(pile[0].config.preset)}",
-        lambda pile: f"{text(pile[0].config.method)} {text(pile[0].config.preset)}{_settings(pile[0], piles)}",
+        lambda pile: f"{text(pile[0].config.method)} {text(pile[0].config.preset)}{_settings(pile[0], run_groups)}",
         lambda pile: f"{text(pile[0].config.method)} ({pile[0].name})",
     ]
     for make in tries:
-        labels = [make(pile) for pile in piles]
+        labels = [make(pile) for pile in run_groups]
         if len(set(labels)) == len(labels):
             break
     else:
         labels = [f"{label} [{i + 1}]" for i, label in enumerate(labels)]
-    return tuple(Group(label, tuple(pile)) for label, pile in zip(labels, piles))
+    return tuple(RunGroup(label, tuple(pile)) for label, pile in zip(labels, run_groups))
 
 
-def _settings(record: Record, piles: Sequence[Sequence[Record]]) -> str:
+def _settings(record: RunRecord, run_groups: Sequence[Sequence[RunRecord]]) -> str:
     """What differs from the first group of the same method and preset."""
-    first = next(p[0] for p in piles if _identity(p[0])[:2] == _identity(record)[:2])
+    first = next(p[0] for p in run_groups if _identity(p[0])[:2] == _identity(record)[:2])
     changed = differences(to_plain(first.config.config), to_plain(record.config.config))
     return f" ({text('; '.join(line.replace(': ', ' ', 1) for line in changed[:2]))})" if changed else ""
 
@@ -173,14 +173,14 @@ def mean(values: Iterable[float]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-def spread(values: Iterable[float]) -> float | None:
+def standard_deviation(values: Iterable[float]) -> float | None:
     """The sample's standard deviation; None of fewer than two."""
     known = list(values)
     return statistics.stdev(known) if len(known) > 1 else None
 
 
-def mean_course(courses: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
+def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
     """The mean of several courses (time, value) at the times that all have."""
-    tables: list[Mapping[float, float]] = [dict(course) for course in courses]
+    tables: list[Mapping[float, float]] = [dict(course) for course in curves]
     times = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
     return [(time, statistics.fmean(table[time] for table in tables)) for time in times]

@@ -20,10 +20,10 @@ import foreseen
 from foreseen.evaluation.scores import METRICS
 from foreseen.report import curves, tables
 from foreseen.report.files import text
-from foreseen.report.groups import Scene, mean
+from foreseen.report.groups import ComparableRuns, mean
 
 if TYPE_CHECKING:
-    from foreseen.report.build import Exhibit
+    from foreseen.report.build import GroupResults
 
 _JUDGED_BY = ("mask_iou", "psnr_moving", "psnr")
 ORDER = ("unseen-sequence", "forecast", "interpolation", "novel-view", "train")
@@ -37,7 +37,7 @@ SPLITS = {
 }
 
 
-def page(content: Sequence[tuple[Scene, Sequence[Exhibit]]]) -> str:
+def page(content: Sequence[tuple[ComparableRuns, Sequence[GroupResults]]]) -> str:
     """The HTML of a report on scenes, each with what is shown of its groups."""
     style = package_files("foreseen.report").joinpath("templates/style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -48,7 +48,7 @@ def page(content: Sequence[tuple[Scene, Sequence[Exhibit]]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = [_section(scene, exhibits, index) for index, (scene, exhibits) in enumerate(content)]
+    sections = [_section(scene, group_results, index) for index, (scene, group_results) in enumerate(content)]
     labels = [label for section in sections for label in section["labels"]]
     place = sections[0]["name"] if len(sections) == 1 else f"{len(sections)} data sets"
     return environment.get_template("report.html").render(
@@ -61,13 +61,13 @@ def page(content: Sequence[tuple[Scene, Sequence[Exhibit]]]) -> str:
     )
 
 
-def _list(words: Sequence[str], most: int = 3) -> str:
-    if len(words) > most:
-        return f"{', '.join(words[: most - 1])} and {len(words) - most + 1} more"
+def _list(words: Sequence[str], maximum: int = 3) -> str:
+    if len(words) > maximum:
+        return f"{', '.join(words[: maximum - 1])} and {len(words) - maximum + 1} more"
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def _section(scene: Scene, exhibits: Sequence[Exhibit], index: int) -> dict[str, Any]:
+def _section(scene: ComparableRuns, group_results: Sequence[GroupResults], index: int) -> dict[str, Any]:
     names = sorted(scene.splits(), key=lambda s: ORDER.index(s) if s in ORDER else len(ORDER))
     splits = [_split(scene, name) for name in names]
     return {
@@ -77,7 +77,7 @@ def _section(scene: Scene, exhibits: Sequence[Exhibit], index: int) -> dict[str,
         "facts": _facts(scene),
         "lead": splits[0] if splits else None,
         "splits": splits,
-        "exhibits": exhibits,
+        "exhibits": group_results,
         "runs": tables.runs_table(scene),
         "cost": tables.cost_table(scene),
         "evaluated": _evaluated(scene),
@@ -85,7 +85,7 @@ def _section(scene: Scene, exhibits: Sequence[Exhibit], index: int) -> dict[str,
     }
 
 
-def _split(scene: Scene, name: str) -> dict[str, Any]:
+def _split(scene: ComparableRuns, name: str) -> dict[str, Any]:
     drawn = curves.charts(scene, name)
     only = [m for m in tables.HEADLINE if any(m in s.means for g in scene.groups for s in g.summaries(name))]
     return {
@@ -102,7 +102,7 @@ def _split(scene: Scene, name: str) -> dict[str, Any]:
     }
 
 
-def _sentence(scene: Scene, split: str) -> str:
+def _sentence(scene: ComparableRuns, split: str) -> str:
     """The first method beside the best baseline that was scored on as many frames, by the first metric that it has.
     The true law is no rival: it is told what the others have to find."""
     group = next(g for g in scene.groups if g.summaries(split))
@@ -125,7 +125,7 @@ def _sentence(scene: Scene, split: str) -> str:
     return ""
 
 
-def _facts(scene: Scene) -> list[tuple[str, str]]:
+def _facts(scene: ComparableRuns) -> list[tuple[str, str]]:
     """What was trained on what."""
     record = scene.first
     config, scores = record.config, record.scores
@@ -155,14 +155,14 @@ def _facts(scene: Scene) -> list[tuple[str, str]]:
     return [(name, text(value)) for name, value in facts if value]
 
 
-def _unit(scene: Scene, form: str) -> str:
+def _unit(scene: ComparableRuns, form: str) -> str:
     """The unit of time in words; empty where it is unknown."""
     scores = scene.first.scores
     name = scores.protocol.get("time_unit", "unknown") if scores else "unknown"
     return "" if name in ("unknown", "") else form.format(name)
 
 
-def _evaluated(scene: Scene) -> list[tuple[str, str]]:
+def _evaluated(scene: ComparableRuns) -> list[tuple[str, str]]:
     """How it was scored."""
     scores = scene.first.scores
     if scores is None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from foreseen.evaluation.films import NAME as CONSISTENCY
-from foreseen.evaluation.films import TRUTH
 from foreseen.evaluation.physics import RULES
+from foreseen.evaluation.physics_clips import NAME as CONSISTENCY
+from foreseen.evaluation.physics_clips import TRUTH
 from foreseen.evaluation.scores import METRICS
 from foreseen.evaluation.uncertainty import NAME as UNCERTAINTY
 from foreseen.report import files
@@ -19,11 +19,11 @@ from foreseen.training.config import RunConfig, read_config
 
 METRICS_FILE = "metrics.json"
 SAME_FRAMES = "method_on_same_frames"
-_MEND = "run `foreseen evaluate` again"
+_FIX = "run `foreseen evaluate` again"
 
 
 @dataclass(frozen=True)
-class Summary:
+class SplitSummary:
     """A contestant's scores on one split.
 
     Attributes:
@@ -47,7 +47,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Scores:
+class RunScores:
     """The content of metrics.json.
 
     Attributes:
@@ -60,8 +60,8 @@ class Scores:
 
     step: int
     train_seconds: float
-    splits: Mapping[str, Summary]
-    baselines: Mapping[str, Mapping[str, Summary]]
+    splits: Mapping[str, SplitSummary]
+    baselines: Mapping[str, Mapping[str, SplitSummary]]
     protocol: Mapping[str, str]
     sequences: tuple[str, ...]
     observe: str | None
@@ -69,7 +69,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """A run's folder.
 
     Attributes:
@@ -80,7 +80,7 @@ class Record:
 
     folder: Path
     config: RunConfig
-    scores: Scores | None
+    scores: RunScores | None
     weights: int
     memory_mb: Mapping[str, float] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ class Record:
         return files.text(self.folder.resolve().name)
 
 
-def read_record(folder: Path) -> Record:
+def read_record(folder: Path) -> RunRecord:
     """Reads a run's folder.
 
     Raises:
@@ -100,10 +100,10 @@ def read_record(folder: Path) -> Record:
     config = read_config(folder)
     for _, step in list_checkpoints(folder):
         for name in (MODEL, OPTIMIZER, STATE):
-            files.check_stays(folder, step / name)
+            files.check_stays_inside(folder, step / name)
     path = files.inside(folder, METRICS_FILE)
-    scores = None if path is None else _scores(files.read_object(path, _MEND), str(path))
-    return Record(folder, config, scores, _weights(folder), _memory(folder))
+    scores = None if path is None else _scores(files.read_object(path, _FIX), str(path))
+    return RunRecord(folder, config, scores, _weights(folder), _memory(folder))
 
 
 def _weights(folder: Path) -> int:
@@ -114,26 +114,26 @@ def _weights(folder: Path) -> int:
 def _memory(folder: Path) -> dict[str, float]:
     """As the newest checkpoint says."""
     for _, step in list_checkpoints(folder)[:1]:
-        path, mend = files.inside(folder, str(step.relative_to(folder) / STATE)), "remove that checkpoint"
+        path, fix = files.inside(folder, str(step.relative_to(folder) / STATE)), "remove that checkpoint"
         if path is not None:
-            found = files.mapping(files.read_object(path, mend).get("memory_mb", {}), f"{path}: memory_mb", mend)
+            found = files.mapping(files.read_object(path, fix).get("memory_mb", {}), f"{path}: memory_mb", fix)
             names = [name for name in ("process", "gpu") if name in found]
-            return {name: files.number(found[name], f"{path}: memory_mb.{name}", mend) for name in names}
+            return {name: files.number(found[name], f"{path}: memory_mb.{name}", fix) for name in names}
     return {}
 
 
-def _scores(document: dict[str, Any], where: str) -> Scores:
-    protocol = files.mapping(document.get("protocol"), f"{where}: protocol", _MEND)
-    splits = files.mapping(document.get("splits"), f"{where}: splits", _MEND)
-    baselines = files.mapping(document.get("baselines"), f"{where}: baselines", _MEND)
+def _scores(document: dict[str, Any], where: str) -> RunScores:
+    protocol = files.mapping(document.get("protocol"), f"{where}: protocol", _FIX)
+    splits = files.mapping(document.get("splits"), f"{where}: splits", _FIX)
+    baselines = files.mapping(document.get("baselines"), f"{where}: baselines", _FIX)
     sequences = protocol.get("sequences")
     observe, context = protocol.get("observe"), protocol.get("context")
-    return Scores(
-        step=int(files.number(document.get("step"), f"{where}: step", _MEND)),
-        train_seconds=files.number(document.get("train_seconds"), f"{where}: train_seconds", _MEND),
+    return RunScores(
+        step=int(files.number(document.get("step"), f"{where}: step", _FIX)),
+        train_seconds=files.number(document.get("train_seconds"), f"{where}: train_seconds", _FIX),
         splits=_by_split(splits, f"{where}: splits"),
         baselines={
-            files.text(name): _by_split(files.mapping(found, f"{where}: baselines.{name}", _MEND), f"{where}: {name}")
+            files.text(name): _by_split(files.mapping(found, f"{where}: baselines.{name}", _FIX), f"{where}: {name}")
             for name, found in baselines.items()
         },
         protocol={name: files.text(value) for name, value in protocol.items() if not isinstance(value, dict | list)},
@@ -143,18 +143,18 @@ def _scores(document: dict[str, Any], where: str) -> Scores:
     )
 
 
-def _by_split(found: dict[str, Any], where: str) -> dict[str, Summary]:
+def _by_split(found: dict[str, Any], where: str) -> dict[str, SplitSummary]:
     return {files.text(split): _summary(one, f"{where}.{split}") for split, one in found.items()}
 
 
-def _summary(found: Any, where: str) -> Summary:
-    found = files.mapping(found, where, _MEND)
+def _summary(found: Any, where: str) -> SplitSummary:
+    found = files.mapping(found, where, _FIX)
     rows = found.get("by_time", [])
     physics = _object(found, CONSISTENCY, where)
     doubt = _object(found, UNCERTAINTY, where)
     rules = (*RULES, "frames", "energy_frames")
-    return Summary(
-        count=int(files.number(found.get("count"), f"{where}.count", _MEND)),
+    return SplitSummary(
+        count=int(files.number(found.get("count"), f"{where}.count", _FIX)),
         means=_numbers(found, METRICS, where),
         by_time=_courses(rows if isinstance(rows, list) else [], where),
         same_frames=_numbers(_object(found, SAME_FRAMES, where), METRICS, where),
@@ -162,7 +162,7 @@ def _summary(found: Any, where: str) -> Summary:
         truth=_numbers(_object(physics, TRUTH, where), rules, where),
         uncertainty=_numbers(doubt, ("band", "coverage", "width", "futures"), where),
         undecided={
-            files.text(name): tuple(files.number(s, f"{where}.undecided", _MEND) for s in shares)
+            files.text(name): tuple(files.number(s, f"{where}.undecided", _FIX) for s in shares)
             for name, shares in _object(doubt, "undecided", where).items()
             if isinstance(shares, list)
         },
@@ -170,18 +170,18 @@ def _summary(found: Any, where: str) -> Summary:
 
 
 def _object(found: dict[str, Any], name: str, where: str) -> dict[str, Any]:
-    return files.mapping(found.get(name, {}), f"{where}.{name}", _MEND)
+    return files.mapping(found.get(name, {}), f"{where}.{name}", _FIX)
 
 
 def _numbers(found: dict[str, Any], names: Any, where: str) -> dict[str, float]:
-    return {name: files.number(found[name], f"{where}.{name}", _MEND) for name in names if name in found}
+    return {name: files.number(found[name], f"{where}.{name}", _FIX) for name in names if name in found}
 
 
 def _courses(rows: list[Any], where: str) -> dict[str, tuple[tuple[float, float], ...]]:
-    courses: dict[str, list[tuple[float, float]]] = {}
+    curves: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        row = files.mapping(row, f"{where}.by_time", _MEND)
-        after = files.number(row.get("after"), f"{where}.by_time.after", _MEND)
+        row = files.mapping(row, f"{where}.by_time", _FIX)
+        after = files.number(row.get("after"), f"{where}.by_time.after", _FIX)
         for name, value in _numbers(row, METRICS, f"{where}.by_time").items():
-            courses.setdefault(name, []).append((after, value))
-    return {name: tuple(course) for name, course in courses.items()}
+            curves.setdefault(name, []).append((after, value))
+    return {name: tuple(course) for name, course in curves.items()}

@@ -9,8 +9,8 @@ from pathlib import Path
 from foreseen.evaluation.physics import RULES
 from foreseen.evaluation.scores import METRICS
 from foreseen.report.files import text
-from foreseen.report.groups import Group, Scene, mean, spread
-from foreseen.report.record import Record, Summary
+from foreseen.report.groups import ComparableRuns, RunGroup, mean, standard_deviation
+from foreseen.report.record import RunRecord, SplitSummary
 from foreseen.training.report import readable_time
 
 HEADLINE = ("psnr_moving", "mask_iou", "centroid_error_px", "psnr", "ssim")
@@ -18,7 +18,7 @@ HEADLINE = ("psnr_moving", "mask_iou", "centroid_error_px", "psnr", "ssim")
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """Text, and a small remark after it (such as a deviation).
 
     Attributes:
@@ -31,7 +31,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column's heading.
 
     Attributes:
@@ -43,41 +43,41 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """Rows of a label and as many cells as there are columns."""
 
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    columns: tuple[TableColumn, ...]
+    rows: tuple[tuple[str, tuple[TableCell, ...]], ...]
 
 
 @dataclass(frozen=True)
 class _Contestant:
-    column: Column
+    column: TableColumn
     means: Sequence[Mapping[str, float]]
     """Of each run."""
     counts: tuple[int, ...]
 
 
-def _contestants(scene: Scene, split: str) -> list[_Contestant]:
+def _contestants(scene: ComparableRuns, split: str) -> list[_Contestant]:
     own: list[_Contestant] = []
     trivial: list[_Contestant] = []
     for group in scene.groups:
         found = group.summaries(split)
         if found:
-            own.append(_Contestant(Column(group.label), [s.means for s in found], tuple(s.count for s in found)))
+            own.append(_Contestant(TableColumn(group.label), [s.means for s in found], tuple(s.count for s in found)))
     for name, found in scene.baselines(split).items():
         counts = tuple(s.count for s in found)
-        trivial.append(_Contestant(Column(name, "trivial"), [s.means for s in found], counts))
+        trivial.append(_Contestant(TableColumn(name, "trivial"), [s.means for s in found], counts))
         same = [s.same_frames for s in found if s.same_frames]
         if same:
             label = next(g.label for g in scene.groups if g.summaries(split))
-            mine = _Contestant(Column(f"{label}, the same frames", "note"), same, counts)
+            mine = _Contestant(TableColumn(f"{label}, the same frames", "note"), same, counts)
             # Once, after all that were scored on these frames.
             trivial = [*(c for c in trivial if c != mine), mine]
     return own + trivial
 
 
-def scores_table(scene: Scene, split: str, only: Sequence[str] | None = None) -> Table:
+def scores_table(scene: ComparableRuns, split: str, only: Sequence[str] | None = None) -> ReportTable:
     """A column for each group (mean over its seeds, ± their standard deviation) and each baseline; the best of those
     that were scored on all frames is marked.
 
@@ -87,13 +87,13 @@ def scores_table(scene: Scene, split: str, only: Sequence[str] | None = None) ->
     everyone = _contestants(scene, split)
     counts = max((c.counts for c in everyone), key=max)
     full = [max(c.counts) == max(counts) and c.column.kind != "note" for c in everyone]
-    rows = [("frames", tuple(Cell(_count(c.counts)) for c in everyone))]
+    rows = [("frames", tuple(TableCell(_count(c.counts)) for c in everyone))]
     for name in METRICS if only is None else only:
         means = [mean(m[name] for m in c.means if name in m) for c in everyone]
         if any(value is not None for value in means):
-            deviations = [spread(m[name] for m in c.means if name in m) for c in everyone]
+            deviations = [standard_deviation(m[name] for m in c.means if name in m) for c in everyone]
             rows.append((METRICS[name].label, _cells(name, means, deviations, full)))
-    return Table(tuple(c.column for c in everyone), tuple(rows))
+    return ReportTable(tuple(c.column for c in everyone), tuple(rows))
 
 
 def _count(counts: Sequence[int]) -> str:
@@ -102,14 +102,14 @@ def _count(counts: Sequence[int]) -> str:
 
 def _cells(
     name: str, means: Sequence[float | None], deviations: Sequence[float | None], full: Sequence[bool]
-) -> tuple[Cell, ...]:
+) -> tuple[TableCell, ...]:
     metric = METRICS[name]
     known = [value for value, on_all in zip(means, full) if on_all and value is not None]
     best = (max if metric.higher_is_better else min)(known) if len(known) > 1 and name != "mask_iou_ceiling" else None
     return tuple(
-        Cell("")
+        TableCell("")
         if value is None
-        else Cell(
+        else TableCell(
             f"{value:.{metric.digits}f}",
             "" if deviation is None else f"± {deviation:.{metric.digits}f}",
             on_all and value == best,
@@ -118,7 +118,7 @@ def _cells(
     )
 
 
-def seeds_table(group: Group, split: str) -> Table | None:
+def seeds_table(group: RunGroup, split: str) -> ReportTable | None:
     """Each run of a group by itself; None where there is one only."""
     found = [(r, r.scores.splits[split]) for r in group.scored if r.scores and split in r.scores.splits]
     if len(found) < 2:
@@ -127,41 +127,41 @@ def seeds_table(group: Group, split: str) -> Table | None:
     for name, metric in METRICS.items():
         values = [s.means.get(name) for _, s in found]
         if any(v is not None for v in values):
-            rows.append((metric.label, tuple(Cell("" if v is None else f"{v:.{metric.digits}f}") for v in values)))
-    return Table(tuple(Column(f"seed {r.config.seed}") for r, _ in found), tuple(rows))
+            rows.append((metric.label, tuple(TableCell("" if v is None else f"{v:.{metric.digits}f}") for v in values)))
+    return ReportTable(tuple(TableColumn(f"seed {r.config.seed}") for r, _ in found), tuple(rows))
 
 
-def physics_table(scene: Scene, split: str) -> Table | None:
+def physics_table(scene: ComparableRuns, split: str) -> ReportTable | None:
     """Rules of physics: each group, the truth's own films, each baseline, and the ideal; None where there were no
     films."""
-    columns: dict[Column, list[Mapping[str, float]]] = {}
+    columns: dict[TableColumn, list[Mapping[str, float]]] = {}
     truth: list[Mapping[str, float]] = []
     for group in scene.groups:
         found = [s for s in group.summaries(split) if s.consistency]
         if found:
-            columns[Column(group.label)] = [s.consistency for s in found]
+            columns[TableColumn(group.label)] = [s.consistency for s in found]
             truth = truth or [s.truth for s in found if s.truth]
     if not columns:
         return None
     if truth:
-        columns[Column("truth", "truth")] = truth
+        columns[TableColumn("truth", "truth")] = truth
     for name, summaries in scene.baselines(split).items():
         if any(s.consistency for s in summaries):
-            columns[Column(name, "trivial")] = [s.consistency for s in summaries if s.consistency]
-    rows = [("frames of films", (*(Cell(_sum(found)) for found in columns.values()), Cell("")))]
+            columns[TableColumn(name, "trivial")] = [s.consistency for s in summaries if s.consistency]
+    rows = [("frames of films", (*(TableCell(_sum(found)) for found in columns.values()), TableCell("")))]
     for name, rule in RULES.items():
         means = [mean(one[name] for one in found if name in one) for found in columns.values()]
         if any(value is not None for value in means):
-            cells = (Cell("" if value is None else f"{value:.3f}") for value in means)
-            rows.append((rule.label, (*cells, Cell(rule.ideal))))
-    return Table((*columns, Column("ideal", "note")), tuple(rows))
+            cells = (TableCell("" if value is None else f"{value:.3f}") for value in means)
+            rows.append((rule.label, (*cells, TableCell(rule.ideal))))
+    return ReportTable((*columns, TableColumn("ideal", "note")), tuple(rows))
 
 
 def _sum(found: Sequence[Mapping[str, float]]) -> str:
     return _count([int(one.get("frames", 0)) for one in found])
 
 
-def runs_table(scene: Scene) -> Table:
+def runs_table(scene: ComparableRuns) -> ReportTable:
     """What was trained: a row for each run."""
     names = ("method", "seed", "trained", "steps", "commit", "data")
     rows = []
@@ -176,13 +176,13 @@ def runs_table(scene: Scene) -> Table:
                 text(config.commit) or f"version {text(config.version)}",
                 text(Path(config.data.path).name),
             )
-            rows.append((record.name, tuple(Cell(c) for c in cells)))
-    return Table(tuple(Column(n, "note") for n in names), tuple(rows))
+            rows.append((record.name, tuple(TableCell(c) for c in cells)))
+    return ReportTable(tuple(TableColumn(n, "note") for n in names), tuple(rows))
 
 
-def cost_table(scene: Scene) -> Table:
+def cost_table(scene: ComparableRuns) -> ReportTable:
     """What each group costs: mean over its runs."""
-    rows: list[tuple[str, list[Cell]]] = [
+    rows: list[tuple[str, list[TableCell]]] = [
         ("training", []),
         ("steps", []),
         ("steps a second", []),
@@ -205,21 +205,21 @@ def cost_table(scene: Scene) -> Table:
             "" if size is None else f"{size / 2**20:.1f} MB",
         )
         for (_, cells), value in zip(rows, found):
-            cells.append(Cell(value))
+            cells.append(TableCell(value))
     kept = tuple((name, tuple(cells)) for name, cells in rows if any(c.text for c in cells))
-    return Table(tuple(Column(g.label) for g in scene.groups), kept)
+    return ReportTable(tuple(TableColumn(g.label) for g in scene.groups), kept)
 
 
-def _memory(records: Sequence[Record]) -> str:
+def _memory(records: Sequence[RunRecord]) -> str:
     """The most that any run's training had in memory: of the whole process, and of the GPU where there was one."""
     places = {"process": "", "gpu": " of the GPU"}
     found = ((words, [r.memory_mb[p] for r in records if p in r.memory_mb]) for p, words in places.items())
     return ", ".join(f"{max(sizes):,.0f} MB{words}" for words, sizes in found if sizes)
 
 
-def _render_seconds(record: Record) -> float | None:
+def _render_seconds(record: RunRecord) -> float | None:
     """Mean over all frames of all splits."""
-    found: list[Summary] = [] if record.scores is None else list(record.scores.splits.values())
+    found: list[SplitSummary] = [] if record.scores is None else list(record.scores.splits.values())
     timed = [s for s in found if "render_seconds" in s.means]
     frames = sum(s.count for s in timed)
     return sum(s.means["render_seconds"] * s.count for s in timed) / frames if frames else None

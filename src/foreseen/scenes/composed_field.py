@@ -35,12 +35,12 @@ class ComposedField:
     query: ComponentQuery
     rotations: Tensor
     centres: Tensor
-    halves: Tensor
+    half_extents: Tensor
     cells: Tensor
     grid: Tensor
     threshold: float
     step: float
-    strides: Tensor
+    ray_strides: Tensor
     near: float
     far: float
     background: tuple[float, float, float]

@@ -16,7 +16,7 @@ ATTRIBUTES = ("means", "quaternions", "scales", "opacities", "harmonics", "extra
 
 
 @dataclass(frozen=True)
-class Track:
+class AttributeTrack:
     """How one attribute changes, of those Gaussians in which it does.
 
     Attributes:
@@ -41,7 +41,7 @@ class MovingGaussians:
 
     rest: Gaussians
     times: Tensor
-    tracks: Mapping[str, Track] = field(default_factory=dict)
+    tracks: Mapping[str, AttributeTrack] = field(default_factory=dict)
     time_unit: str = ""
 
     def at(self, time: float) -> Gaussians:
@@ -123,7 +123,7 @@ class _Collected:
         index = rows.nonzero()[:, 0]
         self.frames.append((index, values[index]))
 
-    def track(self) -> Track | None:
+    def track(self) -> AttributeTrack | None:
         """None where nothing changes."""
         index = torch.unique(torch.cat([rows for rows, _ in self.frames]))
         if not len(index):
@@ -131,4 +131,4 @@ class _Collected:
         values = self.rest[index].expand(len(self.frames), *self.rest[index].shape).clone()
         for frame, (rows, changed) in zip(values, self.frames):
             frame[torch.searchsorted(index, rows)] = changed
-        return Track(index, values)
+        return AttributeTrack(index, values)

@@ -10,7 +10,7 @@ from torch import Tensor
 from foreseen.nn.voxels import VoxelGrids
 from foreseen.scenes.composed_field import ComposedField
 
-AWAY = 1e6
+FAR_AWAY = 1e6
 """Each coordinate of a part that is not in the scene: farther than any ray goes."""
 
 
@@ -39,30 +39,30 @@ class VoxelScene:
     rotations: Tensor
     centres: Tensor
     rows: Tensor | None
-    halves: Tensor
+    half_extents: Tensor
     light: Tensor
     grid: Tensor
     threshold: float
     step: float
-    strides: Tensor
+    ray_strides: Tensor
     near: float
     far: float
     background: tuple[float, float, float]
 
     def only(self, boxes: Tensor) -> VoxelScene:
         """The scene with some boxes alone, `boxes` `[K]` bool: the others are far away."""
-        return replace(self, centres=torch.where(boxes[:, None], self.centres, AWAY))
+        return replace(self, centres=torch.where(boxes[:, None], self.centres, FAR_AWAY))
 
     def composed(self) -> ComposedField:
         """The same scene for the packed renderer, with the voxels' plain form: any device and float type."""
-        rows, scales = self.rows, self.voxels.scales(self.halves)
+        rows, scales = self.rows, self.voxels.scales(self.half_extents)
         poses = self.rotations if rows is None else self.rotations[rows]
         centres = self.centres if rows is None else self.centres[rows]
 
         def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
             # The light does not turn a part: it follows its pose, and does not steer it.
-            turn = poses[ray if rows is not None else torch.zeros_like(ray), part].detach()
-            toward = torch.einsum("mba,mb->ma", turn, self.light.to(view) - view)
+            rotation = poses[ray if rows is not None else torch.zeros_like(ray), part].detach()
+            toward = torch.einsum("mba,mb->ma", rotation, self.light.to(view) - view)
             features = self.voxels.features(local, part)
             return self.voxels.density(features) * scales[part], self.voxels.color(features, toward)
 
@@ -70,12 +70,12 @@ class VoxelScene:
             query=query,
             rotations=poses,
             centres=centres,
-            halves=self.halves,
-            cells=torch.arange(len(self.halves)).expand(len(poses), -1),
+            half_extents=self.half_extents,
+            cells=torch.arange(len(self.half_extents)).expand(len(poses), -1),
             grid=self.grid,
             threshold=self.threshold,
             step=self.step,
-            strides=self.strides,
+            ray_strides=self.ray_strides,
             near=self.near,
             far=self.far,
             background=self.background,

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from foreseen.errors import UserError
-from foreseen.simulate.laws import Surface, slide
-from foreseen.simulate.rig import Rig
-from foreseen.simulate.scenario import Draw, Kind, Motion, Numbers, Scenario, room
-from foreseen.simulate.scene import Body, HeightField, Paint, Sphere, Stage
+from foreseen.simulate.camera_rig import CameraRig
+from foreseen.simulate.equations import Surface, slide
+from foreseen.simulate.scenario import BodyMotion, Numbers, Scenario, ScenarioSystem, SequenceIndex, room
+from foreseen.simulate.scene import Body, HeightField, Material, Sphere, Stage
 from foreseen.simulate.surfaces import parallel_curve
 
 REACH, THICK, WALL = 0.84, 0.22, 0.9
-DECIDED = 3.0
+SETTLED_SECONDS = 3.0
 """After so many seconds the bead of the usual constants has chosen its valley."""
 
 
@@ -37,7 +37,7 @@ def ground(constants: Numbers) -> Surface:
 
 def final_side(constants: Numbers, x: float, velocity: float) -> float:
     """-1 or 1: the valley where a bead ends."""
-    positions, _ = _slide(constants, x, velocity, np.array([0.0, DECIDED]))
+    positions, _ = _slide(constants, x, velocity, np.array([0.0, SETTLED_SECONDS]))
     return float(np.sign(positions[-1, 0]))
 
 
@@ -57,7 +57,7 @@ def separatrix(constants: Numbers, velocity: float, side: float) -> float:
     return side * 0.5 * (low + high)
 
 
-def draw(rng: np.random.Generator, constants: Numbers, which: Draw) -> Numbers:
+def draw(rng: np.random.Generator, constants: Numbers, which: SequenceIndex) -> Numbers:
     """Sides in turns. Seen: two starts on an outer slope that stay on their side, one that crosses over, one
     near the top, and so on; none is pushed off the end. Unseen: every other one within 1 cm of the separatrix,
     where little decides.
@@ -84,19 +84,19 @@ def _slide(constants: Numbers, x: float, velocity: float, times: np.ndarray) -> 
     return slide(ground(constants), start, push, times, gravity=constants["gravity"], drag=constants["drag"])
 
 
-def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
+def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> BodyMotion:
     """See `laws.slide`: in one dimension x'' = -(g h' + h' h'' x'^2) / (1 + h'^2) - drag x'. The bead does
     not turn."""
     positions, velocities = _slide(constants, initial["x"], initial["velocity"], times)
     if (np.abs(positions[:, 0]) > REACH).any():
         raise UserError(f"bifurcating-hill: the bead leaves the ground (ends at {REACH:g} m): start lower or slower")
     rotations = np.broadcast_to(np.eye(3), (len(times), 1, 3, 3)).copy()
-    return Motion(positions[:, None], velocities[:, None], rotations)
+    return BodyMotion(positions[:, None], velocities[:, None], rotations)
 
 
 def bodies(constants: Numbers) -> tuple[Body, ...]:
     """The bead."""
-    return (Body("bead", (Sphere(Paint((0.76, 0.07, 0.04)), radius=constants["radius"]),)),)
+    return (Body("bead", (Sphere(Material((0.76, 0.07, 0.04)), radius=constants["radius"]),)),)
 
 
 def stage(constants: Numbers, surroundings: bool) -> Stage:
@@ -109,7 +109,7 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
     if profile.min() <= 0:
         raise UserError("bifurcating-hill: the valley lies under the floor: make valley larger or radius smaller")
     block = HeightField(
-        Paint((0.36, 0.45, 0.25), (0.30, 0.40, 0.20), 0.16),
+        Material((0.36, 0.45, 0.25), (0.30, 0.40, 0.20), 0.16),
         heights=np.stack([profile, profile], 1),
         half=(edge, THICK),
         base=0.0,
@@ -120,9 +120,9 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
 
 SCENARIO = Scenario(
     summary="a bead comes down a hill into one of two valleys (re-creation of a scene of the Node-RF paper)",
-    kinds=(
-        Kind(
-            law="slide-on-double-well",
+    systems=(
+        ScenarioSystem(
+            dynamics="slide-on-double-well",
             constants={
                 "gravity": 9.81,
                 "hill": 0.34,
@@ -138,7 +138,7 @@ SCENARIO = Scenario(
         ),
     ),
     stage=stage,
-    rig=Rig(target=(0.0, 0.0, 0.5), distance=3.0, spread=30.0, elevation=(12.0, 20.0), width=1.95),
+    rig=CameraRig(target=(0.0, 0.0, 0.5), distance=3.0, arc_degrees=30.0, elevation=(12.0, 20.0), width=1.95),
     sequences=12,
     frames=90,
     fps=25.0,

@@ -8,9 +8,9 @@ import mujoco
 import numpy as np
 
 from foreseen.errors import UserError
-from foreseen.simulate.rig import Rig
-from foreseen.simulate.scenario import Draw, Kind, Motion, Numbers, Scenario, room
-from foreseen.simulate.scene import Body, Box, Paint, Solid, Sphere, Stage
+from foreseen.simulate.camera_rig import CameraRig
+from foreseen.simulate.scenario import BodyMotion, Numbers, Scenario, ScenarioSystem, SequenceIndex, room
+from foreseen.simulate.scene import Body, Box, Material, Solid, Sphere, Stage
 
 RADII = (0.15, 0.12, 0.135)
 HALF, TALL, THICK, WALL = 0.58, 0.05, 0.02, 1.0
@@ -22,7 +22,7 @@ DENSITY, STIFFNESS, STEP = 300.0, 4e5, 5e-4
 AXES = ("x", "y", "z", "vx", "vy", "vz")
 
 
-def draw(rng: np.random.Generator, constants: Numbers, which: Draw) -> Numbers:
+def draw(rng: np.random.Generator, constants: Numbers, which: SequenceIndex) -> Numbers:
     """In the air, apart from one another, with a push to any side."""
     del constants, which
     places: list[np.ndarray] = []
@@ -73,7 +73,7 @@ def _check(constants: Numbers, start: np.ndarray) -> None:
                 raise UserError(f"bouncing-balls: balls {other + 1} and {b + 1} start inside each other: move one")
 
 
-def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
+def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> BodyMotion:
     """Rigid balls under gravity with contacts and friction, in a tray whose walls go on upwards unseen."""
     start = np.array([[initial[f"{name}{b + 1}"] for name in AXES] for b in range(len(RADII))])
     _check(constants, start)
@@ -94,14 +94,14 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
         spin = np.einsum("bij,bj->bi", rotation, velocity[:, 3:])
         rows.append((data.xpos[1:].copy(), velocity[:, :3].copy(), rotation, spin))
     positions, velocities, rotations, spins = (np.stack(column) for column in zip(*rows))
-    return Motion(positions, velocities, rotations, {"angular_velocity": spins})
+    return BodyMotion(positions, velocities, rotations, {"angular_velocity": spins})
 
 
 def bodies(constants: Numbers) -> tuple[Body, ...]:
     """Balls of two tones, so that their turning shows."""
     del constants
     return tuple(
-        Body(f"ball-{b + 1}", (Sphere(Paint(color, (0.78, 0.74, 0.66), 1.0), radius=radius),))
+        Body(f"ball-{b + 1}", (Sphere(Material(color, (0.78, 0.74, 0.66), 1.0), radius=radius),))
         for b, (radius, color) in enumerate(zip(RADII, COLORS))
     )
 
@@ -109,7 +109,7 @@ def bodies(constants: Numbers) -> tuple[Body, ...]:
 def stage(constants: Numbers, surroundings: bool) -> Stage:
     """The tray's inside and its low rim."""
     del constants
-    wood, out = Paint((0.36, 0.21, 0.11)), HALF + THICK
+    wood, out = Material((0.36, 0.21, 0.11)), HALF + THICK
     rim: tuple[Solid, ...] = tuple(
         Box(wood, position=(x * out, y * out, TALL), half=half)
         for x, y, half in (
@@ -119,15 +119,17 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
             (0, -1, (out + THICK, THICK, TALL)),
         )
     )
-    inside = Box(Paint((0.60, 0.62, 0.62), (0.46, 0.49, 0.50), 0.29), position=(0, 0, -0.009), half=(HALF, HALF, 0.01))
+    inside = Box(
+        Material((0.60, 0.62, 0.62), (0.46, 0.49, 0.50), 0.29), position=(0, 0, -0.009), half=(HALF, HALF, 0.01)
+    )
     return Stage((*rim, inside, *(room(WALL) if surroundings else ())))
 
 
 SCENARIO = Scenario(
     summary="three balls bounce in a tray, off the floor, the walls and one another (MuJoCo)",
-    kinds=(
-        Kind(
-            law="rigid-contacts",
+    systems=(
+        ScenarioSystem(
+            dynamics="rigid-contacts",
             constants={"gravity": 9.81, "restitution": 0.85, "friction": 0.3},
             initial={
                 f"{name}{b + 1}": f"of ball {b + 1} {'[m/s]' if name.startswith('v') else '[m]'}"
@@ -140,7 +142,7 @@ SCENARIO = Scenario(
         ),
     ),
     stage=stage,
-    rig=Rig(target=(0.0, 0.0, 0.36), distance=2.8, spread=40.0, elevation=(14.0, 26.0), width=1.85),
+    rig=CameraRig(target=(0.0, 0.0, 0.36), distance=2.8, arc_degrees=40.0, elevation=(14.0, 26.0), width=1.85),
     sequences=1,
     frames=72,
     fps=30.0,

@@ -45,8 +45,8 @@ class SimulateOptions:
     """Threads that draw; 0: as many as there are processors."""
 
     def __post_init__(self) -> None:
-        least = {"sequences": 1, "frames": 2, "cameras": 1, "size": 8, "samples": 1, "workers": 0, "seed": 0}
-        for name, bound in least.items():
+        minimum = {"sequences": 1, "frames": 2, "cameras": 1, "size": 8, "samples": 1, "workers": 0, "seed": 0}
+        for name, bound in minimum.items():
             value = getattr(self, name)
             if value is not None and value < bound:
                 raise UserError(f"--{name} {value}: give {bound} or more")

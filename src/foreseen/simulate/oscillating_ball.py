@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 
 from foreseen.errors import UserError
-from foreseen.simulate.laws import Surface, slide
-from foreseen.simulate.rig import Rig
-from foreseen.simulate.scenario import Draw, Kind, Motion, Numbers, Scenario, room
-from foreseen.simulate.scene import Body, HeightField, Paint, Sphere, Stage
+from foreseen.simulate.camera_rig import CameraRig
+from foreseen.simulate.equations import Surface, slide
+from foreseen.simulate.scenario import BodyMotion, Numbers, Scenario, ScenarioSystem, SequenceIndex, room
+from foreseen.simulate.scene import Body, HeightField, Material, Sphere, Stage
 from foreseen.simulate.surfaces import parallel_curve
 
 LIFT, EDGE, RIM, WALL = 0.16, 0.72, 0.62, 1.0
@@ -24,7 +24,7 @@ def bowl(steepness: float) -> Surface:
     )
 
 
-def draw(rng: np.random.Generator, constants: Numbers, which: Draw) -> Numbers:
+def draw(rng: np.random.Generator, constants: Numbers, which: SequenceIndex) -> Numbers:
     """From anywhere between a third of the way up and the rim, with a push to any side."""
     del constants, which
     r, a, v, b = (
@@ -36,7 +36,7 @@ def draw(rng: np.random.Generator, constants: Numbers, which: Draw) -> Numbers:
     return {"x": r * np.cos(a), "y": r * np.sin(a), "vx": v * np.cos(b), "vy": v * np.sin(b)}
 
 
-def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
+def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> BodyMotion:
     """See `laws.slide`. The ball does not turn: it slides."""
     start, push = np.array([initial["x"], initial["y"]]), np.array([initial["vx"], initial["vy"]])
     surface = bowl(constants["steepness"])
@@ -44,12 +44,12 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> Motion:
     if (np.linalg.norm(positions[:, :2], axis=1) > RIM).any():
         raise UserError(f"oscillating-ball: the ball leaves the bowl (rim at {RIM:g} m): start lower or slower")
     rotations = np.broadcast_to(np.eye(3), (len(times), 1, 3, 3)).copy()
-    return Motion(positions[:, None], velocities[:, None], rotations)
+    return BodyMotion(positions[:, None], velocities[:, None], rotations)
 
 
 def bodies(constants: Numbers) -> tuple[Body, ...]:
     """The ball."""
-    return (Body("ball", (Sphere(Paint((0.80, 0.16, 0.03)), radius=constants["radius"]),)),)
+    return (Body("ball", (Sphere(Material((0.80, 0.16, 0.03)), radius=constants["radius"]),)),)
 
 
 def block(constants: Numbers) -> HeightField:
@@ -60,7 +60,7 @@ def block(constants: Numbers) -> HeightField:
     rim = float(np.interp(RIM, out, depth))
     axis = np.linspace(-EDGE, EDGE, 145)
     heights = np.minimum(np.interp(np.hypot(*np.meshgrid(axis, axis, indexing="ij")), out, depth), rim)
-    paint = Paint((0.55, 0.44, 0.30), (0.47, 0.37, 0.25), 0.18)
+    paint = Material((0.55, 0.44, 0.30), (0.47, 0.37, 0.25), 0.18)
     return HeightField(paint, heights=heights, half=(EDGE, EDGE), base=0.0)
 
 
@@ -71,9 +71,9 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
 
 SCENARIO = Scenario(
     summary="a ball slides in a bowl, lightly damped (re-creation of a scene of the Node-RF paper)",
-    kinds=(
-        Kind(
-            law="slide-in-bowl",
+    systems=(
+        ScenarioSystem(
+            dynamics="slide-in-bowl",
             constants={"gravity": 9.81, "steepness": 0.9, "drag": 0.25, "radius": 0.09},
             initial={"x": "[m]", "y": "[m]", "vx": "[m/s]", "vy": "[m/s]"},
             draw=draw,
@@ -82,7 +82,7 @@ SCENARIO = Scenario(
         ),
     ),
     stage=stage,
-    rig=Rig(target=(0.0, 0.0, 0.2), distance=2.7, spread=34.0, elevation=(32.0, 46.0), width=1.7),
+    rig=CameraRig(target=(0.0, 0.0, 0.2), distance=2.7, arc_degrees=34.0, elevation=(32.0, 46.0), width=1.7),
     sequences=8,
     frames=60,
     fps=20.0,

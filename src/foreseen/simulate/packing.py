@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from foreseen.simulate import table as k
+from foreseen.simulate import kernel_tables as k
 from foreseen.simulate.scene import Box, Capsule, HeightField, Poses, Solid, Sphere, Stage
 
 
 def pack(stage: Stage, now: Poses | None, after: Poses | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The table `[P, WIDTH]` of `foreseen.simulate.table`, still things first, and the heights of all fields
+    """The table `[P, WIDTH]` of `foreseen.simulate.kernel_tables`, still things first, and the heights of all fields
     end to end.
 
     Args:
@@ -36,7 +36,7 @@ def _row(
 ) -> np.ndarray:
     row = np.zeros(k.WIDTH)
     kind, size, bound = _shape(solid)
-    row[k.KIND], row[k.INSTANCE], row[k.CASTS], row[k.BOUND] = kind, instance, solid.casts, bound
+    row[k.KIND], row[k.INSTANCE], row[k.CASTS], row[k.BOUND] = kind, instance, solid.casts_shadow, bound
     row[k.SIZE : k.SIZE + len(size)] = size
     paint = solid.paint
     row[k.CHECK] = paint.check if paint.second else 0.0

@@ -6,7 +6,7 @@ import numpy as np
 
 from foreseen.errors import UserError
 from foreseen.simulate import oscillating_ball, pendulum
-from foreseen.simulate.rig import Rig
+from foreseen.simulate.camera_rig import CameraRig
 from foreseen.simulate.scenario import Numbers, Scenario, room
 from foreseen.simulate.scene import Stage
 
@@ -48,9 +48,9 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
 
 SCENARIO = Scenario(
     summary="a pendulum swings or, in every other sequence, a ball slides in a bowl",
-    kinds=(*pendulum.SCENARIO.kinds, *oscillating_ball.SCENARIO.kinds),
+    systems=(*pendulum.SCENARIO.systems, *oscillating_ball.SCENARIO.systems),
     stage=stage,
-    rig=Rig(target=(0.0, 0.0, 0.48), distance=2.8, spread=34.0, elevation=(28.0, 42.0), width=1.85),
+    rig=CameraRig(target=(0.0, 0.0, 0.48), distance=2.8, arc_degrees=34.0, elevation=(28.0, 42.0), width=1.85),
     sequences=24,
     frames=60,
     fps=20.0,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from foreseen.geometry.cameras import Camera
+from foreseen.simulate.kernel_tables import CALM, DEPTHS, DISTANCE, POINT
 from foreseen.simulate.packing import pack
 from foreseen.simulate.raycast_kernels import draw, fill_backdrop
 from foreseen.simulate.scene import Poses, Stage
-from foreseen.simulate.table import CALM, DEPTHS, DISTANCE, POINT
 
 
 @dataclass(frozen=True)
-class Picture:
+class RenderedFrame:
     """What a camera sees at one moment.
 
     Attributes:
@@ -45,12 +45,12 @@ class Backdrop:
     """What stands still before one camera, traced once for all the pictures that it takes.
 
     Attributes:
-        rays: `[H, W, samples^2 + 1, DEPTHS]` float32, see `foreseen.simulate.table`: 16 MB at 160 pixels and
+        rays: `[H, W, samples^2 + 1, DEPTHS]` float32, see `foreseen.simulate.kernel_tables`: 16 MB at 160 pixels and
             3 samples. calm: `[H, W, CALM]` float32.
     """
 
     rays: np.ndarray
-    calm: np.ndarray
+    static_pixels: np.ndarray
 
     @property
     def points(self) -> np.ndarray:
@@ -66,9 +66,9 @@ class Backdrop:
 def backdrop(stage: Stage, camera: Camera, samples: int = 3) -> Backdrop:
     """Trace what stands still, with `samples` squared rays a pixel and one through its centre."""
     rays = np.zeros((camera.height, camera.width, samples * samples + 1, DEPTHS), np.float32)
-    calm = np.zeros((camera.height, camera.width, CALM), np.float32)
-    fill_backdrop(*pack(stage, None), _lens(camera), stage.light.lamp(), samples, rays, calm)
-    return Backdrop(rays, calm)
+    static_pixels = np.zeros((camera.height, camera.width, CALM), np.float32)
+    fill_backdrop(*pack(stage, None), _lens(camera), stage.light.light_params(), samples, rays, static_pixels)
+    return Backdrop(rays, static_pixels)
 
 
 def cast(
@@ -78,7 +78,7 @@ def cast(
     after: Poses | None = None,
     samples: int = 3,
     still: Backdrop | None = None,
-) -> Picture:
+) -> RenderedFrame:
     """Draw a stage with `samples` squared rays a pixel. Runs on one thread without the interpreter's lock.
 
     Args:
@@ -88,6 +88,16 @@ def cast(
     """
     rgba, truth = np.zeros((2, camera.height, camera.width, 4), np.float32)
     traced = still or backdrop(stage, camera, samples)
-    first, lamp = len(stage.static), stage.light.lamp()
-    draw(*pack(stage, now, after), first, _lens(camera), lamp, samples, traced.rays, traced.calm, rgba, truth)
-    return Picture(rgba, truth[..., 0].astype(np.uint8), truth[..., 1].copy(), truth[..., 2:].copy())
+    first, light_params = len(stage.static), stage.light.light_params()
+    draw(
+        *pack(stage, now, after),
+        first,
+        _lens(camera),
+        light_params,
+        samples,
+        traced.rays,
+        traced.static_pixels,
+        rgba,
+        truth,
+    )
+    return RenderedFrame(rgba, truth[..., 0].astype(np.uint8), truth[..., 1].copy(), truth[..., 2:].copy())

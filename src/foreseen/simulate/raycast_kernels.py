@@ -9,7 +9,7 @@ P solids are one table `[P, WIDTH]`, filled by `foreseen.simulate.packing`: one 
 function, where a tuple of arrays would cost more than the arithmetic.
 
 What stands still is traced once for all pictures of a camera: `rays` `[H, W, S, DEPTHS]` along each of the S
-rays of a pixel, the last of them through its centre, and `calm` `[H, W, CALM]`, the pixel as it looks while
+rays of a pixel, the last of them through its centre, and `static_pixels` `[H, W, CALM]`, the pixel as it looks while
 nothing that moves comes near. Then only pixels near what moves, and near its shadow, are traced again.
 """
 
@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import math
 
-from foreseen.simulate.hits import from_centre, nearest, normal_and_albedo, turn, turn_back
 from foreseen.simulate.intersections import EPSILON, MISS, along, compiled, dot, unit
-from foreseen.simulate.shading import free_sky, glow_on, lit, shadow, sun_on
-from foreseen.simulate.table import (
+from foreseen.simulate.kernel_tables import (
     ALBEDO,
     BOUND,
     CASTS,
@@ -45,6 +43,8 @@ from foreseen.simulate.table import (
     SPHERE,
     SUN,
 )
+from foreseen.simulate.ray_hits import from_centre, nearest, normal_and_albedo, rotate, rotate_back
+from foreseen.simulate.shading import free_sky, glow_on, lit, shadow, sun_on
 
 
 @compiled
@@ -66,8 +66,8 @@ def _pixel_ray(lens, column, row, k, samples):
 @compiled
 def _flow(solids, p, lens, point, x, y):
     """Where the body's point that is seen at (x, y) will be seen at the next pose, minus (x, y)."""
-    local = turn_back(solids, p, ROTATION, from_centre(solids, p, point))
-    moved = turn(solids, p, ROTATION_AFTER, local)
+    local = rotate_back(solids, p, ROTATION, from_centre(solids, p, point))
+    moved = rotate(solids, p, ROTATION_AFTER, local)
     u = moved[0] + solids[p, POSITION_AFTER] - lens[3]
     v = moved[1] + solids[p, POSITION_AFTER + 1] - lens[7]
     w = moved[2] + solids[p, POSITION_AFTER + 2] - lens[11]
@@ -82,7 +82,7 @@ def _triple(a, row, column, k, c):
 
 
 @compiled
-def _trace_still(solids, heights, lens, lamp, samples, row, column, k, rays):
+def _trace_still(solids, heights, lens, light_params, samples, row, column, k, rays):
     """Fill one ray of `rays`."""
     o, d, _ = _pixel_ray(lens, column, row, k, samples)
     t, p = nearest(solids, heights, 0, o, d)
@@ -91,9 +91,9 @@ def _trace_still(solids, heights, lens, lamp, samples, row, column, k, rays):
         return
     point = along(o, d, t)
     normal, albedo = normal_and_albedo(solids, heights, p, point, d, t / (lens[FX] * samples))
-    sun = sun_on(normal, lamp)
-    covered = shadow(solids, heights, 0, p, point, normal, lamp) if sun > 0.0 else 1.0
-    glow = glow_on(normal, lamp) * free_sky(solids, 0, p, point, normal)
+    sun = sun_on(normal, light_params)
+    covered = shadow(solids, heights, 0, p, point, normal, light_params) if sun > 0.0 else 1.0
+    glow = glow_on(normal, light_params) * free_sky(solids, 0, p, point, normal)
     shown = lit(albedo, sun * (1.0 - covered) + glow)
     for c in range(3):
         rays[row, column, k, POINT + c], rays[row, column, k, NORMAL + c] = point[c], normal[c]
@@ -102,45 +102,49 @@ def _trace_still(solids, heights, lens, lamp, samples, row, column, k, rays):
 
 
 @compiled
-def _summarise(rays, row, column, calm):
-    """Fill one pixel of `calm` from its rays."""
+def _summarise(rays, row, column, static_pixels):
+    """Fill one pixel of `static_pixels` from its rays."""
     hits = 0
     for k in range(rays.shape[2] - 1):
         if rays[row, column, k, DISTANCE] < MISS:
             hits += 1
             for c in range(3):
-                calm[row, column, c] += rays[row, column, k, SHOWN + c]
-                calm[row, column, CENTRE + c] += rays[row, column, k, POINT + c]
-    calm[row, column, 3], calm[row, column, REACH] = hits / (rays.shape[2] - 1), -1.0
+                static_pixels[row, column, c] += rays[row, column, k, SHOWN + c]
+                static_pixels[row, column, CENTRE + c] += rays[row, column, k, POINT + c]
+    static_pixels[row, column, 3], static_pixels[row, column, REACH] = hits / (rays.shape[2] - 1), -1.0
     if hits == 0:
         return
     for c in range(3):
-        calm[row, column, c] /= hits
-        calm[row, column, CENTRE + c] /= hits
+        static_pixels[row, column, c] /= hits
+        static_pixels[row, column, CENTRE + c] /= hits
     for k in range(rays.shape[2] - 1):
         if rays[row, column, k, DISTANCE] < MISS:
             square = 0.0
             for c in range(3):
-                square += (rays[row, column, k, POINT + c] - calm[row, column, CENTRE + c]) ** 2
-            calm[row, column, REACH] = max(calm[row, column, REACH], math.sqrt(square) * 1.001)
+                square += (rays[row, column, k, POINT + c] - static_pixels[row, column, CENTRE + c]) ** 2
+            static_pixels[row, column, REACH] = max(static_pixels[row, column, REACH], math.sqrt(square) * 1.001)
 
 
 @compiled
-def fill_backdrop(solids, heights, lens, lamp, samples, rays, calm):
-    """Trace what stands still into `rays` and `calm`, both zero before."""
+def fill_backdrop(solids, heights, lens, light_params, samples, rays, static_pixels):
+    """Trace what stands still into `rays` and `static_pixels`, both zero before."""
     for row in range(rays.shape[0]):
         for column in range(rays.shape[1]):
             for k in range(rays.shape[2]):
-                _trace_still(solids, heights, lens, lamp, samples, row, column, k, rays)
-            _summarise(rays, row, column, calm)
+                _trace_still(solids, heights, lens, light_params, samples, row, column, k, rays)
+            _summarise(rays, row, column, static_pixels)
 
 
 @compiled
-def _is_calm(solids, first, lens, lamp, o, d, calm, row, column):
+def _is_static(solids, first, lens, light_params, o, d, static_pixels, row, column):
     """True where nothing that moves is seen in the pixel of this central ray, nor shades what is seen there.
     Cautious: it asks for the balls that hold the moving solids."""
-    point = (calm[row, column, CENTRE], calm[row, column, CENTRE + 1], calm[row, column, CENTRE + 2])
-    extent = calm[row, column, REACH]
+    point = (
+        static_pixels[row, column, CENTRE],
+        static_pixels[row, column, CENTRE + 1],
+        static_pixels[row, column, CENTRE + 2],
+    )
+    extent = static_pixels[row, column, REACH]
     for p in range(first, solids.shape[0]):
         reach, centre = solids[p, BOUND], from_centre(solids, p, o)
         ahead = -dot(centre, d)
@@ -150,8 +154,8 @@ def _is_calm(solids, first, lens, lamp, o, d, calm, row, column):
         if extent < 0.0 or solids[p, CASTS] == 0.0:
             continue
         centre, reach = from_centre(solids, p, point), reach + extent
-        ahead, square = -dot(centre, (lamp.x, lamp.y, lamp.z)), dot(centre, centre)
-        wide = reach + max(ahead + reach, 0.0) * 1.01 * lamp.radius
+        ahead, square = -dot(centre, (light_params.x, light_params.y, light_params.z)), dot(centre, centre)
+        wide = reach + max(ahead + reach, 0.0) * 1.01 * light_params.radius
         in_shadow = ahead > -reach and square - ahead * ahead <= wide * wide
         if in_shadow or (solids[p, KIND] == SPHERE and square < (5.0 * solids[p, SIZE] + extent) ** 2):
             return False
@@ -159,13 +163,13 @@ def _is_calm(solids, first, lens, lamp, o, d, calm, row, column):
 
 
 @compiled
-def _still_color(solids, heights, first, rays, row, column, k, lamp):
+def _still_color(solids, heights, first, rays, row, column, k, light_params):
     """sRGB of what stands still, in the shade of the solids that move (from index `first` on)."""
     point, normal = _triple(rays, row, column, k, POINT), _triple(rays, row, column, k, NORMAL)
     before = rays[row, column, k, COVERED]
     covered = before
     if before < 1.0:
-        covered = max(before, shadow(solids, heights, first, -1, point, normal, lamp))
+        covered = max(before, shadow(solids, heights, first, -1, point, normal, light_params))
     free = free_sky(solids, first, -1, point, normal)
     if covered == before and free == 1.0:
         return _triple(rays, row, column, k, SHOWN)
@@ -174,36 +178,36 @@ def _still_color(solids, heights, first, rays, row, column, k, lamp):
 
 
 @compiled
-def _moving_color(solids, heights, p, o, d, t, footprint, lamp):
+def _moving_color(solids, heights, p, o, d, t, footprint, light_params):
     """sRGB of the point at distance t on a solid that moves, in the shade of everything."""
     point = along(o, d, t)
     normal, albedo = normal_and_albedo(solids, heights, p, point, d, footprint)
-    sun = sun_on(normal, lamp)
+    sun = sun_on(normal, light_params)
     if sun > 0.0:
-        sun *= 1.0 - shadow(solids, heights, 0, p, point, normal, lamp)
-    return lit(albedo, sun + glow_on(normal, lamp) * free_sky(solids, 0, p, point, normal))
+        sun *= 1.0 - shadow(solids, heights, 0, p, point, normal, light_params)
+    return lit(albedo, sun + glow_on(normal, light_params) * free_sky(solids, 0, p, point, normal))
 
 
 @compiled
-def _color(solids, heights, first, lens, lamp, samples, rays, row, column, k):
+def _color(solids, heights, first, lens, light_params, samples, rays, row, column, k):
     """sRGB along one ray of a pixel, and whether it hits anything."""
     o, d, _ = _pixel_ray(lens, column, row, k, samples)
     t, p = nearest(solids, heights, first, o, d)
     if t < rays[row, column, k, DISTANCE]:
-        return _moving_color(solids, heights, p, o, d, t, t / (lens[FX] * samples), lamp), 1
+        return _moving_color(solids, heights, p, o, d, t, t / (lens[FX] * samples), light_params), 1
     if rays[row, column, k, DISTANCE] < MISS:
-        shown = _still_color(solids, heights, first, rays, row, column, k, lamp)
+        shown = _still_color(solids, heights, first, rays, row, column, k, light_params)
         return (float(shown[0]), float(shown[1]), float(shown[2])), 1
     return (0.0, 0.0, 0.0), 0
 
 
 @compiled
-def _blend(solids, heights, first, lens, lamp, samples, rays, row, column, rgba):
+def _blend(solids, heights, first, lens, light_params, samples, rays, row, column, rgba):
     """Fill one pixel from all its rays."""
     red, green, blue, hits = 0.0, 0.0, 0.0, 0
     count = rays.shape[2] - 1
     for k in range(count):
-        color, hit = _color(solids, heights, first, lens, lamp, samples, rays, row, column, k)
+        color, hit = _color(solids, heights, first, lens, light_params, samples, rays, row, column, k)
         # sRGB is averaged, not light: it is how renderers that learn from these pictures blend.
         red, green, blue, hits = red + color[0], green + color[1], blue + color[2], hits + hit
     if hits > 0:
@@ -212,11 +216,11 @@ def _blend(solids, heights, first, lens, lamp, samples, rays, row, column, rgba)
 
 
 @compiled
-def draw(solids, heights, first, lens, lamp, samples, rays, calm, rgba, truth):
+def draw(solids, heights, first, lens, light_params, samples, rays, static_pixels, rgba, truth):
     """Fill a picture and its truth.
 
     Args:
-        solids: all of them; those from index `first` on move, the others are in `rays` and `calm`.
+        solids: all of them; those from index `first` on move, the others are in `rays` and `static_pixels`.
         samples: rays a pixel and axis.
         rgba: `[H, W, 4]`, zero before: sRGB averaged over the rays that hit, and the share that did.
         truth: `[H, W, 4]`, zero before: instance, depth along z (0: nothing is hit) and flow (0: stands
@@ -229,11 +233,11 @@ def draw(solids, heights, first, lens, lamp, samples, rays, calm, rgba, truth):
             still = rays[row, column, count - 1, DISTANCE]
             if still < MISS:
                 truth[row, column, 1] = still * cosine
-            if _is_calm(solids, first, lens, lamp, o, d, calm, row, column):
+            if _is_static(solids, first, lens, light_params, o, d, static_pixels, row, column):
                 for c in range(4):
-                    rgba[row, column, c] = calm[row, column, c]
+                    rgba[row, column, c] = static_pixels[row, column, c]
                 continue
-            _blend(solids, heights, first, lens, lamp, samples, rays, row, column, rgba)
+            _blend(solids, heights, first, lens, light_params, samples, rays, row, column, rgba)
             t, p = nearest(solids, heights, first, o, d)
             if t < still:
                 x, y = _flow(solids, p, lens, along(o, d, t), column + 0.5, row + 0.5)

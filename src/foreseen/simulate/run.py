@@ -14,17 +14,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from foreseen.data.typed import parse_numbers
-from foreseen.data.types import Truth
+from foreseen.data.typed_values import parse_numbers
+from foreseen.data.types import GroundTruth
 from foreseen.data.writer import DatasetWriter, WrittenFrame
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
+from foreseen.simulate.camera_rig import CameraRig
+from foreseen.simulate.kernel_tables import DEPTHS
 from foreseen.simulate.options import SimulateOptions
-from foreseen.simulate.raycast import Backdrop, Picture, backdrop, cast
-from foreseen.simulate.rig import Rig
-from foreseen.simulate.scenario import Draw, Motion, Numbers, Scenario
+from foreseen.simulate.raycast import Backdrop, RenderedFrame, backdrop, cast
+from foreseen.simulate.scenario import BodyMotion, Numbers, Scenario, SequenceIndex
 from foreseen.simulate.scene import Capsule, Solid, Sphere, Stage
-from foreseen.simulate.table import DEPTHS
 
 Progress = Callable[[float, str], None]
 T = TypeVar("T")
@@ -38,10 +38,10 @@ SCENARIOS = {
 }
 """Name -> module with a `SCENARIO`; nothing is imported until it is asked for."""
 
-MEMORY = 1_000_000_000
+MAX_BACKDROP_BYTES = 1_000_000_000
 """Bytes for backdrops that are held at once."""
 
-HIDDEN_EVERY, HIDDEN_AT = 8, 4
+HOLD_OUT_EVERY, HOLD_OUT_OFFSET = 8, 4
 """Times i with i % 8 == 4 are marked "test" in every camera."""
 
 
@@ -58,7 +58,7 @@ def load_scenario(name: str) -> Scenario:
 
 
 @dataclass(frozen=True)
-class Run:
+class SimulatedSequence:
     """One sequence.
 
     Attributes:
@@ -70,14 +70,14 @@ class Run:
 
     name: str
     unseen: bool
-    law: str
+    dynamics: str
     constants: Numbers
     stage: Stage
-    motion: Motion
+    motion: BodyMotion
 
 
 @dataclass(frozen=True)
-class View:
+class SimulatedCamera:
     """One camera: where it stands, and which times it films."""
 
     name: str
@@ -86,7 +86,7 @@ class View:
     held_out: bool
 
 
-def _silent(share: float, words: str) -> None:
+def _no_progress(share: float, words: str) -> None:
     del share, words
 
 
@@ -103,15 +103,15 @@ def simulate(
     Raises:
         UserError: unknown names, numbers that make no sense, or `out` is not empty.
     """
-    options, out, tell = options or SimulateOptions(), Path(out), progress or _silent
+    options, out, notify = options or SimulateOptions(), Path(out), progress or _no_progress
     load_scenario(scenario)  # an unknown name is told before anything else
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not empty: give another --out or remove it first")
-    tell(0.0, "solving the equation of motion")
+    notify(0.0, "solving the equation of motion")
     plan = _plan(scenario, options)
     with ThreadPoolExecutor(plan.workers) as pool:
         try:
-            _film(plan, out, pool, tell)
+            _render_frames(plan, out, pool, notify)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -119,7 +119,7 @@ def simulate(
 
 
 @dataclass(frozen=True)
-class Plan:
+class SimulationPlan:
     """All that is known before anything is drawn: `stage` is what stands still, and there is one time more
     than is filmed, for the flow."""
 
@@ -128,8 +128,8 @@ class Plan:
     options: SimulateOptions
     times: np.ndarray
     stage: Stage
-    runs: list[Run]
-    views: list[View]
+    runs: list[SimulatedSequence]
+    views: list[SimulatedCamera]
 
     @property
     def alpha(self) -> bool:
@@ -143,44 +143,44 @@ class Plan:
 
     @property
     def jobs_at_once(self) -> int:
-        """So many that their backdrops, one a job, fit into `MEMORY`."""
+        """So many that their backdrops, one a job, fit into `MAX_BACKDROP_BYTES`."""
         backdrop_bytes = self.options.size**2 * (self.options.samples**2 + 1) * DEPTHS * 4
-        return max(1, min(2 * self.workers, MEMORY // backdrop_bytes))
+        return max(1, min(2 * self.workers, MAX_BACKDROP_BYTES // backdrop_bytes))
 
 
-def _plan(name: str, options: SimulateOptions) -> Plan:
+def _plan(name: str, options: SimulateOptions) -> SimulationPlan:
     found = load_scenario(name)
     constants = found.constants | parse_numbers(options.constants, found.constants, "--constants")
     times = np.arange((options.frames or found.frames) + 1) / (options.fps or found.fps)
     stage = found.stage(constants, options.background != "plain")
     runs = _solve(found, constants, stage, times, options)
     views = _views(found.rig, len(times) - 1, options, options.cameras or found.cameras)
-    return Plan(name, found, options, times, stage, runs, views)
+    return SimulationPlan(name, found, options, times, stage, runs, views)
 
 
-def _film(plan: Plan, out: Path, pool: ThreadPoolExecutor, tell: Progress) -> None:
+def _render_frames(plan: SimulationPlan, out: Path, pool: ThreadPoolExecutor, notify: Progress) -> None:
     """Look around with every camera, then draw and write frame by frame."""
-    tell(0.0, "looking around (the first time, the ray caster is compiled)")
+    notify(0.0, "looking around (the first time, the ray caster is compiled)")
     samples, few = plan.options.samples, plan.jobs_at_once
-    looks = (partial(_survey, plan.stage, plan.runs, view, samples) for view in plan.views)
-    surveys = list(_in_order(pool, looks, few))
+    appearances = (partial(_survey, plan.stage, plan.runs, view, samples) for view in plan.views)
+    surveys = list(_in_order(pool, appearances, few))
     with _writer(plan, out, surveys) as writer:
         for run in plan.runs:
             pictures = {v.name: s.picture.image(plan.alpha) for v, s in zip(plan.views, surveys)}
             split = "test" if run.unseen else None
             writer.add_sequence(run.name, truth=_truth(plan.times, run), split=split, backgrounds=pictures)
-        shots = [Shot(run, view, index) for view in plan.views for run in plan.runs for index in view.times]
+        frame_jobs = [FrameJob(run, view, index) for view in plan.views for run in plan.runs for index in view.times]
         # The shots of a fixed camera share a backdrop, those of a film from many places have one each.
         ahead = few if plan.options.monocular else 2 * plan.workers
-        jobs = _jobs(pool, plan.stage, shots, samples)
-        for done, (shot, picture) in enumerate(_in_order(pool, jobs, ahead), 1):
-            writer.add_frame(shot.run.name, _frame(shot, picture, plan.times[shot.index], plan.alpha))
-            tell(done / len(shots), f"frame {done} of {len(shots)}")
+        jobs = _jobs(pool, plan.stage, frame_jobs, samples)
+        for done, (job, picture) in enumerate(_in_order(pool, jobs, ahead), 1):
+            writer.add_frame(job.run.name, _frame(job, picture, plan.times[job.index], plan.alpha))
+            notify(done / len(frame_jobs), f"frame {done} of {len(frame_jobs)}")
 
 
 def _solve(
     scenario: Scenario, constants: Numbers, stage: Stage, times: np.ndarray, options: SimulateOptions
-) -> list[Run]:
+) -> list[SimulatedSequence]:
     """Every sequence's motion. What of its initial conditions is not typed depends on the seed and its own number
     alone."""
     count = options.sequences or scenario.sequences
@@ -190,47 +190,49 @@ def _solve(
     seen, runs = count - (count // 4 if options.unseen is None else options.unseen), []
     for s in range(count):
         unseen = s >= seen
-        which = Draw(s - seen if unseen else s, unseen)
+        which = SequenceIndex(s - seen if unseen else s, unseen)
         rng = np.random.default_rng([options.seed, int(unseen), which.index])
         start = typed[s] if s < len(typed) else {}
-        kind = scenario.kind(which, start)
-        own = kind.own(constants)
-        motion = kind.solve(own, kind.draw(rng, own, which) | start, times)
-        drawn = replace(stage, bodies=kind.bodies(own))
-        runs.append(Run(f"sequence-{s:03d}", unseen, kind.law, own, drawn, motion))
+        system = scenario.system(which, start)
+        own = system.constants_of(constants)
+        motion = system.solve(own, system.draw(rng, own, which) | start, times)
+        drawn = replace(stage, bodies=system.bodies(own))
+        runs.append(SimulatedSequence(f"sequence-{s:03d}", unseen, system.dynamics, own, drawn, motion))
     return runs
 
 
-def _views(rig: Rig, frames: int, options: SimulateOptions, count: int) -> list[View]:
+def _views(rig: CameraRig, frames: int, options: SimulateOptions, count: int) -> list[SimulatedCamera]:
     every = tuple(range(frames))
-    held_out = View("held-out", rig.held_out(options.size), every, True)
+    held_out = SimulatedCamera("held-out", rig.held_out(options.size), every, True)
     if options.monocular:
         rng = np.random.default_rng([options.seed, 2])
-        return [View(f"view-{i:04d}", rig.anywhere(rng, options.size), (i,), False) for i in every] + [held_out]
-    fixed = [View(f"camera-{i}", c, every, False) for i, c in enumerate(rig.arc(count, options.size))]
+        return [SimulatedCamera(f"view-{i:04d}", rig.anywhere(rng, options.size), (i,), False) for i in every] + [
+            held_out
+        ]
+    fixed = [SimulatedCamera(f"camera-{i}", c, every, False) for i, c in enumerate(rig.arc(count, options.size))]
     return [*fixed, held_out] if count > 1 else fixed
 
 
 @dataclass(frozen=True)
-class Survey:
+class StaticView:
     """What one view sees with nothing moving: the picture, and how near, how far and within which corners
     things lie."""
 
-    picture: Picture
+    picture: RenderedFrame
     near: float
     far: float
     low: np.ndarray
     high: np.ndarray
 
 
-def _survey(stage: Stage, runs: list[Run], view: View, samples: int) -> Survey:
+def _survey(stage: Stage, runs: list[SimulatedSequence], view: SimulatedCamera, samples: int) -> StaticView:
     still = backdrop(stage, view.camera, samples)
     points, distances = still.points, still.distances
     centres = np.concatenate([run.motion.positions.reshape(-1, 3) for run in runs])
     reach = np.concatenate([np.full((run.motion.positions[..., 0].size, 1), _reach(run.stage)) for run in runs])
     away = np.linalg.norm(centres - view.camera.position.numpy(), axis=1, keepdims=True)
     corners = np.concatenate([points, centres - reach, centres + reach])
-    return Survey(
+    return StaticView(
         cast(stage, view.camera, None, samples=samples, still=still),
         near=float(min(distances.min(initial=np.inf), (away - reach).min())),
         far=float(max(distances.max(initial=0), (away + reach).max())),
@@ -264,68 +266,68 @@ def _in_order(pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], T]], ahead: 
 
 
 @dataclass(frozen=True)
-class Shot:
+class FrameJob:
     """One frame to be: sequence, view and number of its time."""
 
-    run: Run
-    view: View
+    run: SimulatedSequence
+    view: SimulatedCamera
     index: int
 
     @property
     def split(self) -> str:
         """The hint that is written with the frame."""
-        hidden = self.run.unseen or self.view.held_out or self.index % HIDDEN_EVERY == HIDDEN_AT
+        hidden = self.run.unseen or self.view.held_out or self.index % HOLD_OUT_EVERY == HOLD_OUT_OFFSET
         return "test" if hidden else "train"
 
 
 def _jobs(
-    pool: ThreadPoolExecutor, stage: Stage, shots: list[Shot], samples: int
-) -> Iterator[Callable[[], tuple[Shot, Picture]]]:
+    pool: ThreadPoolExecutor, stage: Stage, frame_jobs: list[FrameJob], samples: int
+) -> Iterator[Callable[[], tuple[FrameJob, RenderedFrame]]]:
     """One job a shot. Shots of one view lie together and share its backdrop, which is traced ahead of
     them."""
     view, still = None, Future[Backdrop]()
-    for shot in shots:
-        if shot.view is not view:
+    for job in frame_jobs:
+        if job.view is not view:
             # The pool takes jobs in order, so whoever waits for a backdrop waits for a thread that is at it.
-            view, still = shot.view, pool.submit(backdrop, stage, shot.view.camera, samples)
-        yield partial(_draw, shot, still, samples)
+            view, still = job.view, pool.submit(backdrop, stage, job.view.camera, samples)
+        yield partial(_draw, job, still, samples)
 
 
-def _draw(shot: Shot, still: Future[Backdrop], samples: int) -> tuple[Shot, Picture]:
-    motion = shot.run.motion
-    now, after = motion.poses(shot.index), motion.poses(shot.index + 1)
-    return shot, cast(shot.run.stage, shot.view.camera, now, after, samples, still.result())
+def _draw(job: FrameJob, still: Future[Backdrop], samples: int) -> tuple[FrameJob, RenderedFrame]:
+    motion = job.run.motion
+    now, after = motion.poses(job.index), motion.poses(job.index + 1)
+    return job, cast(job.run.stage, job.view.camera, now, after, samples, still.result())
 
 
-def _frame(shot: Shot, picture: Picture, time: float, alpha: bool) -> WrittenFrame:
+def _frame(job: FrameJob, picture: RenderedFrame, time: float, alpha: bool) -> WrittenFrame:
     return WrittenFrame(
-        camera=shot.view.camera,
-        camera_id=shot.view.name,
+        camera=job.view.camera,
+        camera_id=job.view.name,
         time=float(time),
         image=picture.image(alpha),
-        split=shot.split,
+        split=job.split,
         mask=picture.mask,
         depth=picture.depth,
         flow=picture.flow,
     )
 
 
-def _truth(times: np.ndarray, run: Run) -> Truth:
+def _truth(times: np.ndarray, run: SimulatedSequence) -> GroundTruth:
     """What a sequence obeys, and its motion at the times that are filmed."""
     motion = run.motion
     state = {"rotations": motion.rotations} | motion.state
-    return Truth(
+    return GroundTruth(
         times=times[:-1],
         bodies=tuple(body.name for body in run.stage.bodies),
         positions=motion.positions[:-1],
         velocities=motion.velocities[:-1],
-        law=run.law,
+        dynamics=run.dynamics,
         constants=run.constants,
         state={name: value[:-1] for name, value in state.items()},
     )
 
 
-def _writer(plan: Plan, out: Path, surveys: list[Survey]) -> DatasetWriter:
+def _writer(plan: SimulationPlan, out: Path, surveys: list[StaticView]) -> DatasetWriter:
     low, high = np.min([s.low for s in surveys], axis=0), np.max([s.high for s in surveys], axis=0)
     return DatasetWriter(
         out,

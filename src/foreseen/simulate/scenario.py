@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foreseen.errors import UserError
-from foreseen.simulate.rig import Rig
-from foreseen.simulate.scene import Body, Box, Paint, Plane, Poses, Solid, Sphere, Stage
+from foreseen.simulate.camera_rig import CameraRig
+from foreseen.simulate.scene import Body, Box, Material, Plane, Poses, Solid, Sphere, Stage
 
 Numbers = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Motion:
+class BodyMotion:
     """B bodies at T times.
 
     Attributes:
@@ -35,7 +35,7 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class Draw:
+class SequenceIndex:
     """Which sequence's initial conditions are asked for: its number among the seen or among the unseen ones."""
 
     index: int
@@ -43,7 +43,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ScenarioSystem:
     """A kind of sequence: what moves, and by which law.
 
     Attributes:
@@ -56,14 +56,14 @@ class Kind:
         bodies: constants -> what moves, as it is drawn.
     """
 
-    law: str
+    dynamics: str
     constants: Numbers
     initial: dict[str, str]
-    draw: Callable[[np.random.Generator, Numbers, Draw], Numbers]
-    solve: Callable[[Numbers, Numbers, np.ndarray], Motion]
+    draw: Callable[[np.random.Generator, Numbers, SequenceIndex], Numbers]
+    solve: Callable[[Numbers, Numbers, np.ndarray], BodyMotion]
     bodies: Callable[[Numbers], tuple[Body, ...]]
 
-    def own(self, constants: Numbers) -> Numbers:
+    def constants_of(self, constants: Numbers) -> Numbers:
         """Those of a scenario's constants that are this law's."""
         return {name: constants[name] for name in self.constants}
 
@@ -82,9 +82,9 @@ class Scenario:
     """
 
     summary: str
-    kinds: tuple[Kind, ...]
+    systems: tuple[ScenarioSystem, ...]
     stage: Callable[[Numbers, bool], Stage]
-    rig: Rig
+    rig: CameraRig
     sequences: int
     frames: int
     fps: float
@@ -93,24 +93,24 @@ class Scenario:
     @property
     def constants(self) -> Numbers:
         """Of all kinds."""
-        return {name: value for kind in self.kinds for name, value in kind.constants.items()}
+        return {name: value for system in self.systems for name, value in system.constants.items()}
 
     @property
     def initial(self) -> dict[str, str]:
         """Names of the initial conditions of all kinds, and what they mean."""
-        return {name: meaning for kind in self.kinds for name, meaning in kind.initial.items()}
+        return {name: meaning for system in self.systems for name, meaning in system.initial.items()}
 
-    def kind(self, which: Draw, typed: Numbers) -> Kind:
+    def system(self, which: SequenceIndex, typed: Numbers) -> ScenarioSystem:
         """The kind of a sequence: whose turn it is, or the next that knows the typed initial conditions.
 
         Raises:
             UserError: no kind knows them all.
         """
-        turn = which.index % len(self.kinds)
-        for kind in self.kinds[turn:] + self.kinds[:turn]:
-            if typed.keys() <= kind.initial.keys():
-                return kind
-        choice = ", or ".join(", ".join(kind.initial) for kind in self.kinds)
+        rotation = which.index % len(self.systems)
+        for system in self.systems[rotation:] + self.systems[:rotation]:
+            if typed.keys() <= system.initial.keys():
+                return system
+        choice = ", or ".join(", ".join(system.initial) for system in self.systems)
         raise UserError(f"--initial: {', '.join(typed)}: one sequence has either {choice}")
 
 
@@ -122,15 +122,15 @@ def room(wall: float) -> tuple[Solid, ...]:
     """A floor at z = 0 and a wall at y = `wall`, checked, with two things at its foot that give the eye some
     hold."""
     return (
-        Plane(Paint((0.62, 0.57, 0.50), (0.40, 0.37, 0.34), 0.25)),
-        Plane(Paint((0.46, 0.55, 0.64), (0.53, 0.61, 0.68), 0.4), position=(0, wall, 0), rotation=UPRIGHT),
+        Plane(Material((0.62, 0.57, 0.50), (0.40, 0.37, 0.34), 0.25)),
+        Plane(Material((0.46, 0.55, 0.64), (0.53, 0.61, 0.68), 0.4), position=(0, wall, 0), rotation=UPRIGHT),
         Box(
-            Paint((0.16, 0.36, 0.24)),
+            Material((0.16, 0.36, 0.24)),
             position=(0.78, wall - 0.22, 0.11),
             rotation=_about_z(0.5),
             half=(0.11, 0.11, 0.11),
         ),
-        Sphere(Paint((0.70, 0.52, 0.14)), position=(-0.82, wall - 0.2, 0.12), radius=0.12),
+        Sphere(Material((0.70, 0.52, 0.14)), position=(-0.82, wall - 0.2, 0.12), radius=0.12),
     )
 
 

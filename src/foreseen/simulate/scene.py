@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from foreseen.simulate.table import Lamp
+from foreseen.simulate.kernel_tables import LightParameters
 
 Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Paint:
+class Material:
     """A colour in linear light, 0..1, and perhaps a second one in a checker of tiles of edge `check` [scene
     units]."""
 
@@ -31,10 +31,10 @@ class Solid:
         casts: whether it throws a shadow.
     """
 
-    paint: Paint
+    paint: Material
     position: Triple = (0.0, 0.0, 0.0)
     rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
-    casts: bool = True
+    casts_shadow: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Capsule(Solid):
 class Plane(Solid):
     """The whole plane z = 0. A floor or a wall of a room: it throws no shadow."""
 
-    casts: bool = False
+    casts_shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class Light:
     sky: float = 0.38
     ground: float = 0.16
 
-    def lamp(self) -> Lamp:
+    def light_params(self) -> LightParameters:
         """The same as the kernels take it."""
         x, y, z = np.array(self.towards) / np.linalg.norm(self.towards)
-        return Lamp(float(x), float(y), float(z), self.sun, self.radius, self.sky, self.ground)
+        return LightParameters(float(x), float(y), float(z), self.sun, self.radius, self.sky, self.ground)
 
 
 @dataclass(frozen=True)

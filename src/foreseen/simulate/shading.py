@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from foreseen.simulate.hits import distance_to, from_centre, turn_back
 from foreseen.simulate.intersections import MISS, Vector, along, compiled, dot
-from foreseen.simulate.table import BOUND, CAPSULE, CASTS, FIELD, KIND, ROTATION, SIZE, SPHERE, Lamp
+from foreseen.simulate.kernel_tables import BOUND, CAPSULE, CASTS, FIELD, KIND, ROTATION, SIZE, SPHERE, LightParameters
+from foreseen.simulate.ray_hits import distance_to, from_centre, rotate_back
 
 
 @compiled
@@ -51,11 +51,17 @@ def _capsule_shade(radius: float, half: float, o: Vector, d: Vector, disc: float
 
 @compiled
 def shadow(
-    solids: np.ndarray, heights: np.ndarray, first: int, hit: int, point: Vector, normal: Vector, lamp: Lamp
+    solids: np.ndarray,
+    heights: np.ndarray,
+    first: int,
+    hit: int,
+    point: Vector,
+    normal: Vector,
+    light_params: LightParameters,
 ) -> float:
     """Covered share of the light at a point of solid `hit`, by the solids from index `first` on: soft behind
     spheres and capsules, hard behind boxes and fields."""
-    light, disc = (lamp.x, lamp.y, lamp.z), lamp.radius
+    light, disc = (light_params.x, light_params.y, light_params.z), light_params.radius
     covered = 0.0
     for p in range(first, solids.shape[0]):
         kind, reach = solids[p, KIND], solids[p, BOUND]
@@ -69,7 +75,7 @@ def shadow(
         if kind == SPHERE:
             covered = max(covered, _sphere_shade(reach, centre, light, disc))
         elif kind == CAPSULE:
-            o, d = turn_back(solids, p, ROTATION, centre), turn_back(solids, p, ROTATION, light)
+            o, d = rotate_back(solids, p, ROTATION, centre), rotate_back(solids, p, ROTATION, light)
             covered = max(covered, _capsule_shade(solids[p, SIZE], solids[p, SIZE + 1], o, d, disc))
         elif covered < 1.0 and distance_to(solids, heights, p, along(point, normal, 1e-4), light) < MISS:
             covered = 1.0
@@ -105,13 +111,15 @@ def lit(albedo: Vector, light: float) -> Vector:
 
 
 @compiled
-def sun_on(normal: Vector, lamp: Lamp) -> float:
+def sun_on(normal: Vector, light_params: LightParameters) -> float:
     """Sunlight on an open surface: Lambert."""
-    return lamp.sun * max(normal[0] * lamp.x + normal[1] * lamp.y + normal[2] * lamp.z, 0.0)
+    return light_params.sun * max(
+        normal[0] * light_params.x + normal[1] * light_params.y + normal[2] * light_params.z, 0.0
+    )
 
 
 @compiled
-def glow_on(normal: Vector, lamp: Lamp) -> float:
+def glow_on(normal: Vector, light_params: LightParameters) -> float:
     """Light from sky and ground on an open surface: a hemisphere."""
     up = 0.5 + 0.5 * normal[2]
-    return lamp.sky * up + lamp.ground * (1.0 - up)
+    return light_params.sky * up + light_params.ground * (1.0 - up)

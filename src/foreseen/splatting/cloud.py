@@ -8,21 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foreseen.nn.checked import Checked, check_range
+from foreseen.nn.checked_module import CheckedModule, check_range
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.splatting.config import CloudConfig
 
 C0 = 0.28209479177387814
 """The constant harmonic: colour = 0.5 + C0 * coefficient."""
-FAINTEST = 1e-7
+MIN_OPACITY = 1e-7
 """Logits are taken of opacities this far from 0 and 1."""
 
 
-class GaussianCloud(Checked):
+class GaussianCloud(CheckedModule):
     """At most `budget` Gaussians; those that are there stand in the rows 0 to `count` of every parameter.
 
     The shapes never change, so that optimiser and checkpoints know nothing of Gaussians that come and go. Whatever
-    writes rows remembers them until `take_written`: the optimiser is to forget what it knew of them.
+    writes rows remembers them until `pop_written_rows`: the optimiser is to forget what it knew of them.
 
     Attributes:
         means: `[B, 3]`, in scene units.
@@ -37,7 +37,7 @@ class GaussianCloud(Checked):
     """
 
     count: Tensor
-    owners: Tensor
+    part_ids: Tensor
 
     def __init__(self, budget: int, degree: int, features: int = 0) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class GaussianCloud(Checked):
         self.color = nn.Parameter(torch.zeros(budget, 1, 3))
         self.harmonics = nn.Parameter(torch.zeros(budget, (degree + 1) ** 2 - 1, 3))
         self.features = nn.Parameter(torch.zeros(budget, features))
-        self.register_buffer("owners", torch.zeros(budget, dtype=torch.int64))
+        self.register_buffer("part_ids", torch.zeros(budget, dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self._written: list[tuple[nn.Parameter, Tensor]] = []
 
@@ -61,13 +61,13 @@ class GaussianCloud(Checked):
         return int(self.count)
 
     @property
-    def free(self) -> int:
+    def num_free(self) -> int:
         """How many more there may be."""
         return self.budget - len(self)
 
-    def at_rest(self, background: tuple[float, float, float], degree: int, antialiased: bool = False) -> Gaussians:
+    def to_gaussians(self, background: tuple[float, float, float], degree: int, antialiased: bool = False) -> Gaussians:
         """All Gaussians as they are, with harmonics up to `degree`; a method that moves them replaces what it moves:
-        `replace(cloud.at_rest(...), means=..., quaternions=...)`."""
+        `replace(cloud.to_gaussians(...), means=..., quaternions=...)`."""
         n, extra = len(self), (degree + 1) ** 2 - 1
         color = self.color[:n]
         return Gaussians(
@@ -80,7 +80,7 @@ class GaussianCloud(Checked):
             antialiased=antialiased,
         )
 
-    def take_written(self) -> list[tuple[nn.Parameter, Tensor]]:
+    def pop_written_rows(self) -> list[tuple[nn.Parameter, Tensor]]:
         """Parameters and rows `[R]` int64 that were written since this was asked last."""
         found, self._written = self._written, []
         return found
@@ -98,7 +98,7 @@ class GaussianCloud(Checked):
     def rows(self, index: Tensor) -> dict[str, Tensor]:
         """Copies of the rows `index` of every parameter, and of the owners."""
         own = {name: parameter.detach()[index] for name, parameter in self.named_parameters()}
-        return own | {"owners": self.owners[index]}
+        return own | {"part_ids": self.part_ids[index]}
 
     @torch.no_grad()
     def add(self, values: Mapping[str, Tensor]) -> Tensor:
@@ -128,19 +128,19 @@ class GaussianCloud(Checked):
         self.count.zero_()
 
     @torch.no_grad()
-    def plant(self, points: Tensor, colors: Tensor, scales: Tensor, opacity: float, owner: int = 0) -> None:
+    def add_points(self, points: Tensor, colors: Tensor, scales: Tensor, opacity: float, part_id: int = 0) -> None:
         """New round Gaussians at `points` `[P, 3]` of `colors` `[P, 3]` in 0..1 and `scales` `[P]`."""
-        turns = torch.tensor([1.0, 0, 0, 0]).repeat(len(points), 1)
+        rotations = torch.tensor([1.0, 0, 0, 0]).repeat(len(points), 1)
         self.add(
             {
                 "means": points,
-                "quaternions": turns,
+                "quaternions": rotations,
                 "log_scales": scales.log()[:, None].expand(-1, 3),
-                "opacity_logits": torch.full((len(points),), opacity).logit(FAINTEST),
+                "opacity_logits": torch.full((len(points),), opacity).logit(MIN_OPACITY),
                 "color": ((colors - 0.5) / C0)[:, None],
                 "harmonics": torch.zeros(len(points), *self.harmonics.shape[1:]),
                 "features": torch.zeros(len(points), self.features.shape[1]),
-                "owners": torch.full((len(points),), owner),
+                "part_ids": torch.full((len(points),), part_id),
             }
         )
 

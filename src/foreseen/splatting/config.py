@@ -86,7 +86,7 @@ class CloudConfig:
     """What is left at the end of the training of the rates above, save that of the means."""
 
     @property
-    def most_at_first(self) -> int:
+    def max_initial_points(self) -> int:
         """First Gaussians, as many as there is room for."""
         return min(self.start_points, self.budget)
 
@@ -99,13 +99,13 @@ class WarmUp:
     """Steps before anything is displaced, ..."""
     share: float = 0.1
     """... or this share of the training, whichever comes first."""
-    guide_share: float = 0.0
+    guidance_share: float = 0.0
     """Share of the training in which visual hulls lead the Gaussians along, where silhouettes tell; 0 as published."""
-    guide_weight: float = 10.0
+    guidance_weight: float = 10.0
     """Weight of the squared distance from the hull, in half sizes of the scene; it fades."""
-    hulls_steps: int = 1500
+    hull_only_steps: int = 1500
     """For so many first steps there are hulls and no pictures, ..."""
-    hulls_share: float = 0.08
+    hull_only_share: float = 0.08
     """... or for this share of the training, whichever is over first."""
 
 
@@ -142,11 +142,11 @@ class PlanesConfig:
     network_lr_final: float = 1.6e-6
     """At the end of the training."""
 
-    rough_weight: float = 1e-4
+    tv_weight: float = 1e-4
     """Weight of the planes' total variation in space."""
     jerk_weight: float = 0.01
     """Weight of second differences along time."""
-    rest_weight: float = 1e-4
+    identity_weight: float = 1e-4
     """Weight of how far the planes with time are from 1, at which they change nothing."""
 
 
@@ -169,7 +169,7 @@ FAST_PLANES = PlanesConfig(
     default_steps=None,
     nodes=32,
     channels=16,
-    warm_up=WarmUp(steps=500, guide_share=0.35, hulls_share=0.1),
+    warm_up=WarmUp(steps=500, guidance_share=0.35, hull_only_share=0.1),
     planes_lr=1e-2,
     planes_lr_final=1e-4,
     network_lr=2e-3,

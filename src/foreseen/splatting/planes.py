@@ -21,7 +21,7 @@ AXES = (*TRI_PLANE, *((axis, TIME) for axis in range(3)))
 """The six planes of space and time."""
 CHANGES = (3, 4, 3)
 """Numbers that move, turn and grow a Gaussian."""
-SMALL = 0.01
+INITIAL_OUTPUT_SCALE = 0.01
 """Factor on the last weights of the heads: at first next to nothing is displaced."""
 
 
@@ -40,13 +40,14 @@ class PlaneDeformation(nn.Module):
         for head in self.heads:
             last: nn.Linear = head[-1]  # type: ignore[index]
             with torch.no_grad():
-                last.weight.mul_(SMALL)
+                last.weight.mul_(INITIAL_OUTPUT_SCALE)
                 last.bias.zero_()
 
-    def forward(self, position: Tensor, since: float) -> Tensor:
+    def forward(self, position: Tensor, normalized_time: float) -> Tensor:
         """Changes of N Gaussians, `[N, 10]`: displacements of the means (3, in the scene's half size), of quaternions
-        (4) and of scales' logarithms (3), at `position` `[N, 3]` in -1..1 and `since` (the training window is 0..1)."""
-        time = torch.full_like(position[:, :1], 2 * since - 1)
+        (4) and of scales' logarithms (3), at `position` `[N, 3]` in -1..1 and `normalized_time` (the training window is
+        0..1)."""
+        time = torch.full_like(position[:, :1], 2 * normalized_time - 1)
         hidden = self.trunk(self.planes(torch.cat([position, time], dim=-1)))
         return torch.cat([head(hidden).float() for head in self.heads], dim=-1)
 
@@ -67,31 +68,35 @@ class PlaneGaussians(MovingGaussianMethod):
         self.deformation = PlaneDeformation(config)
         self.register_buffer("middle", torch.tensor(info.bounds).mean(0), persistent=False)
 
-    def moved(self, rest: Gaussians, since: float) -> Gaussians:
+    def deformed(self, canonical: Gaussians, normalized_time: float) -> Gaussians:
         """Every Gaussian displaced as planes and heads say, by where it rests."""
-        return self.changed(rest, self.changes(rest, since)) if self.displaces() else rest
+        return (
+            self.apply_changes(canonical, self.changes(canonical, normalized_time))
+            if self.is_deforming()
+            else canonical
+        )
 
-    def changes(self, rest: Gaussians, since: float) -> Tensor:
-        """What planes and heads say of the cloud `rest` at a time, see `PlaneDeformation`; 0 for what rests."""
-        place = (rest.means[self.mobile()] - self.middle) / self.extent
-        return self.spread_out(self.deformation(place, since))
+    def changes(self, canonical: Gaussians, normalized_time: float) -> Tensor:
+        """What planes and heads say of the cloud `canonical` at a time, see `PlaneDeformation`; 0 for what rests."""
+        place = (canonical.means[self.moving_indices()] - self.middle) / self.extent
+        return self.scatter_moving(self.deformation(place, normalized_time))
 
-    def changed(self, rest: Gaussians, changes: Tensor) -> Gaussians:
-        """The cloud `rest` with `changes` `[N, 10]`."""
-        shift, turn, growth = changes.split(CHANGES, dim=-1)
+    def apply_changes(self, canonical: Gaussians, changes: Tensor) -> Gaussians:
+        """The cloud `canonical` with `changes` `[N, 10]`."""
+        shift, rotation, growth = changes.split(CHANGES, dim=-1)
         return replace(
-            rest,
-            means=rest.means + self.extent * shift,
-            quaternions=rest.quaternions + turn,
-            scales=rest.scales * growth.exp(),
+            canonical,
+            means=canonical.means + self.extent * shift,
+            quaternions=canonical.quaternions + rotation,
+            scales=canonical.scales * growth.exp(),
         )
 
     def losses(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:
         """As of any cloud, and the planes' smoothness."""
         c = self.config
         terms = super().losses(batch, step)
-        if self.displaces():
-            terms |= plane_losses(self.deformation.planes, c.rough_weight, c.jerk_weight, c.rest_weight)
+        if self.is_deforming():
+            terms |= plane_losses(self.deformation.planes, c.tv_weight, c.jerk_weight, c.identity_weight)
         return terms
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
@@ -106,7 +111,7 @@ class PlaneGaussians(MovingGaussianMethod):
         ]
 
 
-def plane_losses(planes: FeaturePlanes, rough: float, jerk: float, rest: float) -> dict[str, Tensor]:
+def plane_losses(planes: FeaturePlanes, rough: float, jerk: float, canonical: float) -> dict[str, Tensor]:
     """Total variation of the planes of space, second differences along time, and distance from 1 of the planes with
     time, each weighted and averaged over a plane and summed over planes and scales (K-Planes: Fridovich-Keil et al.
     2023, section 4.3)."""
@@ -121,7 +126,7 @@ def plane_losses(planes: FeaturePlanes, rough: float, jerk: float, rest: float) 
             along = 1 if b == TIME else 2
             jerkiness = jerkiness + _squares(plane.diff(n=2, dim=along))
             change = change + (1 - plane).abs().mean()
-    return {"rough": rough * roughness, "jerk": jerk * jerkiness, "rest": rest * change}
+    return {"rough": rough * roughness, "jerk": jerk * jerkiness, "rest": canonical * change}
 
 
 def _squares(x: Tensor) -> Tensor:

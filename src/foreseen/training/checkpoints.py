@@ -23,7 +23,7 @@ from foreseen.errors import UserError
 from foreseen.training.files import full_disk_is_named, sync_folder, write_through
 
 FOLDER = "checkpoints"
-KEPT = 2
+NUM_KEPT = 2
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _NAME = re.compile(r"step-(\d{6,})")
 _BESIDE = ".writing-"
@@ -113,7 +113,7 @@ def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _forget(folder: Path) -> None:
-    older = [path for _, path in list_checkpoints(folder.parent)[KEPT:]]
+    older = [path for _, path in list_checkpoints(folder.parent)[NUM_KEPT:]]
     for path in older:
         try:
             final = json.loads((path / STATE).read_text()).get("final", False)
@@ -172,7 +172,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 @contextmanager
-def must_fit(checkpoint: Checkpoint, run: Path) -> Iterator[None]:
+def check_fits(checkpoint: Checkpoint, run: Path) -> Iterator[None]:
     """Raises `UserError` where a method cannot be what a config and a checkpoint say together."""
     try:
         yield

@@ -50,7 +50,7 @@ class SplitRecord:
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineInfo:
     """Where the run was started."""
 
     cpu: str
@@ -80,7 +80,7 @@ class RunConfig:
     data: DataSource
     split: SplitRecord
     scene: SceneInfo
-    machine: Machine
+    machine: MachineInfo
     config: Any
 
 
@@ -104,9 +104,9 @@ def describe_split(splits: Splits) -> SplitRecord:
     return SplitRecord(splits.hash, float(splits.observed_until), splits.protocol)
 
 
-def describe_machine() -> Machine:
+def describe_machine() -> MachineInfo:
     """This machine."""
-    return Machine(cpu_name(), usable_cores(), torch.__version__, platform.python_version(), platform.platform())
+    return MachineInfo(cpu_name(), usable_cores(), torch.__version__, platform.python_version(), platform.platform())
 
 
 def write_config(folder: Path, config: RunConfig) -> None:
@@ -149,21 +149,21 @@ def _typed(plain: dict[str, Any], where: str) -> RunConfig:
     return config
 
 
-def check_same_run(folder: Path, saved: RunConfig, asked: RunConfig) -> None:
+def check_same_run(folder: Path, saved: RunConfig, requested: RunConfig) -> None:
     """Raises `UserError` where the run in `folder` is not the one asked for; the message names what
     differs."""
     for name in ("method", "preset"):
-        old, new = getattr(saved, name), getattr(asked, name)
+        old, new = getattr(saved, name), getattr(requested, name)
         if old != new:
-            mend = f"give another --out, or ask for '{old}'"
-            raise UserError(f"{folder} holds a run of the {name} '{old}', not '{new}': {mend}.")
-    if saved.version != asked.version:
+            fix = f"give another --out, or ask for '{old}'"
+            raise UserError(f"{folder} holds a run of the {name} '{old}', not '{new}': {fix}.")
+    if saved.version != requested.version:
         raise UserError(
-            f"{folder} was begun with foreseen {saved.version}; this is {asked.version}: give another --out, "
+            f"{folder} was begun with foreseen {saved.version}; this is {requested.version}: give another --out, "
             f"or install foreseen {saved.version} to go on."
         )
     moved = not Path(saved.data.path).exists()
-    changed = differences(_identity(saved, moved), _identity(asked, moved))
+    changed = differences(_identity(saved, moved), _identity(requested, moved))
     if changed:
         raise UserError(
             f"{folder} was trained with other settings ({'; '.join(changed)}): give another --out, or the saved values."

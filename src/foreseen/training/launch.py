@@ -19,7 +19,7 @@ from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.methods import find_method
 from foreseen.render.dispatch import check_device
-from foreseen.training.checkpoints import Checkpoint, clean_up, must_fit, newest_checkpoint
+from foreseen.training.checkpoints import Checkpoint, check_fits, clean_up, newest_checkpoint
 from foreseen.training.config import (
     FILE,
     LAYOUT,
@@ -40,7 +40,7 @@ from foreseen.training.processes import check_precision, find_device, make_accel
 from foreseen.training.random_state import seed_everything
 from foreseen.training.report import Reporter, readable_time
 from foreseen.training.run import Run
-from foreseen.training.trainer import Budget, Saving, Trainer
+from foreseen.training.trainer import CheckpointSchedule, Trainer, TrainingBudget
 
 DEFAULT_MINUTES = 10.0
 
@@ -96,7 +96,7 @@ def train(
     config = with_overrides(preset_config(method, preset), overrides or {}, f"the config of '{method}'")
     data = _load(dataset, downscale)
     splits = make_splits(data, observe_until)
-    asked = RunConfig(
+    requested = RunConfig(
         layout=LAYOUT,
         version=foreseen.__version__,
         commit=current_commit(),
@@ -110,16 +110,16 @@ def train(
         machine=describe_machine(),
         config=config,
     )
-    _check_folder(out, asked)
+    _check_folder(out, requested)
     seed_everything(seed)
-    built = find_method(method).load()(config, asked.scene)
+    built = find_method(method).load()(config, requested.scene)
     _check_machine(built, method, device, precision)
     accelerator = make_accelerator(device, precision)
     first = accelerator.is_main_process
     _make_folder(out)
     reporter = Reporter(out / "logs" if first else None, log_every, progress and first)
     with only_one_process(out) if first else nullcontext(), reporter:
-        run_config = _open_folder(out, asked, accelerator)
+        run_config = _open_folder(out, requested, accelerator)
         sampler = _sampler(built, data, splits, seed, memory_mb, accelerator, reporter)
         if max_steps is None and max_minutes is None:
             max_steps, max_minutes = built.traits.default_steps, None if built.traits.default_steps else DEFAULT_MINUTES
@@ -130,14 +130,14 @@ def train(
             built,
             sampler,
             accelerator,
-            Budget(max_steps, max_minutes),
-            Saving(save_every_seconds, save_every_steps),
+            TrainingBudget(max_steps, max_minutes),
+            CheckpointSchedule(save_every_seconds, save_every_steps),
             seed,
             max_grad_norm,
         )
         trainer.train_seconds = warm_seconds
         _train(trainer, checkpoint, reporter)
-    return Run(out, run_config, built.eval(), asked.scene, trainer.step, trainer.train_seconds, data, splits)
+    return Run(out, run_config, built.eval(), requested.scene, trainer.step, trainer.train_seconds, data, splits)
 
 
 def _make_ready(
@@ -150,7 +150,7 @@ def _make_ready(
 ) -> float:
     """The warm start of a new run, whose seconds count as training, or the weights of one that goes on."""
     if checkpoint is not None:
-        with must_fit(checkpoint, out):
+        with check_fits(checkpoint, out):
             method.load_state_dict(checkpoint.model)
         return 0.0
     begin = time.perf_counter()
@@ -204,11 +204,11 @@ def _load(dataset: Dataset | Path | str, downscale: int) -> Dataset:
     return loaded.downscale(downscale)
 
 
-def _check_folder(out: Path, asked: RunConfig) -> None:
+def _check_folder(out: Path, requested: RunConfig) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: give a folder as --out.")
     if (out / FILE).is_file():
-        check_same_run(out, read_config(out), asked)
+        check_same_run(out, read_config(out), requested)
     elif out.is_dir() and any(path.name not in ("logs", LOCK) for path in out.iterdir()):
         raise UserError(f"{out} is not empty and holds no run ({FILE} is absent): give another --out.")
 
@@ -218,12 +218,12 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
 
 
-def _open_folder(out: Path, asked: RunConfig, accelerator: Accelerator) -> RunConfig:
+def _open_folder(out: Path, requested: RunConfig, accelerator: Accelerator) -> RunConfig:
     """Writes config.json where there is none; the first process does, the others wait."""
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         if not (out / FILE).is_file():
-            write_config(out, asked)
+            write_config(out, requested)
         clean_up(out)
     accelerator.wait_for_everyone()
     return read_config(out)

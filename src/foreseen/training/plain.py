@@ -63,14 +63,14 @@ def with_overrides(config: Any, overrides: dict[str, Any], where: str) -> Any:
     return config
 
 
-def differences(saved: Any, asked: Any, where: str = "") -> list[str]:
+def differences(saved: Any, requested: Any, where: str = "") -> list[str]:
     """Lines "name: saved -> asked" for each leaf of two plain trees that differs."""
-    if isinstance(saved, dict) and isinstance(asked, dict):
+    if isinstance(saved, dict) and isinstance(requested, dict):
         out = []
-        for key in dict.fromkeys([*saved, *asked]):
-            out += differences(saved.get(key), asked.get(key), f"{where}.{key}" if where else key)
+        for key in dict.fromkeys([*saved, *requested]):
+            out += differences(saved.get(key), requested.get(key), f"{where}.{key}" if where else key)
         return out
-    return [] if saved == asked else [f"{where}: {saved} -> {asked}"]
+    return [] if saved == requested else [f"{where}: {saved} -> {requested}"]
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:

@@ -20,7 +20,7 @@ from foreseen.errors import UserError, suggest
 from foreseen.training.optimizer import total_loss
 
 PRECISIONS = ("fp32", "bf16")
-REST = 0.5
+GROUP_SHUTDOWN_SECONDS = 0.5
 """Seconds that a process of several stays after its last word to the others."""
 
 
@@ -68,10 +68,10 @@ def _leave_group() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
         gc.collect()
-        time.sleep(REST)
+        time.sleep(GROUP_SHUTDOWN_SECONDS)
 
 
-class Losses(nn.Module):
+class LossModule(nn.Module):
     """The method's losses as a forward pass, which is where DDP averages gradients and autocast applies."""
 
     def __init__(self, method: Method) -> None:
@@ -85,7 +85,7 @@ class Losses(nn.Module):
 
 
 def wrap_losses(method: Method, accelerator: Accelerator) -> nn.Module:
-    """`Losses` under DDP and autocast where they apply.
+    """`LossModule` under DDP and autocast where they apply.
 
     DDP looks after parameters that ask for gradients when it wraps; a method that thaws some later would find
     them never averaged. So all ask while it wraps.
@@ -93,7 +93,7 @@ def wrap_losses(method: Method, accelerator: Accelerator) -> nn.Module:
     frozen = [p for p in method.parameters() if not p.requires_grad]
     for p in frozen:
         p.requires_grad_(True)
-    wrapped = accelerator.prepare_model(Losses(method))
+    wrapped = accelerator.prepare_model(LossModule(method))
     for p in frozen:
         p.requires_grad_(False)
     return wrapped

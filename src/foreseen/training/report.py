@@ -32,11 +32,11 @@ class Reporter:
     """Progress on standard error: a bar on a terminal, else a line every ten seconds; scalars in `logs`
     (None: none).
 
-    Reading a tensor makes the host wait for the device, so values are read every `every` steps only.
+    Reading a tensor makes the host wait for the device, so values are read every `log_every` steps only.
     """
 
-    def __init__(self, logs: Path | None, every: int, show: bool) -> None:
-        self.every = every
+    def __init__(self, logs: Path | None, log_every: int, show: bool) -> None:
+        self.log_every = log_every
         self.show = show
         self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self.smooth: dict[str, float] = {}
@@ -77,9 +77,9 @@ class Reporter:
         if self.show:
             self.console.print(line, markup=False)
 
-    def wants(self, step: int) -> bool:
+    def should_log(self, step: int) -> bool:
         """Whether this step's values are to be read."""
-        return step % self.every == 0
+        return step % self.log_every == 0
 
     def read(self, step: int, progress: float, rays: int, seconds: float, values: dict[str, Tensor]) -> None:
         """Takes the values of step `step` (of which `seconds` of training went before) and shows them."""

@@ -21,9 +21,9 @@ from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
 from foreseen.methods import find_method
 from foreseen.render import ImageResult, render
-from foreseen.render.reach import reaching
+from foreseen.render.ray_reach import extend_reach
 from foreseen.scenes import Scene
-from foreseen.training.checkpoints import Checkpoint, list_checkpoints, must_fit, newest_checkpoint, read_checkpoint
+from foreseen.training.checkpoints import Checkpoint, check_fits, list_checkpoints, newest_checkpoint, read_checkpoint
 from foreseen.training.config import RunConfig, read_config
 from foreseen.training.processes import find_device
 
@@ -114,27 +114,27 @@ class Forecast:
             raise UserError(_cannot_observe(observation))
         self.method = method
         self.device = method.device
-        self._known: dict[float, Any] = {}
+        self._cached: dict[float, Any] = {}
         with torch.no_grad(), torch.device(self.device):
             self.state = method.observe(observation)
 
     @torch.no_grad()
     def prepare(self, times: Iterable[float]) -> None:
         """Evolves the state to `times` and keeps what it finds."""
-        new = sorted(set(times) - set(self._known))
+        new = sorted(set(times) - set(self._cached))
         if new:
             with torch.device(self.device):
                 evolved = self.method.evolve(self.state, torch.tensor(new, dtype=torch.float32))
-            self._known |= {time: take(evolved, i) for i, time in enumerate(new)}
+            self._cached |= {time: take(evolved, i) for i, time in enumerate(new)}
 
-    def knows(self, time: float) -> bool:
+    def is_cached(self, time: float) -> bool:
         """Whether the state at `time` has been found already."""
-        return time in self._known
+        return time in self._cached
 
     def at(self, time: float) -> Any:
         """The state at `time`."""
         self.prepare([time])
-        return self._known[time]
+        return self._cached[time]
 
     @torch.no_grad()
     def ensemble(self, times: Iterable[float]) -> torch.Tensor | None:
@@ -157,12 +157,13 @@ class Forecast:
 
     @torch.no_grad()
     def render(
-        self, camera: Camera, time: float, *, memory_mb: int = 256, reach: torch.Tensor | None = None
+        self, camera: Camera, time: float, *, memory_mb: int = 256, render_bounds: torch.Tensor | None = None
     ) -> ImageResult:
-        """What `camera` sees at `time`. `reach`: a box `[2, 3]` that rays are to reach wherever the camera stands."""
+        """What `camera` sees at `time`. `render_bounds`: a box `[2, 3]` that rays are to reach wherever the camera
+        stands."""
         with torch.device(self.device):
             scene = self.scene(time)
-            seen = scene if reach is None else reaching(scene, camera, reach)
+            seen = scene if render_bounds is None else extend_reach(scene, camera, render_bounds)
             return render(seen, camera, memory_mb=memory_mb, device=self.device)
 
 
@@ -188,7 +189,7 @@ def load_run(path: Path | str, checkpoint: int | None = None, *, device: str = "
     path = Path(path)
     config = read_config(path)
     saved = _find_checkpoint(path, checkpoint)
-    with must_fit(saved, path):
+    with check_fits(saved, path):
         method = find_method(config.method).load()(config.config, config.scene)
         method.load_state_dict(saved.model)
     method.to(find_device(device)).eval()

@@ -22,7 +22,7 @@ class StopSignals:
     Python delivers signals to the main thread only: elsewhere this does nothing.
     """
 
-    NUMBERS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.received = 0
@@ -30,7 +30,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in self.NUMBERS}
+            self._before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
         return self
 
     def __exit__(

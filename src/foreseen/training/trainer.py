@@ -20,7 +20,7 @@ import foreseen
 from foreseen.core.batch import Sampler
 from foreseen.core.method import Method
 from foreseen.core.optimizer import reset_rows
-from foreseen.training.checkpoints import Checkpoint, must_fit, write_checkpoint
+from foreseen.training.checkpoints import Checkpoint, check_fits, write_checkpoint
 from foreseen.training.machine import peak_memory_mb
 from foreseen.training.optimizer import (
     explain_divergence,
@@ -38,7 +38,7 @@ from foreseen.training.signals import StopSignals, TrainingInterrupted
 
 
 @dataclass(frozen=True)
-class Budget:
+class TrainingBudget:
     """When training ends: at `max_steps` or after `max_minutes` of training, whichever comes first."""
 
     max_steps: int | None
@@ -52,7 +52,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Saving:
+class CheckpointSchedule:
     """When a checkpoint is written: after so many seconds of training, and every so many steps (None:
     never)."""
 
@@ -74,8 +74,8 @@ class Trainer:
         method: Method[Any, Any],
         sampler: Sampler,
         accelerator: Accelerator,
-        budget: Budget,
-        saving: Saving,
+        budget: TrainingBudget,
+        saving: CheckpointSchedule,
         seed: int,
         max_grad_norm: float | None = None,
     ) -> None:
@@ -108,7 +108,7 @@ class Trainer:
         Raises:
             UserError: it does not fit the method.
         """
-        with must_fit(checkpoint, self.folder):
+        with check_fits(checkpoint, self.folder):
             restore_optimizer(self.optimizer, self.method, checkpoint.optimizer)
         self.step, self.train_seconds = checkpoint.step, checkpoint.train_seconds
         self._saved, self._memory_mb = (self.step, self.train_seconds), checkpoint.memory_mb
@@ -135,7 +135,7 @@ class Trainer:
                     self.train_seconds + time.perf_counter() - begin, signals.received
                 )
                 self.step += 1
-                if reporter.wants(self.step):
+                if reporter.should_log(self.step):
                     pixels = self._pixels * self.accelerator.num_processes
                     reporter.read(self.step, self.progress, pixels, self.train_seconds, values)
                 if stop:

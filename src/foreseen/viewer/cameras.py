@@ -20,7 +20,7 @@ Vector = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class View:
+class ViewerCamera:
     """Where somebody looks from.
 
     Attributes:
@@ -33,14 +33,14 @@ class View:
     position: Vector
     fov: float
 
-    def camera(self, size: Size, like: Camera) -> Camera:
-        """A camera of `size` that sees this. Bounds and normalised device coordinates are those of `like`."""
-        pose = torch.eye(4, dtype=like.camera_to_world.dtype)
+    def camera(self, size: Size, template: Camera) -> Camera:
+        """A camera of `size` that sees this. Bounds and normalised device coordinates are those of `template`."""
+        pose = torch.eye(4, dtype=template.camera_to_world.dtype)
         pose[:3, :3] = torch.from_numpy(Rotation.from_quat(self.wxyz, scalar_first=True).as_matrix())
         pose[:3, 3] = torch.tensor(self.position)
         focal = size[1] / 2 / math.tan(self.fov / 2)
         return replace(
-            like,
+            template,
             camera_to_world=pose,
             fx=focal,
             fy=focal,
@@ -50,7 +50,7 @@ class View:
             height=size[1],
         )
 
-    def near(self, other: View, length: float) -> bool:
+    def near(self, other: ViewerCamera, length: float) -> bool:
         """Whether both are the same for the eye: positions within a thousandth of `length`, axes within 0.1 degrees."""
         if math.dist(self.position, other.position) > 1e-3 * length:
             return False
@@ -58,11 +58,11 @@ class View:
         return float((a.inv() * b).magnitude()) < 2e-3 and abs(self.fov - other.fov) < 2e-3
 
 
-def view_of(camera: Camera) -> View:
+def view_of(camera: Camera) -> ViewerCamera:
     """What a camera of the data sees, as nearly as the browser can: its picture's middle is the optical axis."""
     pose = camera.camera_to_world.detach().cpu().double().numpy()
     quaternion = Rotation.from_matrix(pose[:3, :3]).as_quat(scalar_first=True)
-    return View(tuple(quaternion.tolist()), tuple(pose[:3, 3].tolist()), vertical_fov(camera))
+    return ViewerCamera(tuple(quaternion.tolist()), tuple(pose[:3, 3].tolist()), vertical_fov(camera))
 
 
 def vertical_fov(camera: Camera) -> float:

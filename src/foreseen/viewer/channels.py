@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreseen.export.clip import SEEN, depth_picture
+from foreseen.export.clip import MIN_OPACITY_FOR_DEPTH, depth_picture
 from foreseen.export.compose import to_bytes
 from foreseen.geometry.cameras import Camera
 from foreseen.render import ImageResult
@@ -19,32 +19,32 @@ from foreseen.render import ImageResult
 Channel = Literal["rgb", "depth", "opacity", "motion"]
 CHANNELS: tuple[Channel, ...] = ("rgb", "depth", "opacity", "motion")
 
-STILL = 0.15
+MAX_STATIC_FLOW = 0.15
 """Optical flow up to so many pixels is shown as rest."""
-SMALLEST_FLOW = 32
+MIN_FLOW_SIDE = 32
 """Optical flow is not looked for in pictures with a side below this."""
 
-Look = Callable[[Camera], ImageResult]
+Appearance = Callable[[Camera], ImageResult]
 
 
-def looked_at(look: Look, camera: Camera, lines: int) -> Iterator[ImageResult | None]:
+def render_in_bands(render_view: Appearance, camera: Camera, lines: int) -> Iterator[ImageResult | None]:
     """What `camera` sees, so many lines at a time: None after each band but the last, then the whole picture."""
     bands = []
     for top in range(0, camera.height, lines):
         height = min(lines, camera.height - top)
-        bands.append(look(replace(camera, cy=camera.cy - top, height=height)))
+        bands.append(render_view(replace(camera, cy=camera.cy - top, height=height)))
         if top + height < camera.height:
             yield None
     yield ImageResult(*(torch.cat([getattr(b, name) for b in bands]) for name in ("rgb", "depth", "opacity")))
 
 
-class Colours:
+class ChannelColorizer:
     """Pictures of every channel. It remembers the range of depths that it has shown, so that colours stay."""
 
     def __init__(self) -> None:
         self._depths: tuple[float, float] | None = None
 
-    def forget(self) -> None:
+    def reset_range(self) -> None:
         """The next depths begin a range of their own."""
         self._depths = None
 
@@ -60,7 +60,7 @@ class Colours:
 
     def _depth(self, now: ImageResult) -> np.ndarray:
         depth = now.depth / now.opacity.clamp(min=1e-6)
-        seen = depth[now.opacity >= SEEN]
+        seen = depth[now.opacity >= MIN_OPACITY_FOR_DEPTH]
         if len(seen):
             low, high = (float(x) for x in np.percentile(seen.numpy().ravel()[::7], [1, 99]))
             before = self._depths or (low, high)
@@ -76,7 +76,7 @@ def motion_picture(now: Tensor, later: Tensor) -> np.ndarray:
     every kind of scene.
     """
     height, width = now.shape[:2]
-    if min(height, width) < SMALLEST_FLOW:
+    if min(height, width) < MIN_FLOW_SIDE:
         return np.full((height, width, 3), 255, np.uint8)
     grey = [cv2.cvtColor(to_bytes(x), cv2.COLOR_RGB2GRAY) for x in (now, later)]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
@@ -87,6 +87,6 @@ def flow_picture(flow: np.ndarray) -> np.ndarray:
     """The colours of a flow `[H, W, 2]` in pixels."""
     length = np.linalg.norm(flow, axis=-1)
     hue = (np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360).astype(np.float32)
-    most = max(float(np.percentile(length, 99.5)), 2 * STILL)
-    saturation = np.where(length > STILL, np.clip(length / most, 0, 1), 0).astype(np.float32)
+    maximum = max(float(np.percentile(length, 99.5)), 2 * MAX_STATIC_FLOW)
+    saturation = np.where(length > MAX_STATIC_FLOW, np.clip(length / maximum, 0, 1), 0).astype(np.float32)
     return to_bytes(cv2.cvtColor(np.stack([hue, saturation, np.ones_like(hue)], -1), cv2.COLOR_HSV2RGB))

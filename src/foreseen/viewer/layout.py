@@ -20,7 +20,7 @@ def column_size(window: Size, columns: int) -> Size:
     return max((window[0] - (columns - 1) * gap) // columns, 1), window[1]
 
 
-def fitting(size: Size, shape: Size) -> Size:
+def fit_size(size: Size, shape: Size) -> Size:
     """The largest size of the form `shape` that fits into `size`."""
     share = min(size[0] / shape[0], size[1] / shape[1])
     return max(int(shape[0] * share), 1), max(int(shape[1] * share), 1)
@@ -35,21 +35,21 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray | None]], window: Size) 
     for index, (label, picture) in enumerate(panels):
         left = index * (size[0] + round(GAP * window[0]))
         if picture is not None:
-            shown = Image.fromarray(picture)
-            wanted = fitting(size, shown.size)
-            if wanted != shown.size:
-                shown = shown.resize(wanted, Image.Resampling.BILINEAR)
-            canvas.paste(shown, (left + (size[0] - wanted[0]) // 2, (size[1] - wanted[1]) // 2))
+            source = Image.fromarray(picture)
+            request = fit_size(size, source.size)
+            if request != source.size:
+                source = source.resize(request, Image.Resampling.BILINEAR)
+            canvas.paste(source, (left + (size[0] - request[0]) // 2, (size[1] - request[1]) // 2))
         _label(draw, (left + text // 2, text // 2), label, text, size[0] - text)
     return np.asarray(canvas)
 
 
-def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], label: str, text: int, room: int) -> None:
+def _label(draw: ImageDraw.ImageDraw, position: tuple[int, int], label: str, text: int, room: int) -> None:
     font = ImageFont.load_default(size=text)
     label = shortened(label, lambda words: draw.textlength(words, font=font) <= room)
-    left, top, right, bottom = draw.textbbox(place, label, font=font)
+    left, top, right, bottom = draw.textbbox(position, label, font=font)
     draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), fill=PAPER)
-    draw.text(place, label, fill=INK, font=font)
+    draw.text(position, label, fill=INK, font=font)
 
 
 def shortened(label: str, fits: Callable[[str], bool]) -> str:
@@ -62,12 +62,12 @@ def shortened(label: str, fits: Callable[[str], bool]) -> str:
     return found
 
 
-def as_high(picture: np.ndarray, window: Size) -> np.ndarray:
+def match_height(picture: np.ndarray, window: Size) -> np.ndarray:
     """A picture as the browser's camera would see it that has its vertical field of view: as high as the window, in the
     middle, cut or with empty sides."""
     height = window[1]
     width = max(round(picture.shape[1] * height / picture.shape[0]), 1)
     canvas = Image.new("RGB", window, PAPER)
-    shown = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
-    canvas.paste(shown, ((window[0] - width) // 2, 0))
+    source = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    canvas.paste(source, ((window[0] - width) // 2, 0))
     return np.asarray(canvas)

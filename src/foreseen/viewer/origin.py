@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
-def is_own(origin: str | None, asked: str | None, listening: str) -> bool:
+def is_own_origin(origin: str | None, requested: str | None, listening: str) -> bool:
     """Whether it is the viewer's own page that connects, or no page at all.
 
     Args:
@@ -22,7 +22,7 @@ def is_own(origin: str | None, asked: str | None, listening: str) -> bool:
         name = page.hostname or ""
     except ValueError:
         return False
-    if page.netloc.lower() != (asked or "").lower():
+    if page.netloc.lower() != (requested or "").lower():
         return False
     # Somebody else's name can be made to lead here (DNS rebinding); then both headers are that name.
     return _is_address(name) or name in ("localhost", listening.lower(), socket.gethostname().lower())

@@ -15,15 +15,15 @@ from foreseen.core.capabilities import Layer
 from foreseen.export.compose import FORECAST, OBSERVED, Timeline
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.channels import CHANNELS
-from foreseen.viewer.shown import Shown
-from foreseen.viewer.splatting import DRAWS
+from foreseen.viewer.sources import ViewerSource
+from foreseen.viewer.splat_drawing import DRAWS
 
 if TYPE_CHECKING:
-    from foreseen.viewer.session import Session
+    from foreseen.viewer.session import BrowserSession
 
-BESIDE = "side by side"
-FREE = "(free)"
-TYPED = "(begins by hand)"
+SIDE_BY_SIDE = "side by side"
+UNLOCKED_LABEL = "(free)"
+TYPED_LABEL = "(begins by hand)"
 BAR, SLIDER = -2.0, -1.0
 """The bar and the slider stand first, the slider also where it is a new one."""
 LAYERS: dict[str, Layer | None] = {"all": None, "static": "static", "dynamic": "dynamic"}
@@ -31,7 +31,7 @@ SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
 
 
 @dataclass
-class Panel:
+class ControlPanel:
     """Handles of the controls that the session writes to."""
 
     gui: viser.GuiApi
@@ -39,46 +39,46 @@ class Panel:
     bar: viser.GuiHtmlHandle
     time: viser.GuiSliderHandle[float]
     play: viser.GuiButtonHandle
-    standing: viser.GuiDropdownHandle[Any]
+    camera_lock: viser.GuiDropdownHandle[Any]
     sequence: viser.GuiDropdownHandle[Any] | None
-    knobs: list[viser.GuiSliderHandle[float]]
+    state_controls: list[viser.GuiSliderHandle[float]]
     typed: viser.GuiHtmlHandle | None
     record: viser.GuiButtonHandle
     path: viser.GuiHtmlHandle
     notes: viser.GuiHtmlHandle
     _line: Timeline | None = None
 
-    def set_timeline(self, shown: Shown, session: Session) -> None:
+    def set_timeline(self, source: ViewerSource, session: BrowserSession) -> None:
         """Another slider, where the range or the border of what was observed is another one."""
-        if self._line == shown.timeline:
+        if self._line == source.timeline:
             return
-        self._line = shown.timeline
+        self._line = source.timeline
         self.time.remove()
         with self.times:
-            self.time = add_time_slider(self.gui, shown, session)
+            self.time = add_time_slider(self.gui, source, session)
 
-    def list_cameras(self, shown: Shown) -> tuple[str, ...]:
+    def list_cameras(self, source: ViewerSource) -> tuple[str, ...]:
         """Names the cameras that one can stand in."""
-        ids = camera_ids(shown)
-        if self.standing.options != (FREE, *ids):
-            self.standing.options = (FREE, *ids)
-            self.standing.visible = bool(ids)
+        ids = camera_ids(source)
+        if self.camera_lock.options != (UNLOCKED_LABEL, *ids):
+            self.camera_lock.options = (UNLOCKED_LABEL, *ids)
+            self.camera_lock.visible = bool(ids)
         return ids
 
 
-def when_set(session: Session, handle: Any, act: Callable[[Any], None]) -> Any:
+def on_user_change(session: BrowserSession, handle: Any, act: Callable[[Any], None]) -> Any:
     """What a user, not the program, does to a control is done by the session's thread."""
 
     def updated(event: viser.GuiEvent[Any]) -> None:
-        value = asked(event.target)
+        value = valid_value(event.target)
         if event.client is not None and value is not None:
-            session.tell(lambda: act(value))
+            session.submit(lambda: act(value))
 
     handle.on_update(updated)
     return handle
 
 
-def asked(handle: Any) -> Any | None:
+def valid_value(handle: Any) -> Any | None:
     """What a control was set to, within what it offers; None for what is no such thing: a browser can send anything."""
     value = handle.value
     if isinstance(handle, viser.GuiDropdownHandle):
@@ -88,124 +88,140 @@ def asked(handle: Any) -> Any | None:
     return min(max(value, handle.min), handle.max) if math.isfinite(value) else None
 
 
-def build_panel(gui: viser.GuiApi, session: Session) -> Panel:
+def build_panel(gui: viser.GuiApi, session: BrowserSession) -> ControlPanel:
     """Adds the controls of what the session shows."""
 
-    told = partial(when_set, session)
+    told = partial(on_user_change, session)
 
     def pressed(handle: viser.GuiButtonHandle, act: Callable[[], None]) -> viser.GuiButtonHandle:
-        handle.on_click(lambda _: session.tell(act))
+        handle.on_click(lambda _: session.submit(act))
         return handle
 
-    shown = session.shown[0]
+    source = session.sources[0]
     times = gui.add_folder("Time")
     with times:
-        bar = gui.add_html(bars_html(session.shown, shown.timeline.start), order=BAR)
-        slider = add_time_slider(gui, shown, session)
-        slider.visible = shown.moves
-        play = pressed(gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY, visible=shown.moves), session.toggle)
-        told(gui.add_dropdown("speed", SPEEDS, initial_value="1", visible=shown.moves), session.set_speed)
-        told(gui.add_checkbox("loop", True, visible=shown.moves), session.set_loop)
+        bar = gui.add_html(bars_html(session.sources, source.timeline.start), order=BAR)
+        slider = add_time_slider(gui, source, session)
+        slider.visible = source.moves
+        play = pressed(gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY, visible=source.moves), session.toggle)
+        told(gui.add_dropdown("speed", SPEEDS, initial_value="1", visible=source.moves), session.set_speed)
+        told(gui.add_checkbox("loop", True, visible=source.moves), session.set_loop)
     with gui.add_folder("View"):
         _add_views(gui, session, told)
-        ids = camera_ids(shown)
-        standing = gui.add_dropdown("stand in", [FREE, *ids], initial_value=FREE, visible=bool(ids))
-        told(standing, session.standing.stand)
+        ids = camera_ids(source)
+        camera_lock = gui.add_dropdown(
+            "stand in", [UNLOCKED_LABEL, *ids], initial_value=UNLOCKED_LABEL, visible=bool(ids)
+        )
+        told(camera_lock, session.camera_lock.lock_to)
     sequence = None
-    sequences = list(dict.fromkeys(name for one in session.shown for name in one.sequences))
-    if len(sequences) > 1 or shown.knobs:
-        extra = [TYPED] if shown.knobs else []
+    sequences = list(dict.fromkeys(name for one in session.sources for name in one.sequences))
+    if len(sequences) > 1 or source.state_controls:
+        extra = [TYPED_LABEL] if source.state_controls else []
         with gui.add_folder("Sequence"):
             sequence = told(gui.add_dropdown("sequence", [*sequences, *extra]), session.choose)
-    knobs, typed = _add_knobs(gui, session, told) if shown.knobs else ([], None)
-    clips = any(s.makes_clips for s in session.shown)
+    state_controls, typed = _add_state_controls(gui, session, told) if source.state_controls else ([], None)
+    clips = any(s.supports_clips for s in session.sources)
     with gui.add_folder("Keep"):
-        pressed(gui.add_button("Take picture", icon=viser.Icon.CAMERA), session.keeping.take_picture)
-        pressed(gui.add_button("Add view to path", icon=viser.Icon.PLUS, visible=clips), session.keeping.add_view)
+        pressed(gui.add_button("Take picture", icon=viser.Icon.CAMERA), session.capture.take_picture)
+        pressed(gui.add_button("Add view to path", icon=viser.Icon.PLUS, visible=clips), session.capture.add_view)
         told(
             gui.add_number("seconds between views", 2.0, min=0.1, max=60.0, step=0.1, visible=clips),
-            session.keeping.set_seconds_between,
+            session.capture.set_seconds_between,
         )
         record = gui.add_button("Record", icon=viser.Icon.PLAYER_RECORD, visible=clips)
-        pressed(record, session.keeping.toggle_recording)
-        pressed(gui.add_button("Save path", icon=viser.Icon.DOWNLOAD, visible=clips), session.keeping.save_path)
-        pressed(gui.add_button("Clear path", icon=viser.Icon.TRASH, visible=clips), session.keeping.clear_path)
-        path = gui.add_html(path_words(0, 0.0), visible=clips)
+        pressed(record, session.capture.toggle_recording)
+        pressed(gui.add_button("Save path", icon=viser.Icon.DOWNLOAD, visible=clips), session.capture.save_path)
+        pressed(gui.add_button("Clear path", icon=viser.Icon.TRASH, visible=clips), session.capture.clear_path)
+        path = gui.add_html(describe_path(0, 0.0), visible=clips)
     with gui.add_folder("Quality", expand_by_default=False):
-        most = session.resolution
-        told(gui.add_slider("finest lines", 60, 1080, 20, most.lines), session.set_lines)
-        told(gui.add_slider("frames a second", 2, 30, 1, int(most.rate)), session.set_rate)
-        if any(isinstance(s.made(s.timeline.start), Gaussians) for s in session.shown):
+        maximum = session.resolution
+        told(gui.add_slider("finest lines", 60, 1080, 20, maximum.lines), session.set_lines)
+        told(gui.add_slider("frames a second", 2, 30, 1, int(maximum.rate)), session.set_rate)
+        if any(isinstance(s.cached_scene(s.timeline.start), Gaussians) for s in session.sources):
             told(gui.add_dropdown("Gaussians drawn by", DRAWS), session.set_draws)
-    told_of = gui.add_html(notes(session.shown), visible=bool(notes(session.shown)))
-    return Panel(gui, times, bar, slider, play, standing, sequence, knobs, typed, record, path, told_of, shown.timeline)
+    told_of = gui.add_html(notes(session.sources), visible=bool(notes(session.sources)))
+    return ControlPanel(
+        gui,
+        times,
+        bar,
+        slider,
+        play,
+        camera_lock,
+        sequence,
+        state_controls,
+        typed,
+        record,
+        path,
+        told_of,
+        source.timeline,
+    )
 
 
-def camera_ids(shown: Shown) -> tuple[str, ...]:
+def camera_ids(source: ViewerSource) -> tuple[str, ...]:
     """Of the cameras that filmed it."""
-    return tuple(dict.fromkeys(f.camera_id for f in shown.frames))
+    return tuple(dict.fromkeys(f.camera_id for f in source.frames))
 
 
-def plain(*lines: str) -> str:
+def escape_html(*lines: str) -> str:
     """HTML of lines in which nothing is markup: names come from files of anybody's."""
     return "".join(f'<div style="padding:0.2em 1em;font-size:0.85em">{escape(line)}</div>' for line in lines)
 
 
-def notes(shown: Sequence[Shown]) -> str:
+def notes(source: Sequence[ViewerSource]) -> str:
     """What there is to say of all that is shown, as HTML."""
-    return plain(*(one.note for one in shown if one.note))
+    return escape_html(*(one.note for one in source if one.note))
 
 
-def add_time_slider(gui: viser.GuiApi, shown: Shown, session: Session) -> viser.GuiSliderHandle[float]:
+def add_time_slider(gui: viser.GuiApi, source: ViewerSource, session: BrowserSession) -> viser.GuiSliderHandle[float]:
     """With the border of what was observed marked on it."""
-    line = shown.timeline
-    end = max(line.end, line.start + shown.moment)
+    line = source.timeline
+    end = max(line.end, line.start + source.time_step)
     marks = [(line.start, f"{line.start:.3g}"), (end, f"{end:.3g}")]
     if line.start < line.observed_until < line.end:
         marks.insert(1, (line.observed_until, "forecast ▸"))
     unit = "" if line.unit == "unknown" else f" [{line.unit}]"
-    slider = gui.add_slider(f"t{unit}", line.start, end, shown.moment, line.start, marks=tuple(marks), order=SLIDER)
-    when_set(session, slider, session.seek)
+    slider = gui.add_slider(f"t{unit}", line.start, end, source.time_step, line.start, marks=tuple(marks), order=SLIDER)
+    on_user_change(session, slider, session.seek)
     return slider
 
 
-def _add_views(gui: viser.GuiApi, session: Session, told: Callable[..., Any]) -> None:
-    shown = session.shown[0]
-    renders = any(s.renders for s in session.shown)
+def _add_views(gui: viser.GuiApi, session: BrowserSession, told: Callable[..., Any]) -> None:
+    source = session.sources[0]
+    renders = any(s.renders for s in session.sources)
     channels = told(gui.add_dropdown("channel", CHANNELS, visible=renders), session.set_channel)
     channels.hint = "motion: optical flow to the next frame; the hue says where to"
-    if any(s.tells_apart for s in session.shown):
+    if any(s.has_layers for s in session.sources):
         told(gui.add_dropdown("parts", tuple(LAYERS)), lambda name: session.set_layer(LAYERS[name]))
-    if len(session.shown) > 1:
-        names = [s.name for s in session.shown]
-        told(gui.add_dropdown("run", [BESIDE, *names], initial_value=BESIDE), session.set_columns)
-    filmed = bool(shown.frames)
-    told(gui.add_checkbox("truth beside", False, visible=filmed and renders), session.set_truth)
-    told(gui.add_checkbox("cameras", not renders, visible=filmed), session.set_cameras)
-    told(gui.add_checkbox("true path", not renders, visible=shown.truth is not None), session.set_path)
-    told(gui.add_checkbox("possible futures", renders, visible=renders and shown.moves), session.set_futures)
+    if len(session.sources) > 1:
+        names = [s.name for s in session.sources]
+        told(gui.add_dropdown("run", [SIDE_BY_SIDE, *names], initial_value=SIDE_BY_SIDE), session.set_columns)
+    captured = bool(source.frames)
+    told(gui.add_checkbox("truth beside", False, visible=captured and renders), session.set_truth)
+    told(gui.add_checkbox("cameras", not renders, visible=captured), session.set_cameras)
+    told(gui.add_checkbox("true path", not renders, visible=source.truth is not None), session.set_path)
+    told(gui.add_checkbox("possible futures", renders, visible=renders and source.moves), session.set_ensemble)
 
 
-def _add_knobs(
-    gui: viser.GuiApi, session: Session, told: Callable[..., Any]
+def _add_state_controls(
+    gui: viser.GuiApi, session: BrowserSession, told: Callable[..., Any]
 ) -> tuple[list[viser.GuiSliderHandle[float]], viser.GuiHtmlHandle]:
     sliders = []
     with gui.add_folder("Begin by hand"):
-        for index, knob in enumerate(session.shown[0].knobs):
+        for index, knob in enumerate(session.sources[0].state_controls):
             step = (knob.high - knob.low) / 400
             slider = gui.add_slider(knob.name, knob.low, knob.high, step, knob.value)
-            sliders.append(told(slider, lambda value, own=index: session.turn(own, value)))
-        typed = gui.add_html(plain("Drag a slider, or the handle in the scene."))
+            sliders.append(told(slider, lambda value, own=index: session.set_initial_value(own, value)))
+        typed = gui.add_html(escape_html("Drag a slider, or the handle in the scene."))
     return sliders, typed
 
 
-def bars_html(shown: Sequence[Shown], time: float) -> str:
+def bars_html(source: Sequence[ViewerSource], time: float) -> str:
     """The first one's range of time; a bar for each, where the border or what the time is differs."""
-    lines = [replace(shown[0].timeline, observed_until=one.timeline.observed_until) for one in shown]
-    said = [one.words(time) for one in shown]
+    lines = [replace(source[0].timeline, observed_until=one.timeline.observed_until) for one in source]
+    said = [one.describe_time(time) for one in source]
     if len(set(zip(lines, said))) == 1:
         return bar_html(lines[0], time, said[0])
-    return "".join(bar_html(line, time, f"{one.name}: {words}") for line, one, words in zip(lines, shown, said))
+    return "".join(bar_html(line, time, f"{one.name}: {words}") for line, one, words in zip(lines, source, said))
 
 
 def bar_html(line: Timeline, time: float, words: str) -> str:
@@ -226,20 +242,20 @@ def bar_html(line: Timeline, time: float, words: str) -> str:
     )
 
 
-def path_words(views: int, seconds: float) -> str:
+def describe_path(views: int, seconds: float) -> str:
     """What a recorded path holds, as HTML."""
     if not views:
-        return plain("No views in the path yet.")
+        return escape_html("No views in the path yet.")
     held = f"{views} view{'s' if views > 1 else ''}, {seconds:.1f} s."
-    return plain(f"{held} Render it: foreseen render RUN --path FILE")
+    return escape_html(f"{held} Render it: foreseen render RUN --path FILE")
 
 
-def knob_words(line: str, others: Sequence[str]) -> str:
+def format_command_options(line: str, others: Sequence[str]) -> str:
     """What was typed, for the command line, as HTML; `others`: runs that it does not concern."""
     stay = (f"{name} takes other initial conditions, and stays as it is." for name in others)
-    return plain(f'--initial "{line}"', *stay)
+    return escape_html(f'--initial "{line}"', *stay)
 
 
-def put(handle: Any, value: Any) -> None:
+def set_handle_value(handle: Any, value: Any) -> None:
     """Writes into a control; viser's types know it as one that is only read."""
     handle.value = value

@@ -6,22 +6,24 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from foreseen.errors import UserError
-from foreseen.export.camera_path import LONGEST, MOST_VIEWS, CameraPath, PathView, encode_path
-from foreseen.viewer.cameras import View
+from foreseen.export.camera_path import MAX_SECONDS, MAX_VIEWS, CameraKeyframe, CameraPath, encode_path
+from foreseen.viewer.cameras import ViewerCamera
 
-EVERY = 1 / 20
+RECORD_INTERVAL = 1 / 20
 """Seconds between the views of a recording."""
-AT_ONCE = 1e-6
+JUMP_SECONDS = 1e-6
 """Seconds in which a recording jumps to an earlier time: no frame of a clip falls between."""
-FULL = f"A path goes on for {LONGEST:g} s and has {MOST_VIEWS:,} views at most: save it, and begin another one."
+FULL_MESSAGE = (
+    f"A path goes on for {MAX_SECONDS:g} s and has {MAX_VIEWS:,} views at most: save it, and begin another one."
+)
 
 
-class Recorder:
+class PathRecorder:
     """Views with their times. `between`: seconds from one added view to the next."""
 
     def __init__(self) -> None:
         self.between = 2.0
-        self.views: list[PathView] = []
+        self.views: list[CameraKeyframe] = []
         self._since: float | None = None
         self._aspect = 1.0
 
@@ -35,30 +37,30 @@ class Recorder:
         """How long the clip will be."""
         return self.views[-1].at if self.views else 0.0
 
-    def add(self, view: View, time: float, aspect: float) -> None:
+    def add(self, view: ViewerCamera, time: float, aspect: float) -> None:
         """One view more, at the path's end. Raises `UserError` where it is full."""
         at = self.seconds + self.between if self.views else 0.0
         if self._is_full(at):
-            raise UserError(FULL)
+            raise UserError(FULL_MESSAGE)
         self._add(at, view, time, aspect)
 
     def toggle(self, now: float) -> None:
         """Begins to record at the end of what there is, or ends it; `now` in seconds of any clock."""
-        start = self.seconds + (EVERY if self.views else 0.0)
+        start = self.seconds + (RECORD_INTERVAL if self.views else 0.0)
         self._since = None if self.recording else now - start
 
-    def tick(self, now: float, view: View, time: float, aspect: float) -> bool:
+    def tick(self, now: float, view: ViewerCamera, time: float, aspect: float) -> bool:
         """What is looked at now. Returns whether it was recorded."""
         if self._since is None:
             return False
         at = now - self._since
-        if self.views and at < self.seconds + EVERY - 1e-9:
+        if self.views and at < self.seconds + RECORD_INTERVAL - 1e-9:
             return False
         if self._is_full(at):
             self._since = None
             return False
         if self.views and time < self.views[-1].time:
-            self._add(at - AT_ONCE, view, self.views[-1].time, aspect)
+            self._add(at - JUMP_SECONDS, view, self.views[-1].time, aspect)
         self._add(at, view, time, aspect)
         return True
 
@@ -73,11 +75,11 @@ class Recorder:
         return encode_path(CameraPath(tuple(self.views), self._aspect))
 
     def _is_full(self, at: float) -> bool:
-        return at > LONGEST or len(self.views) + 1 >= MOST_VIEWS  # a jump takes two
+        return at > MAX_SECONDS or len(self.views) + 1 >= MAX_VIEWS  # a jump takes two
 
-    def _add(self, at: float, view: View, time: float, aspect: float) -> None:
+    def _add(self, at: float, view: ViewerCamera, time: float, aspect: float) -> None:
         pose = np.eye(4)
         pose[:3, :3] = Rotation.from_quat(view.wxyz, scalar_first=True).as_matrix()
         pose[:3, 3] = view.position
-        self.views.append(PathView(at, time, float(np.degrees(view.fov)), pose))
+        self.views.append(CameraKeyframe(at, time, float(np.degrees(view.fov)), pose))
         self._aspect = aspect

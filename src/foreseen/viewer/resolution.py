@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-LARGEST = 8192
+MAX_WINDOW_SIDE = 8192
 """Pixels of a window's side that are believed: a browser can say anything."""
-FORGET = 0.4
+SMOOTHING_WEIGHT = 0.4
 """Weight of the newest measurement."""
 STEP = 2.0
 """Each refinement has so many times the lines of the one before."""
@@ -19,7 +19,7 @@ HYSTERESIS = 1.25
 
 
 @dataclass
-class Resolution:
+class AdaptiveResolution:
     """Keeps the frame rate while things move, and refines in steps when they rest.
 
     Attributes:
@@ -32,9 +32,9 @@ class Resolution:
 
     rate: float = 12.0
     lines: int = 540
-    fewest: int = 48
+    min_lines: int = 48
     seconds_per_pixel: float | None = None
-    resting_seconds_per_pixel: float | None = None
+    static_seconds_per_pixel: float | None = None
     _moving: int = field(default=0, repr=False)
 
     def finest(self, window: Size) -> Size:
@@ -44,16 +44,16 @@ class Resolution:
     def moving(self, window: Size) -> Size:
         """What can be rendered within a frame while things move."""
         if self.seconds_per_pixel is None:
-            lines = 2 * self.fewest
+            lines = 2 * self.min_lines
         else:
             pixels = 1 / (self.rate * max(self.seconds_per_pixel, 1e-12))
             lines = int(math.sqrt(pixels * window[1] / max(window[0], 1)))
         if self._moving and 1 / HYSTERESIS < lines / self._moving < HYSTERESIS:
             lines = self._moving
-        self._moving = min(max(lines, self.fewest), self.lines)
+        self._moving = min(max(lines, self.min_lines), self.lines)
         return scaled(window, self._moving)
 
-    def finer(self, size: Size, window: Size) -> Size | None:
+    def refine(self, size: Size, window: Size) -> Size | None:
         """The next size after `size` for a view at rest; None where that was the finest."""
         finest = self.finest(window)
         if size[1] >= finest[1]:
@@ -67,11 +67,11 @@ class Resolution:
         if moving:
             self.seconds_per_pixel = _smoothed(self.seconds_per_pixel, new)
         else:
-            self.resting_seconds_per_pixel = _smoothed(self.resting_seconds_per_pixel, new)
+            self.static_seconds_per_pixel = _smoothed(self.static_seconds_per_pixel, new)
 
 
 def _smoothed(old: float | None, new: float) -> float:
-    return new if old is None else (1 - FORGET) * old + FORGET * new
+    return new if old is None else (1 - SMOOTHING_WEIGHT) * old + SMOOTHING_WEIGHT * new
 
 
 def scaled(window: Size, lines: int) -> Size:

@@ -17,13 +17,13 @@ import viser
 from foreseen.errors import UserError
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.cameras import look_distance, view_of
-from foreseen.viewer.origin import is_own
-from foreseen.viewer.session import TOLD, Session
-from foreseen.viewer.shown import Shown
+from foreseen.viewer.origin import is_own_origin
+from foreseen.viewer.session import NOTICE_SECONDS, BrowserSession
+from foreseen.viewer.sources import ViewerSource
 
-BUSY, IDLE = 0.002, 0.1
+BUSY_SECONDS, IDLE_SECONDS = 0.002, 0.1
 """Seconds between two looks at what there is to do."""
-PORTS = 1000
+MAX_PORTS = 1000
 """So many ports are tried."""
 
 
@@ -39,12 +39,12 @@ class Viewer:
         UserError: that address cannot be listened on, or all ports are taken.
     """
 
-    def __init__(self, make: Callable[[], Sequence[Shown]], title: str, host: str, port: int) -> None:
+    def __init__(self, make: Callable[[], Sequence[ViewerSource]], title: str, host: str, port: int) -> None:
         self._make = make
-        self._first: Sequence[Shown] | None = make()  # what is wrong is told before anybody comes
+        self._first: Sequence[ViewerSource] | None = make()  # what is wrong is told before anybody comes
         self._wake = threading.Event()
         self._came: dict[int, viser.ClientHandle] = {}
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[int, BrowserSession] = {}
         self._refused: set[str | None] = set()
         self._lock = threading.Lock()
         self._server = _listen(host, port, title)
@@ -60,7 +60,7 @@ class Viewer:
         return f"http://{name}:{self._server.get_port()}"
 
     @property
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[BrowserSession]:
         """Of the browsers that are served."""
         return list(self._sessions.values())
 
@@ -71,7 +71,7 @@ class Viewer:
             while not stop():
                 self._wake.clear()
                 busy = [self._step(key) for key in self._members()]
-                self._wake.wait(BUSY if any(busy) else IDLE)
+                self._wake.wait(BUSY_SECONDS if any(busy) else IDLE_SECONDS)
         finally:
             with contextlib.redirect_stdout(io.StringIO()):  # viser's own farewell
                 self._server.stop()
@@ -81,7 +81,7 @@ class Viewer:
         first = self._first[0] if self._first else None
         if first is not None and first.renders and not isinstance(first.scene(first.timeline.start), Gaussians):
             with contextlib.suppress(UserError):
-                first.look(first.reference.resize(16, 12), first.timeline.start)
+                first.render_view(first.reference.resize(16, 12), first.timeline.start)
 
     def _members(self) -> list[int]:
         """Sessions of those who are here; of those who came they begin."""
@@ -89,21 +89,21 @@ class Viewer:
             came, self._came = self._came, {}
         for key, client in came.items():
             if key in self._server.get_clients():
-                self._guarded(client, partial(self._begin, client))
+                self._catch_errors(client, partial(self._begin, client))
         here = self._server.get_clients()  # somebody may have left while a session began
         self._sessions = {key: session for key, session in self._sessions.items() if key in here}
         return list(self._sessions)
 
     def _begin(self, client: viser.ClientHandle) -> bool:
-        shown, self._first = self._first or self._make(), None
-        self._sessions[client.client_id] = Session(client, shown, self._wake.set)
+        source, self._first = self._first or self._make(), None
+        self._sessions[client.client_id] = BrowserSession(client, source, self._wake.set)
         return True
 
     def _step(self, key: int) -> bool:
         session = self._sessions[key]
-        return self._guarded(session.client, session.step)
+        return self._catch_errors(session.client, session.step)
 
-    def _guarded(self, client: viser.ClientHandle, act: Callable[[], bool]) -> bool:
+    def _catch_errors(self, client: viser.ClientHandle, act: Callable[[], bool]) -> bool:
         """What goes wrong for one browser is told there, and disturbs no other one. A browser that has left needs no
         words."""
         try:
@@ -113,9 +113,9 @@ class Viewer:
                 return False
             text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             session = self._sessions.get(client.client_id)
-            if session is None or session.is_news(text):
+            if session is None or session.is_new_warning(text):
                 print(f"foreseen: warning: the viewer: {text}", file=sys.stderr, flush=True)
-                client.add_notification("That went wrong", text, auto_close_seconds=TOLD)
+                client.add_notification("That went wrong", text, auto_close_seconds=NOTICE_SECONDS)
             return False
 
     def _connected(self, client: viser.ClientHandle) -> None:
@@ -132,24 +132,24 @@ class Viewer:
             return False
         headers = connection.request.headers
         origin = headers.get("Origin")
-        if is_own(origin, headers.get("Host"), self._server.get_host()):
+        if is_own_origin(origin, headers.get("Host"), self._server.get_host()):
             return True
         asyncio.run_coroutine_threadsafe(connection.close(1008, "a page from elsewhere"), connection.loop)
         if origin not in self._refused:
-            mend = "if it is the viewer's own, open it by number, or give the name as --host"
-            print(f"foreseen: warning: a page of {origin} was refused: {mend}.", file=sys.stderr, flush=True)
+            fix = "if it is the viewer's own, open it by number, or give the name as --host"
+            print(f"foreseen: warning: a page of {origin} was refused: {fix}.", file=sys.stderr, flush=True)
         self._refused.add(origin)
         return False
 
     def _left(self, client: viser.ClientHandle) -> None:
         session = self._sessions.get(client.client_id)
         if session is not None:
-            session.gone = True
+            session.disconnected = True
         self._wake.set()
 
-    def _stage(self, first: Shown) -> None:
+    def _stage(self, first: ViewerSource) -> None:
         """Where a browser looks from at first."""
-        server, start = self._server, first.first_look
+        server, start = self._server, first.initial_camera
         view, forward = view_of(start), start.camera_to_world[:3, 2].double().numpy()
         server.scene.set_up_direction(tuple(float(x) for x in first.up))  # type: ignore[arg-type]
         server.initial_camera.position = view.position  # type: ignore[assignment]
@@ -164,7 +164,7 @@ class Viewer:
 def free_port(host: str, port: int) -> int:
     """The first port from `port` on that nobody listens on. Raises `UserError` where there is none, or no such host:
     viser would wait for ever."""
-    for attempt in range(port, min(port + PORTS, 65536)):
+    for attempt in range(port, min(port + MAX_PORTS, 65536)):
         try:
             family = socket.getaddrinfo(host, attempt, type=socket.SOCK_STREAM)[0][0]
             socket.create_server((host, attempt), family=family).close()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foreseen.errors import UserError
 from foreseen.scenes.files import moving, read_splats
-from foreseen.scenes.moving_gaussians import ATTRIBUTES, MovingGaussians, Track, gather_motion
+from foreseen.scenes.moving_gaussians import ATTRIBUTES, AttributeTrack, MovingGaussians, gather_motion
 from random_gaussians import random_gaussians
 
 HEADER = {"version": 1, "background": [0.25, 0.5, 1.0], "antialiased": True, "time_unit": "s"}
@@ -26,7 +26,7 @@ def moving_gaussians() -> MovingGaussians:
     for i, name in enumerate(ATTRIBUTES):
         index = torch.tensor([i % 3, 4, 6])
         values = torch.stack([getattr(rest, name)[index] * share for share in (1, 0.75, 0.5)])
-        tracks[name] = Track(index, values)
+        tracks[name] = AttributeTrack(index, values)
     return MovingGaussians(rest, torch.tensor([0.1, 0.25, 2.0], dtype=torch.float64), tracks, "s")
 
 

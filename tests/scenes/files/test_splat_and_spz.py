@@ -164,9 +164,9 @@ def test_axes_of_an_extension(tmp_path: Path) -> None:
     as_stored = other + struct.pack("<III", 0xADBE0003, 4, 6)
     for content in (file4(one(), extension=as_stored, flags=2), older(file4(one()), 3, tail=as_stored, flags=2)):
         assert load(write(tmp_path / "a.spz", content)).means.tolist() == [[1, -1, 1 / 4096]]
-    turned = struct.pack("<III", 0xADBE0003, 4, 12)
+    rotated = struct.pack("<III", 0xADBE0003, 4, 12)
     with pytest.raises(UserError, match="axes in the order number 12; store it as right, up, back"):
-        read_splats(write(tmp_path / "a.spz", file4(one(), extension=turned, flags=2)))
+        read_splats(write(tmp_path / "a.spz", file4(one(), extension=rotated, flags=2)))
 
 
 @given(
@@ -179,8 +179,8 @@ def test_spz_round_trip(
     given = random_gaussians(count, degree, seed, antialiased=antialiased, reach=reach)
     path = write(tmp_path_factory.mktemp("spz") / "a.spz", spz.encode(given))
     found = load(path)
-    most = max(float(given.means.abs().max()), 1.0)
-    assert float((found.means - given.means).abs().max()) <= max(most * 2**-22, 2**-21)  # half a step of 24 bits
+    maximum = max(float(given.means.abs().max()), 1.0)
+    assert float((found.means - given.means).abs().max()) <= max(maximum * 2**-22, 2**-21)  # half a step of 24 bits
     assert float((found.scales / given.scales).log().abs().max()) <= 1 / 32 + 1e-5
     assert float((found.opacities - given.opacities).abs().max()) <= 0.5 / 255 + 1e-6
     assert angle(found.quaternions, given.quaternions) < 0.005

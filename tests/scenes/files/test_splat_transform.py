@@ -39,13 +39,13 @@ def load(path: Path) -> Gaussians:
     return scene
 
 
-def assert_same(found: Gaussians, expected: Gaussians, *, turned: float = 1e-3) -> None:
-    """To rounding, the angle up to `turned` [rad]."""
+def assert_same(found: Gaussians, expected: Gaussians, *, rotated: float = 1e-3) -> None:
+    """To rounding, the angle up to `rotated` [rad]."""
     assert torch.equal(found.means, expected.means)
     torch.testing.assert_close(found.scales, expected.scales, rtol=1e-6, atol=0)
     torch.testing.assert_close(found.opacities, expected.opacities, rtol=1e-5, atol=2e-6)
     torch.testing.assert_close(found.harmonics, expected.harmonics, rtol=1e-6, atol=1e-6)
-    assert angle(found.quaternions, expected.quaternions) <= turned
+    assert angle(found.quaternions, expected.quaternions) <= rotated
 
 
 @pytest.mark.parametrize("name", ["biker.compressed.ply", "guitar.compressed.ply", "test.ply", "biker.spz"])
@@ -57,7 +57,7 @@ def test_files_of_others_read_alike(convert: Convert, shared_data: Path, tmp_pat
 def test_a_splat_of_others_reads_alike(convert: Convert, shared_data: Path, tmp_path: Path) -> None:
     """splat-transform takes the bytes of a rotation for 255 steps; they are 256 (see `splat`)."""
     source = shared_data / "splats" / "model.splat"
-    assert_same(load(source), load(convert(source, tmp_path / "converted.ply")), turned=0.02)
+    assert_same(load(source), load(convert(source, tmp_path / "converted.ply")), rotated=0.02)
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
@@ -79,7 +79,7 @@ def test_an_spz_of_ours(convert: Convert, tmp_path: Path, degree: int) -> None:
 def test_a_splat_of_ours(convert: Convert, tmp_path: Path) -> None:
     (tmp_path / "ours.splat").write_bytes(splat.encode(random_gaussians(200, 0)))
     found = load(convert(tmp_path / "ours.splat", tmp_path / "theirs.ply"))
-    assert_same(load(tmp_path / "ours.splat"), found, turned=0.03)
+    assert_same(load(tmp_path / "ours.splat"), found, rotated=0.03)
 
 
 @pytest.mark.parametrize("version", ["3", "4"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from foreseen.data.extent import extent_from_cameras, with_extent
 from foreseen.data.images import ImageCache
 from foreseen.data.readers.transforms import (
-    Entry,
+    FrameEntry,
     ascending,
     camera_names,
     entries,
@@ -53,11 +53,11 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
         near=extent.near,
         far=extent.far,
         bounds=extent.bounds,
-        warnings=(*_doubts(found), extent.sentence()),
+        warnings=(*_warnings(found), extent.sentence()),
     )
 
 
-def _entries(path: Path) -> dict[str, list[Entry]]:
+def _entries(path: Path) -> dict[str, list[FrameEntry]]:
     """The elements of each split's file."""
     files = {hint: path / f"transforms_{hint}.json" for hint in SPLIT_HINTS}
     found = {hint: entries(read_document(file), file) for hint, file in files.items() if file.is_file()}
@@ -66,7 +66,7 @@ def _entries(path: Path) -> dict[str, list[Entry]]:
     return found
 
 
-def _frames(found: dict[str, list[Entry]], on: tuple[float, float, float], cache: ImageCache) -> list[Frame]:
+def _frames(found: dict[str, list[FrameEntry]], on: tuple[float, float, float], cache: ImageCache) -> list[Frame]:
     frames: list[Frame] = []
     common: tuple[int, int] | None = None
     for hint, own in found.items():
@@ -91,16 +91,16 @@ def _mask(picture: Path, width: int, height: int) -> Path | None:
     return path
 
 
-def _doubts(found: dict[str, list[Entry]]) -> list[str]:
+def _warnings(found: dict[str, list[FrameEntry]]) -> list[str]:
     return [*_unsorted(found), *_angles(found)]
 
 
-def _unsorted(found: dict[str, list[Entry]]) -> list[str]:
+def _unsorted(found: dict[str, list[FrameEntry]]) -> list[str]:
     mixed = [hint for hint, own in found.items() if not ascending([entry.number("time") for entry in own])]
     return [f"times are not in order in transforms_{hint}.json; frames are sorted by time" for hint in mixed]
 
 
-def _angles(found: dict[str, list[Entry]]) -> list[str]:
+def _angles(found: dict[str, list[FrameEntry]]) -> list[str]:
     """Frames whose own focal length contradicts the file's field of view."""
     own = [e for split in found.values() for e in split if e.fields.get("fl_x") and e.get("camera_angle_x")]
     wrong = sum(abs(_focal_of_angle(e) / e.number("fl_x") - 1) > ANGLE_TOLERANCE for e in own if e.get("w"))
@@ -108,5 +108,5 @@ def _angles(found: dict[str, list[Entry]]) -> list[str]:
     return [text] if wrong else []
 
 
-def _focal_of_angle(entry: Entry) -> float:
+def _focal_of_angle(entry: FrameEntry) -> float:
     return 0.5 * entry.number("w") / math.tan(0.5 * entry.number("camera_angle_x"))

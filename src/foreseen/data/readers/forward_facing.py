@@ -22,7 +22,7 @@ NEAR_SHARE = 0.1
 NEAR_MARGIN = 0.9
 """The near plane lies at this share of the nearest depth that is believed."""
 
-STEEPEST = 0.2
+MIN_NDC_COSINE = 0.2
 """Least cosine between a ray and the mean view direction at which normalised device coordinates are used."""
 
 SEQUENCE = "sequence-0"
@@ -30,7 +30,7 @@ VIDEO = "pictures count as frames of one video, in the order of their names, eve
 
 
 @dataclass(frozen=True)
-class Table:
+class PoseTable:
     """What the tables say, axes and sizes already ours.
 
     Attributes:
@@ -130,7 +130,7 @@ def normalised_device_coordinates(cameras: list[Camera], depths: np.ndarray) -> 
     near = NEAR_MARGIN * float(np.quantile(depths[:, 0] + before, NEAR_SHARE))
     forward = torch.from_numpy(reference[:3, 2]).float()
     steepest = min(float((c.rays(_corners(c)).view_directions @ forward).min()) for c in cameras)
-    if steepest < STEEPEST or near <= 0:
+    if steepest < MIN_NDC_COSINE or near <= 0:
         return None
     sx, sy = 2 * cameras[0].fx / cameras[0].width, 2 * cameras[0].fy / cameras[0].height
     return NDC(torch.from_numpy(np.linalg.inv(reference)).float(), sx, sy, near)
@@ -147,7 +147,7 @@ def frustum_box(cameras: list[Camera]) -> Tensor:
 
 def dataset(
     path: Path,
-    table: Table,
+    table: PoseTable,
     *,
     format: str,
     time_unit: str,

@@ -13,7 +13,7 @@ import numpy as np
 from foreseen.data.images import ImageCache
 from foreseen.data.readers.forward_facing import (
     VIDEO,
-    Table,
+    PoseTable,
     cameras_from,
     check_depths,
     common_size,
@@ -50,7 +50,7 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
     doubts = (
         () if times else (f"the format states no times: {VIDEO}; {TIMES} with one number a picture says otherwise",)
     )
-    table = Table(
+    table = PoseTable(
         pictures,
         cameras,
         check_depths(depths, str(path / POSES)),
@@ -64,7 +64,7 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
         time_unit="unknown" if times else "durations of the capture",
         background=background,
         cache=cache,
-        warnings=(*doubts, *_order_doubt(pictures)),
+        warnings=(*doubts, *_order_warning(pictures)),
     )
 
 
@@ -112,7 +112,7 @@ def _stated_times(path: Path, count: int) -> list[float]:
     return times
 
 
-def _order_doubt(pictures: list[Path]) -> tuple[str, ...]:
+def _order_warning(pictures: list[Path]) -> tuple[str, ...]:
     def by_number(path: Path) -> list[tuple[int, str]]:
         return [(int(w), "") if w.isdigit() else (-1, w) for w in re.split(r"(\d+)", path.stem)]
 

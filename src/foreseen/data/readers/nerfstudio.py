@@ -11,11 +11,11 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from foreseen.data.extent import Extent, extent_from_cameras, with_extent
+from foreseen.data.extent import SceneExtent, extent_from_cameras, with_extent
 from foreseen.data.images import ImageCache
-from foreseen.data.lens import Lens
+from foreseen.data.lens import LensDistortion
 from foreseen.data.readers.transforms import (
-    Entry,
+    FrameEntry,
     ascending,
     camera_names,
     entries,
@@ -26,7 +26,7 @@ from foreseen.data.readers.transforms import (
     read_document,
     stated_size,
 )
-from foreseen.data.types import SPLIT_HINTS, Dataset, Frame, Sequence, Truth
+from foreseen.data.types import SPLIT_HINTS, Dataset, Frame, GroundTruth, Sequence
 from foreseen.data.writer import BODY, BODY_WORDS, WRITER_VERSION
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
@@ -116,17 +116,17 @@ def _background(block: dict[str, Any], file: Path) -> tuple[float, float, float]
     return (1.0, 1.0, 1.0) if value is None else (float(value[0]), float(value[1]), float(value[2]))
 
 
-def _stated_extent(block: dict[str, Any], file: Path) -> Extent | None:
+def _stated_extent(block: dict[str, Any], file: Path) -> SceneExtent | None:
     near, far = (_numbers(block, name, (), file) for name in ("near", "far"))
     bounds = _numbers(block, "bounds", (2, 3), file)
     if near is None or far is None or bounds is None:
         return None
     if not 0 <= near < far or not (bounds[0] < bounds[1]).all():
         raise UserError(f"{file}: foreseen.near, far and bounds: give 0 <= near < far and bounds from low to high")
-    return Extent(float(near), float(far), torch.from_numpy(bounds).float())
+    return SceneExtent(float(near), float(far), torch.from_numpy(bounds).float())
 
 
-def _frame(entry: Entry, hint: str | None, background: tuple[float, float, float], cache: ImageCache) -> Frame:
+def _frame(entry: FrameEntry, hint: str | None, background: tuple[float, float, float], cache: ImageCache) -> Frame:
     image = entry.picture()
     size = picture_size(image, stated_size(entry), entry.where)
     focal = intrinsics(entry, *size)
@@ -151,7 +151,7 @@ def _frame(entry: Entry, hint: str | None, background: tuple[float, float, float
     )
 
 
-def _array(entry: Entry, name: str) -> Path | None:
+def _array(entry: FrameEntry, name: str) -> Path | None:
     """A file of numbers; pictures of depth have no unit that can be relied on."""
     path = entry.path(name)
     if path is None or path.suffix not in ARRAYS:
@@ -161,7 +161,7 @@ def _array(entry: Entry, name: str) -> Path | None:
     return path
 
 
-def _lens(entry: Entry, focal: tuple[float, float, float, float], size: tuple[int, int]) -> Lens | None:
+def _lens(entry: FrameEntry, focal: tuple[float, float, float, float], size: tuple[int, int]) -> LensDistortion | None:
     model = entry.get("camera_model") or "OPENCV"
     if model not in PINHOLES:
         raise UserError(
@@ -175,10 +175,10 @@ def _lens(entry: Entry, focal: tuple[float, float, float, float], size: tuple[in
             )
     if not any((k1, k2, p1, p2, k3)):
         return None
-    return Lens(*focal, *size, (k1, k2, p1, p2, k3))
+    return LensDistortion(*focal, *size, (k1, k2, p1, p2, k3))
 
 
-def _hint(entry: Entry) -> str | None:
+def _hint(entry: FrameEntry) -> str | None:
     """The frame's own mark, or the list of nerfstudio's that its file is in."""
     own = entry.text("split")
     if own is not None and own not in SPLIT_HINTS:
@@ -196,7 +196,7 @@ def _with_camera_names(frames: list[Frame]) -> list[Frame]:
     return [f if f.camera_id else replace(f, camera_id=name) for f, name in zip(frames, names)]
 
 
-def _ignored(found: list[Entry]) -> list[str]:
+def _ignored(found: list[FrameEntry]) -> list[str]:
     """What a foreign file says and we do not use."""
     warnings = []
     if any(e.get("mask_path") is not None for e in found):
@@ -262,10 +262,14 @@ def _bodies(names: Any, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _truth(folder: Path, told: dict[str, Any], where: str) -> Truth:
+def _truth(folder: Path, told: dict[str, Any], where: str) -> GroundTruth:
     try:
         path = inside(folder, told["arrays"], f"{where}.arrays")
-        law, bodies, constants = one_line(str(told["law"]), f"{where}.law"), told["bodies"], dict(told["constants"])
+        dynamics, bodies, constants = (
+            one_line(str(told["law"]), f"{where}.law"),
+            told["bodies"],
+            dict(told["constants"]),
+        )
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{where} lacks 'arrays', 'law', 'bodies' or 'constants': write the data set again") from None
     bodies = _bodies(bodies, f"{where}.bodies")
@@ -276,7 +280,9 @@ def _truth(folder: Path, told: dict[str, Any], where: str) -> Truth:
         shape = (len(arrays["times"]), len(bodies), 3)
         if arrays["positions"].shape != shape or arrays["velocities"].shape != shape:
             raise ValueError("bodies and arrays do not belong together")
-        return Truth(arrays["times"], bodies, arrays["positions"], arrays["velocities"], law, constants, state)
+        return GroundTruth(
+            arrays["times"], bodies, arrays["positions"], arrays["velocities"], dynamics, constants, state
+        )
     except FileNotFoundError:
         raise UserError(f"{path} is absent: restore it, or remove {where}") from None
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, AttributeError, TypeError):

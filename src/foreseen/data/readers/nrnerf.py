@@ -16,7 +16,7 @@ import numpy as np
 from foreseen.data.images import ImageCache
 from foreseen.data.readers.forward_facing import (
     VIDEO,
-    Table,
+    PoseTable,
     cameras_from,
     check_depths,
     common_size,
@@ -30,7 +30,7 @@ from foreseen.errors import UserError
 
 DOCUMENT = "precomputed.json"
 IMAGES = "images"
-HELD_EVERY = 8
+HOLD_OUT_EVERY = 8
 
 
 def read(path: Path, *, background: tuple[float, float, float] | None, cache: ImageCache) -> Dataset:
@@ -39,8 +39,8 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
     The format has no times: pictures count as evenly spaced from 0 to 1.
 
     `i_test` is the index of one picture, the one whose camera stands nearest to the mean position. One picture is no
-    test, so every `HELD_EVERY`th is marked "test", in such a phase that the author's is among them. A list of indices
-    is taken as it stands.
+    test, so every `HOLD_OUT_EVERY`th is marked "test", in such a phase that the author's is among them. A list of
+    indices is taken as it stands.
 
     Raises:
         UserError: a document that is absent or broken; fields that are absent, of another shape, not finite or not
@@ -55,7 +55,7 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
         raise UserError(f"{file} has {len(poses)} 'poses' but {len(depths)} 'bds': give one pair a pose")
     right, up, backwards, position, size = np.moveaxis(poses, -1, 0)
     ours = np.stack([right, -up, -backwards, position, size], axis=-1)
-    table = Table(
+    table = PoseTable(
         pictures,
         cameras_from(ours, common_size(pictures), str(file)),
         depths,
@@ -102,5 +102,5 @@ def _splits(held: Any, count: int, file: Path) -> list[str | None]:
     if not all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i < count for i in indices):
         raise UserError(f"{file}: 'i_test' is {held}: give indices from 0 to {count - 1}")
     if not isinstance(held, list):
-        indices = list(range(held % HELD_EVERY, count, HELD_EVERY))
+        indices = list(range(held % HOLD_OUT_EVERY, count, HOLD_OUT_EVERY))
     return ["test" if i in indices else "train" for i in range(count)]

@@ -23,9 +23,9 @@ from foreseen.geometry.cameras import Camera
 RIGID_TOLERANCE = 1e-3
 """Largest entry of R^T R - 1 that is put down to rounding."""
 
-LONGEST_NAME, LONGEST_PATH = 255, 4000
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4000
 """Bytes that file systems take."""
-LARGEST = float(np.finfo(np.float64).max)
+MAX_FLOAT = float(np.finfo(np.float64).max)
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG")
 
@@ -52,7 +52,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Entry:
+class FrameEntry:
     """One element of "frames".
 
     Attributes:
@@ -77,7 +77,7 @@ class Entry:
             return otherwise
         if value is None:
             raise UserError(f"{self.where} has no '{name}': add it")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= LARGEST:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= MAX_FLOAT:
             raise UserError(f"{self.where}: '{name}' is {_shown(value)}: give a finite number")
         return float(value)
 
@@ -115,7 +115,7 @@ class Entry:
         return torch.from_numpy(matrix).float()
 
 
-def entries(document: dict[str, Any], path: Path) -> list[Entry]:
+def entries(document: dict[str, Any], path: Path) -> list[FrameEntry]:
     """The elements of "frames". Raises `UserError` where there are none."""
     frames = document.get("frames")
     if not isinstance(frames, list) or not frames:
@@ -124,13 +124,13 @@ def entries(document: dict[str, Any], path: Path) -> list[Entry]:
     for index, fields in enumerate(frames):
         if not isinstance(fields, dict):
             raise UserError(f"{path}: frames[{index}] is no JSON object: replace or remove it")
-    return [Entry(f, shared, path.parent, f"{path}: frames[{i}]") for i, f in enumerate(frames)]
+    return [FrameEntry(f, shared, path.parent, f"{path}: frames[{i}]") for i, f in enumerate(frames)]
 
 
 def inside(folder: Path, text: str, where: str) -> Path:
     """`text` as a path under `folder`, symbolic links followed as they are. Raises `UserError` for one that
     climbs out: a data set from elsewhere must not make us open files of the user's."""
-    if len(os.fsencode(text)) > LONGEST_PATH or any(len(os.fsencode(p)) > LONGEST_NAME for p in Path(text).parts):
+    if len(os.fsencode(text)) > MAX_PATH_BYTES or any(len(os.fsencode(p)) > MAX_NAME_BYTES for p in Path(text).parts):
         raise UserError(
             f"{where} is {text[:40]!r}... and {len(text)} characters long: no file has such a name, correct it"
         )
@@ -180,7 +180,7 @@ def picture_size(path: Path, stated: tuple[int, int] | None, source: str) -> tup
     return width, height
 
 
-def stated_size(entry: Entry) -> tuple[int, int] | None:
+def stated_size(entry: FrameEntry) -> tuple[int, int] | None:
     """Width and height, None where the file is silent. Raises `UserError` unless they are whole numbers."""
     if entry.get("w") is None and entry.get("h") is None:
         return None
@@ -190,7 +190,7 @@ def stated_size(entry: Entry) -> tuple[int, int] | None:
     return int(size[0]), int(size[1])
 
 
-def intrinsics(entry: Entry, width: int, height: int) -> tuple[float, float, float, float]:
+def intrinsics(entry: FrameEntry, width: int, height: int) -> tuple[float, float, float, float]:
     """fx, fy, cx, cy in pixels. A frame's own fl_x wins, then its own camera_angle_x, then the file's.
 
     Raises `UserError` where neither is given, or is not positive.
@@ -202,8 +202,8 @@ def intrinsics(entry: Entry, width: int, height: int) -> tuple[float, float, flo
     return fx, fy, entry.number("cx", width / 2), entry.number("cy", height / 2)
 
 
-def _focal(entry: Entry, focal: str, angle: str, size: int) -> float | None:
-    for place in (Entry(entry.fields, {}, entry.folder, entry.where), entry):
+def _focal(entry: FrameEntry, focal: str, angle: str, size: int) -> float | None:
+    for place in (FrameEntry(entry.fields, {}, entry.folder, entry.where), entry):
         if place.get(focal) is not None:
             return _above(place, focal, math.inf)
         if place.get(angle) is not None:
@@ -211,7 +211,7 @@ def _focal(entry: Entry, focal: str, angle: str, size: int) -> float | None:
     return None
 
 
-def _above(entry: Entry, name: str, limit: float) -> float:
+def _above(entry: FrameEntry, name: str, limit: float) -> float:
     value = entry.number(name)
     if not 0 < value < limit:
         raise UserError(f"{entry.where}: '{name}' is {value:g}: give a number above 0")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class PaperConfig:
+class DNeRFPaperConfig:
     """The paper's shapes and schedule. README.md says where each number comes from."""
 
     default_steps: int = 800_000
@@ -44,7 +44,7 @@ class PaperConfig:
     """So many steps pass until the last training time has joined; earlier ones come first."""
     curriculum_start: int = 3
     """Training times that are there from the first step."""
-    opening_share: float = 0.1
+    max_warm_up_share: float = 0.1
     """Neither the crop nor the curriculum outlasts this share of the budget: a short run sees every time."""
 
     lr: float = 5e-4
@@ -54,7 +54,7 @@ class PaperConfig:
 
 
 @dataclass(frozen=True)
-class FastConfig:
+class DNeRFFastConfig:
     """The same idea on a compact canonical field, with the parts of the other fast presets."""
 
     rays: int = 4096
@@ -66,7 +66,7 @@ class FastConfig:
 
     levels: tuple[int, ...] = (32, 96)
     """Voxels along each axis of the canonical field, one entry a level."""
-    initial: float = 0.02
+    initial_thickness: float = 0.02
     """Thickness of the space between two untrained voxels."""
     width: int = 64
     """Hidden units of the deformation network."""
@@ -76,9 +76,9 @@ class FastConfig:
     """Octaves of the position's encoding, for the deformation."""
     time_levels: int = 4
     """Octaves of the time's encoding."""
-    ladder: int = 160
+    ray_steps: int = 160
     """Steps of a ray across the scene."""
-    cells: int = 48
+    grid_resolution: int = 48
     """Cells along each axis of an occupancy grid."""
     time_boxes: int = 16
     """Occupancy grids along the observed window."""
@@ -95,12 +95,12 @@ class FastConfig:
     """Learning rate of the deformation network."""
     lr_decay: float = 0.05
     """Learning rates at the end of the budget as a share of the first."""
-    empty_weight: float = 1e-2
+    background_opacity_weight: float = 1e-2
     """Weight of the opacity along rays that saw the plain background."""
-    rough_weight: float = 4.0
+    tv_weight: float = 4.0
     """Weight of neighbouring voxels' squared differences, at the start."""
-    rough_decay: float = 0.05
+    tv_weight_decay: float = 0.05
     """Its share of that at the end of the budget."""
 
 
-PRESETS: dict[str, Any] = {"fast": FastConfig(), "paper": PaperConfig()}
+PRESETS: dict[str, Any] = {"fast": DNeRFFastConfig(), "paper": DNeRFPaperConfig()}

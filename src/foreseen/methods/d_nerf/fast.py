@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.batch import BatchSpec
 from foreseen.core.scene_info import SceneInfo
-from foreseen.data.labels import Labels
+from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
-from foreseen.fields.packed import SampleBudget, one_box, packed_losses, rough_loss
-from foreseen.methods.d_nerf.config import FastConfig
-from foreseen.methods.d_nerf.observing import Moment, TimeMethod, TimeState
+from foreseen.fields.packed import SampleBudget, ray_losses, single_box_field, voxel_tv_loss
+from foreseen.methods.d_nerf.config import DNeRFFastConfig
+from foreseen.methods.d_nerf.time_conditioning import DNeRFState, TimeCondition, TimeConditionedMethod
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
-from foreseen.reconstruction.hulls import View, hull_by_time, synchronised
+from foreseen.reconstruction.visual_hull import SilhouetteView, are_synchronised, hull_by_time
 from foreseen.render import render_rays
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
@@ -30,11 +30,11 @@ EMPTY_ALPHA = 0.002
 """A cell counts as empty when one step through it takes less than this share of the light."""
 
 
-FADING = 0.8
+OCCUPANCY_DECAY = 0.8
 """What a refresh of the occupancy leaves of what was cached, where a cell is looked at in one sequence."""
 
 
-class FastDNeRF(TimeMethod):
+class FastDNeRF(TimeConditionedMethod):
     """The canonical field is asked at displaced points. What lies outside the training window is the network's own
     extrapolation, as in the paper's form.
 
@@ -44,12 +44,12 @@ class FastDNeRF(TimeMethod):
 
     origin: Tensor
 
-    def __init__(self, config: FastConfig, info: SceneInfo) -> None:
+    def __init__(self, config: DNeRFFastConfig, info: SceneInfo) -> None:
         super().__init__(info)
         self.config = config
         self.batch = RaySpec(rays=config.rays, foreground=config.foreground)
         low, high = torch.tensor(info.bounds)
-        halves = (high - low) / 2
+        half_extents = (high - low) / 2
         self.register_buffer("origin", torch.tensor(info.time_range[0]))
         self.encode_position = PositionalEncoding(config.position_levels, 3)
         self.encode_time = PositionalEncoding(config.time_levels, 1)
@@ -59,23 +59,28 @@ class FastDNeRF(TimeMethod):
             self.deformation.output.weight.mul_(0.01)
             nn.init.zeros_(self.deformation.output.bias)
         everywhere = torch.ones(1, 2, 2, 2, dtype=torch.bool)
-        self.canonical = VoxelGrids(VoxelTable.build([config.levels], everywhere), config.initial)
-        self.scale = float(self.canonical.scales(halves[None]))
-        self.step_length = 2 * float(halves.max()) / config.ladder
-        self.occupancy = OccupancyGrid(config.time_boxes, config.cells, threshold=EMPTY_ALPHA / self.step_length)
+        self.canonical = VoxelGrids(VoxelTable.build([config.levels], everywhere), config.initial_thickness)
+        self.scale = float(self.canonical.scales(half_extents[None]))
+        self.step_length = 2 * float(half_extents.max()) / config.ray_steps
+        self.occupancy = OccupancyGrid(
+            config.time_boxes, config.grid_resolution, threshold=EMPTY_ALPHA / self.step_length
+        )
         self.budget = SampleBudget(config.samples, config.rays)
         self.progress = 0.0
 
-    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str | None:
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str | None:
         """Closes what silhouettes say is empty."""
         if not self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
             names = self.info.sequences or (frames[0].sequence,)
-            starts = dict(zip(names, self.starts.tolist()))
-            views = [[View.of(f, starts[name], self.length) for f in frames if f.sequence == name] for name in names]
+            starts = dict(zip(names, self.start_times.tolist()))
+            views = [
+                [SilhouetteView.of(f, starts[name], self.length) for f in frames if f.sequence == name]
+                for name in names
+            ]
             self.occupancy.close(~self._may_be(views))
         return super().warm_start(frames, labels)
 
-    def _may_be(self, views: Sequence[list[View]]) -> Tensor:
+    def _may_be(self, views: Sequence[list[SilhouetteView]]) -> Tensor:
         """`[time boxes, G, G, G]` bool: where matter may be, by each sequence's views.
 
         One sequence is closed stretch of time by stretch of time. Of several, what is empty at all times in all of them
@@ -84,46 +89,48 @@ class FastDNeRF(TimeMethod):
         """
         c, bounds = self.config, np.array(self.info.bounds)
         if not self.conditioned:
-            return torch.from_numpy(hull_by_time(views[0], self.info.background, bounds, c.cells, c.time_boxes))
-        if self.info.static_cameras and not all(synchronised(own) for own in views):
+            return torch.from_numpy(
+                hull_by_time(views[0], self.info.background, bounds, c.grid_resolution, c.time_boxes)
+            )
+        if self.info.static_cameras and not all(are_synchronised(own) for own in views):
             return torch.ones_like(self.occupancy.density, dtype=torch.bool)
-        found = [hull_by_time(own, self.info.background, bounds, c.cells, boxes=1) for own in views]
+        found = [hull_by_time(own, self.info.background, bounds, c.grid_resolution, boxes=1) for own in views]
         return torch.from_numpy(np.any(found, axis=0)).expand_as(self.occupancy.density)
 
-    def scene(self, state: TimeState) -> ComposedField:
+    def scene(self, state: DNeRFState) -> ComposedField:
         """The canonical field as it looks at the state's time."""
-        return self._compose(self.moment(state), torch.zeros_like)
+        return self._compose(self.time_condition(state), torch.zeros_like)
 
-    def _displaced(self, local: Tensor, at: Moment) -> Tensor:
+    def _displaced(self, local: Tensor, at: TimeCondition) -> Tensor:
         """Canonical coordinates `[M, 3]` of points `local`; of one sequence, themselves at its first time."""
-        encoded = [self.encode_position(local), self.encode_time(torch.pi * at.since[:, None]), at.initial]
+        encoded = [self.encode_position(local), self.encode_time(torch.pi * at.time_since_start[:, None]), at.initial]
         shift = self.deformation(torch.cat(encoded, dim=-1))
-        return local + (shift if self.conditioned else torch.where(at.since[:, None] == 0, 0.0, shift))
+        return local + (shift if self.conditioned else torch.where(at.time_since_start[:, None] == 0, 0.0, shift))
 
-    def _features(self, local: Tensor, at: Moment) -> Tensor:
+    def _features(self, local: Tensor, at: TimeCondition) -> Tensor:
         """What the canonical voxels hold, `[M, 7]`, where `local` is."""
         box = torch.zeros(len(local), dtype=torch.int64, device=local.device)
         return self.canonical.features(self._displaced(local, at), box)
 
-    def _compose(self, moments: Moment, row_of: Callable[[Tensor], Tensor]) -> ComposedField:
-        """The field whose ray r sees row `row_of(r)` of `moments`."""
+    def _compose(self, time_conditions: TimeCondition, row_of: Callable[[Tensor], Tensor]) -> ComposedField:
+        """The field whose ray r sees row `row_of(r)` of `time_conditions`."""
 
         def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
             del part
-            features = self._features(local, moments.of(row_of(ray)))
+            features = self._features(local, time_conditions.of(row_of(ray)))
             return self.canonical.density(features) * self.scale, self.canonical.color(features, -view)
 
         boxes = self.config.time_boxes
-        cells = (moments.since * boxes).long().clamp(0, boxes - 1)
-        return one_box(self.info, query, cells, self.occupancy, self.step_length)
+        cells = (time_conditions.time_since_start * boxes).long().clamp(0, boxes - 1)
+        return single_box_field(self.info, query, cells, self.occupancy, self.step_length)
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Squared colour error, opacity where the plain background was seen, and the voxels' roughness."""
-        result = render_rays(self._compose(self.moments(batch), lambda rays: rays), batch.rays, stratified=True)
+        result = render_rays(self._compose(self.time_conditions(batch), lambda rays: rays), batch.rays, stratified=True)
         self.budget.note(result)
-        terms = packed_losses(result, batch, self.info.background, self.config.empty_weight)
+        terms = ray_losses(result, batch, self.info.background, self.config.background_opacity_weight)
         c = self.config
-        return terms | rough_loss(self.canonical, c.rough_weight * c.rough_decay**self.progress, step)
+        return terms | voxel_tv_loss(self.canonical, c.tv_weight * c.tv_weight_decay**self.progress, step)
 
     def batch_spec(self, step: int) -> BatchSpec:
         """As many rays as the step's budget of samples allows."""
@@ -143,16 +150,16 @@ class FastDNeRF(TimeMethod):
         c, self.progress = self.config, progress
         if step > c.refresh_after and step % c.refresh_every == 0:
             # A look finds what one of the sequences has there, and must not undo what was found of the others.
-            decay = FADING ** (1 / len(self.starts))
+            decay = OCCUPANCY_DECAY ** (1 / len(self.start_times))
             self.occupancy.refresh(self._cached_density, c.refresh_share * (4 if step <= 256 else 1), decay)
         return None
 
     def _cached_density(self, coords: Tensor, box: Tensor) -> Tensor:
         times = (box + torch.rand(len(box), device=box.device)) / self.config.time_boxes
-        at = Moment(times, self._any_beginnings(len(box)))
+        at = TimeCondition(times, self._sample_initial_conditions(len(box)))
         return self.canonical.density(self._features(coords, at)) * self.scale
 
-    def _any_beginnings(self, count: int) -> Tensor:
+    def _sample_initial_conditions(self, count: int) -> Tensor:
         """`[count, C]`: between those of two sequences each, where new ones may begin."""
         if not self.conditioned:
             return self.initial.expand(count, -1)

@@ -7,11 +7,11 @@ from typing import Any
 
 from foreseen.core.method import Method
 from foreseen.core.scene_info import SceneInfo
-from foreseen.methods.d_nerf.config import FastConfig, PaperConfig
+from foreseen.methods.d_nerf.config import DNeRFFastConfig, DNeRFPaperConfig
 
 CLASSES: dict[type, str] = {
-    FastConfig: "foreseen.methods.d_nerf.fast:FastDNeRF",
-    PaperConfig: "foreseen.methods.d_nerf.paper:PaperDNeRF",
+    DNeRFFastConfig: "foreseen.methods.d_nerf.fast:FastDNeRF",
+    DNeRFPaperConfig: "foreseen.methods.d_nerf.paper:PaperDNeRF",
 }
 """Config type -> "module:class", imported when it is built."""
 

@@ -14,9 +14,9 @@ from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.batch import BatchSpec
 from foreseen.core.method import Traits
 from foreseen.core.scene_info import SceneInfo
-from foreseen.methods.d_nerf.config import PaperConfig
+from foreseen.methods.d_nerf.config import DNeRFPaperConfig
 from foreseen.methods.d_nerf.losses import color_loss
-from foreseen.methods.d_nerf.observing import Moment, TimeMethod, TimeState
+from foreseen.methods.d_nerf.time_conditioning import DNeRFState, TimeCondition, TimeConditionedMethod
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.nerf import NeRFNetwork, shifted_softplus
@@ -35,7 +35,7 @@ class Deformation(nn.Module):
             sequence's beginning, and nothing is held at 0.
     """
 
-    def __init__(self, config: PaperConfig, conditions: int = 0) -> None:
+    def __init__(self, config: DNeRFPaperConfig, conditions: int = 0) -> None:
         super().__init__()
         self.pinned = conditions == 0
         self.encode_position = PositionalEncoding(config.position_levels, 3)
@@ -57,7 +57,7 @@ class Deformation(nn.Module):
         return torch.where(times[:, None] == 0, 0.0, shift)
 
 
-class PaperDNeRF(TimeMethod):
+class PaperDNeRF(TimeConditionedMethod):
     """A scene is the canonical field asked at displaced points.
 
     Times are normalised so that the training window is 0..1, and run on freely beyond: what the networks say
@@ -67,7 +67,7 @@ class PaperDNeRF(TimeMethod):
     traits = Traits(bf16=True)
     centre: Tensor
 
-    def __init__(self, config: PaperConfig, info: SceneInfo) -> None:
+    def __init__(self, config: DNeRFPaperConfig, info: SceneInfo) -> None:
         super().__init__(info)
         self.config = config
         self.traits = replace(self.traits, default_steps=config.default_steps)
@@ -82,25 +82,25 @@ class PaperDNeRF(TimeMethod):
             rectify=shifted_softplus if config.density == "softplus" else torch.relu,
         )
         self.progress = 0.0
-        self.most_times = max(len(times) for times in info.times)
+        self.max_num_times = max(len(times) for times in info.times)
         low, high = torch.tensor(info.bounds)
         self.register_buffer("centre", (low + high) / 2, persistent=False)
         # The longest side of the bounds becomes -pi..pi, one period of the lowest wave, whatever the unit.
         self.scale = math.pi / max(float((high - low).max()) / 2, 1e-9)
 
-    def scene(self, state: TimeState) -> RadianceField:
+    def scene(self, state: DNeRFState) -> RadianceField:
         """The canonical field as it looks at the state's time."""
-        return self._field(self.moment(state), torch.zeros_like)
+        return self._field(self.time_condition(state), torch.zeros_like)
 
-    def _field(self, moments: Moment, row_of: Callable[[Tensor], Tensor]) -> RadianceField:
-        """The field whose ray r sees row `row_of(r)` of `moments`."""
+    def _field(self, time_conditions: TimeCondition, row_of: Callable[[Tensor], Tensor]) -> RadianceField:
+        """The field whose ray r sees row `row_of(r)` of `time_conditions`."""
 
         def query(positions: Tensor, directions: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-            at = moments.of(row_of(rays))
+            at = time_conditions.of(row_of(rays))
             local = (positions - self.centre) * self.scale
-            asked = (local, directions, at.since, at.initial)
+            requested = (local, directions, at.time_since_start, at.initial)
             again = self.config.recompute and torch.is_grad_enabled()
-            density, color = recomputed(self._ask, *asked) if again else self._ask(*asked)
+            density, color = recomputed(self._ask, *requested) if again else self._ask(*requested)
             # The networks speak of their own, normalised length.
             return density * self.scale, color
 
@@ -114,27 +114,27 @@ class PaperDNeRF(TimeMethod):
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Squared colour error of what the rays see at their own times."""
         del step
-        result = render_rays(self._field(self.moments(batch), lambda rays: rays), batch.rays, stratified=True)
+        result = render_rays(self._field(self.time_conditions(batch), lambda rays: rays), batch.rays, stratified=True)
         return color_loss(result.rgb, batch.colors)
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Notes how much of the budget is spent, which the opening depends on."""
         self.progress = progress
-        if step > 0 or self.known_times(step) == self.most_times:
+        if step > 0 or self.curriculum_times(step) == self.max_num_times:
             return None
         return "the first times come first; later ones join one by one."
 
-    def known_times(self, step: int) -> int:
+    def curriculum_times(self, step: int) -> int:
         """How many training times of each sequence, earliest first, take part in a step."""
-        c, total = self.config, self.most_times
-        share = max(step / max(c.curriculum_steps, 1), self.progress / max(c.opening_share, 1e-9))
+        c, total = self.config, self.max_num_times
+        share = max(step / max(c.curriculum_steps, 1), self.progress / max(c.max_warm_up_share, 1e-9))
         return total if share >= 1 else min(max(int(share * total), c.curriculum_start), total)
 
     def batch_spec(self, step: int) -> BatchSpec:
         """One picture at one of the known times; its middle in the very beginning."""
-        known = self.known_times(step)
-        crop = self.config.centre_crop_steps if self.progress < self.config.opening_share else 0
-        times = None if known == self.most_times else tuple(range(known))
+        known = self.curriculum_times(step)
+        crop = self.config.centre_crop_steps if self.progress < self.config.max_warm_up_share else 0
+        times = None if known == self.max_num_times else tuple(range(known))
         return replace(self.batch, centre_crop_steps=crop, time_indices=times)
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:

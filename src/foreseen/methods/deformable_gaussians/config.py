@@ -69,7 +69,7 @@ PRESETS: dict[str, Any] = {
         position_levels=3,
         time_levels=4,
         time_features=0,
-        warm_up=WarmUp(steps=500, guide_share=0.35, hulls_steps=4000, hulls_share=0.2),
+        warm_up=WarmUp(steps=500, guidance_share=0.35, hull_only_steps=4000, hull_only_share=0.2),
         time_noise=0.0,
         lr=2e-3,
         lr_final=2e-5,

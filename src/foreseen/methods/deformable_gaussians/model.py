@@ -18,9 +18,9 @@ from foreseen.splatting.method import MovingGaussianMethod
 
 TIME_WIDTH = 256
 """Units of the small network of the time."""
-SMALL = 0.01
+INITIAL_OUTPUT_SCALE = 0.01
 """Factor on the first weights of what displaces: at first next to nothing does."""
-MOST = 3.0
+MAX_LOG_SCALE_CHANGE = 3.0
 """Scales change by factors of up to e^3."""
 
 
@@ -38,15 +38,15 @@ class Deformation(nn.Module):
         inputs = self.encode_position.outputs + (c.time_features or times)
         self.network = MLP(inputs, 10, width=c.width, layers=c.layers, skip=c.skip)
         with torch.no_grad():
-            self.network.output.weight.mul_(SMALL)
+            self.network.output.weight.mul_(INITIAL_OUTPUT_SCALE)
             self.network.output.bias.zero_()
 
-    def forward(self, position: Tensor, since: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """At `position` `[N, 3]` in -1..1 and `since` (scalar; the training window is 0..1)."""
-        features = self.time(self.encode_time(torch.pi * since[None, None])).expand(len(position), -1)
+    def forward(self, position: Tensor, normalized_time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """At `position` `[N, 3]` in -1..1 and `normalized_time` (scalar; the training window is 0..1)."""
+        features = self.time(self.encode_time(torch.pi * normalized_time[None, None])).expand(len(position), -1)
         found = self.network(torch.cat([self.encode_position(torch.pi * position), features], dim=-1))
-        shift, turn, growth = found.float().split([3, 4, 3], dim=-1)
-        return shift, turn, growth
+        shift, rotation, growth = found.float().split([3, 4, 3], dim=-1)
+        return shift, rotation, growth
 
 
 class DeformableGaussians(MovingGaussianMethod):
@@ -61,26 +61,26 @@ class DeformableGaussians(MovingGaussianMethod):
         self.deformation = Deformation(config)
         self.register_buffer("middle", torch.tensor(info.bounds).mean(0), persistent=False)
 
-    def moved(self, rest: Gaussians, since: float) -> Gaussians:
+    def deformed(self, canonical: Gaussians, normalized_time: float) -> Gaussians:
         """Every Gaussian displaced as the network says, by where it rests."""
-        if not self.displaces():
-            return rest
+        if not self.is_deforming():
+            return canonical
         # The network learns by what it displaces, and the cloud by where it ends up: no gradient through the place.
-        place = (rest.means.detach()[self.mobile()] - self.middle) / self.extent
-        found = self.deformation(place, rest.means.new_tensor(since))
-        shift, turn, growth = map(self.spread_out, found)
+        place = (canonical.means.detach()[self.moving_indices()] - self.middle) / self.extent
+        found = self.deformation(place, canonical.means.new_tensor(normalized_time))
+        shift, rotation, growth = map(self.scatter_moving, found)
         return replace(
-            rest,
-            means=rest.means + self.extent * shift,
-            quaternions=rest.quaternions + turn,
-            scales=rest.scales * (MOST * (growth / MOST).tanh()).exp(),
+            canonical,
+            means=canonical.means + self.extent * shift,
+            quaternions=canonical.quaternions + rotation,
+            scales=canonical.scales * (MAX_LOG_SCALE_CHANGE * (growth / MAX_LOG_SCALE_CHANGE).tanh()).exp(),
         )
 
     def losses(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:
         """As of any cloud, at times that are shaken a little at first."""
-        return super().losses(self._shaken(batch), step)
+        return super().losses(self._add_time_noise(batch), step)
 
-    def _shaken(self, batch: ImageBatch) -> ImageBatch:
+    def _add_time_noise(self, batch: ImageBatch) -> ImageBatch:
         """Annealed smooth training (Yang et al. 2024, equation 7)."""
         strength = self.config.time_noise * (1 - self.progress / 0.5)
         if strength <= 0:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-LEAST = 1e-6
+MIN_COMPONENT = 1e-6
 """A component smaller than this share of the largest one is rounding."""
-MOVES = 3
+NUM_DISPLACEMENTS = 3
 """Of the changes of a Gaussian the first ones are its displacement; by these alone components are found."""
 
 
-class Components(nn.Module):
+class PrincipalComponents(nn.Module):
     """Principal components of what changes N of at most `budget` Gaussians over time.
 
     Numbers are `[..., K]` float64: their root mean square is that of the displacements, weighted over the Gaussians.
@@ -25,11 +25,11 @@ class Components(nn.Module):
     mean: Tensor
     directions: Tensor
 
-    def __init__(self, budget: int, most: int, changes: int) -> None:
+    def __init__(self, budget: int, maximum: int, changes: int) -> None:
         super().__init__()
-        self.most = most
+        self.maximum = maximum
         self.register_buffer("mean", torch.zeros(budget, changes))
-        self.register_buffer("directions", torch.zeros(most, budget, changes))
+        self.register_buffer("directions", torch.zeros(maximum, budget, changes))
 
     @torch.no_grad()
     def fit(self, changes: Tensor, weights: Tensor) -> Tensor:
@@ -42,17 +42,17 @@ class Components(nn.Module):
         self.mean[:count] = changes.mean(0)
         centred = changes - self.mean[:count]
         share = (weights / weights.sum().clamp_min(1e-12)).sqrt()
-        seen = (centred[..., :MOVES] * share[:, None]).flatten(1).double()
+        seen = (centred[..., :NUM_DISPLACEMENTS] * share[:, None]).flatten(1).double()
         sizes, modes = torch.linalg.eigh(seen @ seen.T)
-        sizes, modes = sizes.flip(0)[: self.most].clamp_min(0).sqrt(), modes.flip(1)[:, : self.most]
-        kept = int((sizes > LEAST * sizes[0]).sum())
-        numbers = modes.new_zeros(len(changes), self.most)
-        numbers[:, :kept] = modes[:, :kept] * sizes[:kept]
+        sizes, modes = sizes.flip(0)[: self.maximum].clamp_min(0).sqrt(), modes.flip(1)[:, : self.maximum]
+        kept = int((sizes > MIN_COMPONENT * sizes[0]).sum())
+        coefficients = modes.new_zeros(len(changes), self.maximum)
+        coefficients[:, :kept] = modes[:, :kept] * sizes[:kept]
         mixing = (modes[:, :kept] / sizes[:kept]).T.to(changes)
         self.directions[:kept, :count] = torch.einsum("kt,tnc->knc", mixing, centred)
-        return numbers
+        return coefficients
 
-    def decode(self, numbers: Tensor, count: int) -> Tensor:
+    def decode(self, coefficients: Tensor, count: int) -> Tensor:
         """Changes `[N, C]` of the first `count` Gaussians for numbers `[K]`."""
-        told = torch.einsum("k,knc->nc", numbers.to(self.directions), self.directions[:, :count])
+        told = torch.einsum("k,knc->nc", coefficients.to(self.directions), self.directions[:, :count])
         return self.mean[:count] + told

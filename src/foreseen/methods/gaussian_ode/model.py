@@ -7,10 +7,10 @@ from typing import Any
 
 from foreseen.core.method import Method
 from foreseen.core.scene_info import SceneInfo
-from foreseen.methods.gaussian_ode.config import LatentConfig
+from foreseen.methods.gaussian_ode.config import LatentGaussianODEConfig
 
 CLASSES: dict[type, str] = {
-    LatentConfig: "foreseen.methods.gaussian_ode.latent:LatentGaussians",
+    LatentGaussianODEConfig: "foreseen.methods.gaussian_ode.latent:LatentGaussianODE",
 }
 """Config type -> "module:class", imported when it is built."""
 

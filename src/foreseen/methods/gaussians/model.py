@@ -10,19 +10,19 @@ from foreseen.scenes.gaussians import Gaussians
 from foreseen.splatting.method import GaussianMethod
 
 
-class StillGaussians(GaussianMethod):
+class StaticGaussians(GaussianMethod):
     """What moved while it was filmed is a blur."""
 
-    starts = "still"
+    initial_points_when = "still"
 
     def __init__(self, config: GaussiansConfig, info: SceneInfo) -> None:
         super().__init__("gaussians", config.cloud, info)
         self.traits = replace(self.traits, default_steps=config.default_steps, static=True)
 
-    def moved(self, rest: Gaussians, since: float) -> Gaussians:
+    def deformed(self, canonical: Gaussians, normalized_time: float) -> Gaussians:
         """The cloud itself."""
-        del since
-        return rest
+        del normalized_time
+        return canonical
 
 
-build = StillGaussians
+build = StaticGaussians

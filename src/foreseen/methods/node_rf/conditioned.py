@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.method import Callback, Method, Traits
 from foreseen.core.scene_info import SceneInfo
-from foreseen.data.labels import Labels
+from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
-from foreseen.methods.node_rf.config import PaperConfig
+from foreseen.methods.node_rf.config import NodeRFPaperConfig
 from foreseen.methods.node_rf.losses import color_losses, lipschitz_loss
 from foreseen.nn.lipschitz import LipschitzLinear
 from foreseen.nn.nerf import NeRFNetwork, shifted_softplus
@@ -30,7 +30,7 @@ ADAM_EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
-class LatentState:
+class NodeRFState:
     """A point on the latent trajectory.
 
     Attributes:
@@ -42,7 +42,7 @@ class LatentState:
     time: Tensor
 
 
-class ConditionedNeRF(Method[LatentState, RayBatch]):
+class ConditionedNeRF(Method[NodeRFState, RayBatch]):
     """A coarse and a fine NeRF under one code; a subclass says where codes come from, and makes `networks` by
     `_make_networks`.
 
@@ -53,14 +53,14 @@ class ConditionedNeRF(Method[LatentState, RayBatch]):
     """
 
     traits = Traits(bf16=True, max_grad_norm=0.0)  # The paper clips nothing.
-    opening_line: str
+    start_message: str
     """What is said as the first warm-up begins."""
-    law: nn.Module
+    ode: nn.Module
     networks: nn.ModuleDict
     centre: Tensor
 
     def __init__(
-        self, config: PaperConfig, info: SceneInfo, *, steps: int, warm_up_steps: int, lr_decay: float
+        self, config: NodeRFPaperConfig, info: SceneInfo, *, steps: int, warm_up_steps: int, lr_decay: float
     ) -> None:
         super().__init__()
         self.config, self.info = config, info
@@ -95,7 +95,7 @@ class ConditionedNeRF(Method[LatentState, RayBatch]):
         """The law's solution from `latent` at `start`, at `times` `[T]`, in window lengths."""
         c = self.config
         return integrate_from(
-            self.law, latent, start, times,
+            self.ode, latent, start, times,
             solver=c.solver, step=c.ode_step, rtol=c.rtol, atol=c.atol, adjoint=c.adjoint,
         )  # fmt: skip
 
@@ -142,7 +142,7 @@ class ConditionedNeRF(Method[LatentState, RayBatch]):
         del step
         return self.batch if self._opening is not False else replace(self.batch, centre_crop_steps=0)
 
-    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> None:
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> None:
         """Nothing, where codes come from pictures alone."""
         del frames, labels
 
@@ -152,8 +152,8 @@ class ConditionedNeRF(Method[LatentState, RayBatch]):
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Cuts the opening short where the budget is short: the paper's schedule counts steps, of 700 000 and more."""
-        before, self._opening = self._opening, progress < self.config.opening_share
-        return self.opening_line if before is None and self.is_warm_up(step) else None
+        before, self._opening = self._opening, progress < self.config.max_warm_up_share
+        return self.start_message if before is None and self.is_warm_up(step) else None
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """One group. The rate falls exponentially to `lr * lr_decay` at the end of the budget: over the paper's

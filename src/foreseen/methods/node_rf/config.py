@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class ManyConfig:
+class MultiSequenceConfig:
     """What the paper's shapes and schedule are where there are several sequences."""
 
     steps: int = 700_000
@@ -21,7 +21,7 @@ class ManyConfig:
 
     levels: int = 10
     """Octaves of the encodings of positions and velocities."""
-    place_width: int = 8
+    position_width: int = 8
     """Dimensions that the position encoder makes of the encoded positions."""
     encoder_width: int = 256
     """Width of the position encoder's layers."""
@@ -44,7 +44,7 @@ class ManyConfig:
 
 
 @dataclass(frozen=True)
-class PaperConfig:
+class NodeRFPaperConfig:
     """The paper's shapes and schedule. README.md says where each number comes from."""
 
     steps: int = 800_000
@@ -54,9 +54,9 @@ class PaperConfig:
     """Width of the code that conditions the radiance field."""
     latent_width: int = 6
     """Dimensions of the ODE's state (one sequence)."""
-    law_width: int = 100
+    ode_width: int = 100
     """Width of the hidden layers of the ODE's right-hand side."""
-    law_layers: int = 3
+    ode_layers: int = 3
     """Linear layers of the ODE's right-hand side; from four on the inner ones are residual."""
     recurrent_width: int = 20
     """Dimensions of the encoder's recurrent state (its mean; a deviation of the same size goes with it)."""
@@ -114,7 +114,7 @@ class PaperConfig:
     """... from this step of the period on, ..."""
     refresh_last: int = 2200
     """... up to and with this one."""
-    opening_share: float = 0.1
+    max_warm_up_share: float = 0.1
     """Neither the crop nor the first warm-up outlasts this share of the budget, so that a short run learns to
     move."""
 
@@ -123,8 +123,8 @@ class PaperConfig:
     lr_decay: float = 0.0251
     """Learning rate at the end of the budget as a share of the first: 0.1^(800000 / 500000) (one sequence)."""
 
-    many: ManyConfig = ManyConfig()
+    multi_sequence: MultiSequenceConfig = MultiSequenceConfig()
     """Settings of their own for several sequences."""
 
 
-PRESETS: dict[str, Any] = {"paper": PaperConfig()}
+PRESETS: dict[str, Any] = {"paper": NodeRFPaperConfig()}

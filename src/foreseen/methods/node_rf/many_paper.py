@@ -14,14 +14,14 @@ from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo
-from foreseen.data.labels import Labels
+from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.node_rf.conditioned import ConditionedNeRF, LatentState
-from foreseen.methods.node_rf.config import PaperConfig
-from foreseen.methods.node_rf.known import KnownMotion
+from foreseen.methods.node_rf.conditioned import ConditionedNeRF, NodeRFState
+from foreseen.methods.node_rf.config import NodeRFPaperConfig
+from foreseen.methods.node_rf.labelled_motion import LabelledMotion
 from foreseen.methods.node_rf.losses import label_losses
-from foreseen.methods.node_rf.ode_rnn import AutonomousLaw
+from foreseen.methods.node_rf.ode_rnn import AutonomousODE
 from foreseen.methods.node_rf.systems import latent_system
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
@@ -32,30 +32,30 @@ class PaperManyNodeRF(ConditionedNeRF):
     """Position and velocity at one time -> ODE -> code, positions and velocities at later ones; Lipschitz-bounded
     coarse and fine NeRF. See README.md, "several sequences".
 
-    Raises `UserError` as `KnownMotion`.
+    Raises `UserError` as `LabelledMotion`.
     """
 
     observes = ("sequence", "initial")
-    opening_line = "the field learns what does not move; then the ODE takes over."
+    start_message = "the field learns what does not move; then the ODE takes over."
 
-    def __init__(self, config: PaperConfig, info: SceneInfo) -> None:
-        many = config.many
+    def __init__(self, config: NodeRFPaperConfig, info: SceneInfo) -> None:
+        many = config.multi_sequence
         super().__init__(config, info, steps=many.steps, warm_up_steps=many.warm_up_steps, lr_decay=many.lr_decay)
         self.batch = replace(self.batch, even_sequences=True)
-        self.known = KnownMotion(info)
-        self.encode = PositionalEncoding(many.levels, self.known.width)
+        self.labelled_motion = LabelledMotion(info)
+        self.encode = PositionalEncoding(many.levels, self.labelled_motion.width)
         self.static_code = nn.Parameter(torch.randn(config.code_width) * 0.01 / math.sqrt(config.code_width))
         self.canonical_code = nn.Parameter(torch.randn(config.code_width) * 0.01 / math.sqrt(config.code_width))
         self.encoder = MLP(
             self.encode.outputs,
-            many.place_width,
+            many.position_width,
             width=many.encoder_width,
             layers=many.encoder_layers,
             skip=many.encoder_skip,
         )
-        dims = many.place_width + self.encode.outputs + config.code_width
-        self.law = AutonomousLaw(dims, config.law_width, config.law_layers)
-        said = self.encode.outputs if many.targets == "encoded" else self.known.width
+        dims = many.position_width + self.encode.outputs + config.code_width
+        self.ode = AutonomousODE(dims, config.ode_width, config.ode_layers)
+        said = self.encode.outputs if many.targets == "encoded" else self.labelled_motion.width
         self.decoders = nn.ModuleDict(
             {
                 name: MLP(dims, outputs, width=many.decoder_width, layers=2)
@@ -64,36 +64,36 @@ class PaperManyNodeRF(ConditionedNeRF):
         )
         self.networks = self._make_networks(many.lipschitz)
 
-    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> None:
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> None:
         """Keeps the labels, with the weights: an observed sequence starts from its own first one. They have the shape
         that `info` tells, so that a checkpoint fits without further ado."""
         del frames
-        self.known.adopt(labels)
+        self.labelled_motion.set_labels(labels)
 
-    def observe(self, observation: Observation) -> LatentState:
+    def observe(self, observation: Observation) -> NodeRFState:
         """The state at the first label of a training sequence, or at given initial conditions."""
-        known = self.known
+        known = self.labelled_motion
         if observation.initial is not None:
             first = observation.initial.at(0)
             positions, velocities = known.in_units(first)
-            return LatentState(self._state(positions[0], velocities[0]), positions.new_tensor(float(first.times[0])))
+            return NodeRFState(self._state(positions[0], velocities[0]), positions.new_tensor(float(first.times[0])))
         index = observation.sequence
         if not 0 <= index < len(known.counts):
             raise UserError(f"this run learned {len(known.counts)} sequences; there is no sequence {index}.")
         latent = self._state(known.positions[index, 0], known.velocities[index, 0])
-        return LatentState(latent, latent.new_tensor(known.starts[index]))
+        return NodeRFState(latent, latent.new_tensor(known.start_times[index]))
 
     def _state(self, positions: Tensor, velocities: Tensor) -> Tensor:
         """The ODE's state where the bodies are at `positions` with `velocities`, `[3 * B]` each in the units of
-        `KnownMotion`. Only the positions go through an encoder."""
+        `LabelledMotion`. Only the positions go through an encoder."""
         return torch.cat([self.encoder(self.encode(positions)), self.encode(velocities), self.canonical_code])
 
-    def evolve(self, state: LatentState, times: Tensor) -> LatentState:
+    def evolve(self, state: NodeRFState, times: Tensor) -> NodeRFState:
         """The latent trajectory at `times` `[T]`; before the state's own time the ODE runs backward."""
         times = times.to(state.latent)
-        return LatentState(self._flow(state.latent, 0.0, (times - state.time) / self.known.length), times)
+        return NodeRFState(self._flow(state.latent, 0.0, (times - state.time) / self.labelled_motion.length), times)
 
-    def scene(self, state: LatentState) -> RadianceField:
+    def scene(self, state: NodeRFState) -> RadianceField:
         """The radiance field that the state's code asks for."""
         return self._field(self._code(state.latent)[None], None)
 
@@ -113,7 +113,7 @@ class PaperManyNodeRF(ConditionedNeRF):
         for sequence, times in enumerate(self.info.times):
             state = self.observe(Observation(sequence))
             seen.append((times, self.evolve(state, torch.tensor(times, dtype=torch.float64)).latent))
-        return latent_system(self.law, seen, self.known.length, self._said_code(), self._said_positions())
+        return latent_system(self.ode, seen, self.labelled_motion.length, self._said_code(), self._said_positions())
 
     def _said_code(self) -> Callable[[Tensor], Tensor]:
         decoder, static = copy.deepcopy(self.decoders["code"]).double(), self.static_code.detach().double()
@@ -121,37 +121,37 @@ class PaperManyNodeRF(ConditionedNeRF):
 
     def _said_positions(self) -> Callable[[Tensor], Tensor]:
         """An encoding has what it encodes first."""
-        decoder, known = copy.deepcopy(self.decoders["pose"]).double(), self.known
+        decoder, known = copy.deepcopy(self.decoders["pose"]).double(), self.labelled_motion
         return lambda y: decoder(y)[..., : known.width].unflatten(-1, (-1, 3)) * known.half_side + known.middle
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Colour of both networks, the bounds' product, and after the warm-up the errors of the decoded positions and
         velocities at all times after a random start."""
-        bounded = self.config.many.lipschitz
+        bounded = self.config.multi_sequence.lipschitz
         if self.is_warm_up(step):
             return self._picture_losses(self.static_code[None], None, batch, bounded)
-        sequence, place = _moment(batch)
-        start = self._draw_start(sequence, place)
-        later = slice(start + 1, self.known.counts[sequence])
+        sequence, time_index = _moment(batch)
+        start = self._draw_start(sequence, time_index)
+        later = slice(start + 1, self.labelled_motion.counts[sequence])
         trajectory = self._trajectory(sequence, start, later)
-        code = self._code(trajectory[place - start - 1])
+        code = self._code(trajectory[time_index - start - 1])
         return self._label_losses(trajectory, sequence, later) | self._picture_losses(code[None], None, batch, bounded)
 
-    def _draw_start(self, sequence: int, place: int) -> int:
-        """A random time index before `place`, among the first share of the sequence's."""
-        if place < 1:
+    def _draw_start(self, sequence: int, time_index: int) -> int:
+        """A random time index before `time_index`, among the first share of the sequence's."""
+        if time_index < 1:
             raise ValueError("a batch must keep to the times that batch_spec names")
-        starts = max(1, int(self.config.many.start_share * self.known.counts[sequence]))
-        return int(torch.randint(min(place, starts), ()))
+        starts = max(1, int(self.config.multi_sequence.start_share * self.labelled_motion.counts[sequence]))
+        return int(torch.randint(min(time_index, starts), ()))
 
     def _trajectory(self, sequence: int, start: int, later: slice) -> Tensor:
         """The ODE's solution `[T, D]` at the training times `later` of a sequence, from its label at index `start`."""
-        known = self.known
+        known = self.labelled_motion
         latent = self._state(known.positions[sequence, start], known.velocities[sequence, start])
         return self._flow(latent, 0.0, known.times[sequence, later] - known.times[sequence, start])
 
     def _label_losses(self, trajectory: Tensor, sequence: int, later: slice) -> dict[str, Tensor]:
-        known, many, said = self.known, self.config.many, self.decoders
+        known, many, said = self.labelled_motion, self.config.multi_sequence, self.decoders
         pairs = {
             "pose": (said["pose"](trajectory), known.positions[sequence, later], many.pose_weight),
             "velocity": (said["velocity"](trajectory), known.velocities[sequence, later], many.velocity_weight),
@@ -163,7 +163,7 @@ class PaperManyNodeRF(ConditionedNeRF):
         spec = super().batch_spec(step)
         if self.is_warm_up(step):
             return replace(spec, background_only=True)
-        return replace(spec, time_indices=tuple(range(1, max(self.known.counts))))
+        return replace(spec, time_indices=tuple(range(1, max(self.labelled_motion.counts))))
 
 
 def _moment(batch: RayBatch) -> tuple[int, int]:
@@ -171,5 +171,5 @@ def _moment(batch: RayBatch) -> tuple[int, int]:
     moments = torch.stack([batch.sequences, batch.time_indices], dim=1).unique(dim=0)
     if len(moments) != 1:
         raise ValueError("a batch must be cut from one frame, as batch_spec says")
-    sequence, place = moments[0].tolist()
-    return sequence, place
+    sequence, time_index = moments[0].tolist()
+    return sequence, time_index

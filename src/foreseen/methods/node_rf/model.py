@@ -7,15 +7,15 @@ from typing import Any
 
 from foreseen.core.method import Method
 from foreseen.core.scene_info import SceneInfo
-from foreseen.methods.node_rf.config import PaperConfig
+from foreseen.methods.node_rf.config import NodeRFPaperConfig
 
 CLASSES: dict[type, str] = {
-    PaperConfig: "foreseen.methods.node_rf.paper:PaperNodeRF",
+    NodeRFPaperConfig: "foreseen.methods.node_rf.paper:PaperNodeRF",
 }
 """Config type -> "module:class", imported when it is built."""
 
 CLASSES_OF_MANY: dict[type, str] = {
-    PaperConfig: "foreseen.methods.node_rf.many_paper:PaperManyNodeRF",
+    NodeRFPaperConfig: "foreseen.methods.node_rf.many_paper:PaperManyNodeRF",
 }
 """The same, where there are several sequences and one law is learned from them."""
 

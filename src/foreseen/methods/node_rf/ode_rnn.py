@@ -15,7 +15,7 @@ from foreseen.errors import UserError
 from foreseen.nn.mlp import MLP, ResidualMLP, init_normal
 from foreseen.ode import integrate
 
-LEAD = 0.01
+BACKWARD_LEAD = 0.01
 """How long before (that is, later than) the last observation the backward run starts, in window lengths."""
 
 STEPS_OVER_OBSERVATIONS = 50
@@ -24,20 +24,20 @@ STEPS_OVER_OBSERVATIONS = 50
 INIT_STD = 0.1
 """Standard deviation of the weights of every layer around an ODE at the start; biases begin at zero."""
 
-PLAIN_LAYERS = 3
+MAX_PLAIN_LAYERS = 3
 """A law of more linear layers than the paper's has its inner ones residual. A plain stack of seven neither loses nor
 blows up its signal, but squeezes it into few directions: it learns slowly, and the paper's failed."""
 
 
-class AutonomousLaw(nn.Module):
+class AutonomousODE(nn.Module):
     """`dy/dt = f(y)`: `layers` linear layers with Tanh between them. Time is not an input, so that the law is the same
     in the forecast."""
 
-    def __init__(self, dims: int, width: int, layers: int = PLAIN_LAYERS) -> None:
+    def __init__(self, dims: int, width: int, layers: int = MAX_PLAIN_LAYERS) -> None:
         super().__init__()
         if layers < 2:
             raise UserError(f"a law of {layers} linear layers (law_layers): give 2 or more.")
-        kind = MLP if layers <= PLAIN_LAYERS else ResidualMLP
+        kind = MLP if layers <= MAX_PLAIN_LAYERS else ResidualMLP
         self.net = kind(dims, dims, width=width, layers=layers - 1, activation=torch.tanh, normal_init=INIT_STD)
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class OdeRnnEncoder(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, dims: int, hidden: int) -> None:
         super().__init__()
         self.dims = dims
-        self.law = AutonomousLaw(dims, hidden)
+        self.ode = AutonomousODE(dims, hidden)
         self.unit = GaussianGRU(dims, inputs, hidden)
         self.head = MLP(2 * dims, 2 * outputs, width=hidden, layers=1, activation=torch.tanh)
         init_normal(self, INIT_STD)
@@ -88,7 +88,7 @@ class OdeRnnEncoder(nn.Module):
         """
         mean = deviation = observations.new_zeros(self.dims)
         step = float(times[-1] - times[0]) / STEPS_OVER_OBSERVATIONS
-        now = float(times[-1]) + LEAD
+        now = float(times[-1]) + BACKWARD_LEAD
         for observation, time in zip(observations.flip(0), times.flip(0).tolist(), strict=True):
             mean = self._drift(mean, now, time, step)
             mean, deviation = self.unit(mean, deviation, observation)
@@ -100,4 +100,4 @@ class OdeRnnEncoder(nn.Module):
         """The recurrent mean from `start` back to `end`; one Euler step where the gap is shorter than
         `step`."""
         steps = max(1, math.floor((start - end) / step + 1e-3))
-        return integrate(self.law, y, torch.linspace(start, end, steps + 1), solver="euler")[-1]
+        return integrate(self.ode, y, torch.linspace(start, end, steps + 1), solver="euler")[-1]

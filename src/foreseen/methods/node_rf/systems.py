@@ -14,7 +14,7 @@ Function = Callable[[Tensor], Tensor]
 
 
 def latent_system(
-    law: nn.Module,
+    ode: nn.Module,
     seen: Sequence[tuple[Sequence[float], Tensor]],
     window: float,
     code: Function,
@@ -25,7 +25,7 @@ def latent_system(
     Args:
         seen: for each sequence its times and the latent states `[T, D]` at them.
     """
-    exact = copy.deepcopy(law).double()
+    exact = copy.deepcopy(ode).double()
     found = [
         Trajectory(i, torch.tensor(times, dtype=torch.float64), path.double(), path[0].double())
         for i, (times, path) in enumerate(seen)
@@ -33,7 +33,7 @@ def latent_system(
     return DynamicalSystem(
         names=tuple(f"z{k + 1}" for k in range(found[0].states.shape[-1])),
         rate=lambda y: exact(y.new_zeros(()), y) / window,
-        seen=tuple(found),
+        trajectories=tuple(found),
         window=window,
         positions=positions,
         code=code,

@@ -10,28 +10,28 @@ from torch import Tensor
 
 from foreseen.core.scene_info import SceneInfo
 from foreseen.errors import UserError
-from foreseen.methods.rigid_ode.changing_look import ChangingLook
+from foreseen.methods.rigid_ode.appearance import Appearance
 from foreseen.methods.rigid_ode.config import RigidODEConfig
-from foreseen.methods.rigid_ode.gaussian_look import GaussianLook
-from foreseen.methods.rigid_ode.looks import Look
-from foreseen.methods.rigid_ode.parts import PartsState
-from foreseen.methods.rigid_ode.voxel_look import RigidLook
-from foreseen.reconstruction.findings import Findings
-from foreseen.reconstruction.hulls import View
+from foreseen.methods.rigid_ode.gaussian_appearance import GaussianAppearance
+from foreseen.methods.rigid_ode.latent_field_appearance import LatentFieldAppearance
+from foreseen.methods.rigid_ode.parts import RigidPartsState
+from foreseen.methods.rigid_ode.voxel_appearance import VoxelAppearance
+from foreseen.reconstruction.reconstruct import Reconstruction
+from foreseen.reconstruction.visual_hull import SilhouetteView
 
 
-def without_parts(config: RigidODEConfig, info: SceneInfo) -> Look:
+def appearance_without_parts(config: RigidODEConfig, info: SceneInfo) -> Appearance:
     """Where no part was told apart: one field that changes with a latent coordinate; or an empty cloud."""
-    return _cloud(config, info, torch.zeros(0, 3)) if _splats(config) else ChangingLook(config, info)
+    return _cloud(config, info, torch.zeros(0, 3)) if _uses_gaussians(config) else LatentFieldAppearance(config, info)
 
 
-def nothing_moves(config: RigidODEConfig) -> str:
+def message_without_parts(config: RigidODEConfig) -> str:
     """The line for the user where no part was told apart.
 
     Raises:
         UserError: Gaussians have no parts to be attached to.
     """
-    if _splats(config):
+    if _uses_gaussians(config):
         raise UserError(
             "rigid-ode: no moving part was told apart by silhouettes, and its Gaussians are attached to parts: "
             "train gaussian-ode, or rigid-ode with --appearance voxels."
@@ -39,28 +39,36 @@ def nothing_moves(config: RigidODEConfig) -> str:
     return "no moving part was told apart: the whole scene changes with one latent coordinate."
 
 
-def from_findings(
-    config: RigidODEConfig, info: SceneInfo, found: Findings, states: PartsState, views: Sequence[View]
-) -> Look:
+def appearance_from_reconstruction(
+    config: RigidODEConfig,
+    info: SceneInfo,
+    found: Reconstruction,
+    states: RigidPartsState,
+    views: Sequence[SilhouetteView],
+) -> Appearance:
     """Untrained voxels where matter may be, or Gaussians on the hulls; `states`: where the parts are in each view."""
-    if _splats(config):
-        look = _cloud(config, info, found.halves())
-        look.begin(found, states, views)
-        return look
-    may_be = torch.from_numpy(np.stack([*found.own, found.still]))
-    return RigidLook.where(config, info, found.halves(), may_be)
+    if _uses_gaussians(config):
+        appearance = _cloud(config, info, found.half_extents())
+        appearance.initialize(found, states, views)
+        return appearance
+    may_be = torch.from_numpy(np.stack([*found.part_occupancy, found.static_occupancy]))
+    return VoxelAppearance.from_open_cells(config, info, found.half_extents(), may_be)
 
 
-def of_shapes(config: RigidODEConfig, info: SceneInfo, halves: Tensor, tensors: Mapping[str, Tensor]) -> Look:
-    """Of K parts of half sizes `halves` `[K, 3]`, with the shapes that a state dict has under "look."."""
+def appearance_from_tensors(
+    config: RigidODEConfig, info: SceneInfo, half_extents: Tensor, tensors: Mapping[str, Tensor]
+) -> Appearance:
+    """Of K parts of half sizes `half_extents` `[K, 3]`, with the shapes that a state dict has under "look."."""
     return (
-        _cloud(config, info, halves.clone()) if _splats(config) else RigidLook.like(config, info, tensors, len(halves))
+        _cloud(config, info, half_extents.clone())
+        if _uses_gaussians(config)
+        else VoxelAppearance.from_tensors(config, info, tensors, len(half_extents))
     )
 
 
-def _splats(config: RigidODEConfig) -> bool:
+def _uses_gaussians(config: RigidODEConfig) -> bool:
     return config.appearance == "gaussians"
 
 
-def _cloud(config: RigidODEConfig, info: SceneInfo, halves: Tensor) -> GaussianLook:
-    return GaussianLook(config.cloud, config.empty_weight, info, halves)
+def _cloud(config: RigidODEConfig, info: SceneInfo, half_extents: Tensor) -> GaussianAppearance:
+    return GaussianAppearance(config.cloud, config.background_opacity_weight, info, half_extents)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from foreseen.dynamics.config import LawConfig
-from foreseen.reconstruction.config import TrackConfig
+from foreseen.dynamics.config import DynamicsConfig
+from foreseen.reconstruction.config import TrackingConfig
 from foreseen.splatting.config import CloudConfig
 
-RIDING = CloudConfig(
+PART_GAUSSIANS = CloudConfig(
     budget=16_000,
     degree=3,
     antialiased=True,
@@ -27,7 +27,7 @@ RIDING = CloudConfig(
 
 
 @dataclass(frozen=True)
-class SharedLawConfig(LawConfig):
+class SharedDynamicsConfig(DynamicsConfig):
     """The law that several sequences share."""
 
     labels: Literal["auto", "never"] = "auto"
@@ -36,29 +36,31 @@ class SharedLawConfig(LawConfig):
 
 
 @dataclass(frozen=True)
-class RigidODEConfig(TrackConfig):
+class RigidODEConfig(TrackingConfig):
     """Rigid parts, their trajectories, the dynamics that these follow, and how everything looks."""
 
     appearance: Literal["voxels", "gaussians"] = "voxels"
     """What the parts and their surroundings are made of; several sequences: voxels only."""
 
-    one: LawConfig = field(
-        default_factory=lambda: LawConfig(widths=(32,), finer=2, lengths=(0.4,), rounds=10, law_at=(0.5, 0.95))
+    dynamics: DynamicsConfig = field(
+        default_factory=lambda: DynamicsConfig(
+            widths=(32,), steps_per_interval=2, shooting_lengths=(0.4,), iterations=10, fit_at=(0.5, 0.95)
+        )
     )
     """The law where the data set has one training sequence."""
 
     centre_lr: float = 1e-3
     """Learning rate of the trajectories, in radii of the part."""
-    turn_lr: float = 1e-3
+    rotation_lr: float = 1e-3
     """Learning rate of the rotations [rad]."""
     lr_decay: float = 0.05
     """Learning rates at the end of the budget as a share of the first."""
     jerk_weight: float = 1e-3
     """Weight of the trajectories' squared third differences."""
-    turning_weight: float = 1e-3
+    rotation_smoothness_weight: float = 1e-3
     """Weight of the rotations' squared first differences."""
 
-    cloud: CloudConfig = RIDING
+    cloud: CloudConfig = PART_GAUSSIANS
     """Gaussians: how many, and how they are optimised."""
 
     rays: int = 16_384
@@ -72,7 +74,7 @@ class RigidODEConfig(TrackConfig):
     """Voxels along each axis of a part's box, one entry a level."""
     static_levels: tuple[int, ...] = (32, 96)
     """The same for what does not move."""
-    initial: float = 0.02
+    initial_thickness: float = 0.02
     """Thickness of the space between two untrained voxels."""
     part_samples: int = 40
     """Samples across the smallest part's box."""
@@ -98,7 +100,7 @@ class RigidODEConfig(TrackConfig):
     latent_boxes: int = 8
     """Where no part is told apart: occupancy grids along the latent number."""
 
-    many: SharedLawConfig = field(default_factory=SharedLawConfig)
+    multi_sequence: SharedDynamicsConfig = field(default_factory=SharedDynamicsConfig)
     """Where the data set has several training sequences."""
 
     voxel_lr: float = 2e-2
@@ -109,19 +111,19 @@ class RigidODEConfig(TrackConfig):
     """Learning rate of the feature planes."""
     network_lr: float = 2e-3
     """Learning rate of the decoder."""
-    empty_weight: float = 1e-2
+    background_opacity_weight: float = 1e-2
     """Weight of the opacity along rays that saw the plain background."""
-    rough_weight: float = 4.0
+    tv_weight: float = 4.0
     """Weight of neighbouring voxels' squared differences, at the start: what few cameras see stays smooth, ..."""
-    rough_decay: float = 0.05
+    tv_weight_decay: float = 0.05
     """... and its share of that at the end of the budget: what was learned may become sharp."""
 
 
 def _gaussians() -> RigidODEConfig:
     base = RigidODEConfig()
     # The dynamics are fitted once: the trajectories stay fixed from then on.
-    one = replace(base.one, law_at=(0.85,))
-    return replace(base, appearance="gaussians", one=one, times_per_control=1.25, jerk_weight=0.05)
+    one = replace(base.dynamics, fit_at=(0.85,))
+    return replace(base, appearance="gaussians", dynamics=one, times_per_control=1.25, jerk_weight=0.05)
 
 
 PRESETS: dict[str, Any] = {"fast": RigidODEConfig(), "gaussians": _gaussians()}

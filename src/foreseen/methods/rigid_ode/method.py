@@ -16,26 +16,31 @@ from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.core.method import Callback, Method
 from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo, require_one_sequence
-from foreseen.data.labels import Labels
+from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
-from foreseen.dynamics.balls import Balls
-from foreseen.dynamics.impacts import Smoother
-from foreseen.dynamics.single import Motion
-from foreseen.dynamics.system import Seen, on_surface
+from foreseen.dynamics.ball_motion import BallParameters
+from foreseen.dynamics.impacts import PathSmoother
+from foreseen.dynamics.lagrangian_system import FittedPoses, on_surface
+from foreseen.dynamics.sequence_dynamics import SequenceDynamics
 from foreseen.errors import UserError
-from foreseen.methods.rigid_ode.appearances import from_findings, nothing_moves, of_shapes, without_parts
+from foreseen.methods.rigid_ode.appearance import Appearance
+from foreseen.methods.rigid_ode.appearances import (
+    appearance_from_reconstruction,
+    appearance_from_tensors,
+    appearance_without_parts,
+    message_without_parts,
+)
 from foreseen.methods.rigid_ode.config import RigidODEConfig
-from foreseen.methods.rigid_ode.looks import Look
-from foreseen.methods.rigid_ode.parts import Parts, PartsState
+from foreseen.methods.rigid_ode.parts import RigidParts, RigidPartsState
 from foreseen.nn.splines import UniformBSpline, smoothing
-from foreseen.reconstruction.discovery import ROOM
-from foreseen.reconstruction.findings import MARGIN, explore
-from foreseen.reconstruction.hulls import View
-from foreseen.reconstruction.spins import BallViews, find_turns
+from foreseen.reconstruction.ball_rotations import BallViews, find_rotations
+from foreseen.reconstruction.discovery import RADIUS_MARGIN
+from foreseen.reconstruction.reconstruct import BOX_MARGIN, reconstruct
+from foreseen.reconstruction.visual_hull import SilhouetteView
 from foreseen.scenes import Gaussians, Scene
 
 
-class RigidODE(Method[PartsState, Any]):
+class RigidODE(Method[RigidPartsState, Any]):
     """Finds rigid parts, learns their appearance and trajectories, and the dynamics that lead on from these.
 
     Raises:
@@ -43,9 +48,9 @@ class RigidODE(Method[PartsState, Any]):
     """
 
     config: RigidODEConfig
-    look: Look
+    appearance: Appearance
     basis: Tensor
-    law_stage: Tensor
+    fit_stage: Tensor
 
     def __init__(self, config: RigidODEConfig, info: SceneInfo) -> None:
         super().__init__()
@@ -57,81 +62,88 @@ class RigidODE(Method[PartsState, Any]):
         self.start, self.window = float(times[0]), float(times[-1] - times[0])
         frames = max(info.frames, len(times))
         wanted = min(frames / config.frames_per_control, len(times) / config.times_per_control)
-        self.controls = max(8, min(config.most_controls, round(wanted)))
+        self.controls = max(8, min(config.max_controls, round(wanted)))
         self.register_buffer("basis", self._basis((times - self.start) / self.window))
-        self.register_buffer("law_stage", torch.tensor(0))
-        self.adopt(without_parts(config, info), Parts(0, self.controls))
+        self.register_buffer("fit_stage", torch.tensor(0))
+        self.set_parts(appearance_without_parts(config, info), RigidParts(0, self.controls))
 
-    def adopt(self, look: Look, parts: Parts) -> None:
+    def set_parts(self, appearance: Appearance, parts: RigidParts) -> None:
         """Takes over parts and how things look, and thinks of a law for them."""
-        self.parts, self.look = parts, look
-        self.motion = Motion(self.config.one, 6 * parts.count or 1, parts.count)
+        self.parts, self.appearance = parts, appearance
+        self.motion = SequenceDynamics(self.config.dynamics, 6 * parts.count or 1, parts.count)
 
     def _basis(self, times: Tensor) -> Tensor:
         return UniformBSpline(self.controls).basis(times).float()
 
     # Before training.
 
-    def warm_start(self, frames: Sequence[Frame], labels: Sequence[Labels | None]) -> str:
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
         """Finds the moving parts and empty space from silhouettes (see `discovery`)."""
         del labels  # one sequence is learned from its pictures alone
         if self.info.ndc:  # the hull is carved in the space of the cameras, where rays in NDC do not run
-            return nothing_moves(self.config)
-        views = [View.of(frame, self.start, self.window) for frame in frames]
+            return message_without_parts(self.config)
+        views = [SilhouetteView.of(frame, self.start, self.window) for frame in frames]
         c = self.config
         bounds, background = np.array(self.info.bounds), self.info.background
-        found = explore(views, bounds, background, self.controls, c.cells, c.most_parts, self.look.solid)
+        found = reconstruct(
+            views, bounds, background, self.controls, c.grid_resolution, c.max_parts, self.appearance.is_surface
+        )
         count = len(found.parts)
         if count == 0:
-            return nothing_moves(self.config)
-        parts = Parts(count, self.controls)
-        parts.halves.copy_(found.halves())
+            return message_without_parts(self.config)
+        parts = RigidParts(count, self.controls)
+        parts.half_extents.copy_(found.half_extents())
         with torch.no_grad():
             for k, part in enumerate(found.parts):
                 parts.centres[:, k] = torch.from_numpy(part.controls)
-                parts.turns[:, k] = torch.from_numpy(part.rotations)
-                parts.round[k] = part.round
+                parts.rotations[:, k] = torch.from_numpy(part.rotations)
+                parts.is_round[k] = part.is_round
             basis = self._basis(torch.tensor([v.time for v in views], dtype=torch.float64))
-            self._find_turns(parts, frames, views, parts.at(basis).centres)
+            self._find_rotations(parts, frames, views, parts.at(basis).centres)
             states = parts.at(basis)
-        self.adopt(from_findings(self.config, self.info, found, states, views), parts)
+        self.set_parts(appearance_from_reconstruction(self.config, self.info, found, states, views), parts)
         return f"{count} moving part{'s' if count > 1 else ''} found from silhouettes."
 
-    def _find_turns(self, parts: Parts, frames: Sequence[Frame], views: Sequence[View], centres: Tensor) -> None:
+    def _find_rotations(
+        self, parts: RigidParts, frames: Sequence[Frame], views: Sequence[SilhouetteView], centres: Tensor
+    ) -> None:
         """Tells how round parts turn; `centres` `[T, K, 3]` of all parts in the views."""
-        if not parts.round.any():
+        if not parts.is_round.any():
             return
-        times, radii = np.array([view.time for view in views]), (parts.halves.mean(-1) / MARGIN).numpy()
+        times, radii = np.array([view.time for view in views]), (parts.half_extents.mean(-1) / BOX_MARGIN).numpy()
         for k, ball in enumerate(BallViews.of(frames, times, centres.double().numpy(), radii)):
-            turns = find_turns(ball, parts.roll.times().numpy()) if parts.round[k] else None
-            if turns is not None:
-                parts.roll.learn(k, torch.from_numpy(turns))
+            rotations = find_rotations(ball, parts.orientation_track.times().numpy()) if parts.is_round[k] else None
+            if rotations is not None:
+                parts.orientation_track.learn(k, torch.from_numpy(rotations))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As of any module, with as many parts as the state has."""
-        halves = state_dict["parts.halves"]
-        if len(halves):
-            self.adopt(of_shapes(self.config, self.info, halves, state_dict), Parts(len(halves), self.controls))
+        half_extents = state_dict["parts.half_extents"]
+        if len(half_extents):
+            self.set_parts(
+                appearance_from_tensors(self.config, self.info, half_extents, state_dict),
+                RigidParts(len(half_extents), self.controls),
+            )
         return super().load_state_dict(state_dict, strict, assign)
 
     # The four verbs (render belongs to the scene).
 
-    def observe(self, observation: Observation) -> PartsState:
+    def observe(self, observation: Observation) -> RigidPartsState:
         """The parts as they are at the end of the observed window."""
         if observation.sequence != 0:
             raise UserError(f"this run learned one sequence; there is no sequence {observation.sequence}.")
         return self.parts.at(self.basis[-1:])
 
-    def evolve(self, state: PartsState, times: Tensor) -> PartsState:
+    def evolve(self, state: RigidPartsState, times: Tensor) -> RigidPartsState:
         """Inside the observed window the trajectories that were seen; outside, the law from the window's ends."""
         del state  # one sequence: its trajectories are the method's own parameters
         u, outside = self._places(times)
         inside = self.parts.at(self._basis(u.clamp(0, 1)))
         if not outside.any() or not self.motion.fitted:
             return inside
-        beyond = self.parts.from_numbers(self.motion.extrapolate(u[outside]), u[outside])
-        names = ("centres", "turns", "latent")
-        return PartsState(*(getattr(inside, n).index_put((outside,), getattr(beyond, n)) for n in names))
+        beyond = self.parts.from_pose_vectors(self.motion.extrapolate(u[outside]), u[outside])
+        names = ("centres", "rotations", "latent")
+        return RigidPartsState(*(getattr(inside, n).index_put((outside,), getattr(beyond, n)) for n in names))
 
     def _places(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """Times as shares of the window, and which of them are outside of it."""
@@ -141,43 +153,45 @@ class RigidODE(Method[PartsState, Any]):
         return (times.double() - self.start) / self.window, outside
 
     @torch.no_grad()
-    def ensemble(self, state: PartsState, times: Tensor) -> Tensor | None:
+    def ensemble(self, state: RigidPartsState, times: Tensor) -> Tensor | None:
         """By the law and by the others that the window leaves possible; None where no law is known, or no part."""
         if self.parts.count == 0 or not self.motion.dynamics.fitted:
             return None
-        centres = self.evolve(state, times).centres.repeat(len(self.motion.dynamics.members), 1, 1, 1)
+        centres = self.evolve(state, times).centres.repeat(len(self.motion.dynamics.ensemble_weights), 1, 1, 1)
         u, outside = self._places(times)
         if outside.any():
-            numbers = self.motion.futures(u[outside])
-            beyond = self.parts.centres_of(numbers.flatten(0, 1)).unflatten(0, numbers.shape[:2])
+            pose_vectors = self.motion.ensemble(u[outside])
+            beyond = self.parts.centres_of(pose_vectors.flatten(0, 1)).unflatten(0, pose_vectors.shape[:2])
             centres[:, outside] = beyond.transpose(0, 1)
         return centres
 
     @torch.no_grad()
     def poses(self) -> tuple[Tensor, Tensor]:
-        """What the law is fitted to: numbers of poses `[N, P]` (`Parts.numbers`) at even times 0..1 `[N]`."""
+        """What the law is fitted to: numbers of poses `[N, P]` (`RigidParts.pose_vectors`) at even times 0..1 `[N]`."""
         times = torch.linspace(0, 1, 2 * self.controls + 1, dtype=torch.float64)
-        return self.parts.numbers(self._basis(times)), times
+        return self.parts.pose_vectors(self._basis(times)), times
 
-    def balls(self) -> Balls | None:
+    def balls(self) -> BallParameters | None:
         """The parts as balls that may collide; None where there are none. Impacts are smeared as by a spline that is
         nearest to true places at the training times."""
         parts = self.parts
         if parts.count == 0:
             return None
         frames = torch.linspace(0, 1, len(self.basis), dtype=torch.float64)
-        smoother = Smoother(frames, smoothing(self.controls, frames, self.poses()[1]))
-        radii = parts.halves.mean(-1).double() / MARGIN
-        reach = torch.where(parts.round, ROOM * radii, radii)  # walls are missed rather by balls that are too small
-        return Balls(reach.cpu(), parts.units().double().cpu(), smoother)
+        smoother = PathSmoother(frames, smoothing(self.controls, frames, self.poses()[1]))
+        radii = parts.half_extents.mean(-1).double() / BOX_MARGIN
+        reach = torch.where(
+            parts.is_round, RADIUS_MARGIN * radii, radii
+        )  # walls are missed rather by balls that are too small
+        return BallParameters(reach.cpu(), parts.units().double().cpu(), smoother)
 
-    def scene(self, state: PartsState) -> Scene:
+    def scene(self, state: RigidPartsState) -> Scene:
         """The parts and their surroundings at one time."""
-        return self.look.scene(state)
+        return self.appearance.scene(state)
 
-    def layer(self, state: PartsState, which: Layer) -> Scene | None:
+    def layer(self, state: RigidPartsState, which: Layer) -> Scene | None:
         """The parts, or what surrounds them."""
-        return self.look.layer(state, which)
+        return self.appearance.layer(state, which)
 
     @property
     def clusters(self) -> int:
@@ -189,7 +203,7 @@ class RigidODE(Method[PartsState, Any]):
         del cluster
         poses, times = self.poses()
         when = times + self.start / self.window
-        seen = Seen(poses[None], when[None], torch.tensor([len(times)]), False, [0])
+        seen = FittedPoses(poses[None], when[None], torch.tensor([len(times)]), False, [0])
         return on_surface(self.motion.dynamics, self.window, seen, self.parts.centres_of if self.parts.count else None)
 
     # How it learns.
@@ -197,51 +211,55 @@ class RigidODE(Method[PartsState, Any]):
     def losses(self, batch: Any, step: int) -> dict[str, Tensor]:
         """What the pictures say, and the trajectories' roughness."""
         c, parts = self.config, self.parts
-        terms = self.look.losses(parts.at(self.basis), batch, step)
-        return {**terms, "jerk": c.jerk_weight * parts.jerk(), "turning": c.turning_weight * parts.turning()}
+        terms = self.appearance.losses(parts.at(self.basis), batch, step)
+        return {
+            **terms,
+            "jerk": c.jerk_weight * parts.jerk(),
+            "turning": c.rotation_smoothness_weight * parts.rotation_roughness(),
+        }
 
     def batch_spec(self, step: int) -> BatchSpec:
         """As the look asks."""
         del step
-        return self.look.batch_spec()
+        return self.appearance.batch_spec()
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """How things look, and the trajectories, which rest once the law was fitted to them for the last time."""
         c, decay = self.config, self.config.lr_decay**progress
-        moves = decay if progress < c.one.law_at[-1] else 0.0
-        radius = float(self.parts.halves.mean()) if self.parts.count else 1.0
+        moves = decay if progress < c.dynamics.fit_at[-1] else 0.0
+        radius = float(self.parts.half_extents.mean()) if self.parts.count else 1.0
         return [
-            *self.look.parameter_groups(progress),
+            *self.appearance.parameter_groups(progress),
             {"name": "centres", "params": [self.parts.centres], "lr": c.centre_lr * radius * moves},
-            {"name": "turns", "params": [self.parts.turns, self.parts.latent], "lr": c.turn_lr * moves},
+            {"name": "rotations", "params": [self.parts.rotations, self.parts.latent], "lr": c.rotation_lr * moves},
         ]
 
     def callbacks(self) -> tuple[Callback, ...]:
         """Parts are found before training; the dynamics are fitted at their times."""
-        return (Callback(self.warm_start, self.before_step, lambda: self.look.take_written(), self.finish),)
+        return (Callback(self.warm_start, self.before_step, lambda: self.appearance.pop_written_rows(), self.finish),)
 
     def before_step(self, step: int, progress: float) -> str | None:
         """What changes in the look, and the law's fits at their times."""
-        self.look.before_step(step, progress)
-        return self._law_of_stage(sum(progress >= p for p in self.config.one.law_at))
+        self.appearance.before_step(step, progress)
+        return self._fit_at_stage(sum(progress >= p for p in self.config.dynamics.fit_at))
 
     def finish(self) -> str | None:
         """The last fit of the law, where a step was so long that the budget ended before its time came."""
-        return self._law_of_stage(len(self.config.one.law_at))
+        return self._fit_at_stage(len(self.config.dynamics.fit_at))
 
-    def _law_of_stage(self, stage: int) -> str | None:
+    def _fit_at_stage(self, stage: int) -> str | None:
         """Fits the law, unless that was done at this stage or a later one."""
-        if stage <= int(self.law_stage):
+        if stage <= int(self.fit_stage):
             return None
-        self.law_stage.fill_(stage)
-        return self.fit_law()
+        self.fit_stage.fill_(stage)
+        return self.fit_dynamics()
 
-    def fit_law(self) -> str:
+    def fit_dynamics(self) -> str:
         """Learns the law from the trajectories as they are now. Says how well it follows them."""
         self.motion.fit(self.poses()[0], self.balls())
         dynamics = self.motion.dynamics
         if self.motion.collide:
-            return f"impacts foretell the observed window: {self.motion.balls.impacts.words()}."
+            return f"impacts foretell the observed window: {self.motion.balls.impacts.describe()}."
         if not dynamics.fitted:
             return "no law foretells how the observed window ends: after it the parts coast straight on."
         size = dynamics.manifold.size

@@ -13,15 +13,17 @@ import numpy as np
 from numba import njit, prange
 
 RECORD = 16
-X, Y, SHARP_X, LEAN, SHARP_Y, OPACITY, REACH, RED, GREEN, BLUE, DEPTH, RADIUS_X, RADIUS_Y = range(13)
+X, Y, INVERSE_VARIANCE_X, SHEAR, INVERSE_VARIANCE_Y, OPACITY, REACH, RED, GREEN, BLUE, DEPTH, RADIUS_X, RADIUS_Y = (
+    range(13)
+)
 """Columns of a record. REACH is the power at which alpha falls to its smallest."""
 SUMS = 10
 """Gradients to X .. OPACITY, RED .. DEPTH, in this order; those to extra channels follow."""
-LARGEST = np.float32(1e30)
+MAX_FINITE = np.float32(1e30)
 """A comparison with it is false for what is not a number, and for what is infinite."""
-DULLEST = np.float32(1e-12)
+MIN_COMPENSATION = np.float32(1e-12)
 """An antialiased Gaussian's opacity is compensated by no less than the root of this."""
-LOOSE = {"contract", "reassoc", "nsz", "arcp", "afn"}
+FAST_MATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 """Fast arithmetic that still knows what is not a number."""
 
 ONE, TWO, HALF = np.float32(1.0), np.float32(2.0), np.float32(0.5)
@@ -86,8 +88,8 @@ def _basis_slope(x, y, z, count, g):
 
 
 @njit(inline="always")
-def _geometry(mean, quaternion, pose, lens, local, turned, axes):
-    """Fills `local [3]` (the centre in the camera's axes), `turned [3, 3]` (own axes in the world) and `axes [3, 3]`
+def _geometry(mean, quaternion, pose, lens, local, rotated, axes):
+    """Fills `local [3]` (the centre in the camera's axes), `rotated [3, 3]` (own axes in the world) and `axes [3, 3]`
     (the same in the camera's); returns the slopes that the affine map is taken at."""
     for j in range(3):
         local[j] = np.float32(0.0)
@@ -96,12 +98,24 @@ def _geometry(mean, quaternion, pose, lens, local, turned, axes):
     w, x, y, z = quaternion[0], quaternion[1], quaternion[2], quaternion[3]
     n = ONE / np.sqrt(w * w + x * x + y * y + z * z)
     w, x, y, z = w * n, x * n, y * n, z * n
-    turned[0, 0], turned[0, 1], turned[0, 2] = ONE - TWO * (y * y + z * z), TWO * (x * y - w * z), TWO * (x * z + w * y)
-    turned[1, 0], turned[1, 1], turned[1, 2] = TWO * (x * y + w * z), ONE - TWO * (x * x + z * z), TWO * (y * z - w * x)
-    turned[2, 0], turned[2, 1], turned[2, 2] = TWO * (x * z - w * y), TWO * (y * z + w * x), ONE - TWO * (x * x + y * y)
+    rotated[0, 0], rotated[0, 1], rotated[0, 2] = (
+        ONE - TWO * (y * y + z * z),
+        TWO * (x * y - w * z),
+        TWO * (x * z + w * y),
+    )
+    rotated[1, 0], rotated[1, 1], rotated[1, 2] = (
+        TWO * (x * y + w * z),
+        ONE - TWO * (x * x + z * z),
+        TWO * (y * z - w * x),
+    )
+    rotated[2, 0], rotated[2, 1], rotated[2, 2] = (
+        TWO * (x * z - w * y),
+        TWO * (y * z + w * x),
+        ONE - TWO * (x * x + y * y),
+    )
     for k in range(3):
         for j in range(3):
-            axes[j, k] = pose[0, j] * turned[0, k] + pose[1, j] * turned[1, k] + pose[2, j] * turned[2, k]
+            axes[j, k] = pose[0, j] * rotated[0, k] + pose[1, j] * rotated[1, k] + pose[2, j] * rotated[2, k]
     slope_x = min(max(local[0] / local[2], lens[4]), lens[5])
     slope_y = min(max(local[1] / local[2], lens[6]), lens[7])
     return slope_x, slope_y
@@ -149,25 +163,25 @@ def _color(direction, harmonics, basis, color):
         value = HALF
         for k in range(terms):
             value += basis[k] * harmonics[k, i]
-        finite = finite and bool(abs(value) < LARGEST)
+        finite = finite and bool(abs(value) < MAX_FINITE)
         color[i] = max(value, np.float32(0.0))
     return finite
 
 
-@njit(fastmath=LOOSE, **COMPILED)
+@njit(fastmath=FAST_MATH, **COMPILED)
 def _project(
-    means, quaternions, scales, opacities, harmonics, shifts, pose, lens, near, far, window,
+    means, quaternions, scales, opacities, harmonics, means2d, pose, lens, near, far, window,
     antialiased, low_pass, smallest, tile, record, tiles, first, last,
 ):  # fmt: skip
     left, top, width, height = window[0], window[1], window[2], window[3]
     local, direction, basis = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(16, np.float32)
-    turned, axes = np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
+    rotated, axes = np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
     a, b, c = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
     for n in range(first, last):
         tiles[n, 0], tiles[n, 1], tiles[n, 2], tiles[n, 3] = 0, 0, 0, 0
         row = record[n]
         row[RADIUS_X], row[RADIUS_Y] = np.float32(0.0), np.float32(0.0)
-        slope_x, slope_y = _geometry(means[n], quaternions[n], pose, lens, local, turned, axes)
+        slope_x, slope_y = _geometry(means[n], quaternions[n], pose, lens, local, rotated, axes)
         distance = np.sqrt(_dot(local, local))
         if not (local[2] > lens[8] and near <= distance <= far):
             continue
@@ -179,14 +193,14 @@ def _project(
         yy += low_pass
         opacity = opacities[n]
         if antialiased:
-            opacity *= np.sqrt(max(sharp / blurred, DULLEST))
+            opacity *= np.sqrt(max(sharp / blurred, MIN_COMPENSATION))
         reach = np.log(opacity / smallest)
         x, y = zoom_x * local[0] + lens[2] - left, zoom_y * local[1] + lens[3] - top
-        if shifts.shape[0] > 0:
-            x += shifts[n, 0]
-            y += shifts[n, 1]
+        if means2d.shape[0] > 0:
+            x += means2d[n, 0]
+            y += means2d[n, 1]
         radius_x, radius_y = np.sqrt(TWO * reach * xx), np.sqrt(TWO * reach * yy)
-        if not (reach >= 0 and blurred < LARGEST):
+        if not (reach >= 0 and blurred < MAX_FINITE):
             continue
         if not (x + radius_x >= HALF and x - radius_x <= width - HALF):
             continue
@@ -197,7 +211,7 @@ def _project(
         if not _color(direction, harmonics[n], basis, row[RED : RED + 3]):
             continue
         row[X], row[Y], row[OPACITY], row[REACH], row[DEPTH] = x, y, opacity, reach, local[2]
-        row[SHARP_X], row[LEAN], row[SHARP_Y] = HALF * yy / blurred, _dot(a, b) / yy, HALF / yy
+        row[INVERSE_VARIANCE_X], row[SHEAR], row[INVERSE_VARIANCE_Y] = HALF * yy / blurred, _dot(a, b) / yy, HALF / yy
         row[RADIUS_X], row[RADIUS_Y] = radius_x, radius_y
         tiles[n, 0] = max(x - radius_x - HALF, np.float32(0.0)) // tile[0]
         tiles[n, 1] = min(x + radius_x, width - ONE) // tile[0] + 1
@@ -207,7 +221,7 @@ def _project(
 
 @njit(parallel=True, cache=True, **COMPILED)
 def project(
-    means, quaternions, scales, opacities, harmonics, shifts, pose, lens, near, far, window,
+    means, quaternions, scales, opacities, harmonics, means2d, pose, lens, near, far, window,
     antialiased, low_pass, smallest, tile, record, tiles, chunks,
 ):  # fmt: skip
     """Fills `record [N, RECORD]`, and `tiles [N, 4]` with the first and one past the last column and row of tiles that
@@ -220,7 +234,7 @@ def project(
     count = means.shape[0]
     for chunk in prange(chunks):
         _project(
-            means, quaternions, scales, opacities, harmonics, shifts, pose, lens, near, far, window,
+            means, quaternions, scales, opacities, harmonics, means2d, pose, lens, near, far, window,
             antialiased, low_pass, smallest, tile, record, tiles,
             chunk * count // chunks, (chunk + 1) * count // chunks,
         )  # fmt: skip
@@ -230,14 +244,14 @@ def project(
 def _shape_backward(row, g, a, b, low_pass, g_a, g_b):
     """From the gradients of a record's shape to those of `a` and `b`. Returns g_a . a + g_b . b, which the depth needs:
     written out, because thin Gaussians would lose all digits in the sum."""
-    lean, yy = row[LEAN], HALF / row[SHARP_Y]
-    across = -TWO * row[SHARP_X] * row[SHARP_X] * g[SHARP_X]
-    tilt, down = g[LEAN] / yy, -TWO * row[SHARP_Y] * row[SHARP_Y] * g[SHARP_Y]
+    lean, yy = row[SHEAR], HALF / row[INVERSE_VARIANCE_Y]
+    across = -TWO * row[INVERSE_VARIANCE_X] * row[INVERSE_VARIANCE_X] * g[INVERSE_VARIANCE_X]
+    tilt, down = g[SHEAR] / yy, -TWO * row[INVERSE_VARIANCE_Y] * row[INVERSE_VARIANCE_Y] * g[INVERSE_VARIANCE_Y]
     for k in range(3):
         rest = a[k] - lean * b[k]
         g_a[k] = TWO * across * rest + tilt * b[k]
         g_b[k] = (tilt - TWO * lean * across) * rest + (TWO * down - tilt * lean) * b[k]
-    zooming = TWO * across * (HALF / row[SHARP_X] - low_pass) + TWO * down * (yy - low_pass)
+    zooming = TWO * across * (HALF / row[INVERSE_VARIANCE_X] - low_pass) + TWO * down * (yy - low_pass)
     return zooming + TWO * low_pass * lean * (tilt - lean * across)
 
 
@@ -247,8 +261,8 @@ def _opacity_backward(opacity, g, a, b, c, low_pass, g_a, g_b):
     opacity, and g_a . a + g_b . b of what was added."""
     xx, yy, sharp = _dot(a, a), _dot(b, b), _dot(c, c)
     blurred = sharp + low_pass * (xx + yy) + low_pass * low_pass
-    share = np.sqrt(max(sharp / blurred, DULLEST))
-    if not sharp / blurred > DULLEST:
+    share = np.sqrt(max(sharp / blurred, MIN_COMPENSATION))
+    if not sharp / blurred > MIN_COMPENSATION:
         return g * share, np.float32(0.0)
     g_ratio = g * opacity / share / blurred
     g_sharp, g_blur = g_ratio * (ONE - sharp / blurred), -g_ratio * sharp / blurred * low_pass
@@ -283,7 +297,7 @@ def _color_backward(mean, pose, harmonics, row, g, basis, g_basis, grad_harmonic
 
 
 @njit(inline="always")
-def _place_backward(place, scale, pose, turned, g_local, g_axes, grad_mean, grad_scale, g_turned, grad_pose):
+def _place_backward(place, scale, pose, rotated, g_local, g_axes, grad_mean, grad_scale, g_rotated, grad_pose):
     """From the camera's axes to the world's: `place [3]` is the centre seen from the camera."""
     for i in range(3):
         grad_mean[i] += pose[i, 0] * g_local[0] + pose[i, 1] * g_local[1] + pose[i, 2] * g_local[2]
@@ -293,21 +307,21 @@ def _place_backward(place, scale, pose, turned, g_local, g_axes, grad_mean, grad
         for k in range(3):
             from_axes = np.float32(0.0)
             for j in range(3):
-                grad_pose[i, j] += turned[i, k] * scale[k] * g_axes[j, k]
+                grad_pose[i, j] += rotated[i, k] * scale[k] * g_axes[j, k]
                 from_axes += pose[i, j] * g_axes[j, k]
-            grad_scale[k] += turned[i, k] * from_axes
-            g_turned[i, k] = scale[k] * from_axes
+            grad_scale[k] += rotated[i, k] * from_axes
+            g_rotated[i, k] = scale[k] * from_axes
 
 
-@njit(fastmath=LOOSE, **COMPILED)
+@njit(fastmath=FAST_MATH, **COMPILED)
 def _project_backward(
     means, quaternions, scales, opacities, harmonics, pose, lens, antialiased, low_pass, record, tiles, offsets, slots,
-    grad_means, grad_quaternions, grad_scales, grad_opacities, grad_harmonics, grad_extras, grad_shifts, grad_pose,
+    grad_means, grad_quaternions, grad_scales, grad_opacities, grad_harmonics, grad_extras, grad_means2d, grad_pose,
     first, last,
 ):  # fmt: skip
     local, place, g_local = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
-    turned, axes = np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
-    g_turned, g_axes = np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
+    rotated, axes = np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
+    g_rotated, g_axes = np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
     basis, g_basis, g = np.empty(16, np.float32), np.empty(16, np.float32), np.empty(SUMS, np.float32)
     a, b, c = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
     g_a, g_b = np.empty(3, np.float32), np.empty(3, np.float32)
@@ -321,8 +335,8 @@ def _project_backward(
                 g[i] += slots[s, i]
             for i in range(slots.shape[1] - SUMS):
                 grad_extras[n, i] += slots[s, SUMS + i]
-        grad_shifts[n, 0], grad_shifts[n, 1], grad_opacities[n] = g[X], g[Y], g[OPACITY]
-        slope_x, slope_y = _geometry(means[n], quaternions[n], pose, lens, local, turned, axes)
+        grad_means2d[n, 0], grad_means2d[n, 1], grad_opacities[n] = g[X], g[Y], g[OPACITY]
+        slope_x, slope_y = _geometry(means[n], quaternions[n], pose, lens, local, rotated, axes)
         x, y, z = local[0], local[1], local[2]
         zoom_x, zoom_y = lens[0] / z, lens[1] / z
         _spread(axes, scales[n], zoom_x, zoom_y, slope_x, slope_y, a, b, c)
@@ -351,15 +365,15 @@ def _project_backward(
             means[n], pose, harmonics[n], record[n], g[SUMS - 4 :], basis, g_basis, grad_harmonics[n], grad_means[n]
         )
         _place_backward(
-            place, scales[n], pose, turned, g_local, g_axes, grad_means[n], grad_scales[n], g_turned, grad_pose
+            place, scales[n], pose, rotated, g_local, g_axes, grad_means[n], grad_scales[n], g_rotated, grad_pose
         )
-        _quaternion_backward(quaternions[n], g_turned, grad_quaternions[n])
+        _quaternion_backward(quaternions[n], g_rotated, grad_quaternions[n])
 
 
 @njit(parallel=True, cache=True, **COMPILED)
 def project_backward(
     means, quaternions, scales, opacities, harmonics, pose, lens, antialiased, low_pass, record, tiles, offsets, slots,
-    grad_means, grad_quaternions, grad_scales, grad_opacities, grad_harmonics, grad_extras, grad_shifts, grad_pose,
+    grad_means, grad_quaternions, grad_scales, grad_opacities, grad_harmonics, grad_extras, grad_means2d, grad_pose,
     chunks,
 ):  # fmt: skip
     """Adds up each Gaussian's `slots [P, SUMS + E]`, one for every tile that it reaches, and takes them back through
@@ -373,5 +387,5 @@ def project_backward(
         _project_backward(
             means, quaternions, scales, opacities, harmonics, pose, lens, antialiased, low_pass, record, tiles,
             offsets, slots, grad_means, grad_quaternions, grad_scales, grad_opacities, grad_harmonics, grad_extras,
-            grad_shifts, grad_pose[chunk], chunk * count // chunks, (chunk + 1) * count // chunks,
+            grad_means2d, grad_pose[chunk], chunk * count // chunks, (chunk + 1) * count // chunks,
         )  # fmt: skip

@@ -13,18 +13,18 @@ same number.
 import numpy as np
 from numba import njit, prange
 
-from foreseen.nn.simd import WIDTH, fma, lanes, least, load, most, root, splat, store, total, where
+from foreseen.nn.simd import WIDTH, fma, lanes, load, maximum, minimum, root, splat, store, total, where
 from foreseen.render.kernels.gaussian_projection import (
     BLUE,
     DEPTH,
     GREEN,
-    LEAN,
+    INVERSE_VARIANCE_X,
+    INVERSE_VARIANCE_Y,
     OPACITY,
     REACH,
     RECORD,
     RED,
-    SHARP_X,
-    SHARP_Y,
+    SHEAR,
     SUMS,
     X,
     Y,
@@ -59,13 +59,13 @@ def _spans(row, left, top, begins, ends, middles):
     """For each row of the tile: the Gaussian's middle, and the first and last pixel that it reaches, as floats."""
     down = lanes() + splat(np.float32(top) + HALF - row[Y])
     # A little more than alpha's cut needs, so that rounding leaves no pixel out.
-    rest = fma(splat(-row[SHARP_Y]) * down, down, splat(row[REACH] * np.float32(1.0001) + np.float32(1e-3)))
-    half = root(most(rest, splat(0.0)) / splat(row[SHARP_X]))
-    middle = fma(splat(row[LEAN]), down, splat(row[X] - np.float32(left) - HALF))
+    rest = fma(splat(-row[INVERSE_VARIANCE_Y]) * down, down, splat(row[REACH] * np.float32(1.0001) + np.float32(1e-3)))
+    half = root(maximum(rest, splat(0.0)) / splat(row[INVERSE_VARIANCE_X]))
+    middle = fma(splat(row[SHEAR]), down, splat(row[X] - np.float32(left) - HALF))
     none = splat(-1.0)
     store(middles, 0, middle)
-    store(begins, 0, least(most(middle - half, splat(0.0)), splat(np.float32(TILE_WIDTH))))
-    store(ends, 0, where(rest >= splat(0.0), least(middle + half, splat(np.float32(TILE_WIDTH - 1))), none))
+    store(begins, 0, minimum(maximum(middle - half, splat(0.0)), splat(np.float32(TILE_WIDTH))))
+    store(ends, 0, where(rest >= splat(0.0), minimum(middle + half, splat(np.float32(TILE_WIDTH - 1))), none))
 
 
 @njit(inline="always")
@@ -88,31 +88,31 @@ def _lit(state, first, last):
 def _row_is_lit(state, row):
     left = splat(0.0)
     for x in range(0, TILE_WIDTH, WIDTH):
-        left = most(left, load(state, row * STRIDE + x))
+        left = maximum(left, load(state, row * STRIDE + x))
     return total(left) > 0
 
 
 @njit(inline="always")
 def _rows(row, top, first, last):
     """First and last row that a Gaussian reaches, among these of the tile."""
-    middle, reach = row[Y] - HALF - np.float32(top), np.sqrt(row[REACH] / row[SHARP_Y])
+    middle, reach = row[Y] - HALF - np.float32(top), np.sqrt(row[REACH] / row[INVERSE_VARIANCE_Y])
     begin = max(np.ceil(middle - reach), np.float32(first))
     end = min(np.floor(middle + reach), np.float32(last))
     return int(min(begin, np.float32(TILE_HEIGHT))), int(max(end, np.float32(-1.0)))
 
 
 @njit(inline="always")
-def _meet(state, at, offset, base, sharp_x, opacity, largest, smallest, stop):
+def _meet(state, at, offset, base, inverse_variance_x, opacity, largest, smallest, stop):
     """Takes from the light of sixteen pixels what a Gaussian gives to them. Returns how far across they lie, alpha
     before and after it is cut, and the weight."""
     across = lanes() + splat(offset)
-    full = opacity * decay(least(fma(sharp_x * across, across, base), splat(6.0)))
-    alpha = least(full, splat(largest))
+    full = opacity * decay(minimum(fma(inverse_variance_x * across, across, base), splat(6.0)))
+    alpha = minimum(full, splat(largest))
     light = load(state, at)
     weight = where(alpha >= splat(smallest), alpha * light, splat(0.0))
     after = light - weight
     alive = after > splat(stop)
-    store(state, at, where(alive, after, least(light, -light)))
+    store(state, at, where(alive, after, minimum(light, -light)))
     return across, full, alpha, where(alive, weight, splat(0.0))
 
 
@@ -129,17 +129,17 @@ def _draw(record, extras, entries, left, top, largest, smallest, stop, state, ba
             _fetch(record, entries[e : e + BATCH], batch)
         n, row = entries[e], batch[e % BATCH]
         _spans(row, left, top, begins, ends, middles)
-        sharp_x, opacity = splat(row[SHARP_X]), splat(row[OPACITY])
+        inverse_variance_x, opacity = splat(row[INVERSE_VARIANCE_X]), splat(row[OPACITY])
         red, green, blue, depth = splat(row[RED]), splat(row[GREEN]), splat(row[BLUE]), splat(row[DEPTH])
         first, last = _rows(row, top, top_row, bottom_row)
         for r in range(first, last + 1):
             down = np.float32(top + r) + HALF - row[Y]
-            base = splat(row[SHARP_Y] * down * down)
+            base = splat(row[INVERSE_VARIANCE_Y] * down * down)
             begin = int(np.ceil(begins[r]))
             while np.float32(begin) <= ends[r]:
                 at = r * STRIDE + begin
                 offset = np.float32(begin) - middles[r]
-                _, _, _, weight = _meet(state, at, offset, base, sharp_x, opacity, largest, smallest, stop)
+                _, _, _, weight = _meet(state, at, offset, base, inverse_variance_x, opacity, largest, smallest, stop)
                 store(state, at + PLANE, fma(weight, red, load(state, at + PLANE)))
                 store(state, at + 2 * PLANE, fma(weight, green, load(state, at + 2 * PLANE)))
                 store(state, at + 3 * PLANE, fma(weight, blue, load(state, at + 3 * PLANE)))
@@ -203,7 +203,7 @@ def _draw_backward(
             _fetch(record, entries[e : e + BATCH], batch)
         n, row = entries[e], batch[e % BATCH]
         _spans(row, left, top, begins, ends, middles)
-        sharp_x, opacity = splat(row[SHARP_X]), splat(row[OPACITY])
+        inverse_variance_x, opacity = splat(row[INVERSE_VARIANCE_X]), splat(row[OPACITY])
         red, green, blue, depth = splat(row[RED]), splat(row[GREEN]), splat(row[BLUE]), splat(row[DEPTH])
         g_red, g_green, g_blue, g_depth = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
         s, s_u, s_uu, s_d, s_dd, s_ud = splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
@@ -212,12 +212,14 @@ def _draw_backward(
         first, last = _rows(row, top, top_row, bottom_row)
         for r in range(first, last + 1):
             down = np.float32(top + r) + HALF - row[Y]
-            base = splat(row[SHARP_Y] * down * down)
+            base = splat(row[INVERSE_VARIANCE_Y] * down * down)
             begin = int(np.ceil(begins[r]))
             while np.float32(begin) <= ends[r]:
                 at = r * STRIDE + begin
                 offset = np.float32(begin) - middles[r]
-                across, full, alpha, weight = _meet(state, at, offset, base, sharp_x, opacity, largest, smallest, stop)
+                across, full, alpha, weight = _meet(
+                    state, at, offset, base, inverse_variance_x, opacity, largest, smallest, stop
+                )
                 v_red, v_green = load(state, at + 2 * PLANE), load(state, at + 3 * PLANE)
                 v_blue, v_depth = load(state, at + 4 * PLANE), load(state, at + 5 * PLANE)
                 g_red, g_green = fma(weight, v_red, g_red), fma(weight, v_green, g_green)
@@ -244,10 +246,10 @@ def _draw_backward(
         wide = tiles[n, 1] - tiles[n, 0]
         slot = slots[offsets[n] + (line - tiles[n, 2]) * wide + column - tiles[n, 0]]
         t_u, t_d = total(s_u), total(s_d)
-        slot[0] = -2 * row[SHARP_X] * t_u
-        slot[1] = 2 * row[SHARP_X] * row[LEAN] * t_u - 2 * row[SHARP_Y] * t_d
+        slot[0] = -2 * row[INVERSE_VARIANCE_X] * t_u
+        slot[1] = 2 * row[INVERSE_VARIANCE_X] * row[SHEAR] * t_u - 2 * row[INVERSE_VARIANCE_Y] * t_d
         slot[2] = total(s_uu)
-        slot[3] = -2 * row[SHARP_X] * total(s_ud)
+        slot[3] = -2 * row[INVERSE_VARIANCE_X] * total(s_ud)
         slot[4] = total(s_dd)
         slot[5] = -total(s) / row[OPACITY]
         slot[6], slot[7], slot[8], slot[9] = total(g_red), total(g_green), total(g_blue), total(g_depth)

@@ -7,7 +7,7 @@ A record is x, y, across, lean, down: power = across (dx - lean dy)^2 + down dy^
 import numpy as np
 from numba import njit, prange
 
-from foreseen.nn.simd import WIDTH, fma, lanes, least, load, splat, store, total, where
+from foreseen.nn.simd import WIDTH, fma, lanes, load, minimum, splat, store, total, where
 
 HALF = np.float32(0.5)
 
@@ -69,7 +69,7 @@ def draw(record, weights, cut, planes, chunks):
                     for x in range(begin, end, WIDTH):
                         across = lanes() + splat(np.float32(x) - middle)
                         power = fma(splat(row[2]) * across, across, base)
-                        value = where(power <= splat(cut), _decay(least(power, splat(13.0))), splat(0.0))
+                        value = where(power <= splat(cut), _decay(minimum(power, splat(13.0))), splat(0.0))
                         for c in range(channels):
                             at = (c * height + y) * stride + x
                             store(sums, at, fma(value, splat(weights[image, n, c]), load(sums, at)))
@@ -106,7 +106,7 @@ def draw_backward(record, weights, cut, gradient, grad_record, grad_weights, chu
                 for x in range(begin, end, WIDTH):
                     across = lanes() + splat(np.float32(x) - middle)
                     power = fma(splat(row[2]) * across, across, base)
-                    value = where(power <= splat(cut), _decay(least(power, splat(13.0))), splat(0.0))
+                    value = where(power <= splat(cut), _decay(minimum(power, splat(13.0))), splat(0.0))
                     pull = splat(0.0)
                     for c in range(channels):
                         slope = load(slopes, (c * height + y) * stride + x)

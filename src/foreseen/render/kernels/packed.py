@@ -59,7 +59,7 @@ def _cached_density(grid, cell, local, size):
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def march(
-    origins, directions, jitter, near, far, step, rotations, centres, halves, strides, cells, grid, threshold,
+    origins, directions, jitter, near, far, step, rotations, centres, half_extents, ray_strides, cells, grid, threshold,
     stop, write, starts, ray_index, component, distances, chunks,
 ):  # fmt: skip
     """Walks each ray in equal steps and keeps the points where some component's cached density exceeds `threshold`.
@@ -76,18 +76,20 @@ def march(
         local = np.empty(3, np.float32)
         low = np.empty(parts, np.float32)
         high = np.empty(parts, np.float32)
-        most = np.empty(parts, np.float32)
+        maximum = np.empty(parts, np.float32)
         for r in range(chunk * count // chunks, (chunk + 1) * count // chunks):
             first, last = far, near
             length = step * np.sqrt(directions[r, 0] ** 2 + directions[r, 1] ** 2 + directions[r, 2] ** 2)
             for k in range(parts):
                 # A cell's density is its largest: the ray may yet pass beside what is opaque in it.
-                cell = 2 * max(halves[k, 0], halves[k, 1], halves[k, 2]) / size
-                most[k] = CELL_THICKNESS * min(1.0, length * strides[k] / cell)
+                cell = 2 * max(half_extents[k, 0], half_extents[k, 1], half_extents[k, 2]) / size
+                maximum[k] = CELL_THICKNESS * min(1.0, length * ray_strides[k] / cell)
                 if cells[r, k] < 0:
                     low[k], high[k] = np.float32(1.0), np.float32(0.0)
                     continue
-                low[k], high[k] = _span(origins[r], directions[r], rotations[r, k], centres[r, k], halves[k], near, far)
+                low[k], high[k] = _span(
+                    origins[r], directions[r], rotations[r, k], centres[r, k], half_extents[k], near, far
+                )
                 if high[k] >= low[k]:
                     first = min(first, low[k])
                     last = max(last, high[k])
@@ -101,14 +103,14 @@ def march(
                     break
                 for k in range(parts):
                     # Jitter chooses the point of a stride, too: one half is the middle.
-                    if t < low[k] or t > high[k] or i % strides[k] != int(jitter[r] * strides[k]):
+                    if t < low[k] or t > high[k] or i % ray_strides[k] != int(jitter[r] * ray_strides[k]):
                         continue
-                    if not _local(origins[r], directions[r], t, rotations[r, k], centres[r, k], halves[k], local):
+                    if not _local(origins[r], directions[r], t, rotations[r, k], centres[r, k], half_extents[k], local):
                         continue
                     density = _cached_density(grid, cells[r, k], local, size)
                     if density <= threshold:
                         continue
-                    light *= np.exp(-min(density * length * strides[k], most[k]))
+                    light *= np.exp(-min(density * length * ray_strides[k], maximum[k]))
                     if write:
                         ray_index[base + kept] = r
                         component[base + kept] = k

@@ -10,7 +10,7 @@ summed up to it, so nothing is kept of the forward pass but that colour. Every t
 import numpy as np
 from numba import njit, prange
 
-from foreseen.nn.voxel_kernels import CHANNELS, look_up, spread
+from foreseen.nn.voxel_kernels import CHANNELS, gather_features, scatter_gradients
 
 
 @njit(inline="always")
@@ -42,7 +42,7 @@ def _enter(origin, direction, rotation, centre, half, near, far, start, slope):
 @njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
 def trace(
     order, origins, directions, views, rows, jitter, near, far, step, background,
-    rotations, centres, halves, strides, grid, threshold,
+    rotations, centres, half_extents, ray_strides, grid, threshold,
     layout, index, values, gain, shift, scales, light, stop,
     rgb, depth, opacity, samples,
     differentiate, g_rgb, g_depth, g_opacity, grad_values, grad_others, grad_rotations, grad_centres, grad_light,
@@ -76,7 +76,7 @@ def trace(
             length = step * np.sqrt(directions[r, 0] ** 2 + directions[r, 1] ** 2 + directions[r, 2] ** 2)
             for k in range(parts):
                 low[k], high[k] = _enter(
-                    origins[r], directions[r], rotations[row, k], centres[row, k], halves[k], near, far,
+                    origins[r], directions[r], rotations[row, k], centres[row, k], half_extents[k], near, far,
                     start[k], slope[k],
                 )  # fmt: skip
                 if high[k] < low[k]:
@@ -105,7 +105,7 @@ def trace(
                         continue
                     beside = False
                     # Jitter chooses the point of a stride, too: one half is the middle.
-                    if i % strides[k] != int(jitter[r] * strides[k]):
+                    if i % ray_strides[k] != int(jitter[r] * ray_strides[k]):
                         continue
                     outside = False
                     for a in range(3):
@@ -118,11 +118,11 @@ def trace(
                     z = min(int((local[2] + one) * half_cell), size - 1)
                     if grid[k, x, y, z] <= threshold:
                         continue
-                    look_up(local, layout[k], index, values, at, fraction, features)
+                    gather_features(local, layout[k], index, values, at, fraction, features)
                     raw = max(gain * features[0] + shift, np.float32(-30.0))
                     rise = one / (one + np.exp(-raw))  # slope of the softplus
                     soft = np.log(one + np.exp(raw)) if raw < 15 else raw
-                    long = length * strides[k] * scales[k]
+                    long = length * ray_strides[k] * scales[k]
                     passed = np.exp(-soft * long)
                     weight = light_left * (one - passed)
                     light_left *= passed
@@ -151,10 +151,10 @@ def trace(
                     for a in range(3):
                         g[4 + a] = g_shade * toward[k, a]
                         sum_toward[k, a] += g_shade * features[4 + a]
-                    spread(layout[k], at, fraction, values, g, grad_mine, g_local)
+                    scatter_gradients(layout[k], at, fraction, values, g, grad_mine, g_local)
                     for a in range(3):
-                        sum_flat[k, a] += g_local[a] / halves[k, a]
-                        sum_far[k, a] += t * g_local[a] / halves[k, a]
+                        sum_flat[k, a] += g_local[a] / half_extents[k, a]
+                        sum_far[k, a] += t * g_local[a] / half_extents[k, a]
                 i = max(i + 1, int((upcoming - near) / step - one)) if beside else i + 1
             if not differentiate:
                 for a in range(3):

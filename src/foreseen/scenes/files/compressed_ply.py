@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from foreseen.errors import UserError
-from foreseen.scenes.files.ply_tables import Ply, matrix, rest_of_harmonics
-from foreseen.scenes.files.values import Array, Columns, from_color, read_scales, require_some
+from foreseen.scenes.files.ply_tables import PlyFile, matrix, rest_of_harmonics
+from foreseen.scenes.files.values import Array, GaussianArrays, from_color, read_scales, require_some
 
 PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
 CHUNK = 256
@@ -20,13 +20,13 @@ HARMONICS_RANGE = 8.0
 """Harmonics above degree 0 are stored from half of this below 0 to half of this above."""
 
 
-def is_compressed(ply: Ply) -> bool:
+def is_compressed(ply: PlyFile) -> bool:
     """Whether it is such a file."""
     vertex = ply.tables.get("vertex")
     return "chunk" in ply.tables and vertex is not None and PACKED[0] in (vertex.dtype.names or ())
 
 
-def unpack(ply: Ply, notes: list[str]) -> Columns:
+def unpack(ply: PlyFile, notes: list[str]) -> GaussianArrays:
     """Its Gaussians. Raises `UserError` for tables that do not fit one another or miss a property."""
     path, vertex, chunks = ply.path, ply.tables["vertex"], ply.tables["chunk"]
     count = len(vertex)
@@ -42,7 +42,7 @@ def unpack(ply: Ply, notes: list[str]) -> Columns:
     if "min_r" in (chunks.dtype.names or ()):
         colors = _within(ply, chunk, colors, "{}_r {}_g {}_b")
     logarithms = _within(ply, chunk, _thirds(scale), "{}_scale_x {}_scale_y {}_scale_z")
-    return Columns(
+    return GaussianArrays(
         means=_within(ply, chunk, _thirds(position), "{}_x {}_y {}_z").astype(np.float32),
         quaternions=_quaternions(rotation),
         scales=read_scales(path, "packed_scale", logarithms.astype(np.float32), notes),
@@ -51,7 +51,7 @@ def unpack(ply: Ply, notes: list[str]) -> Columns:
     )
 
 
-def _packed(ply: Ply, name: str) -> Array:
+def _packed(ply: PlyFile, name: str) -> Array:
     vertex = ply.tables["vertex"]
     if name not in (vertex.dtype.names or ()) or vertex.dtype[name].kind != "u" or vertex.dtype[name].itemsize != 4:
         raise UserError(f"{ply.path} has no property 'uint {name}', which compressed splats have: export it again.")
@@ -60,8 +60,8 @@ def _packed(ply: Ply, name: str) -> Array:
 
 def _share(packed: Array, shift: int, bits: int) -> Array:
     """A field of the packed numbers, from 0 to 1."""
-    most = (1 << bits) - 1
-    return ((packed >> shift) & most) / most
+    maximum = (1 << bits) - 1
+    return ((packed >> shift) & maximum) / maximum
 
 
 def _thirds(packed: Array) -> Array:
@@ -69,7 +69,7 @@ def _thirds(packed: Array) -> Array:
     return np.stack([_share(packed, 21, 11), _share(packed, 11, 10), _share(packed, 0, 11)], axis=1)
 
 
-def _within(ply: Ply, chunk: Array, shares: Array, names: str) -> Array:
+def _within(ply: PlyFile, chunk: Array, shares: Array, names: str) -> Array:
     """Shares `[N, 3]` of the way from the bounds' low to their high end."""
     low, high = (
         matrix(ply.path, ply.tables["chunk"], names.replace("{}", end).split()).astype(np.float64)[chunk]
@@ -91,7 +91,7 @@ def _quaternions(packed: Array) -> Array:
     return quaternions.astype(np.float32)
 
 
-def _rest(ply: Ply, notes: list[str]) -> Array:
+def _rest(ply: PlyFile, notes: list[str]) -> Array:
     """Harmonics above degree 0, `[N, K - 1, 3]`: bytes, of which the first and the last are the ends of the range."""
     count, table = len(ply.tables["vertex"]), ply.tables.get("sh")
     if table is None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from foreseen.errors import UserError
 from foreseen.scenes.files.values import BLACK, SplatFile, checked, to_columns
 from foreseen.scenes.gaussians import DEGREES, Gaussians
-from foreseen.scenes.moving_gaussians import ATTRIBUTES, MovingGaussians, Track
+from foreseen.scenes.moving_gaussians import ATTRIBUTES, AttributeTrack, MovingGaussians
 
 SUFFIX = ".safetensors"
 KEY = "moving_gaussians"
@@ -115,7 +115,7 @@ def _times(path: Path, tensors: dict[str, Tensor]) -> Tensor:
     return times
 
 
-def _track(path: Path, name: str, tensors: dict[str, Tensor], rest: Gaussians, count: int) -> Track | None:
+def _track(path: Path, name: str, tensors: dict[str, Tensor], rest: Gaussians, count: int) -> AttributeTrack | None:
     if f"{name}.values" not in tensors:
         return None
     resting = getattr(rest, name)
@@ -128,7 +128,7 @@ def _track(path: Path, name: str, tensors: dict[str, Tensor], rest: Gaussians, c
     if len(index) and (int(index[0]) < 0 or int(index[-1]) >= len(resting) or not bool((index.diff() > 0).all())):
         raise _wrong(path, f"{name}.index", f"is not ascending within the {len(resting)} Gaussians")
     _require_good(path, f"{name}.values", lambda: checked(name, values))
-    return Track(index, values)
+    return AttributeTrack(index, values)
 
 
 def _require_good(path: Path, what: str, check: Callable[[], object]) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 
 from foreseen.errors import UserError, suggest
 from foreseen.scenes.files.compressed_ply import is_compressed, unpack
-from foreseen.scenes.files.ply_tables import Ply, column, count_numbered, matrix, read_ply, rest_of_harmonics
+from foreseen.scenes.files.ply_tables import PlyFile, column, count_numbered, matrix, read_ply, rest_of_harmonics
 from foreseen.scenes.files.values import (
     BLACK,
     Array,
-    Columns,
+    GaussianArrays,
     SplatFile,
     logit,
     read_quaternions,
@@ -75,7 +75,7 @@ def encode(gaussians: Gaussians, comments: Sequence[str] = ()) -> bytes:
     return ("\n".join(header) + "\n").encode("ascii", "replace") + values.astype("<f4").tobytes()
 
 
-def _fields(columns: Columns) -> tuple[list[str], Array]:
+def _fields(columns: GaussianArrays) -> tuple[list[str], Array]:
     """Names of the properties, and rows `[N, P]` of them."""
     rest = columns.harmonics[:, 1:].transpose(0, 2, 1).reshape(columns.count, -1)
     extras = np.zeros((columns.count, 0), np.float32) if columns.extras is None else columns.extras
@@ -96,7 +96,7 @@ def _numbered(stem: str, count: int) -> tuple[str, ...]:
     return tuple(f"{stem}{i}" for i in range(count))
 
 
-def _columns(ply: Ply, notes: list[str]) -> Columns:
+def _columns(ply: PlyFile, notes: list[str]) -> GaussianArrays:
     vertex = ply.tables.get("vertex")
     if vertex is None:
         raise UserError(f"{ply.path} has no element 'vertex' with Gaussians: give a PLY file of Gaussian splats.")
@@ -105,7 +105,7 @@ def _columns(ply: Ply, notes: list[str]) -> Columns:
     require_some(ply.path, len(vertex))
     path, count = ply.path, count_numbered(vertex, "extra_")
     constant = matrix(path, vertex, COLORS)[:, None]
-    return Columns(
+    return GaussianArrays(
         means=matrix(path, vertex, MEANS),
         quaternions=read_quaternions(path, "rot_0..3", matrix(path, vertex, QUATERNION), notes),
         scales=read_scales(path, "scale_0..2", matrix(path, vertex, SCALES, allow_infinite=True), notes),
@@ -131,7 +131,7 @@ def _require_names(path: Path, names: Sequence[str]) -> None:
     )
 
 
-def _background(ply: Ply) -> tuple[float, float, float]:
+def _background(ply: PlyFile) -> tuple[float, float, float]:
     """What a comment of ours says; black where there is none."""
     for comment in ply.comments:
         words = comment.split()

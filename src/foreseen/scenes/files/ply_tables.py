@@ -31,7 +31,7 @@ ABOVE = 24
 
 
 @dataclass
-class Element:
+class PlyElement:
     """One table's description: `types` are NumPy's, by property; "" stands for a list."""
 
     name: str
@@ -40,7 +40,7 @@ class Element:
 
 
 @dataclass(frozen=True)
-class Ply:
+class PlyFile:
     """A file's tables.
 
     Attributes:
@@ -55,7 +55,7 @@ class Ply:
     tables: dict[str, Array]
 
 
-def read_ply(path: Path) -> Ply:
+def read_ply(path: Path) -> PlyFile:
     """Reads a file.
 
     Raises:
@@ -71,7 +71,7 @@ def read_ply(path: Path) -> Ply:
         raise UserError(f"{path} has no 'end_header' in its first {len(head)} bytes: it is truncated or no PLY file.")
     lines = head[: end.start()].decode("ascii", "replace").splitlines()[1:]
     encoding, comments, elements = _parse(path, lines)
-    known: list[Element] = []
+    known: list[PlyElement] = []
     for element in elements:
         if "" in element.types.values():
             break  # rows of no fixed length: what follows cannot be found
@@ -80,11 +80,11 @@ def read_ply(path: Path) -> Ply:
         tables = _read_text(path, end.end(), size, known)
     else:
         tables = _read_binary(path, end.end(), size, known, ORDERS[encoding])
-    return Ply(path, encoding, tuple(comments), tables)
+    return PlyFile(path, encoding, tuple(comments), tables)
 
 
-def _parse(path: Path, lines: list[str]) -> tuple[str, list[str], list[Element]]:
-    encoding, comments, elements = "", [], list[Element]()
+def _parse(path: Path, lines: list[str]) -> tuple[str, list[str], list[PlyElement]]:
+    encoding, comments, elements = "", [], list[PlyElement]()
     for line in lines:
         words = line.split()
         match words:
@@ -93,7 +93,7 @@ def _parse(path: Path, lines: list[str]) -> tuple[str, list[str], list[Element]]
             case ["format", kind, "1.0"] if kind in ORDERS:
                 encoding = kind
             case ["element", name, count] if re.fullmatch(r"\d{1,18}", count, re.ASCII):
-                elements.append(Element(name, int(count)))
+                elements.append(PlyElement(name, int(count)))
             case ["property", "list", _, _, name] if elements:
                 elements[-1].types[name] = ""
             case ["property", kind, name] if elements and kind in TYPES and name not in elements[-1].types:
@@ -109,7 +109,7 @@ def _parse(path: Path, lines: list[str]) -> tuple[str, list[str], list[Element]]
     return encoding, comments, elements
 
 
-def _read_binary(path: Path, start: int, size: int, elements: list[Element], order: str) -> dict[str, Array]:
+def _read_binary(path: Path, start: int, size: int, elements: list[PlyElement], order: str) -> dict[str, Array]:
     tables = {}
     for element in elements:
         dtype = np.dtype([(name, order + kind) for name, kind in element.types.items()])
@@ -122,7 +122,7 @@ def _read_binary(path: Path, start: int, size: int, elements: list[Element], ord
     return tables
 
 
-def _read_text(path: Path, start: int, size: int, elements: list[Element]) -> dict[str, Array]:
+def _read_text(path: Path, start: int, size: int, elements: list[PlyElement]) -> dict[str, Array]:
     tables = {}
     with path.open("rb") as file:
         file.seek(start)
@@ -145,7 +145,7 @@ def _read_text(path: Path, start: int, size: int, elements: list[Element]) -> di
     return tables
 
 
-def _truncated(path: Path, element: Element, found: int, about: str = "") -> UserError:
+def _truncated(path: Path, element: PlyElement, found: int, about: str = "") -> UserError:
     return UserError(
         f"{path}: the header promises {element.count} rows of element '{element.name}', but there are {about}{found}: "
         "the file is truncated; copy or export it again."

@@ -13,7 +13,7 @@ import numpy as np
 from foreseen.errors import UserError
 from foreseen.scenes.files.values import (
     BLACK,
-    Columns,
+    GaussianArrays,
     SplatFile,
     as_color,
     from_color,
@@ -51,7 +51,7 @@ def read(path: Path) -> SplatFile:
         row = int((scales < 0).any(-1).argmax())
         raise UserError(f"{path}: a scale of Gaussian {row} is {scales[row].min():g}, below 0: it is no .splat file.")
     quaternions = (rows["quaternion"].astype(np.float32) - 128) / 128
-    columns = Columns(
+    columns = GaussianArrays(
         means=require_finite(path, "position", rows["means"]),
         quaternions=read_quaternions(path, "rotation", quaternions, notes),
         scales=lift_scales(scales, notes),

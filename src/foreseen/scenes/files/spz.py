@@ -20,7 +20,7 @@ from foreseen.scenes.files.values import (
     BLACK,
     NO_DEGREE_4,
     Array,
-    Columns,
+    GaussianArrays,
     SplatFile,
     read_scales,
     require_some,
@@ -49,14 +49,14 @@ ANTIALIASED, EXTENDED = 1, 2
 COORDINATES = 0xADBE0003
 """The extension that says which way the stored axes point."""
 
-RATIO, SMALL = 1024, 1 << 26
+RATIO, SMALL_FILE_BYTES = 1024, 1 << 26
 """No real file is compressed further, save small ones; a header that promises more is refused."""
 
 BLOCK = 1 << 20
 """Bytes that are decompressed at once: memory is taken for what comes out, not for what a header promises."""
 
-LARGEST = 2**23 - 1
-MOST_BITS = 20
+MAX_INTEGER = 2**23 - 1
+MAX_BITS = 20
 """Positions are whole numbers of 24 bits with the sign, of which at most so many are behind the point."""
 
 COLOR = 0.15
@@ -67,7 +67,7 @@ HARMONICS_STEP = (8, 16)
 
 
 @dataclass(frozen=True)
-class Header:
+class SpzHeader:
     """What a file says of itself, and the streams' lengths that follow from it."""
 
     version: int
@@ -113,9 +113,9 @@ def encode(gaussians: Gaussians) -> bytes:
     """
     columns = to_columns(gaussians)
     reach = float(np.abs(columns.means).max())
-    if reach > LARGEST:
-        raise UserError(f"SPZ holds positions up to {LARGEST} scene units, not {reach:g}: scale the scene down.")
-    bits = min(MOST_BITS, math.floor(math.log2(LARGEST / max(reach, 1.0))))
+    if reach > MAX_INTEGER:
+        raise UserError(f"SPZ holds positions up to {MAX_INTEGER} scene units, not {reach:g}: scale the scene down.")
+    bits = min(MAX_BITS, math.floor(math.log2(MAX_INTEGER / max(reach, 1.0))))
     degree = math.isqrt(columns.harmonics.shape[1]) - 1
     streams = [stream for stream in _pack(columns, bits) if stream]
     packer = zstandard.ZstdCompressor(level=12, write_checksum=True)
@@ -126,7 +126,7 @@ def encode(gaussians: Gaussians) -> bytes:
     return b"".join([header, table, *packed])
 
 
-def _header(path: Path, content: bytes, versions: tuple[int, ...], packed: int) -> Header:
+def _header(path: Path, content: bytes, versions: tuple[int, ...], packed: int) -> SpzHeader:
     """`content` is the file's beginning, of which `packed` bytes are compressed."""
     if len(content) < HEADER.size:
         raise _damaged(path, "its header is cut off")
@@ -135,16 +135,16 @@ def _header(path: Path, content: bytes, versions: tuple[int, ...], packed: int) 
         raise UserError(f"{path} is no SPZ file (no 'NGSP' in its header): give it its own ending.")
     if version not in versions:
         raise UserError(f"{path} is SPZ version {version}; 2, 3 and 4 are read: convert it with a newer program.")
-    header = Header(version, count, degree, bits, flags, streams)
+    header = SpzHeader(version, count, degree, bits, flags, streams)
     require_some(path, count)
     if degree > 4 or bits > 24:
         raise _damaged(path, f"its header names harmonics of degree {degree} and {bits} fractional bits")
-    if sum(header.lengths) > max(packed * RATIO, SMALL):
+    if sum(header.lengths) > max(packed * RATIO, SMALL_FILE_BYTES):
         raise _damaged(path, f"its header promises {count} Gaussians, too many for {packed} bytes")
     return header
 
 
-def _read_gzip(path: Path, content: bytes) -> tuple[Header, list[bytes], bytes]:
+def _read_gzip(path: Path, content: bytes) -> tuple[SpzHeader, list[bytes], bytes]:
     unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
         start = unpacker.decompress(content, HEADER.size)
@@ -159,7 +159,7 @@ def _read_gzip(path: Path, content: bytes) -> tuple[Header, list[bytes], bytes]:
     return header, [body[end - length : end] for end, length in zip(ends, header.lengths)], rest
 
 
-def _read_zstd(path: Path, content: bytes) -> tuple[Header, list[bytes], bytes]:
+def _read_zstd(path: Path, content: bytes) -> tuple[SpzHeader, list[bytes], bytes]:
     header = _header(path, content, (4,), len(content))
     if len(content) < START:
         raise _damaged(path, "its header is cut off")
@@ -208,8 +208,8 @@ def _signs(path: Path, extensions: bytes) -> tuple[int, int, int]:
         extensions = extensions[8 + length :]
     if not 1 <= system <= 8:
         raise UserError(f"{path} stores its axes in the order number {system}; store it as right, up, back (RUB).")
-    turned = (system - 1) ^ 5  # bits of x, y, z: left or right, down or up, back or front; 5 is right, down, front
-    return tuple(-1 if turned >> axis & 1 else 1 for axis in range(3))  # type: ignore[return-value]
+    rotated = (system - 1) ^ 5  # bits of x, y, z: left or right, down or up, back or front; 5 is right, down, front
+    return tuple(-1 if rotated >> axis & 1 else 1 for axis in range(3))  # type: ignore[return-value]
 
 
 def _parities(signs: tuple[int, int, int], count: int) -> Array:
@@ -219,7 +219,9 @@ def _parities(signs: tuple[int, int, int], count: int) -> Array:
     return np.array(parities[:count], np.float32)
 
 
-def _unpack(path: Path, header: Header, streams: list[bytes], signs: tuple[int, int, int], notes: list[str]) -> Columns:
+def _unpack(
+    path: Path, header: SpzHeader, streams: list[bytes], signs: tuple[int, int, int], notes: list[str]
+) -> GaussianArrays:
     positions, opacities, colors, scales, rotations, harmonics = (np.frombuffer(s, np.uint8) for s in streams)
     parts = np.zeros((header.count, 3, 4), np.uint8)
     parts[..., 1:] = positions.reshape(-1, 3, 3)  # the lowest byte stays 0, the highest carries the sign
@@ -232,7 +234,7 @@ def _unpack(path: Path, header: Header, streams: list[bytes], signs: tuple[int, 
     rest *= _parities(signs, kept)[:, None]
     unpack = _smallest_three if header.version >= 3 else _first_three
     x, y, z = signs
-    return Columns(
+    return GaussianArrays(
         means=(fixed / 2**header.bits * signs).astype(np.float32),
         quaternions=unpack(rotations) * np.array([1, y * z, x * z, x * y], np.float32),
         scales=read_scales(path, "scale", scales.reshape(-1, 3) / np.float32(16) - 10, notes),
@@ -265,7 +267,7 @@ def _first_three(packed: Array) -> Array:
     return np.concatenate([real, parts], axis=1).astype(np.float32)
 
 
-def _pack(columns: Columns, bits: int) -> list[bytes]:
+def _pack(columns: GaussianArrays, bits: int) -> list[bytes]:
     """The streams, with axes right, up, back."""
     signs = (1, -1, -1)
     fixed = np.rint(columns.means.astype(np.float64) * signs * 2**bits).astype("<i4")

@@ -21,7 +21,7 @@ BLACK = (0.0, 0.0, 0.0)
 """Behind Gaussians of a file that names no background, as most viewers show them."""
 
 TINY = float(np.finfo(np.float32).tiny)
-SHORT = 1e-18
+MIN_QUATERNION_NORM = 1e-18
 """A shorter quaternion cannot be normalised in single precision."""
 
 COEFFICIENTS = {(degree + 1) ** 2: degree for degree in DEGREES}
@@ -48,7 +48,7 @@ class SplatFile:
 
 
 @dataclass(frozen=True)
-class Columns:
+class GaussianArrays:
     """The tensors of `Gaussians` as float32 arrays of the same shapes."""
 
     means: Array
@@ -108,7 +108,7 @@ def read_quaternions(path: Path, field: str, quaternions: Array, notes: list[str
     with np.errstate(over="ignore"):
         lengths = np.sqrt(np.square(quaternions).sum(-1, dtype=np.float32))
     require_finite(path, f"the length of {field}", lengths)
-    none = lengths < SHORT
+    none = lengths < MIN_QUATERNION_NORM
     if none.any():
         notes.append(f"{int(none.sum())} Gaussians have a quaternion of length 0, read as no rotation")
         quaternions = np.where(none[:, None], np.array([1, 0, 0, 0], np.float32), quaternions)
@@ -128,7 +128,9 @@ def logit(opacities: Array) -> Array:
         return np.clip(np.log(exact) - np.log1p(-exact), -150, 20).astype(np.float32)
 
 
-def to_gaussians(columns: Columns, background: tuple[float, float, float], antialiased: bool = False) -> Gaussians:
+def to_gaussians(
+    columns: GaussianArrays, background: tuple[float, float, float], antialiased: bool = False
+) -> Gaussians:
     """Float32 tensors on the CPU."""
     values = {name: _tensor(getattr(columns, name)) for name in ("means", "quaternions", "scales", "opacities")}
     extras = None if columns.extras is None else _tensor(columns.extras)
@@ -140,7 +142,7 @@ def _tensor(values: Array) -> torch.Tensor:
     return torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
 
 
-def to_columns(gaussians: Gaussians) -> Columns:
+def to_columns(gaussians: Gaussians) -> GaussianArrays:
     """What is to be written, checked.
 
     Raises:
@@ -149,7 +151,7 @@ def to_columns(gaussians: Gaussians) -> Columns:
     arrays = {name: value for name in ATTRIBUTES if (value := getattr(gaussians, name)) is not None}
     if not len(gaussians.means):
         raise UserError("there are no Gaussians to write.")
-    return Columns(**{name: checked(name, value) for name, value in arrays.items()})
+    return GaussianArrays(**{name: checked(name, value) for name, value in arrays.items()})
 
 
 def checked(name: str, tensor: torch.Tensor) -> Array:
@@ -162,7 +164,7 @@ def checked(name: str, tensor: torch.Tensor) -> Array:
         _require(name, values, abs(values - 0.5) <= 0.5, "from 0 to 1")
     if name == "quaternions":
         lengths = np.linalg.norm(values.astype(np.float64), axis=-1)
-        _require("lengths of quaternions", lengths, lengths >= SHORT, "above 0")
+        _require("lengths of quaternions", lengths, lengths >= MIN_QUATERNION_NORM, "above 0")
     return values
 
 

@@ -1,0 +1,218 @@
+"""A law of motion: a second-order neural ODE on the surface that the poses lie on."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.dynamics.manifold import Manifold
+
+Structure = Literal["potential", "free"]
+SHARPNESS = (0.5, 8.0)
+"""Hidden units bend within 1 / so many units of q."""
+LAST_LAYER = ("output", "linear", "square", "drag")
+SHARPNESS_POWER = 4.0
+"""Power of the sharpness by which a unit's weight is less likely."""
+
+
+class LagrangianODE(nn.Module):
+    """M(q) (q'' + bend) = -grad V(q) - M(q) B q' [structure "potential"], or q'' + bend = f(q) - B q' ["free"].
+
+    Lagrange's equations of a body that slides on the manifold through a medium: V (or f) is a network whose last layer
+    is linear, B a matrix of drags, and the metric M and the bending are those of the manifold. The rate enters by drag
+    and geometry alone: a network of q and q' together fits what was seen as well, but says nothing where neither was
+    seen together.
+
+    State `[..., 2 d]`: q and its rate. Time runs in observed windows.
+
+    Args:
+        widths: of the hidden layers.
+    """
+
+    velocity_scale: Tensor
+
+    def __init__(self, manifold: Manifold, widths: tuple[int, ...], structure: Structure) -> None:
+        super().__init__()
+        self.manifold = (manifold,)  # in a tuple: the law looks at it and does not own its buffers
+        self.structure = structure
+        maximum, double = manifold.maximum, torch.float64
+        sizes = (maximum, *widths)
+        self.hidden = nn.ParameterList(torch.zeros(b, a, dtype=double) for a, b in itertools.pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(b, dtype=double) for b in widths)
+        outputs = 1 if structure == "potential" else maximum
+        self.output = nn.Parameter(torch.zeros(outputs, widths[-1], dtype=double))
+        self.linear = nn.Parameter(torch.zeros(maximum, dtype=double))
+        self.square = nn.Parameter(torch.zeros(maximum, maximum, dtype=double))
+        self.drag = nn.Parameter(torch.zeros(maximum, maximum, dtype=double))
+        # The usual speed: forces are in units of its square, drags of itself.
+        self.register_buffer("velocity_scale", torch.ones((), dtype=double))
+
+    @torch.no_grad()
+    def draw_hidden_layers(self, low: Tensor, high: Tensor, generator: torch.Generator) -> None:
+        """Draws the hidden layers: the first one's units bend at places spread over `low..high` `[d]`, some widely and
+        some sharply; deeper layers keep the spread of what they get, however many there are."""
+        size = len(low)
+        for layer, (weight, shift) in enumerate(zip(self.hidden, self.biases)):
+            count, inputs = weight.shape
+            sampled = torch.randn(count, inputs, generator=generator, dtype=weight.dtype)
+            if layer == 0:
+                sampled[:, size:] = 0
+                share = torch.rand(count, 1, generator=generator, dtype=weight.dtype)
+                sharp = SHARPNESS[0] * (SHARPNESS[1] / SHARPNESS[0]) ** share
+                sampled = sampled * sharp / size**0.5
+                places = low + torch.rand(count, size, generator=generator, dtype=weight.dtype) * (high - low)
+                shift.copy_(-(sampled[:, :size] * places).sum(-1))
+            else:
+                sampled = sampled * (1.5 / inputs**0.5)
+                shift.copy_(0.5 * torch.randn(count, generator=generator, dtype=weight.dtype))
+            weight.copy_(sampled)
+
+    @torch.no_grad()
+    def zero_hidden_layers(self) -> None:
+        """No hidden unit says anything: what is left is a quadratic potential (or a linear force), and drag."""
+        for parameter in (*self.hidden, *self.biases):
+            parameter.zero_()
+
+    @torch.no_grad()
+    def set_constant_force(self, acceleration: Tensor) -> None:
+        """Sets the force that is the same everywhere, on a plane, so that what rests has this `acceleration` `[d]`."""
+        size = len(acceleration)
+        force = acceleration / self.velocity_scale.square()
+        if self.structure == "potential":
+            force = -self.manifold[0].metric(torch.zeros_like(acceleration)) @ force
+        self.linear[:size] = force
+
+    def _hidden_activations(self, q: Tensor) -> list[Tensor]:
+        """What every hidden layer says."""
+        found, x = [], q
+        for layer, shift in enumerate(self.biases):
+            x = torch.tanh(x @ self._hidden_weights(layer, q.shape[-1]).T + shift)
+            found.append(x)
+        return found
+
+    def _hidden_weights(self, layer: int, size: int) -> Tensor:
+        """What multiplies the layer's inputs, of which the first has `size`."""
+        return self.hidden[layer][:, :size] if layer == 0 else self.hidden[layer]
+
+    def _backpropagate(self, units: list[Tensor], upper: Tensor, size: int) -> Tensor:
+        """The gradient with respect to q of a quantity whose gradient with respect to the last layer is `upper`."""
+        for layer in range(len(units) - 1, -1, -1):
+            upper = (upper * (1 - units[layer].square())) @ self._hidden_weights(layer, size)
+        return upper
+
+    def _hidden_jacobian(self, units: list[Tensor], size: int) -> Tensor:
+        """`[..., units, d]`: the gradient of each unit of the last layer with respect to q."""
+        slopes = self.hidden[0][:, :size] * (1 - units[0].square())[..., None]
+        for unit, weight in zip(units[1:], self.hidden[1:]):
+            slopes = (weight @ slopes) * (1 - unit.square())[..., None]
+        return slopes
+
+    def force(self, q: Tensor) -> Tensor:
+        """-grad V, or f: `[..., d]`, in units of the pace squared."""
+        size = q.shape[-1]
+        units = self._hidden_activations(q)
+        if self.structure == "potential":
+            pull = self._backpropagate(units, self.output[0].expand_as(units[-1]), size)
+            square = self.square[:size, :size]
+            return -(pull + self.linear[:size] + q @ (square + square.T))
+        return units[-1] @ self.output[:size].T + self.linear[:size] + q @ self.square[:size, :size].T
+
+    def potential(self, q: Tensor) -> Tensor:
+        """V `[...]`, in units of the pace squared; of structure "potential"."""
+        size = q.shape[-1]
+        own = self._hidden_activations(q)[-1] @ self.output[0]
+        return own + q @ self.linear[:size] + ((q @ self.square[:size, :size]) * q).sum(-1)
+
+    def energy(self, q: Tensor, v: Tensor) -> Tensor:
+        """Kinetic and potential energy together, `[...]`, in units of the pace squared."""
+        metric = self.manifold[0].metric(q)
+        return 0.5 * (v[..., None, :] @ metric @ v[..., None])[
+            ..., 0, 0
+        ] / self.velocity_scale.square() + self.potential(q)
+
+    def forward(self, time: Tensor, state: Tensor) -> Tensor:
+        """The state's rate of change; the law does not know the time."""
+        del time
+        size = state.shape[-1] // 2
+        q, v = state[..., :size], state[..., size:]
+        force = self.force(q)
+        christoffel_term, inverse = self.manifold[0].christoffel(q, v)
+        if self.structure == "potential":
+            force = (inverse @ force[..., None])[..., 0] if size > 1 else inverse[..., 0] * force
+        drag = v @ self.drag[:size, :size].T
+        return torch.cat(
+            [v, self.velocity_scale.square() * force - christoffel_term - self.velocity_scale * drag], dim=-1
+        )
+
+    def penalties(self, size: int) -> Tensor:
+        """`[C]`: how unlikely a large weight is, for each of `columns`. A unit that bends sharply is to be used where
+        the paths ask for it only: the law is smooth where nothing was seen. Drags are free."""
+        units = self.hidden[0].norm(dim=-1).clamp_min(SHARPNESS[0]) if len(self.hidden) == 1 else torch.ones(1)
+        units = (units.to(self.output) / SHARPNESS[0]).pow(SHARPNESS_POWER).expand(self.output.shape[1])
+        if self.structure == "potential":
+            forces = torch.cat([units, units.new_ones(size + len(self._pairs(size)))])
+        else:
+            forces = torch.cat([units, units.new_ones(1 + size)]).repeat(size)
+        return torch.cat([forces, forces.new_zeros(size * size)])
+
+    # The law is linear in what follows the hidden layers: it can be solved for.
+
+    def columns(self, q: Tensor, v: Tensor) -> Tensor:
+        """`[..., d, C]`: what each of the C linear weights adds to q''."""
+        size = q.shape[-1]
+        units = self._hidden_activations(q)
+        eye = torch.eye(size, dtype=q.dtype)
+        if self.structure == "potential":
+            _, inverse = self.manifold[0].christoffel(q, v)
+            pulls = [self._hidden_jacobian(units, size).transpose(-1, -2), eye.expand(*q.shape[:-1], size, size)]
+            for i, j in self._pairs(size):
+                pulls.append((q[..., i, None] * eye[j] + q[..., j, None] * eye[i])[..., None])
+            found = -(inverse @ torch.cat(pulls, dim=-1))
+        else:
+            last = torch.cat([units[-1], torch.ones_like(q[..., :1]), q], dim=-1)
+            found = _blocks(last, size)
+        drags = _blocks(v / self.velocity_scale, size)
+        return torch.cat([found, -drags], dim=-1) * self.velocity_scale.square()
+
+    @torch.no_grad()
+    def set_weights(self, weights: Tensor, size: int) -> None:
+        """Takes over the weights `[C]` of `columns`."""
+        last = self.output.shape[1]
+        forces, drags = weights.split([len(weights) - size * size, size * size])
+        for parameter in self.last_layer():
+            parameter.zero_()
+        if self.structure == "potential":
+            pairs = self._pairs(size)
+            self.output[0], self.linear[:size], squares = forces.split([last, size, len(pairs)])
+            for (i, j), value in zip(pairs, squares):
+                self.square[i, j] = value
+        else:
+            rows = forces.view(size, last + 1 + size)
+            self.output[:size], self.linear[:size] = rows[:, :last], rows[:, last]
+            self.square[:size, :size] = rows[:, last + 1 :]
+        self.drag[:size, :size] = drags.view(size, size)
+
+    def last_layer(self) -> list[nn.Parameter]:
+        """What `set_weights` sets: the parameters of the names `LAST_LAYER`."""
+        return [self.output, self.linear, self.square, self.drag]
+
+    @torch.no_grad()
+    def set_last_layer(self, values: Tensor) -> None:
+        """Takes over what `last_layer` held, all in one line."""
+        for parameter, part in zip(self.last_layer(), values.split([p.numel() for p in self.last_layer()])):
+            parameter.copy_(part.view_as(parameter))
+
+    @staticmethod
+    def _pairs(size: int) -> list[tuple[int, int]]:
+        return [(i, j) for i in range(size) for j in range(i, size)]
+
+
+def _blocks(x: Tensor, size: int) -> Tensor:
+    """`[..., K]` -> `[..., size, size K]`: row i holds x in its own block i."""
+    rows = torch.zeros(*x.shape[:-1], size, size, x.shape[-1], dtype=x.dtype)
+    for i in range(size):
+        rows[..., i, i, :] = x
+    return rows.flatten(-2)

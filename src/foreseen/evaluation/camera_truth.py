@@ -1,0 +1,195 @@
+"""What truth tells about the bodies that one camera films: how many, how large, how fast, and where in the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from foreseen.data.labels import PoseLabels
+from foreseen.evaluation.mask_components import connected_components, hausdorff_distance, second_differences
+from foreseen.geometry.cameras import Camera
+
+MIN_BODY_SHARE = 0.1
+"""What is smaller than this share of the truth's usual body is a speck, no piece."""
+MIN_BODY_PIXELS = 4
+"""Nor is anything of fewer pixels."""
+
+
+@dataclass(frozen=True)
+class BodyDetections:
+    """Where the camera saw the bodies: the way from a mask back into the scene.
+
+    Attributes:
+        pixels: `[N, 2]` centroid of a body's mask.
+        offsets: `[N, 2]` from there to where its centre of mass is seen.
+        depths: `[N]` of the centre of mass along z of the camera.
+        radii: `[N]` of the ball that would be seen as large, in scene units.
+    """
+
+    camera: Camera
+    pixels: np.ndarray
+    offsets: np.ndarray
+    depths: np.ndarray
+    radii: np.ndarray
+
+    def unproject(self, centroids: np.ndarray) -> np.ndarray:
+        """Centres of mass `[M, 3]` of bodies whose masks have `centroids` `[M, 2]`."""
+        weights = self._weights(centroids)
+        x, y = (centroids + weights @ self.offsets).T
+        depth, camera = weights @ self.depths, self.camera
+        local = np.stack([(x - camera.cx) / camera.fx * depth, (y - camera.cy) / camera.fy * depth, depth], -1)
+        pose = camera.camera_to_world.double().numpy()
+        return local @ pose[:3, :3].T + pose[:3, 3]
+
+    def front_depths(self, centroids: np.ndarray) -> np.ndarray:
+        """Depths `[M]` of the bodies' nearest points."""
+        return self._weights(centroids) @ (self.depths - self.radii)
+
+    def _weights(self, centroids: np.ndarray) -> np.ndarray:
+        """`[M, N]`: mostly the sightings that are nearest in the picture, whenever they were."""
+        square = ((centroids[:, None] - self.pixels) ** 2).sum(-1)
+        weights = (square + 1) ** -2
+        return weights / weights.sum(-1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class EnergyReference:
+    """One body under gravity.
+
+    Attributes:
+        positions: `[T, 3]` of its centre of mass, z up, at the times of the `CameraTruth`.
+        gravity: in scene units per time unit squared.
+        kinetic: the largest kinetic energy per mass.
+    """
+
+    positions: np.ndarray
+    gravity: float
+    kinetic: float
+
+
+@dataclass(frozen=True)
+class CameraTruth:
+    """What truth tells about the T frames of one camera.
+
+    Attributes:
+        times: `[T]`.
+        smallest: pixels that a piece has at least.
+        bodies, pieces, parts, areas: `[T]` each: visible bodies, pieces of all bodies together, sum of the pieces of
+            each body, pixels.
+        step: the longest `hausdorff_distance` between frames [pixels].
+        bend: the largest second difference of the centroid [pixels].
+        still: `[H, W]` depth of what rests, infinite where unknown; None where the data set has no depth.
+        sightings: None without positions.
+        fall: None without positions and gravity, and for several bodies, whose masses are unknown.
+    """
+
+    times: np.ndarray
+    min_pixels: float
+    bodies: np.ndarray
+    pieces: np.ndarray
+    parts: np.ndarray
+    areas: np.ndarray
+    step: float
+    max_acceleration: float
+    static_depth: np.ndarray | None = None
+    detections: BodyDetections | None = None
+    energy_reference: EnergyReference | None = None
+
+    def index(self, times: np.ndarray) -> np.ndarray:
+        """Which of the frames have `times`."""
+        return np.abs(self.times[None, :] - np.asarray(times)[:, None]).argmin(1)
+
+
+def find_camera_truth(
+    times: np.ndarray,
+    instances: np.ndarray,
+    camera: Camera,
+    labels: PoseLabels | None = None,
+    gravity: float | None = None,
+    depths: Iterable[np.ndarray] = (),
+) -> CameraTruth | None:
+    """What can be told of frames at `times` `[T]`, from a camera that stands still.
+
+    Args:
+        instances: `[T, H, W]` ids, body b has b + 1; 0 where nothing moves.
+        labels: the bodies' positions at these times.
+        depths: depth pictures `[H, W]` of the same frames, 0 where nothing is hit; read until nothing is missing.
+
+    Returns:
+        None where no body is ever visible.
+    """
+    top = int(instances.max(initial=0))
+    sizes = np.array([np.bincount(picture.ravel(), minlength=top + 1)[1:] for picture in instances])
+    if not (sizes >= MIN_BODY_PIXELS).any():
+        return None
+    min_pixels = max(MIN_BODY_SHARE * float(np.median(sizes[sizes >= MIN_BODY_PIXELS])), MIN_BODY_PIXELS)
+    seen = [connected_components(picture > 0, min_pixels) for picture in instances]
+    centroids = np.array([pieces.centroid for pieces in seen])
+    steps = [hausdorff_distance(a.mask, b.mask) for a, b in pairwise(seen)]
+    detections = None if labels is None else _detect_bodies(instances, camera, labels, min_pixels)
+    return CameraTruth(
+        times=np.asarray(times),
+        min_pixels=min_pixels,
+        bodies=(sizes >= min_pixels).sum(-1),
+        pieces=np.array([len(pieces.areas) for pieces in seen]),
+        parts=np.array(
+            [sum(len(connected_components(p == i, min_pixels).areas) for i in range(1, top + 1)) for p in instances]
+        ),
+        areas=np.array([pieces.areas.sum() for pieces in seen], dtype=float),
+        step=max((s for s in steps if np.isfinite(s)), default=0.0),
+        max_acceleration=max(second_differences(centroids), default=0.0),
+        static_depth=_still(instances, depths),
+        detections=detections,
+        energy_reference=None if detections is None else _energy_reference(labels, gravity),
+    )
+
+
+def _detect_bodies(
+    instances: np.ndarray, camera: Camera, labels: PoseLabels, min_pixels: float
+) -> BodyDetections | None:
+    pixels, depths = (t.double().numpy() for t in camera.project(labels.positions.float()))
+    rows = []
+    for time, picture in enumerate(instances):
+        for body in range(len(labels.bodies)):
+            found = connected_components(picture == body + 1, min_pixels)
+            depth, area = float(depths[time, body]), float(found.areas.sum())
+            if area > 0 and depth > 0:
+                radius = np.sqrt(area / np.pi) * depth / np.sqrt(camera.fx * camera.fy)
+                rows.append((*found.centroid, *(pixels[time, body] - found.centroid), depth, radius))
+    if not rows:
+        return None
+    table = np.array(rows)
+    return BodyDetections(camera, table[:, :2], table[:, 2:4], table[:, 4], table[:, 5])
+
+
+def _still(instances: np.ndarray, depths: Iterable[np.ndarray]) -> np.ndarray | None:
+    still, missing = None, np.ones(instances.shape[1:], dtype=bool)
+    for picture, depth in zip(instances, depths):
+        if still is None:
+            still = np.full(depth.shape, np.inf)
+        fresh = missing & (picture == 0)
+        still[fresh] = np.where(depth[fresh] > 0, depth[fresh], np.inf)
+        missing &= ~fresh
+        if not missing.any():
+            break
+    return still
+
+
+def _energy_reference(labels: PoseLabels | None, gravity: float | None) -> EnergyReference | None:
+    if labels is None or gravity is None or len(labels.bodies) != 1:
+        return None
+    kinetic = 0.5 * float(labels.velocities.square().sum(-1).max())
+    return EnergyReference(labels.positions[:, 0].numpy(), gravity, kinetic) if kinetic > 0 else None
+
+
+def specific_energy(times: np.ndarray, positions: np.ndarray, gravity: float) -> np.ndarray:
+    """Energy per mass `[T]` of a body at `positions` `[T, 3]`, z up, with the velocity by central differences; not a
+    number at both ends."""
+    found = np.full(len(times), np.nan)
+    if len(times) > 2:
+        velocity = (positions[2:] - positions[:-2]) / (times[2:] - times[:-2])[:, None]
+        found[1:-1] = 0.5 * (velocity**2).sum(-1) + gravity * positions[1:-1, 2]
+    return found

@@ -1,0 +1,110 @@
+"""The scored pictures of everyone, put together to films of one camera each and judged by the rules of physics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from foreseen.data.labels import labels_at
+from foreseen.data.types import Frame, Sequence
+from foreseen.evaluation.camera_truth import CameraTruth, find_camera_truth
+from foreseen.evaluation.frames import is_next_frame
+from foreseen.evaluation.moving_pixels import moving_mask, truth_mask
+from foreseen.evaluation.physics import RULES, Findings, MaskClip, judge
+
+NAME, TRUTH = "consistency", "truth"
+
+
+@dataclass
+class _ClipBuffer:
+    """One contestant's film under way, and what was found in those before it."""
+
+    frames: list[Frame] = field(default_factory=list)
+    masks: list[np.ndarray] = field(default_factory=list)
+    clips: list[tuple[int, Findings]] = field(default_factory=list)
+
+
+class PhysicsChecker:
+    """Takes pictures as they are scored: those of one split, camera after camera, in order of time."""
+
+    def __init__(self, sequences: Mapping[str, Sequence]) -> None:
+        self._sequences = sequences
+        self._buffers: dict[str, _ClipBuffer] = {}
+        self._camera_truth: dict[tuple[str, str], CameraTruth | None] = {}
+
+    def add(self, contestant: str, frame: Frame, image: Tensor, background: Tensor | None) -> None:
+        """One picture of a contestant; a film ends where the next one does not follow. Nothing without a
+        background."""
+        if background is None:
+            return
+        buffer = self._buffers.setdefault(contestant, _ClipBuffer())
+        if buffer.frames and not is_next_frame(frame, buffer.frames[-1], self._sequences[frame.sequence]):
+            self._cut(buffer)
+        buffer.frames.append(frame)
+        buffer.masks.append(moving_mask(image, background).numpy())
+
+    def finish(self, method: str) -> dict[str, dict[str, Any]]:
+        """Contestant -> {"consistency": what was found since the last call}, empty where there was no film; that of
+        `method` has the truth's in it."""
+        for buffer in self._buffers.values():
+            self._cut(buffer)
+        found = {contestant: _pooled(buffer.clips) for contestant, buffer in self._buffers.items() if buffer.clips}
+        self._buffers = {}
+        if method in found and TRUTH in found:
+            found[method][TRUTH] = found[TRUTH]
+        return {contestant: {NAME: summary} for contestant, summary in found.items() if contestant != TRUTH}
+
+    def _cut(self, buffer: _ClipBuffer) -> None:
+        frames, masks = buffer.frames, buffer.masks
+        buffer.frames, buffer.masks = [], []
+        if len(frames) < 2:
+            return
+        camera_truth = self._learn(frames[0])
+        if camera_truth is not None:
+            film = MaskClip(np.array([f.time for f in frames]), np.stack(masks))
+            buffer.clips.append((len(frames), judge(film, camera_truth)))
+
+    def _learn(self, frame: Frame) -> CameraTruth | None:
+        key = (frame.sequence, frame.camera_id)
+        if key not in self._camera_truth:
+            self._camera_truth[key] = load_camera_truth(self._sequences[frame.sequence], frame.camera_id)
+        return self._camera_truth[key]
+
+
+def _pooled(clips: list[tuple[int, Findings]]) -> dict[str, Any]:
+    """Means over all that was found in several films."""
+    summary: dict[str, Any] = {"films": len(clips), "frames": sum(count for count, _ in clips)}
+    for rule in RULES:
+        values = [value for _, findings in clips for value in findings.get(rule, ())]
+        if values:
+            summary[rule] = sum(values) / len(values)
+        if rule == "energy_drift" and values:
+            summary["energy_frames"] = len(values)
+    return summary
+
+
+def load_camera_truth(sequence: Sequence, camera_id: str) -> CameraTruth | None:
+    """What truth tells about all frames that one camera took of a sequence; None without masks."""
+    frames = [f for f in sequence.frames if f.camera_id == camera_id]
+    pictures = [_instances(f) for f in frames]
+    known = [picture for picture in pictures if picture is not None]
+    if len(known) < len(frames):
+        return None
+    times = [f.time for f in frames]
+    labels = labels_at(sequence.truth, times)
+    gravity = None if sequence.truth is None else sequence.truth.constants.get("gravity")
+    depths = (depth.numpy() for f in frames if (depth := f.depth()) is not None)
+    whole = all(f.depth_path is not None for f in frames)
+    return find_camera_truth(
+        np.array(times), np.stack(known), frames[0].camera, labels, gravity, depths if whole else ()
+    )
+
+
+def _instances(frame: Frame) -> np.ndarray | None:
+    mask = frame.mask()
+    mask = truth_mask(frame) if mask is None else mask
+    return None if mask is None else mask.numpy().astype(np.uint16)
