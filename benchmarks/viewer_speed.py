@@ -108,7 +108,7 @@ def measure(make: Callable[[], Sequence[ViewerSource]], seconds: float, draws: s
             page.get_by_role("button", name="Take picture").wait_for()
             (session,) = _until(lambda: viewer.sessions)
             if draws is not None:
-                session.notify(lambda: session.set_draws(draws))
+                session.submit(lambda: session.set_draws(draws))
                 _until(lambda: session.splatting.decided)
             time.sleep(3)  # what rests is refined
             page.evaluate(COUNT)

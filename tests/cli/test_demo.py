@@ -14,7 +14,7 @@ from foreseen.cli import demo, main
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scene for which two steps of training take a moment."""
     size = replace(demo.QUICK_SIZE, frames=12, cameras=2, pixels=16, scored=2, max_steps=2)
-    monkeypatch.setattr(demo, "QUICK", size)
+    monkeypatch.setattr(demo, "QUICK_SIZE", size)
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -49,7 +49,7 @@ def test_it_does_its_job_once(
     assert (out / "forecast.mp4").stat().st_size > 1000
 
     # A longer training makes all that comes after it anew.
-    monkeypatch.setattr(demo, "QUICK", replace(demo.QUICK_SIZE, max_steps=3))
+    monkeypatch.setattr(demo, "QUICK_SIZE", replace(demo.QUICK_SIZE, max_steps=3))
     before = (out / "forecast.mp4").stat().st_mtime_ns
     main(["demo", "--out", str(out), "--quick"])
     assert json.loads((out / "metrics.json").read_text())["step"] == 3

@@ -36,7 +36,7 @@ NEAR = {"pendulum": 0.001, "hill": 0.01, "ball": 0.002}
 def moves(name: str, initial: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """Poses and their rates per window, `[T, 6]`, of one body that does not turn."""
     scenario = SCENARIOS[name]
-    numbers = dict(zip(scenario.initial_thickness, initial))
+    numbers = dict(zip(scenario.initial, initial))
     motion = scenario.systems[0].solve(scenario.constants, numbers, np.linspace(0, WINDOW, FRAMES))
     places, rates = (torch.from_numpy(x[:, 0]) for x in (motion.positions, motion.velocities))
     nothing = torch.zeros_like(places)

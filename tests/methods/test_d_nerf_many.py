@@ -249,7 +249,7 @@ def test_the_beginning_is_in_units_of_bounds_and_window(config: DNeRFFastConfig 
     method = told(config)
     # Bounds are -2..2, the longest window is 1.1 long.
     expected = torch.tensor([[0, -0.45, 0.1, 0, SPEED * 1.1 / 2, 0], [0, 0.45, 0.1, 0, -SPEED * 1.1 / 2, 0]])
-    torch.testing.assert_close(method.initial_thickness, expected)
+    torch.testing.assert_close(method.initial, expected)
     assert method.observes == ("sequence", "initial")
 
 
@@ -262,10 +262,7 @@ def test_time_counts_from_the_sequences_own_beginning(
     at = method.time_conditions(batch)
     starts = torch.tensor([TIMES[0], LATER[0]])[batch.sequences]
     torch.testing.assert_close(at.time_since_start, (batch.times - starts) / 1.1)
-    assert (
-        torch.equal(at.initial_thickness, method.initial_thickness[batch.sequences])
-        and len(batch.sequences.unique()) == 2
-    )
+    assert torch.equal(at.initial, method.initial[batch.sequences]) and len(batch.sequences.unique()) == 2
     assert float(at.time_since_start.min()) == 0 and float(at.time_since_start.max()) == pytest.approx(1)
 
 
@@ -276,11 +273,11 @@ def test_beginnings_move_points_and_nothing_is_held_at_the_first_time(
     method, points = told(config), torch.rand(20, 3) * 2 - 1
     shifts = []
     for which in (0, 1):
-        at = TimeCondition(torch.zeros(20), method.initial_thickness[which].expand(20, -1))
+        at = TimeCondition(torch.zeros(20), method.initial[which].expand(20, -1))
         if isinstance(method, FastDNeRF):
             shifts.append(method._displaced(points, at) - points)
         else:
-            shifts.append(method.deformation(points, at.time_since_start, at.initial_thickness))
+            shifts.append(method.deformation(points, at.time_since_start, at.initial))
     assert (shifts[0].norm(dim=-1) > 0).all() and ((shifts[0] - shifts[1]).norm(dim=-1) > 1e-4).all()
 
 
@@ -289,14 +286,14 @@ def test_a_new_sequence_that_begins_as_a_learned_one_looks_as_it(config: DNeRFFa
     method = told(config)
     moved = replace(LABELS[1], times=LABELS[1].times + 40.0)
     known = Forecast(method, Observation(sequence=1))
-    new_one = Forecast(method, Observation(initial_thickness=moved.at(0)))
+    new_one = Forecast(method, Observation(initial=moved.at(0)))
     other = Forecast(method, Observation(sequence=0))
     eye, time_since_start = camera(0.2, size=8), 0.3
     picture = known.render(eye, LATER[0] + time_since_start).rgb
     torch.testing.assert_close(new_one.render(eye, LATER[0] + time_since_start + 40).rgb, picture, atol=1e-4, rtol=0)
     assert (other.render(eye, TIMES[0] + time_since_start).rgb - picture).abs().max() > 1e-4
     state = method.evolve(method.observe(Observation(sequence=1)), torch.tensor([9.0, 5.0, -1.0]))
-    assert torch.equal(state.time, torch.tensor([9.0, 5.0, -1.0])) and state.initial_thickness.shape == (3, 6)
+    assert torch.equal(state.time, torch.tensor([9.0, 5.0, -1.0])) and state.initial.shape == (3, 6)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -304,7 +301,7 @@ def test_a_checkpoint_restores_the_beginnings(config: DNeRFFastConfig | DNeRFPap
     method, other = told(config), new(config)
     saved = {k: v.clone() for k, v in method.state_dict().items()}
     other.load_state_dict(saved)
-    assert torch.equal(other.initial_thickness, method.initial_thickness) and method.initial_thickness.any()
+    assert torch.equal(other.initial, method.initial) and method.initial.any()
     eye = camera(0.2, size=8)
     assert torch.equal(render(scene_at(method, 5.2), eye).rgb, render(scene_at(other, 5.2), eye).rgb)
 
@@ -355,14 +352,14 @@ def test_one_camera_that_stands_still_closes_nothing(seen: list[Frame]) -> None:
     method = new(FAST)
     assert isinstance(method, FastDNeRF)
     method.warm_start([frame for frame in seen if frame.camera_id == "0"], LABELS)
-    assert not (method.occupancy.density < 0).any() and method.initial_thickness.any()
+    assert not (method.occupancy.density < 0).any() and method.initial.any()
 
 
 def test_a_look_at_one_sequence_does_not_undo_what_was_found_of_another() -> None:
     method = told(FAST)
     assert isinstance(method, FastDNeRF)
     between = method._sample_initial_conditions(500)
-    low, high = method.initial_thickness.amin(0), method.initial_thickness.amax(0)
+    low, high = method.initial.amin(0), method.initial.amax(0)
     assert (between >= low - 1e-6).all() and (between <= high + 1e-6).all() and len(between.unique(dim=0)) > 100
     with torch.no_grad():
         method.canonical.values.fill_(-20.0)
@@ -384,4 +381,4 @@ def test_what_it_cannot_learn_is_refused(config: DNeRFFastConfig | DNeRFPaperCon
     pair = LABELS[0].at(0)
     twice = replace(pair, positions=pair.positions.repeat(1, 2, 1), velocities=pair.velocities.repeat(1, 2, 1))
     with pytest.raises(UserError, match="a new sequence has 2 bodies, and this run learned sequences of 1: give one"):
-        new(config).observe(Observation(initial_thickness=twice))
+        new(config).observe(Observation(initial=twice))

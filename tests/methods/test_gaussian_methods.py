@@ -107,13 +107,13 @@ def test_gaussians_that_go_nowhere_are_at_rest(moving: list[Frame], monkeypatch:
         there[every // 3 :, 1] = normalized_time * 0.1 * far  # it shakes a little
         return replace(canonical, means=canonical.means + there)
 
-    monkeypatch.setattr(method, "moved", deformed)
+    monkeypatch.setattr(method, "deformed", deformed)
     state = method.evolve(method.observe(Observation()), torch.tensor(3.0))
     still, going = (method.layer(state, which) for which in ("static", "dynamic"))
     assert isinstance(still, Gaussians) and isinstance(going, Gaussians)
     assert len(going.means) == every // 3 and len(still.means) == every - every // 3
     torch.testing.assert_close(going.means[:, 0], method.cloud.means[: every // 3, 0] + far)
-    monkeypatch.setattr(method, "moved", lambda canonical, normalized_time: canonical)
+    monkeypatch.setattr(method, "deformed", lambda canonical, normalized_time: canonical)
     assert len(method.layer(state, "dynamic").means) == every // 3  # what was found is kept,
     method.before_step(5, 0.5)
     assert len(method.layer(state, "dynamic").means) == 0  # until training goes on
@@ -264,7 +264,7 @@ def test_a_run_is_exported(tmp_path: Path) -> None:
     assert isinstance(read_splats(tmp_path / "a.ply").scene, Gaussians)
     moving = read_splats(tmp_path / "a.safetensors").scene
     assert isinstance(moving, MovingGaussians) and "means" in moving.tracks
-    assert len(moving.canonical.means) <= 60
+    assert len(moving.rest.means) <= 60
 
 
 def test_a_scene_at_rest_is_exported_without_a_time(tmp_path: Path) -> None:

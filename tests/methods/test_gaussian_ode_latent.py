@@ -147,7 +147,7 @@ def test_before_a_law_is_known_what_was_seen_last_stays() -> None:
 
 def test_the_law_is_fitted_once_at_each_of_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
     method = reed()
-    monkeypatch.setattr(method, "fit_law", lambda: "fitted.")
+    monkeypatch.setattr(method, "fit_dynamics", lambda: "fitted.")
     said = [method.before_step(step, step / 10) for step in range(10)]
     assert [line for line in said if line] == ["fitted."] and said[8] == "fitted."
     assert method.finish() == "80 Gaussians. fitted."

@@ -73,9 +73,9 @@ STARTS = ((1.2, 0.0), (-0.5, 0.6), (0.3, -1.0))
 LABELS = [labels(times, start) for times, start in zip(TIMES, STARTS)]
 
 
-def tiny(info: SceneInfo = INFO, many: dict[str, object] | None = None, **changes: object) -> PaperManyNodeRF:
+def tiny(info: SceneInfo = INFO, multi_sequence: dict[str, object] | None = None, **changes: object) -> PaperManyNodeRF:
     torch.manual_seed(0)
-    method = build(replace(TINY, multi_sequence=replace(MANY, **(many or {})), **changes), info)
+    method = build(replace(TINY, multi_sequence=replace(MANY, **(multi_sequence or {})), **changes), info)
     assert isinstance(method, PaperManyNodeRF)
     method.warm_start((), LABELS)
     return method

@@ -46,7 +46,7 @@ def labels(start: float) -> PoseLabels:
 
 
 def assert_the_rate_is_that_of_the_seen_states(system: DynamicalSystem, within: float) -> None:
-    for one in system.learned_poses:
+    for one in system.trajectories:
         found = (one.states[2:] - one.states[:-2]) / (one.times[2:] - one.times[:-2])[:, None]
         rate = system.rate(one.states[1:-1])
         assert rate.dtype == torch.float64
@@ -61,9 +61,9 @@ def test_the_latent_ode_of_several_sequences() -> None:
     system = method.system()
     assert system is not None and system.positions is not None and system.code is not None
     assert not system.second_order and system.energy is None and system.window == pytest.approx(2.0)
-    assert len(system.learned_poses) == 2 and system.learned_poses[0].times.tolist() == pytest.approx(list(TIMES))
+    assert len(system.trajectories) == 2 and system.trajectories[0].times.tolist() == pytest.approx(list(TIMES))
     assert_the_rate_is_that_of_the_seen_states(system, 0.05)
-    y = system.learned_poses[0].states
+    y = system.trajectories[0].states
     assert system.positions(y).shape == (21, 1, 3) and system.code(y).shape == (21, 8)
     assert system.code(y)[3].float().allclose(method._code(y[3].float()), atol=1e-5)
 
@@ -74,7 +74,7 @@ def test_the_latent_ode_of_one_sequence() -> None:
     system = method.system()
     assert system is not None and system.positions is None and system.code is not None
     assert_the_rate_is_that_of_the_seen_states(system, 0.05)
-    assert system.code(system.learned_poses[0].states).shape == (21, 8)
+    assert system.code(system.trajectories[0].states).shape == (21, 8)
 
 
 def test_the_law_of_one_sequences_motion() -> None:
@@ -88,7 +88,7 @@ def test_the_law_of_one_sequences_motion() -> None:
     system = method.system()
     assert system is not None and system.second_order and system.positions is None
     assert system.names == ("q", "q'") and system.window == pytest.approx(2.0)
-    one = system.learned_poses[0]
+    one = system.trajectories[0]
     assert float(one.times[0]) == pytest.approx(3.0) and float(one.times[-1]) == pytest.approx(5.0)
     # 9 radians in a window of 2.
     force = system.rate(torch.cat([one.states[:, :1], 0 * one.states[:, 1:]], dim=-1))[:, 1]

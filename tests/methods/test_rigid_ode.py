@@ -226,7 +226,7 @@ def test_impacts_lead_the_parts_on_where_they_foretell_best(
         "foreseen.dynamics.sequence_dynamics.SequenceDynamics._impacts_forecast_better",
         lambda motion, poses, balls, *_: not (motion.balls.fit(poses, balls)),
     )
-    assert method.fit_dynamics().startswith("impacts foretell the observed window: ") and method.motion.collide
+    assert method.fit_dynamics().startswith("impacts foretell the observed window: ") and method.motion.uses_impacts
     times = torch.tensor([4.5, 4.2, 4.5])
     found = method.evolve(method.observe(Observation()), times).centres
     expected = method.motion.balls.impacts.extrapolate((times.double() - method.start) / method.window)

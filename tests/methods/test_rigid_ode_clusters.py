@@ -143,8 +143,8 @@ def test_the_spread_and_the_system_are_of_one_kind(method: RigidODEMany) -> None
         torch.testing.assert_close(ensemble[0, :, 0], method.evolve(state, times).centres[:, cluster])
         system = method.system(cluster)
         assert system is not None and system.positions is not None
-        assert [one.sequence for one in system.learned_poses] == ([0, 2, 4], [1, 3])[cluster]
-        own = system.positions(system.learned_poses[0].states)
+        assert [one.sequence for one in system.trajectories] == ([0, 2, 4], [1, 3])[cluster]
+        own = system.positions(system.trajectories[0].states)
         assert own.shape[1:] == (1, 3) and own[0, 0].allclose(method.centres[cluster, 0, cluster].double(), atol=0.01)
 
 

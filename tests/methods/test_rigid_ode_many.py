@@ -140,8 +140,8 @@ LONG = tuple(TIMES[0] + STEP * i for i in range(20))
 
 def test_a_new_sequence_by_its_initial_conditions(learned: RigidODEMany) -> None:
     whole = swung(NEW, TIMES)
-    assert far(centres(learned, Observation(initial_thickness=whole.at(0)), LONG), NEW, LONG) < 0.002
-    assert far(centres(learned, Observation(initial_thickness=whole.at(5)), LONG), NEW, LONG) < 0.002, "backwards, too"
+    assert far(centres(learned, Observation(initial=whole.at(0)), LONG), NEW, LONG) < 0.002
+    assert far(centres(learned, Observation(initial=whole.at(5)), LONG), NEW, LONG) < 0.002, "backwards, too"
 
 
 def blank(known: PoseLabels, pixel_indices: list[int], speeds: list[int]) -> PoseLabels:
@@ -154,7 +154,7 @@ def blank(known: PoseLabels, pixel_indices: list[int], speeds: list[int]) -> Pos
 def test_futures_of_a_new_sequence(learned: RigidODEMany) -> None:
     known = swung(NEW, TIMES).at(0)
     times = torch.tensor([FIRST, FIRST + 0.5, FIRST + 3.0])
-    state = learned.observe(Observation(initial_thickness=known))
+    state = learned.observe(Observation(initial=known))
     sure = learned.ensemble(state, times)
     assert sure.shape == (1 + DYNAMICS.ensemble_size, 3, 1, 3)
     assert torch.allclose(sure[0], learned.evolve(state, times).centres, atol=1e-5)
@@ -162,21 +162,21 @@ def test_futures_of_a_new_sequence(learned: RigidODEMany) -> None:
     assert (sure[:, 0] - sure[0, 0]).abs().max() < 1e-6 < sure[1:, 2].std(0).max(), (
         "laws differ, the beginning does not"
     )
-    unsure = learned.ensemble(learned.observe(Observation(initial_thickness=known, precision=0.2)), times)
+    unsure = learned.ensemble(learned.observe(Observation(initial=known, precision=0.2)), times)
     assert torch.allclose(unsure[0], sure[0], atol=1e-6)
     assert (unsure[:, 0] - sure[0, 0]).norm(dim=-1).max() > 0.02, "this beginning does"
 
 
 def test_what_is_not_known_follows_from_the_surface(learned: RigidODEMany) -> None:
     known = swung(NEW, TIMES).at(0)
-    whole = learned.observe(Observation(initial_thickness=known)).state
+    whole = learned.observe(Observation(initial=known)).state
     for pixel_indices, speeds in (([1, 2], [1, 2]), ([1, 2], [0, 2]), ([2], [])):
-        part = learned.observe(Observation(initial_thickness=blank(known, pixel_indices, speeds))).state
+        part = learned.observe(Observation(initial=blank(known, pixel_indices, speeds))).state
         torch.testing.assert_close(part, whole, atol=2e-3, rtol=2e-3)
-    at_rest = learned.observe(Observation(initial_thickness=blank(known, [2], [0, 1, 2]))).state
+    at_rest = learned.observe(Observation(initial=blank(known, [2], [0, 1, 2]))).state
     torch.testing.assert_close(at_rest, whole * torch.tensor([1.0, 0.0]), atol=2e-3, rtol=0)
     with pytest.raises(UserError, match="initial conditions need a position: give some of x, y and z"):
-        learned.observe(Observation(initial_thickness=blank(known, [0, 1, 2], [])))
+        learned.observe(Observation(initial=blank(known, [0, 1, 2], [])))
 
 
 def test_a_new_sequence_by_its_first_frames(learned: RigidODEMany, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_picture_of_a_training_time_shows_what_was_seen(learned: RigidODEMany,
 
 def test_a_state_dict_fits_a_method_without_a_warm_start(learned: RigidODEMany) -> None:
     other = restored(learned.state_dict())
-    initial = Observation(initial_thickness=swung(NEW, TIMES).at(0))
+    initial = Observation(initial=swung(NEW, TIMES).at(0))
     for time, observation in ((2.9, Observation(2)), (4.4, Observation(0)), (2.9, initial)):
         first, second = (render(scene_at(m, time, observation), camera(0.2, size=16)).rgb for m in (learned, other))
         assert torch.equal(first, second)
@@ -219,7 +219,7 @@ def test_silhouettes_where_labels_are_not_to_be_read(seen: list[Frame], monkeypa
     ahead = centres(method, Observation(1), (*TIMES, TIMES[-1] + 5))
     torch.testing.assert_close(ahead[:-1].float(), method.centres[1, :, 0].detach(), atol=1e-5, rtol=0)
     torch.testing.assert_close(ahead[-1], ahead[-2], atol=1e-5, rtol=0)
-    for observation in (Observation(initial_thickness=swung(NEW, TIMES).at(0)), Observation(frames=tuple(seen[:20]))):
+    for observation in (Observation(initial=swung(NEW, TIMES).at(0)), Observation(frames=tuple(seen[:20]))):
         with pytest.raises(UserError, match="this run has no law of motion yet"):
             method.observe(observation)
     said_then = [method.before_step(step, progress) for step, progress in enumerate((0, 0.39, 0.4, 0.5, 0.9))]
@@ -256,7 +256,7 @@ def test_beginnings_that_it_cannot_tell_are_refused(
     refused(learned, Observation(3), "this run learned 3 sequences; there is no sequence 3")
     refused(learned, Observation(-1), "there is no sequence -1")
     line = "this run learned 2 moving parts, and the initial conditions tell of 1: give as many"
-    refused(two_parts, Observation(initial_thickness=known), line)
+    refused(two_parts, Observation(initial=known), line)
     refused(two_parts, Observation(frames=tuple(seen[:8])), "of one moving part from frames; it learned several")
     once = tuple(f for f in seen if f.time == TIMES[0] and f.sequence == "a")
     refused(learned, Observation(frames=once), "nothing is seen to move in two or more of the first frames")
@@ -269,10 +269,14 @@ def test_beginnings_that_it_cannot_tell_are_refused(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("cluster_of_part", torch.tensor([10**12]), "owners: 1000000000000 is not in 0 to 0"),
+        ("cluster_of_part", torch.tensor([10**12]), "cluster_of_part: 1000000000000 is not in 0 to 0"),
         ("cluster_of_part", torch.tensor([0, 0]), "look: halves and voxels.layout are .*, not of 2 parts"),
-        ("cluster_of_sequence", torch.full((len(STARTS),), 1), "kinds_of: 1 is not in 0 to 0"),
-        ("cluster_of_sequence", torch.tensor([0]), rf"kinds_of: \[1\] are not the kinds of {len(STARTS)} sequences"),
+        ("cluster_of_sequence", torch.full((len(STARTS),), 1), "cluster_of_sequence: 1 is not in 0 to 0"),
+        (
+            "cluster_of_sequence",
+            torch.tensor([0]),
+            rf"cluster_of_sequence: \[1\] are not the kinds of {len(STARTS)} sequences",
+        ),
     ],
 )
 def test_saved_parts_and_sequences_are_of_kinds_that_there_are(

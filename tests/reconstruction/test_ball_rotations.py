@@ -106,7 +106,7 @@ def test_a_part_that_is_hardly_seen_tells_nothing(tmp_path: Path) -> None:
 
 
 def test_of_long_films_times_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ball_rotations, "MOST_FRAMES", 20)
+    monkeypatch.setattr(ball_rotations, "MAX_FRAMES", 20)
     seen = seen_in(film(tmp_path, lambda time: FIRST_SPIN_SCALE * time))
     assert seen.times.tolist() == TIMES[::3].astype(np.float32).tolist()
     found = find_spin(seen)

@@ -71,7 +71,7 @@ def weighed(result, seed=2):
 @pytest.fixture
 def no_stop(monkeypatch):
     """No ray ends early: the definition's rule for that is another."""
-    monkeypatch.setattr(voxel_rays, "STOP", 0.0)
+    monkeypatch.setattr(voxel_rays, "MIN_TRANSMITTANCE", 0.0)
     monkeypatch.setattr("foreseen.render.marching.MIN_TRANSMITTANCE", 0.0)
 
 

@@ -107,7 +107,7 @@ def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> No
         changes = {**SMALL["rigid-ode", "fast"], "multi_sequence": many}
         state = check_going_on("rigid-ode", "fast", tmp_path / "data", tmp_path / labels, changes)
         assert state["dynamics_models.0.ensemble_weights"].any() and state["fit_stage"] == 2
-        assert bool(state["exact"]) == (labels == "auto")
+        assert bool(state["exact_poses"]) == (labels == "auto")
 
 
 def test_going_on_with_gaussians_that_follow_hulls_is_exact(tmp_path: Path) -> None:

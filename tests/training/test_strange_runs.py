@@ -64,7 +64,9 @@ def test_weights_that_lead_out_of_memory_are_refused(run: Path) -> None:
 
 def test_weights_that_lack_a_tensor_are_one_line(run: Path) -> None:
     as_node_rf(run)
-    with pytest.raises(UserError, match=r"step 1 in .*run does not fit its config.json \('parts.halves' is absent\)"):
+    with pytest.raises(
+        UserError, match=r"step 1 in .*run does not fit its config.json \('parts.half_extents' is absent\)"
+    ):
         load_run(run)
 
 

@@ -150,7 +150,7 @@ def track(hulls: list[VisualHull], extent: float, maximum: int) -> list[HullTrac
         whole = HullTrack(
             *(
                 [*getattr(behind, f)[:0:-1], *getattr(ahead, f)]
-                for f in ("times", "centres", "axes", "tails", "shades", "elongations", "sizes")
+                for f in ("times", "centres", "axes", "tails", "colors", "elongations", "sizes")
             )
         )
         if len(whole.times) >= len(hulls) / 3:

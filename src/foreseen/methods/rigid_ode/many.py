@@ -165,7 +165,9 @@ class RigidODEMany(Method[Any, RayBatch]):
         """Makes room for as many kinds, parts and voxels as the checkpoint has."""
         clusters, cluster_of_part = tensors["cluster_of_sequence"].clone(), tensors["cluster_of_part"].clone()
         if clusters.shape != self.counts.shape:
-            raise UserError(f"kinds_of: {list(clusters.shape)} are not the kinds of {len(self.counts)} sequences")
+            raise UserError(
+                f"cluster_of_sequence: {list(clusters.shape)} are not the kinds of {len(self.counts)} sequences"
+            )
         check_range("cluster_of_part", cluster_of_part, 0, len(cluster_of_part) - 1)
         check_range("cluster_of_sequence", clusters, 0, int(cluster_of_part.max()))
         self.set_parts(

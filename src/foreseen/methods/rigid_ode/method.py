@@ -258,7 +258,7 @@ class RigidODE(Method[RigidPartsState, Any]):
         """Learns the law from the trajectories as they are now. Says how well it follows them."""
         self.motion.fit(self.poses()[0], self.balls())
         dynamics = self.motion.dynamics
-        if self.motion.collide:
+        if self.motion.uses_impacts:
             return f"impacts foretell the observed window: {self.motion.balls.impacts.describe()}."
         if not dynamics.fitted:
             return "no law foretells how the observed window ends: after it the parts coast straight on."

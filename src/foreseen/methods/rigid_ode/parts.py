@@ -52,7 +52,7 @@ class RigidParts(nn.Module):
         self.register_buffer("time_controls", line, persistent=False)
         self.latent = nn.Parameter((2 * line - 1 if count == 0 else torch.zeros(controls))[:, None])
         self.register_buffer("half_extents", torch.ones(count, 3))
-        self.register_buffer("round", torch.zeros(count, dtype=torch.bool))
+        self.register_buffer("is_round", torch.zeros(count, dtype=torch.bool))
 
     def at(self, basis: Tensor) -> RigidPartsState:
         """The poses under spline weights `basis` `[T, controls]`."""
