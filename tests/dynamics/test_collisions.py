@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from foreseen.dynamics.collisions import MAX_EVENTS, WIDTH, CollisionWorld, pair_time, roll_out, wall_time
+from foreseen.dynamics.collisions import WIDTH, CollisionWorld, pair_time, roll_out, wall_time
+from foreseen.dynamics.impacts_config import CollisionConfig
 
-NEGLIGIBLE_RESIDUAL = ((0.0, 0.0, 1.0), 0.0)
-BOX = (NEGLIGIBLE_RESIDUAL, *(((x, y, 0.0), -1.0) for x, y in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))))
+LIMITS = CollisionConfig()
+FLOOR = ((0.0, 0.0, 1.0), 0.0)
+BOX = (FLOOR, *(((x, y, 0.0), -1.0) for x, y in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))))
 
 
 def world(count: int, walls: tuple = (), gravity: tuple = (0.0, 0.0, -10.0), **more: object) -> CollisionWorld:
@@ -17,7 +19,7 @@ def world(count: int, walls: tuple = (), gravity: tuple = (0.0, 0.0, -10.0), **m
     plain = CollisionWorld(
         radii, radii**3, np.ones(count), np.ones(count, bool), np.array(gravity), 0.0, 0.0, 1.0,
         np.array([n for n, _ in walls], dtype=float).reshape(-1, 3), np.array([o for _, o in walls], dtype=float),
-        np.ones(len(walls)), 1e-3,
+        np.ones(len(walls)), 1e-3, LIMITS.level_slope, LIMITS.search_step, LIMITS.max_events,
     )  # fmt: skip
     return plain._replace(**more)
 
@@ -85,7 +87,7 @@ def test_the_time_of_a_pair_is_the_first_touch(seed: int, pulled: bool) -> None:
     x, drag = rng.normal(size=3), float(rng.choice([0.0, 0.7]))
     x *= 1.2 / np.linalg.norm(x)
     v, a = -2 * x + rng.normal(size=3), rng.normal(size=3) * pulled
-    found = pair_time(x, v, a, 0.5, drag, 2.0)
+    found = pair_time(x, v, a, 0.5, drag, 2.0, LIMITS.search_step)
     t = np.linspace(0, 2, 200_001)[:, None]
     s, r = (t, t**2 / 2) if drag == 0 else (-np.expm1(-drag * t) / drag, (t + np.expm1(-drag * t) / drag) / drag)
     near = np.flatnonzero(np.linalg.norm(x + v * s + a * r, axis=1) < 0.5)
@@ -151,7 +153,7 @@ def test_balls_stay_in_the_box_and_out_of_one_another(seed: int) -> None:
 
 def test_a_bouncing_ball_comes_to_rest_and_rolls_on() -> None:
     """A ball loses 2/7 of what it slips, and no more (a rolling solid sphere)."""
-    w = world(1, (NEGLIGIBLE_RESIDUAL,), bounces=np.array([0.6]), friction=0.5)
+    w = world(1, (FLOOR,), bounces=np.array([0.6]), friction=0.5)
     found, hits = roll_out(state((0, 0, 0.6, 2, 0, 0)), np.array([0.0, 5.0, 6.0]), w)
     assert 5 < hits[0, 1] < 40
     np.testing.assert_allclose(found[1:, 0, 2], 0.1, atol=1e-12)
@@ -168,7 +170,7 @@ def test_nothing_rolls_down_what_is_nearly_level(slope: float, rolls: bool) -> N
 
 
 def test_what_rests_is_struck_and_flies_again() -> None:
-    w = world(2, (NEGLIGIBLE_RESIDUAL,), bounces=np.array([0.5]))
+    w = world(2, (FLOOR,), bounces=np.array([0.5]))
     start = state((0, 0, 0.1), (0.03, 0, 0.5, 0, 0, -5))
     found, hits = roll_out(start, np.linspace(0, 0.5, 51), w)
     assert hits[0, 1] >= 1 and hits[0, 2] >= 2
@@ -176,7 +178,7 @@ def test_what_rests_is_struck_and_flies_again() -> None:
 
 
 def test_shadows_touch_nothing_and_feel_no_gravity() -> None:
-    w = world(2, (NEGLIGIBLE_RESIDUAL,))._replace(collides=np.array([True, False]), weights=np.array([1.0, 0.0]))
+    w = world(2, (FLOOR,))._replace(collides=np.array([True, False]), weights=np.array([1.0, 0.0]))
     found, hits = roll_out(state((0, 0, 0.5, 1), (0.1, 0, 0.02, 1)), np.array([2.0]), w)
     np.testing.assert_allclose(found[0, 1, :6], [2.1, 0, 0.02, 1, 0, 0], atol=1e-12)
     assert hits[0, 2] > 0 and not hits[1].any() and not hits[:, 1].any()
@@ -193,4 +195,4 @@ def test_a_ball_between_two_walls_that_meet_it_stops() -> None:
     """Events without end do not hang."""
     walls = (((1.0, 0.0, 0.0), -0.1), ((-1.0, 0.0, 0.0), -0.1))
     found, hits = roll_out(state((0, 0, 0, 1, 0, 0)), np.array([0.0, 1.0, 2.0]), world(1, walls))
-    assert hits.sum() <= MAX_EVENTS and np.isfinite(found).all() and abs(found[-1, 0, 0]) < 1e-9
+    assert hits.sum() <= LIMITS.max_events and np.isfinite(found).all() and abs(found[-1, 0, 0]) < 1e-9

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreseen.dynamics.integral_matching import MAX_COORDINATE
 from foreseen.dynamics.learned import LearnedDynamics, check_counts
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.config import SharedDynamicsConfig
@@ -157,10 +156,10 @@ def test_what_explodes_stays(name: str) -> None:
     times = torch.tensor([0.0, 0.5, 0.7, 1.1], dtype=torch.float64)
     path = dynamics.solve(state, 0.0, times)
     assert path.isfinite().all() and decoded(dynamics, path).isfinite().all()
-    assert (path[1:, :size].abs().amax(-1) > MAX_COORDINATE).all()
+    assert (path[1:, :size].abs().amax(-1) > CONFIG.ode.max_coordinate).all()
     torch.testing.assert_close(path[2:], path[1].expand(2, -1))
     alone = dynamics.solve(state, 0.0, times[3:])
-    assert alone.isfinite().all() and (alone[0, :size].abs().amax() > MAX_COORDINATE)
+    assert alone.isfinite().all() and (alone[0, :size].abs().amax() > CONFIG.ode.max_coordinate)
 
 
 def test_a_state_dict_holds_everything() -> None:
@@ -234,4 +233,4 @@ def test_where_nothing_moves_nothing_will() -> None:
 
 def test_too_few_times_are_refused() -> None:
     with pytest.raises(UserError, match="of 6 training times or more, and one has 5: give more frames, or a larger"):
-        check_counts(torch.tensor([9, 5]))
+        check_counts(torch.tensor([9, 5]), CONFIG.min_times)

@@ -13,6 +13,7 @@ from torch import Tensor
 from foreseen.dynamics.ball_motion import BallParameters
 from foreseen.dynamics.collisions import WIDTH, CollisionWorld, roll_out
 from foreseen.dynamics.impacts import ImpactDynamics, PathSmoother
+from foreseen.dynamics.impacts_config import CollisionConfig, ImpactsConfig
 from foreseen.dynamics.sequence_dynamics import SequenceDynamics
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.config import RigidODEConfig
@@ -22,6 +23,7 @@ from foreseen.simulate.scenario import SequenceIndex
 
 FRAMES, PREFETCH_TIMES, FPS = 60, 24, 30
 CONFIG = replace(RigidODEConfig().dynamics, widths=(12,), iterations=4, ensemble_size=2)
+LIMITS = CollisionConfig()
 NORMALS = np.array([[0, 0, 1.0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
 SIZES = torch.tensor([0.15, 0.12, 0.135], dtype=torch.float64)
 STARTS = np.array([
@@ -34,7 +36,8 @@ def box(restitution: float = 0.85, friction: float = 0.0, drag: float = 0.0) -> 
     radii = SIZES.numpy()
     return CollisionWorld(
         radii, radii**3, np.ones(3), np.ones(3, bool), np.array([0, 0, -9.81]), drag, friction, restitution, NORMALS,
-        np.array([0, -0.6, -0.6, -0.6, -0.6]), np.full(5, restitution), 1e-3,
+        np.array([0, -0.6, -0.6, -0.6, -0.6]), np.full(5, restitution),
+        1e-3, LIMITS.level_slope, LIMITS.search_step, LIMITS.max_events,
     )  # fmt: skip
 
 
@@ -57,7 +60,7 @@ def later(count: int = PREFETCH_TIMES) -> Tensor:
 
 
 def fitted(seen: Tensor, radii: Tensor = SIZES, smoother: PathSmoother | None = None) -> ImpactDynamics:
-    ode = ImpactDynamics(len(radii))
+    ode = ImpactDynamics(len(radii), ImpactsConfig())
     assert not ode.fitted
     ode.fit(torch.linspace(0, 1, len(seen), dtype=torch.float64), seen, radii, smoother)
     return ode
@@ -203,20 +206,20 @@ def test_the_order_of_times_does_not_matter_and_times_may_repeat() -> None:
 
 
 def test_times_in_seconds_give_the_same_forecast() -> None:
-    true, ode = one(1.0, 0.5, 0.9), ImpactDynamics(1)
+    true, ode = one(1.0, 0.5, 0.9), ImpactDynamics(1, ImpactsConfig())
     ode.fit(5 + 2 * window(), true[:FRAMES], SIZES[:1])
     assert (ode.extrapolate(5 + 2 * later()) - true[FRAMES:]).norm(dim=-1).max() < 5e-3
 
 
 def test_a_checkpoint_holds_all(tmp_path: Path) -> None:
     save_file(clean().state_dict(), tmp_path / "law.safetensors")
-    other = ImpactDynamics(3)
+    other = ImpactDynamics(3, ImpactsConfig())
     other.load_state_dict(load_file(tmp_path / "law.safetensors"))
     assert (
         torch.equal(other.extrapolate(later()), clean().extrapolate(later())) and other.describe() == clean().describe()
     )
-    save_file(ImpactDynamics(0).state_dict(), tmp_path / "none.safetensors")
-    ImpactDynamics(0).load_state_dict(load_file(tmp_path / "none.safetensors"))
+    save_file(ImpactDynamics(0, ImpactsConfig()).state_dict(), tmp_path / "none.safetensors")
+    ImpactDynamics(0, ImpactsConfig()).load_state_dict(load_file(tmp_path / "none.safetensors"))
 
 
 def test_what_is_no_motion_of_balls_is_not_followed() -> None:
@@ -233,7 +236,7 @@ def test_what_is_no_motion_of_balls_is_not_followed() -> None:
 ])  # fmt: skip
 def test_bad_input_is_told_in_one_line(change: object, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        ImpactDynamics(3).fit(*change(window(20), paths()[:20], SIZES))  # type: ignore[operator]
+        ImpactDynamics(3, ImpactsConfig()).fit(*change(window(20), paths()[:20], SIZES))  # type: ignore[operator]
     assert "\n" not in str(caught.value)
 
 

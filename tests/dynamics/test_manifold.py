@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreseen.dynamics.manifold import TOLERANCE, Manifold
+from foreseen.dynamics.config import ManifoldConfig
+from foreseen.dynamics.manifold import Manifold
 from foreseen.errors import UserError
+
+CONFIG = ManifoldConfig()
 
 
 def fitted(poses: Tensor, maximum: int = 12) -> Manifold:
-    manifold = Manifold(poses.shape[-1], maximum)
+    manifold = Manifold(poses.shape[-1], maximum, CONFIG)
     manifold.fit(poses)
     return manifold
 
@@ -106,7 +109,7 @@ def test_bodies_in_general_motion_have_more() -> None:
     poses = torch.zeros(400, 3, 6, dtype=torch.float64)
     poses[..., :3] = waves.unflatten(1, (3, 3))
     manifold = fitted(poses.flatten(1))
-    assert 4 <= manifold.size <= 9 and manifold.residual <= TOLERANCE
+    assert 4 <= manifold.size <= 9 and manifold.residual <= CONFIG.max_error
     assert fitted(poses.flatten(1), maximum=3).size == 3, "no more than are allowed"
 
 
@@ -123,7 +126,7 @@ def test_what_rests_needs_no_coordinate() -> None:
     manifold = fitted(torch.full((20, 6), 0.3, dtype=torch.float64))
     q = manifold.encode(torch.full((4, 6), 0.3, dtype=torch.float64))
     assert manifold.size == 0 and q.shape == (4, 0)
-    assert (manifold.decode(q) == 0.3).all() and manifold.slopes(q).shape == (4, 0, 6)
+    assert (manifold.decode(q) == 0.3).all() and manifold.jacobian(q).shape == (4, 0, 6)
 
 
 def test_what_hardly_moves_is_not_blown_up() -> None:
@@ -144,7 +147,7 @@ def test_slopes_and_bend_against_finite_differences(name: str) -> None:
     steps = tiny * torch.eye(manifold.size, dtype=torch.float64)
     slopes = (manifold.decode(q[:, None] + steps) - manifold.decode(q[:, None] - steps)) / (2 * tiny)
     tolerance = 0.02 if manifold.size == 1 else 1e-7
-    torch.testing.assert_close(manifold.slopes(q), slopes, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(manifold.jacobian(q), slopes, atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(manifold.metric(q), slopes @ slopes.mT, atol=tolerance, rtol=tolerance)
     if manifold.size == 1:
         return
@@ -165,7 +168,7 @@ def test_beyond_the_surface_the_metric_is_that_of_its_edge() -> None:
     _, inverse = manifold.christoffel(far, torch.zeros_like(far))
     torch.testing.assert_close(torch.linalg.inv(manifold.metric(far)), inverse)
     ahead = manifold.decode(far + torch.tensor([[0.5, 0.0]])) - manifold.decode(far)
-    torch.testing.assert_close(manifold.slopes(far)[:, 0], 2 * ahead)
+    torch.testing.assert_close(manifold.jacobian(far)[:, 0], 2 * ahead)
 
 
 @pytest.mark.parametrize("name", SURFACES)
@@ -174,13 +177,13 @@ def test_rates_of_poses_and_of_coordinates(name: str) -> None:
     manifold = fitted(surface(where))
     q = manifold.encode(surface(where))[3:-3:10]
     v = torch.linspace(-1, 1, q.numel(), dtype=torch.float64).view_as(q)
-    rates = (v[:, None] @ manifold.slopes(q))[:, 0]
+    rates = (v[:, None] @ manifold.jacobian(q))[:, 0]
     torch.testing.assert_close(manifold.encode_velocities(q, rates), v)
 
 
 def test_a_state_dict_holds_the_surface() -> None:
     for surface, where in SURFACES.values():
-        manifold, other = fitted(surface(where)), Manifold(6, 12)
+        manifold, other = fitted(surface(where)), Manifold(6, 12, CONFIG)
         other.load_state_dict(manifold.state_dict())
         q = manifold.encode(surface(where)) * 1.4
         assert other.size == manifold.size and torch.equal(other.decode(q), manifold.decode(q))
@@ -208,4 +211,4 @@ def test_a_saved_surface_is_one_that_was_fitted(name: str, value: int, message: 
     saved = fitted(bowl(grid(0.6))).state_dict()
     saved[name] = torch.full_like(saved[name], value)
     with pytest.raises(UserError, match=message):
-        Manifold(6, 12).load_state_dict(saved)
+        Manifold(6, 12, CONFIG).load_state_dict(saved)

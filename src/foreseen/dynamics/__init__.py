@@ -1,1 +1,2 @@
-"""A law of motion learned from poses: the surface that they lie on, a force on it, forecasts and their spread."""
+"""Dynamics that are learned from poses: a second-order ODE on the surface that the poses lie on, impacts of balls, and
+constant-velocity extrapolation; with ensembles that give the uncertainty."""

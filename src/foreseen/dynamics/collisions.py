@@ -2,12 +2,12 @@
 
 Between events the motion `x'' = g - c x'` has a closed form, x + v s(t) + a r(t), with s = (1 - exp(-c t)) / c and
 r = (t - s) / c. The height over a wall has a second derivative of one sign, so Newton's method finds its zero from the
-side where it cannot overshoot; two balls under the same acceleration come together along a straight line in s, whose
-meeting with a sphere is a quadratic equation. An impact is that of rigid solid spheres: the normal velocity turns round
-and loses a share, and friction pulls on the point of contact until it holds, by the normal push times the coefficient
-of friction at most (Coulomb). What hardly leaves a wall any more stays on it and rolls.
+side where it cannot overshoot. Two balls under the same acceleration approach each other along a straight line in s, so
+the time of their contact solves a quadratic equation. Impacts are those of rigid solid spheres: the normal velocity is
+reversed and reduced, and friction acts on the contact point until it sticks, by at most the friction coefficient times
+the normal impulse (Coulomb). A ball whose bounces have become too small stays on the wall and rolls.
 
-A ball's state is one row of `WIDTH` numbers: position, velocity, spin [rad by time].
+A ball's state is one row of `WIDTH` numbers: position, velocity, angular velocity [rad per unit of time].
 """
 
 from __future__ import annotations
@@ -19,37 +19,34 @@ import numpy as np
 from numba import njit
 
 WIDTH = 9
-MAX_EVENTS = 1000
-"""After so many events in one call nothing moves any more: such balls are stuck between walls."""
+"""Numbers in a ball's state."""
 INERTIA = 0.4
-"""Of a solid sphere, over mass and squared radius."""
+"""Moment of inertia of a solid sphere, over mass times squared radius."""
 CONTACT_FACTOR = 1.0 + 1.0 / INERTIA
-"""How much more a push along the surface moves the point of contact than the centre."""
+"""Velocity change of the contact point over that of the centre, by an impulse along the surface."""
 NO_EVENT = np.inf
+"""The time of an event that does not happen."""
 CONTACT_TOLERANCE = 1e-12
-MAX_LEVEL_SLOPE = 0.01
-"""A slope [rad] that no ball rolls down."""
-STRIDE = 1e-2
-"""Least step, in distances of the centres at a touch, of the search for one."""
+"""Normal velocities below this are zero but for float64 rounding."""
 
 # Numba keys its cache by a function's own file: after an edit, touch the files that call into it.
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 class CollisionWorld(NamedTuple):
-    """What acts on K balls among W walls; float64.
+    """K balls among W walls, what acts on them, and the limits of the solver; float64.
 
     Attributes:
         radii, masses: `[K]`.
-        weights: `[K]` share of the gravity that a ball feels.
-        solid: `[K]` bool: whether it touches anything.
-        gravity: `[3]`.
-        drag: velocity that is lost by time, as a share; not negative.
-        friction: coefficient (Coulomb).
-        restitution: speed after an impact of two balls over that before it.
-        normals: `[W, 3]` of the walls, unit, to the side where the balls are; offsets: `[W]`, along the normals.
+        weights: `[K]` share of gravity that acts on a ball.
+        collides: `[K]` bool: whether the ball can touch anything.
+        gravity: `[3]` acceleration.
+        drag: share of the velocity that is lost per unit of time; not negative.
+        friction: Coulomb's coefficient.
+        restitution: normal speed after an impact of two balls over that before it.
+        normals: `[W, 3]` unit normals of the walls, towards the balls; offsets: `[W]` positions along the normals.
         bounces: `[W]` restitution of each wall.
-        settling: a bounce that takes less time than this is none.
+        settling_time, level_slope, search_step, max_events: see `CollisionConfig`.
     """
 
     radii: np.ndarray
@@ -64,11 +61,14 @@ class CollisionWorld(NamedTuple):
     offsets: np.ndarray
     bounces: np.ndarray
     settling_time: float
+    level_slope: float
+    search_step: float
+    max_events: int
 
 
 @compiled
 def travel_factors(drag, t):
-    """How far a unit of velocity and a unit of acceleration go in a time t."""
+    """Distances that a unit of velocity and a unit of acceleration give in a time t."""
     z = drag * t
     if z < 1e-3:
         s = t * (1.0 - z / 2.0 + z * z / 6.0 - z * z * z / 24.0)
@@ -79,15 +79,16 @@ def travel_factors(drag, t):
 
 @compiled
 def wall_time(height, v, a, drag, maximum):
-    """When a height h >= 0 that changes by v under an acceleration a comes to 0 from above, within a time `maximum`."""
+    """Time at which a height >= 0, with velocity v and acceleration a, falls to 0; `NO_EVENT` if not before
+    `maximum`."""
     if height <= 0.0 and (v < -CONTACT_TOLERANCE or (v <= 0.0 and a < 0.0)):
         return 0.0
-    if a - drag * v <= 0.0:  # it bends down: from the right, where it is below
+    if a - drag * v <= 0.0:  # concave: Newton from the right end, where the height is negative
         s, r = travel_factors(drag, maximum)
         if height + v * s + a * r >= 0.0:
             return NO_EVENT
         t = maximum
-    elif v < 0.0:  # it bends up: from the left
+    elif v < 0.0:  # convex: Newton from the left end
         t = 0.0
     else:
         return NO_EVENT
@@ -120,8 +121,9 @@ def _distance(x, v, a, drag, t):
 
 
 @compiled
-def pair_time(x, v, a, touch, drag, maximum):
-    """When a difference of places x `[3]` that changes by v under a, comes to the length `touch`, within `maximum`."""
+def pair_time(x, v, a, touch, drag, maximum, search_step):
+    """Time at which a difference of two positions x `[3]`, with relative velocity v and acceleration a, shrinks to the
+    length `touch`; `NO_EVENT` if not before `maximum`."""
     square = _dot(x, x)
     touch = min(touch, math.sqrt(square))
     if square <= touch * touch and _dot(x, v) < -CONTACT_TOLERANCE * touch:
@@ -136,11 +138,11 @@ def pair_time(x, v, a, touch, drag, maximum):
             return NO_EVENT
         t = -math.log1p(-drag * s) / drag if drag * s > 1e-9 else s * (1.0 + 0.5 * drag * s)
         return t if t <= maximum else NO_EVENT
-    # As far as the fastest approach allows, again and again; a touch that is shallower than such a step is none.
+    # Steps that no approach can overrun, but of `search_step` at least: contacts that are shallower are not found.
     fastest = math.sqrt(_dot(v, v)) + math.sqrt(_dot(a, a)) * maximum
     early, gap = 0.0, math.sqrt(square) - touch
     while early < maximum:
-        late = min(early + max(gap, STRIDE * touch) / fastest, maximum)
+        late = min(early + max(gap, search_step * touch) / fastest, maximum)
         gap = _distance(x, v, a, drag, late) - touch
         if gap < 0.0:
             for _ in range(60):
@@ -156,7 +158,7 @@ def pair_time(x, v, a, touch, drag, maximum):
 
 @compiled
 def _push(state, k, arm, x, y, z, mass, radius):
-    """An impulse (x, y, z) at the point of contact, `arm` radii from the centre along a unit vector."""
+    """Applies an impulse (x, y, z) at the contact point, one radius from the centre along the unit vector `arm`."""
     state[k, 3] += x / mass
     state[k, 4] += y / mass
     state[k, 5] += z / mass
@@ -168,7 +170,7 @@ def _push(state, k, arm, x, y, z, mass, radius):
 
 @compiled
 def _contact_velocity(state, k, arm, radius, out):
-    """Of the point of ball k that is a radius along `arm`."""
+    """Velocity of the point of ball k that is one radius from its centre along the unit vector `arm`."""
     out[0] = state[k, 3] + radius * (state[k, 7] * arm[2] - state[k, 8] * arm[1])
     out[1] = state[k, 4] + radius * (state[k, 8] * arm[0] - state[k, 6] * arm[2])
     out[2] = state[k, 5] + radius * (state[k, 6] * arm[1] - state[k, 7] * arm[0])
@@ -176,7 +178,7 @@ def _contact_velocity(state, k, arm, radius, out):
 
 @compiled
 def hit_wall(state, k, w, world, acceleration, on):
-    """Ball k meets wall w; it stays on it where it would come back within the settling time."""
+    """Ball k hits wall w. It stays on the wall (`on`) if it would come back within the settling time."""
     normal, radius = world.normals[w], world.radii[k]
     arm, u = -normal, np.empty(3)
     _contact_velocity(state, k, arm, radius, u)
@@ -203,13 +205,13 @@ def hit_wall(state, k, w, world, acceleration, on):
 
 @compiled
 def hit_ball(state, j, k, world):
-    """Balls j and k meet."""
+    """Balls j and k hit each other."""
     normal = state[k, :3] - state[j, :3]
     normal /= math.sqrt(_dot(normal, normal))
-    one, other = np.empty(3), np.empty(3)
-    _contact_velocity(state, j, normal, world.radii[j], one)
-    _contact_velocity(state, k, -normal, world.radii[k], other)
-    u = other - one
+    u_j, u_k = np.empty(3), np.empty(3)
+    _contact_velocity(state, j, normal, world.radii[j], u_j)
+    _contact_velocity(state, k, -normal, world.radii[k], u_k)
+    u = u_k - u_j
     coming = _dot(u, normal)
     lightness = 1.0 / world.masses[j] + 1.0 / world.masses[k]
     push = -(1.0 + world.restitution) * coming / lightness
@@ -224,24 +226,25 @@ def hit_ball(state, j, k, world):
 
 @compiled
 def _accelerations(world, on, out):
-    """What gravity leaves to each ball on the walls that it is on; nothing where they are nearly level."""
+    """Acceleration of each ball by gravity, less what the walls that it lies on hold; 0 where these are nearly
+    level."""
     for k in range(len(out)):
         out[k] = world.gravity * world.weights[k]
         pull = math.sqrt(_dot(out[k], out[k]))
-        for _ in range(2):  # twice: two walls need not be at right angles
+        for _ in range(2):  # twice, as two walls need not be at right angles
             for w in range(len(world.offsets)):
                 if on[k, w]:
                     into = _dot(out[k], world.normals[w])
                     if into < 0.0:
                         out[k] -= into * world.normals[w]
-        if math.sqrt(_dot(out[k], out[k])) < MAX_LEVEL_SLOPE * pull:
+        if math.sqrt(_dot(out[k], out[k])) < world.level_slope * pull:
             out[k] = 0.0
 
 
 @compiled
-def _next(state, world, acceleration, on, maximum):
-    """Time to the next event, and who takes part: ball and ball, or ball and K + wall."""
-    first, one, other = maximum, -1, -1
+def _next_event(state, world, acceleration, on, maximum):
+    """Time until the next event, and its participants: two balls, or a ball and K + wall; -1, -1 if there is none."""
+    first, ball, other = maximum, -1, -1
     count = len(state)
     for k in range(count):
         if not world.collides[k]:
@@ -253,22 +256,22 @@ def _next(state, world, acceleration, on, maximum):
             height = max(_dot(state[k, :3], normal) - world.offsets[w] - world.radii[k], 0.0)
             v, a = _dot(state[k, 3:6], normal), _dot(acceleration[k], normal)
             t = wall_time(height, v, a, world.drag, first)
-            if t < first or (t == first and one < 0):
-                first, one, other = t, k, count + w
+            if t < first or (t == first and ball < 0):
+                first, ball, other = t, k, count + w
         for j in range(k):
             if not world.collides[j]:
                 continue
             touch = world.radii[j] + world.radii[k]
             x, v = state[k, :3] - state[j, :3], state[k, 3:6] - state[j, 3:6]
-            t = pair_time(x, v, acceleration[k] - acceleration[j], touch, world.drag, first)
-            if t < first or (t == first and one < 0):
-                first, one, other = t, j, k
-    return first, one, other
+            t = pair_time(x, v, acceleration[k] - acceleration[j], touch, world.drag, first, world.search_step)
+            if t < first or (t == first and ball < 0):
+                first, ball, other = t, j, k
+    return first, ball, other
 
 
 @compiled
 def _move(state, acceleration, drag, t, out):
-    """Where the balls are a time t later, with no event between."""
+    """States of the balls a time t later, without an event in between."""
     s, r = travel_factors(drag, t)
     kept = math.exp(-drag * t)
     for k in range(len(state)):
@@ -281,42 +284,42 @@ def _move(state, acceleration, drag, t, out):
 
 @compiled
 def roll_out(start, times, world):
-    """States `[T, K, WIDTH]` at `times` `[T]` (ascending, from 0 on), from `start` `[K, WIDTH]` at time 0, and how many
-    impacts there were `[K, K + W]`: of ball by ball and by wall. Balls that begin in one another, or in a wall, go no
-    deeper."""
+    """States `[T, K, WIDTH]` at `times` `[T]` (ascending, from 0 on), from `start` `[K, WIDTH]` at time 0, and the
+    numbers of impacts `[K, K + W]`: of each ball with each ball and each wall. Balls that overlap at the start, or lie
+    in a wall, go no deeper."""
     count, walls = len(start), len(world.offsets)
-    state, found = start.copy(), np.empty((len(times), count, WIDTH))
+    state, states = start.copy(), np.empty((len(times), count, WIDTH))
     on = np.zeros((count, walls), np.bool_)
     hits = np.zeros((count, count + walls), np.int64)
     acceleration = np.empty((count, 3))
     now, index, events = 0.0, 0, 0
     while index < len(times):
         _accelerations(world, on, acceleration)
-        t, one, other = _next(state, world, acceleration, on, times[-1] - now)
+        t, ball, other = _next_event(state, world, acceleration, on, times[-1] - now)
         while index < len(times) and times[index] <= now + t:
-            _move(state, acceleration, world.drag, times[index] - now, found[index])
+            _move(state, acceleration, world.drag, times[index] - now, states[index])
             index += 1
-        if one < 0 or index == len(times):
+        if ball < 0 or index == len(times):
             break
         _move(state, acceleration, world.drag, t, state)
         now += t
-        hits[one, other] += 1
+        hits[ball, other] += 1
         if other >= count:
-            hit_wall(state, one, other - count, world, acceleration, on)
-            for w in range(walls):  # a push to the side may lift it off another wall
-                if on[one, w] and w != other - count:
-                    on[one, w] = abs(_dot(state[one, 3:6], world.normals[w])) <= CONTACT_TOLERANCE
+            hit_wall(state, ball, other - count, world, acceleration, on)
+            for w in range(walls):  # a push to the side may lift it off another wall it lies on
+                if on[ball, w] and w != other - count:
+                    on[ball, w] = abs(_dot(state[ball, 3:6], world.normals[w])) <= CONTACT_TOLERANCE
         else:
-            hits[other, one] += 1
-            hit_ball(state, one, other, world)
-            on[one], on[other] = False, False
+            hits[other, ball] += 1
+            hit_ball(state, ball, other, world)
+            on[ball], on[other] = False, False
         events += 1
-        if events >= MAX_EVENTS:
+        if events >= world.max_events:
             state[:, 3:] = 0.0
             for rest in range(index, len(times)):
-                found[rest] = state
+                states[rest] = state
             break
-    while index < len(times) and one < 0:
-        _move(state, acceleration, world.drag, times[index] - now, found[index])
+    while index < len(times) and ball < 0:
+        _move(state, acceleration, world.drag, times[index] - now, states[index])
         index += 1
-    return found, hits
+    return states, hits

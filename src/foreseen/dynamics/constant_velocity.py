@@ -1,4 +1,4 @@
-"""What goes straight on: by which drag or steady force, and since when."""
+"""Extrapolation without dynamics: at constant velocity, against a drag, or under a constant force."""
 
 from __future__ import annotations
 
@@ -8,112 +8,104 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-DRAGS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
-"""Drags that are tried, per window."""
-SEGMENT_LENGTHS = (0.0, 0.25, 0.5, 0.75)
-"""Lengths of the stretches that tell a state, from the shortest (0) to all of the path (1), by its logarithm."""
-FORCE_SEGMENT_LENGTHS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-"""The same, of the stretches that may have been under one steady force."""
-FIRST_FORECAST, FIRST_COMPARISON = 0.3, 0.6
-"""Paths are foretold from every moment after this share; drag and steady force compete after the second one."""
-FORCE_ERROR_SHARE = 0.75
-"""A steady force counts where its error is less than this share of that of a drag."""
-MAX_RESIDUAL_GROWTH = 3.0
-"""A stretch is under one force where a parabola leaves so many times what it usually leaves of the shortest, ..."""
-MIN_RESIDUAL = 2e-3
-"""(of q of unit variance at least: no path is better known)"""
-MAX_LENGTHENING_GROWTH = 1.5
-"""... or so many times what it leaves of the next shorter one: of a changing force it would leave 2.5 times as much."""
+from foreseen.dynamics.config import ConstantVelocityConfig
 
 
 @dataclass(frozen=True)
 class ConstantVelocityModel:
-    """`drag` per window, `acceleration` `[d]` per window squared, and the steps of the `segment` that tells the last
-    state."""
+    """Constant velocity, less a `drag` [1/window], or a constant `acceleration` `[d]` [q/window^2].
+
+    Attributes:
+        segment: steps of the last segment of the path, which the final state is measured on.
+    """
 
     drag: float
     acceleration: Tensor
     segment: int
 
 
-def fit_constant_velocity(q: Tensor, spacing: float, minimum: int) -> ConstantVelocityModel:
-    """What foretells the later moments of a path `q` `[N, d]` from the earlier ones best: one drag, and stretches of
-    one length, or steady forces, each since when there was no other.
+def fit_constant_velocity(
+    q: Tensor, spacing: float, minimum: int, config: ConstantVelocityConfig
+) -> ConstantVelocityModel:
+    """The model that predicts the later times of a path `q` `[N, d]` from the earlier ones with the smallest error: one
+    drag and one segment length, or a constant force, measured since it last changed.
 
     Args:
-        spacing: of its times.
-        least: steps of the shortest stretch.
+        spacing: of the times.
+        minimum: steps of the shortest segment.
     """
     minimum = min(minimum, len(q) - 1)
-    moments = torch.arange(max(minimum, round(FIRST_FORECAST * len(q))), len(q) - 1)
-    tries = itertools.product(DRAGS, _lengths(SEGMENT_LENGTHS, minimum, len(q)))
-    found = [(_error(q, spacing, *one, moments), one) for one in tries]
-    _, (drag, segment) = min(found)
-    late = moments[moments >= FIRST_COMPARISON * len(q)]
+    ends = torch.arange(max(minimum, round(config.first_forecast * len(q))), len(q) - 1)
+    candidates = itertools.product(config.drags, _segment_steps(config.segment_lengths, minimum, len(q)))
+    _, (drag, segment) = min((_drag_error(q, spacing, *candidate, ends), candidate) for candidate in candidates)
+    late = ends[ends >= config.first_comparison * len(q)]
     if len(late):
-        fits, steps = _under_forces(q, spacing, minimum, torch.cat([late, torch.tensor([len(q) - 1])]))
-        if _forecast_error(q, spacing, fits[:-1], late, 0.0) < FORCE_ERROR_SHARE * _error(
-            q, spacing, drag, segment, late
-        ):
+        fits, steps = _constant_force_fits(q, spacing, minimum, torch.cat([late, torch.tensor([len(q) - 1])]), config)
+        force_error = _forecast_error(q, spacing, fits[:-1], late, 0.0)
+        if force_error < config.force_error_ratio * _drag_error(q, spacing, drag, segment, late):
             return ConstantVelocityModel(0.0, 2 * fits[-1, 2], int(steps[-1]))
     return ConstantVelocityModel(drag, torch.zeros_like(q[0]), segment)
 
 
-def _lengths(shares: tuple[float, ...], minimum: int, longest: int) -> list[int]:
-    return sorted({min(round(minimum * (longest / minimum) ** share), longest - 1) for share in shares})
+def _segment_steps(lengths: tuple[float, ...], minimum: int, longest: int) -> list[int]:
+    """Steps of segments from `minimum` (length 0) to `longest` (length 1), by the logarithm, ascending."""
+    return sorted({min(round(minimum * (longest / minimum) ** length), longest - 1) for length in lengths})
 
 
-def _error(q: Tensor, spacing: float, drag: float, segment: int, moments: Tensor) -> float:
-    """Of stretches of one length before `moments`; infinite where none is long enough."""
-    moments = moments[moments >= segment]
-    return _forecast_error(q, spacing, _fits(q, spacing, segment, moments, 1, drag), moments, drag)
+def _drag_error(q: Tensor, spacing: float, drag: float, segment: int, ends: Tensor) -> float:
+    """Forecast error with a drag, measured on segments of one length that end at the indices `ends`; infinite if none
+    is long enough."""
+    ends = ends[ends >= segment]
+    return _forecast_error(q, spacing, _fits(q, spacing, segment, ends, 1, drag), ends, drag)
 
 
-def _under_forces(q: Tensor, spacing: float, minimum: int, moments: Tensor) -> tuple[Tensor, Tensor]:
-    """The parabolas `[M, 3, d]` that end at `moments` `[M]`, and how many steps each is long: as long as it follows the
-    path about as well as the shortest ones usually do."""
+def _constant_force_fits(
+    q: Tensor, spacing: float, minimum: int, ends: Tensor, config: ConstantVelocityConfig
+) -> tuple[Tensor, Tensor]:
+    """Parabolas `[M, 3, d]` on segments that end at the indices `ends` `[M]`, and the steps of each segment `[M]`: as
+    long as the parabola follows the path about as well as on the shortest segments."""
     everywhere = torch.arange(minimum, len(q))
     typical = float(_residuals(q, spacing, _fits(q, spacing, minimum, everywhere, 2), minimum, everywhere).median())
-    enough = MAX_RESIDUAL_GROWTH * max(typical, MIN_RESIDUAL)
-    fits, steps = _fits(q, spacing, minimum, moments, 2), torch.full_like(moments, minimum)
-    before = q.new_zeros(len(moments))
-    rows = torch.arange(len(moments))  # those that may be longer yet
-    for length in _lengths(FORCE_SEGMENT_LENGTHS, minimum, len(q)):
-        rows = rows[moments[rows] >= length]
+    accepted_residual = config.max_residual_growth * max(typical, config.min_residual)
+    fits, steps = _fits(q, spacing, minimum, ends, 2), torch.full_like(ends, minimum)
+    previous = q.new_zeros(len(ends))
+    rows = torch.arange(len(ends))  # segments that may still become longer
+    for length in _segment_steps(config.force_segment_lengths, minimum, len(q)):
+        rows = rows[ends[rows] >= length]
         if not len(rows):
             break
-        longer = _fits(q, spacing, length, moments[rows], 2)
-        left = _residuals(q, spacing, longer, length, moments[rows])
-        good = left <= (MAX_LENGTHENING_GROWTH * before[rows]).clamp_min(enough)
+        longer = _fits(q, spacing, length, ends[rows], 2)
+        residuals = _residuals(q, spacing, longer, length, ends[rows])
+        good = residuals <= (config.max_lengthening_growth * previous[rows]).clamp_min(accepted_residual)
         rows = rows[good]
-        fits[rows], steps[rows], before[rows] = longer[good], length, left[good]
+        fits[rows], steps[rows], previous[rows] = longer[good], length, residuals[good]
     return fits, steps
 
 
-def _fits(q: Tensor, spacing: float, segment: int, moments: Tensor, degree: int, drag: float = 0.0) -> Tensor:
-    """`[M, degree + 1, d]`: polynomials in `_drag_basis` that follow best what comes `segment` steps before
-    `moments`."""
+def _fits(q: Tensor, spacing: float, segment: int, ends: Tensor, degree: int, drag: float = 0.0) -> Tensor:
+    """`[M, degree + 1, d]`: least-squares coefficients in `_drag_basis`, on the `segment` steps before each of
+    `ends`."""
     back = torch.arange(-segment, 1)
-    return torch.linalg.pinv(_drag_basis(back.double() * spacing, degree, drag)) @ q[moments[:, None] + back]
+    return torch.linalg.pinv(_drag_basis(back.double() * spacing, degree, drag)) @ q[ends[:, None] + back]
 
 
-def _residuals(q: Tensor, spacing: float, fits: Tensor, segment: int, moments: Tensor) -> Tensor:
-    """`[M]`: root mean square of what parabolas leave of the stretch that they were fitted to."""
+def _residuals(q: Tensor, spacing: float, fits: Tensor, segment: int, ends: Tensor) -> Tensor:
+    """`[M]`: root mean square residual of parabolas on the segments that they were fitted to."""
     back = torch.arange(-segment, 1)
-    error = _drag_basis(back.double() * spacing, 2, 0.0) @ fits - q[moments[:, None] + back]
+    error = _drag_basis(back.double() * spacing, 2, 0.0) @ fits - q[ends[:, None] + back]
     return error.square().sum(-1).mean(-1).sqrt()
 
 
-def _forecast_error(q: Tensor, spacing: float, fits: Tensor, moments: Tensor, drag: float) -> float:
-    """Mean distance of what `fits` at `moments` say of all that comes later."""
-    if not len(moments):
+def _forecast_error(q: Tensor, spacing: float, fits: Tensor, ends: Tensor, drag: float) -> float:
+    """Mean distance between the forecasts from `ends` by `fits` and the path after them."""
+    if not len(ends):
         return float("inf")
-    ahead = torch.arange(len(q)) - moments[:, None]
+    ahead = torch.arange(len(q)) - ends[:, None]
     error = _drag_basis(ahead.double() * spacing, fits.shape[1] - 1, drag) @ fits - q
     return float(error.norm(dim=-1)[ahead > 0].mean())
 
 
 def _drag_basis(times: Tensor, degree: int, drag: float) -> Tensor:
-    """`[..., degree + 1]`: powers of the way that is left, under a drag, after `times`."""
-    way = (1 - (-drag * times).exp()) / drag if drag else times
-    return way[..., None] ** torch.arange(degree + 1)
+    """`[..., degree + 1]`: powers of the distance that a unit of velocity gives within `times` under a drag."""
+    distance = (1 - (-drag * times).exp()) / drag if drag else times
+    return distance[..., None] ** torch.arange(degree + 1)

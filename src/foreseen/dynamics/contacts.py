@@ -1,4 +1,4 @@
-"""What bodies were struck by: walls and one another, told from the kinks in their paths."""
+"""What caused the velocity jumps of bodies: impacts on one another, or on walls."""
 
 from __future__ import annotations
 
@@ -6,29 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foreseen.dynamics.impacts_config import ContactsConfig
 from foreseen.dynamics.piecewise_paths import PiecewisePath
-
-MAX_CONTACT_DISTANCE = 1.35
-"""Bodies no farther apart than so many sums of their radii may have touched: radii are known to a third only."""
-MIN_NORMAL_COSINE = 0.6
-"""Cosine of the angle between a jump of the velocity and the line of the centres, at least: friction tilts it."""
-MAX_IMPACT_DELAY = 0.03
-"""Two bodies that struck each other have kinks at times no farther apart, in windows."""
-MIN_WALL_COSINE = 0.75
-"""Cosine of the angle between jumps that one wall explains."""
-WALL_SLACK = 0.4
-"""Bodies may seem to be so many radii inside a wall."""
-MAX_INSIDE_SHARE = 0.03
-"""Share of all places that may seem to be deeper in it."""
-ALIGNED_SINE = 0.42
-"""A wall whose normal is this near (sine) to being level or upright counts as that."""
-OVERLAP_DISTANCE, MAX_OVERLAP_SHARE = 0.6, 0.03
-"""Two bodies nearer than so many sums of their radii in more than this share of the times cannot both be solid."""
 
 
 @dataclass(frozen=True)
 class ImpactEvent:
-    """A kink: body, time, place, the velocity before it and after."""
+    """A velocity jump of a body: when and where, and the velocities before and after."""
 
     body: int
     time: float
@@ -38,157 +22,175 @@ class ImpactEvent:
 
     @property
     def velocity_jump(self) -> np.ndarray:
-        """Of the velocity."""
+        """`[3]`."""
         return np.asarray(self.after - self.before)
 
 
 @dataclass(frozen=True)
 class Wall:
-    """A plane: `normal` `[3]` to the side of the bodies, `offset` along it; who struck it."""
+    """A plane: unit `normal` `[3]` towards the bodies, `offset` along it, and the impacts on it."""
 
     normal: np.ndarray
     offset: float
     impact_events: tuple[ImpactEvent, ...]
 
 
-def impact_events(piecewise_paths: list[PiecewisePath], frame: float) -> list[ImpactEvent]:
-    """All kinks, and where bodies came to rest. Kinks that are less than a `frame` apart are one, whose own time was
-    not among those that were tried."""
-    found = []
-    for k, one in enumerate(piecewise_paths):
-        sizes = np.linalg.norm(one.velocity_jumps, axis=1)
-        for group in np.split(np.arange(len(one.times)), np.flatnonzero(np.diff(one.times) > frame) + 1):
+def impact_events(piecewise_paths: list[PiecewisePath], frame: float, config: ContactsConfig) -> list[ImpactEvent]:
+    """All velocity jumps, and where bodies came to rest. Jumps less than a `frame` apart are a single impact, whose
+    true time was not among the candidates."""
+    events = []
+    for body, path in enumerate(piecewise_paths):
+        sizes = np.linalg.norm(path.velocity_jumps, axis=1)
+        for group in np.split(np.arange(len(path.times)), np.flatnonzero(np.diff(path.times) > frame) + 1):
             if len(group):
-                first, last = one.times[group[[0, -1]]]
-                time = float(np.average(one.times[group], weights=sizes[group]))
-                place = one.at(np.array([time]))[0]
-                found.append(ImpactEvent(k, time, place, one.rate(first, after=False), one.rate(last)))
-        if 0 < one.rest_time < 1 and one.acceleration.any():
-            v = one.rate(one.rest_time)
-            found.append(
-                ImpactEvent(k, one.rest_time, one.at(np.array([one.rest_time]))[0], v + 0.05 * one.acceleration, v)
-            )
-    return found
+                first, last = path.times[group[[0, -1]]]
+                time = float(np.average(path.times[group], weights=sizes[group]))
+                position = path.at(np.array([time]))[0]
+                events.append(ImpactEvent(body, time, position, path.rate(first, after=False), path.rate(last)))
+        if 0 < path.rest_time < 1 and path.acceleration.any():
+            velocity = path.rate(path.rest_time)
+            before = velocity + config.rest_jump * path.acceleration
+            position = path.at(np.array([path.rest_time]))[0]
+            events.append(ImpactEvent(body, path.rest_time, position, before, velocity))
+    return events
 
 
 def body_impacts(
-    found: list[ImpactEvent], piecewise_paths: list[PiecewisePath], radii: np.ndarray
+    events: list[ImpactEvent], piecewise_paths: list[PiecewisePath], radii: np.ndarray, config: ContactsConfig
 ) -> list[tuple[ImpactEvent, float]]:
-    """Strikes that another body explains, with the distance of the two at that time over the sum of their radii."""
+    """Impacts on another body, with the distance of the two centres at that time over the sum of the radii."""
     explained = []
-    for one in found:
+    for event in events:
         for other in range(len(piecewise_paths)):
-            if other == one.body:
+            if other == event.body:
                 continue
-            way = one.position - piecewise_paths[other].at(np.array([one.time]))[0]
-            gap = float(np.linalg.norm(way))
-            near = gap < MAX_CONTACT_DISTANCE * (radii[one.body] + radii[other])
-            size = float(np.linalg.norm(one.velocity_jump))
+            apart = event.position - piecewise_paths[other].at(np.array([event.time]))[0]
+            distance = float(np.linalg.norm(apart))
+            touching = radii[event.body] + radii[other]
             if (
-                near
-                and gap > 0
-                and one.velocity_jump @ way > MIN_NORMAL_COSINE * size * gap
-                and _answered(one, other, found)
+                0 < distance < config.max_contact_distance * touching
+                and _is_along(event.velocity_jump, apart, config.min_normal_cosine)
+                and _other_body_reacts(event, other, events, config)
             ):
-                explained.append((one, gap / (radii[one.body] + radii[other])))
+                explained.append((event, distance / touching))
                 break
     return explained
 
 
-def _answered(one: ImpactEvent, other: int, found: list[ImpactEvent]) -> bool:
+def _is_along(velocity_jump: np.ndarray, direction: np.ndarray, min_cosine: float) -> bool:
+    size, length = float(np.linalg.norm(velocity_jump)), float(np.linalg.norm(direction))
+    return bool(velocity_jump @ direction > min_cosine * size * length)
+
+
+def _other_body_reacts(event: ImpactEvent, other: int, events: list[ImpactEvent], config: ContactsConfig) -> bool:
     """Whether the other body was pushed the opposite way at that time."""
     return any(
-        s.body == other and abs(s.time - one.time) < MAX_IMPACT_DELAY and s.velocity_jump @ one.velocity_jump < 0
-        for s in found
+        s.body == other
+        and abs(s.time - event.time) < config.max_impact_delay
+        and s.velocity_jump @ event.velocity_jump < 0
+        for s in events
     )
 
 
-def walls(
-    found: list[ImpactEvent], paths: np.ndarray, radii: np.ndarray, gravity: np.ndarray, inside: np.ndarray
+def find_walls(
+    events: list[ImpactEvent],
+    paths: np.ndarray,
+    radii: np.ndarray,
+    gravity: np.ndarray,
+    inside: np.ndarray,
+    config: ContactsConfig,
 ) -> list[Wall]:
-    """Planes that explain strikes, and that no body of `paths` `[N, K, 3]` goes through, of those that are to stay
-    `inside` `[K]` bool."""
-    left = sorted(found, key=lambda s: -float(np.linalg.norm(s.velocity_jump)))
+    """Planes that explain the impacts, and that no body of `paths` `[N, K, 3]` passes through.
+
+    Args:
+        inside: `[K]` bool: the bodies that must stay on one side.
+    """
+    remaining = sorted(events, key=lambda s: -float(np.linalg.norm(s.velocity_jump)))
     result: list[Wall] = []
-    while left:
-        wall = _wall(left[0], left, radii, gravity)
+    while remaining:
+        wall = _wall(remaining[0], remaining, radii, gravity, config)
         members = {id(s) for s in wall.impact_events}
-        upright = _squared(wall.normal, gravity) is not None
-        if (upright or len(members) > 1) and _holds(wall, paths[:, inside], radii[inside]):
-            if all(wall.normal @ w.normal < MIN_WALL_COSINE for w in result):
+        is_aligned = _aligned(wall.normal, gravity, config) is not None
+        if (is_aligned or len(members) > 1) and _contains(wall, paths[:, inside], radii[inside], config):
+            if all(wall.normal @ w.normal < config.min_wall_cosine for w in result):
                 result.append(wall)
-            left = [s for s in left if id(s) not in members]
+            remaining = [s for s in remaining if id(s) not in members]
         else:
-            left = left[1:]
+            remaining = remaining[1:]
     return result
 
 
-def _wall(first: ImpactEvent, left: list[ImpactEvent], radii: np.ndarray, gravity: np.ndarray) -> Wall:
-    """The wall that a strike speaks of, with all others that speak of the same."""
-    normal = _upright(first.velocity_jump / np.linalg.norm(first.velocity_jump), gravity)
+def _wall(
+    first: ImpactEvent, events: list[ImpactEvent], radii: np.ndarray, gravity: np.ndarray, config: ContactsConfig
+) -> Wall:
+    """The wall that one impact implies, with all the impacts that imply the same wall."""
+    normal = _aligned_or_same(first.velocity_jump / np.linalg.norm(first.velocity_jump), gravity, config)
     offset = float(first.position @ normal - radii[first.body])
     members = [first]
     for _ in range(2):
-        members = [s for s in left if _explains_impact(s, normal, offset, radii)] or [first]
+        members = [s for s in events if _explains_impact(s, normal, offset, radii, config)] or [first]
         jumps = np.sum([s.velocity_jump for s in members], axis=0)
-        normal = _upright(jumps / np.linalg.norm(jumps), gravity)
+        normal = _aligned_or_same(jumps / np.linalg.norm(jumps), gravity, config)
         offset = float(np.median([s.position @ normal - radii[s.body] for s in members]))
     return Wall(normal, offset, tuple(members))
 
 
-def _explains_impact(s: ImpactEvent, normal: np.ndarray, offset: float, radii: np.ndarray) -> bool:
-    velocity_jump = s.velocity_jump
-    near = abs(s.position @ normal - radii[s.body] - offset) < WALL_SLACK * radii[s.body]
-    return bool(
-        near and velocity_jump @ normal > MIN_WALL_COSINE * np.linalg.norm(velocity_jump) and s.before @ normal < 0
-    )
+def _explains_impact(
+    event: ImpactEvent, normal: np.ndarray, offset: float, radii: np.ndarray, config: ContactsConfig
+) -> bool:
+    jump, radius = event.velocity_jump, radii[event.body]
+    near = abs(event.position @ normal - radius - offset) < config.wall_slack * radius
+    along = jump @ normal > config.min_wall_cosine * np.linalg.norm(jump)
+    return bool(near and along and event.before @ normal < 0)
 
 
-def _squared(normal: np.ndarray, gravity: np.ndarray) -> np.ndarray | None:
-    """The normal turned level or upright where it nearly is."""
+def _aligned(normal: np.ndarray, gravity: np.ndarray, config: ContactsConfig) -> np.ndarray | None:
+    """The normal made exactly vertical or horizontal if it nearly is, else None."""
     size = float(np.linalg.norm(gravity))
     if size == 0:
         return normal
     up = -gravity / size
     rise = float(normal @ up)
-    if abs(rise) > (1 - ALIGNED_SINE**2) ** 0.5:
+    if abs(rise) > (1 - config.aligned_sine**2) ** 0.5:
         return np.asarray(np.sign(rise) * up)
-    if abs(rise) < ALIGNED_SINE:
-        level = normal - rise * up
-        return np.asarray(level / np.linalg.norm(level))
+    if abs(rise) < config.aligned_sine:
+        horizontal = normal - rise * up
+        return np.asarray(horizontal / np.linalg.norm(horizontal))
     return None
 
 
-def _upright(normal: np.ndarray, gravity: np.ndarray) -> np.ndarray:
-    squared = _squared(normal, gravity)
-    return normal if squared is None else squared
+def _aligned_or_same(normal: np.ndarray, gravity: np.ndarray, config: ContactsConfig) -> np.ndarray:
+    aligned = _aligned(normal, gravity, config)
+    return normal if aligned is None else aligned
 
 
-def _holds(wall: Wall, paths: np.ndarray, radii: np.ndarray) -> bool:
-    """Whether all bodies stay on its side."""
+def _contains(wall: Wall, paths: np.ndarray, radii: np.ndarray, config: ContactsConfig) -> bool:
+    """Whether all bodies stay on their side of the wall."""
     depth = wall.offset - (paths @ wall.normal - radii)
-    return bool((depth > WALL_SLACK * radii).mean() < MAX_INSIDE_SHARE)
+    return bool((depth > config.wall_slack * radii).mean() < config.max_inside_share)
 
 
 def restitutions(wall: Wall) -> list[tuple[float, float]]:
-    """Of each strike of a wall: speed towards it, and what share of that is left after it."""
+    """Of each impact on a wall: the normal speed before, and the share of it that is left after."""
     return [
         (-float(s.before @ wall.normal), -float(s.after @ wall.normal) / float(s.before @ wall.normal))
         for s in wall.impact_events
     ]
 
 
-def find_intangible(piecewise_paths: list[PiecewisePath], paths: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """`[K]` bool: bodies that go through others, as shadows do: of two such the one that feels no gravity, or else the
-    one whose path is less like a flight."""
+def find_intangible(
+    piecewise_paths: list[PiecewisePath], paths: np.ndarray, radii: np.ndarray, config: ContactsConfig
+) -> np.ndarray:
+    """`[K]` bool: bodies that pass through others, as shadows do. Of two such bodies it is the one without gravity, or
+    else the one that parabolas fit worse."""
     count = paths.shape[1]
-    found = np.zeros(count, bool)
+    intangible = np.zeros(count, bool)
     for k in range(count):
         for j in range(k):
-            gap = np.linalg.norm(paths[:, k] - paths[:, j], axis=-1)
-            if (gap < OVERLAP_DISTANCE * (radii[j] + radii[k])).mean() > MAX_OVERLAP_SHARE:
+            distances = np.linalg.norm(paths[:, k] - paths[:, j], axis=-1)
+            if (distances < config.overlap_distance * (radii[j] + radii[k])).mean() > config.max_overlap_share:
                 order = sorted(
                     (j, k), key=lambda i: (piecewise_paths[i].rest_time == 0, piecewise_paths[i].penalized_cost)
                 )
-                found[order[-1]] = True
-    return found
+                intangible[order[-1]] = True
+    return intangible

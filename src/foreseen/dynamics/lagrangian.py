@@ -1,43 +1,41 @@
-"""A law of motion: a second-order neural ODE on the surface that the poses lie on."""
+"""Dynamics as a second-order neural ODE on the surface that the poses lie on."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from foreseen.dynamics.config import LagrangianConfig, Structure
 from foreseen.dynamics.manifold import Manifold
 
-Structure = Literal["potential", "free"]
-SHARPNESS = (0.5, 8.0)
-"""Hidden units bend within 1 / so many units of q."""
 LAST_LAYER = ("output", "linear", "square", "drag")
-SHARPNESS_POWER = 4.0
-"""Power of the sharpness by which a unit's weight is less likely."""
+"""Names of the parameters in which the acceleration is linear."""
 
 
 class LagrangianODE(nn.Module):
-    """M(q) (q'' + bend) = -grad V(q) - M(q) B q' [structure "potential"], or q'' + bend = f(q) - B q' ["free"].
+    """M(q) (q'' + C) = -grad V(q) - M(q) B q' [structure "potential"], or q'' + C = f(q) - B q' ["free"].
 
-    Lagrange's equations of a body that slides on the manifold through a medium: V (or f) is a network whose last layer
-    is linear, B a matrix of drags, and the metric M and the bending are those of the manifold. The rate enters by drag
-    and geometry alone: a network of q and q' together fits what was seen as well, but says nothing where neither was
-    seen together.
+    These are Lagrange's equations of a body that slides on the manifold against a drag. V (or f) is a network whose
+    last layer is linear, B a matrix of drags; the metric M and the Christoffel term C are those of the manifold. The
+    velocity acts by drag and geometry alone: a network of q and q' fits the observed states as well, but cannot
+    extrapolate to pairs of q and q' that were not observed together.
 
-    State `[..., 2 d]`: q and its rate. Time runs in observed windows.
+    State `[..., 2 d]`: q and q'. The unit of time is the observed window.
 
     Args:
-        widths: of the hidden layers.
+        widths: units of the hidden layers.
     """
 
     velocity_scale: Tensor
 
-    def __init__(self, manifold: Manifold, widths: tuple[int, ...], structure: Structure) -> None:
+    def __init__(
+        self, manifold: Manifold, widths: tuple[int, ...], structure: Structure, config: LagrangianConfig
+    ) -> None:
         super().__init__()
-        self.manifold = (manifold,)  # in a tuple: the law looks at it and does not own its buffers
-        self.structure = structure
+        self.manifold = (manifold,)  # in a tuple, so that its buffers are not registered here as well
+        self.structure, self.config = structure, config
         maximum, double = manifold.maximum, torch.float64
         sizes = (maximum, *widths)
         self.hidden = nn.ParameterList(torch.zeros(b, a, dtype=double) for a, b in itertools.pairwise(sizes))
@@ -47,38 +45,38 @@ class LagrangianODE(nn.Module):
         self.linear = nn.Parameter(torch.zeros(maximum, dtype=double))
         self.square = nn.Parameter(torch.zeros(maximum, maximum, dtype=double))
         self.drag = nn.Parameter(torch.zeros(maximum, maximum, dtype=double))
-        # The usual speed: forces are in units of its square, drags of itself.
+        # The usual speed: forces are in units of its square, drags in units of itself.
         self.register_buffer("velocity_scale", torch.ones((), dtype=double))
 
     @torch.no_grad()
     def draw_hidden_layers(self, low: Tensor, high: Tensor, generator: torch.Generator) -> None:
-        """Draws the hidden layers: the first one's units bend at places spread over `low..high` `[d]`, some widely and
-        some sharply; deeper layers keep the spread of what they get, however many there are."""
-        size = len(low)
-        for layer, (weight, shift) in enumerate(zip(self.hidden, self.biases)):
+        """Draws the hidden layers at random. The units of the first one have their centres spread over `low..high`
+        `[d]` and slopes from flat to sharp; deeper layers keep the variance of their inputs, however many there are."""
+        size, c = len(low), self.config
+        for layer, (weight, bias) in enumerate(zip(self.hidden, self.biases)):
             count, inputs = weight.shape
-            sampled = torch.randn(count, inputs, generator=generator, dtype=weight.dtype)
+            drawn = torch.randn(count, inputs, generator=generator, dtype=weight.dtype)
             if layer == 0:
-                sampled[:, size:] = 0
+                drawn[:, size:] = 0
                 share = torch.rand(count, 1, generator=generator, dtype=weight.dtype)
-                sharp = SHARPNESS[0] * (SHARPNESS[1] / SHARPNESS[0]) ** share
-                sampled = sampled * sharp / size**0.5
-                places = low + torch.rand(count, size, generator=generator, dtype=weight.dtype) * (high - low)
-                shift.copy_(-(sampled[:, :size] * places).sum(-1))
+                sharpness = c.sharpness[0] * (c.sharpness[1] / c.sharpness[0]) ** share
+                drawn = drawn * sharpness / size**0.5
+                centres = low + torch.rand(count, size, generator=generator, dtype=weight.dtype) * (high - low)
+                bias.copy_(-(drawn[:, :size] * centres).sum(-1))
             else:
-                sampled = sampled * (1.5 / inputs**0.5)
-                shift.copy_(0.5 * torch.randn(count, generator=generator, dtype=weight.dtype))
-            weight.copy_(sampled)
+                drawn = drawn * (c.deep_weight_scale / inputs**0.5)
+                bias.copy_(c.deep_bias_scale * torch.randn(count, generator=generator, dtype=weight.dtype))
+            weight.copy_(drawn)
 
     @torch.no_grad()
     def zero_hidden_layers(self) -> None:
-        """No hidden unit says anything: what is left is a quadratic potential (or a linear force), and drag."""
+        """Turns the hidden units off: what is left is a quadratic potential (or a linear force), and drag."""
         for parameter in (*self.hidden, *self.biases):
             parameter.zero_()
 
     @torch.no_grad()
     def set_constant_force(self, acceleration: Tensor) -> None:
-        """Sets the force that is the same everywhere, on a plane, so that what rests has this `acceleration` `[d]`."""
+        """Sets the force, on a flat surface, under which a body at rest has the `acceleration` `[d]` everywhere."""
         size = len(acceleration)
         force = acceleration / self.velocity_scale.square()
         if self.structure == "potential":
@@ -86,19 +84,20 @@ class LagrangianODE(nn.Module):
         self.linear[:size] = force
 
     def _hidden_activations(self, q: Tensor) -> list[Tensor]:
-        """What every hidden layer says."""
-        found, x = [], q
-        for layer, shift in enumerate(self.biases):
-            x = torch.tanh(x @ self._hidden_weights(layer, q.shape[-1]).T + shift)
-            found.append(x)
-        return found
+        """Activations of every hidden layer."""
+        activations, x = [], q
+        for layer, bias in enumerate(self.biases):
+            x = torch.tanh(x @ self._hidden_weights(layer, q.shape[-1]).T + bias)
+            activations.append(x)
+        return activations
 
     def _hidden_weights(self, layer: int, size: int) -> Tensor:
-        """What multiplies the layer's inputs, of which the first has `size`."""
+        """The layer's weights; the first layer has `size` inputs."""
         return self.hidden[layer][:, :size] if layer == 0 else self.hidden[layer]
 
     def _backpropagate(self, units: list[Tensor], upper: Tensor, size: int) -> Tensor:
-        """The gradient with respect to q of a quantity whose gradient with respect to the last layer is `upper`."""
+        """The gradient with respect to q of a quantity with the gradient `upper` with respect to the last hidden
+        layer."""
         for layer in range(len(units) - 1, -1, -1):
             upper = (upper * (1 - units[layer].square())) @ self._hidden_weights(layer, size)
         return upper
@@ -111,7 +110,7 @@ class LagrangianODE(nn.Module):
         return slopes
 
     def force(self, q: Tensor) -> Tensor:
-        """-grad V, or f: `[..., d]`, in units of the pace squared."""
+        """-grad V, or f: `[..., d]`, in units of the squared velocity scale."""
         size = q.shape[-1]
         units = self._hidden_activations(q)
         if self.structure == "potential":
@@ -121,20 +120,19 @@ class LagrangianODE(nn.Module):
         return units[-1] @ self.output[:size].T + self.linear[:size] + q @ self.square[:size, :size].T
 
     def potential(self, q: Tensor) -> Tensor:
-        """V `[...]`, in units of the pace squared; of structure "potential"."""
+        """V `[...]`, in units of the squared velocity scale; for the structure "potential"."""
         size = q.shape[-1]
-        own = self._hidden_activations(q)[-1] @ self.output[0]
-        return own + q @ self.linear[:size] + ((q @ self.square[:size, :size]) * q).sum(-1)
+        network = self._hidden_activations(q)[-1] @ self.output[0]
+        return network + q @ self.linear[:size] + ((q @ self.square[:size, :size]) * q).sum(-1)
 
     def energy(self, q: Tensor, v: Tensor) -> Tensor:
-        """Kinetic and potential energy together, `[...]`, in units of the pace squared."""
+        """Kinetic plus potential energy, `[...]`, in units of the squared velocity scale."""
         metric = self.manifold[0].metric(q)
-        return 0.5 * (v[..., None, :] @ metric @ v[..., None])[
-            ..., 0, 0
-        ] / self.velocity_scale.square() + self.potential(q)
+        kinetic = 0.5 * (v[..., None, :] @ metric @ v[..., None])[..., 0, 0]
+        return kinetic / self.velocity_scale.square() + self.potential(q)
 
     def forward(self, time: Tensor, state: Tensor) -> Tensor:
-        """The state's rate of change; the law does not know the time."""
+        """The state's rate of change `[..., 2 d]`; it does not depend on the time."""
         del time
         size = state.shape[-1] // 2
         q, v = state[..., :size], state[..., size:]
@@ -148,20 +146,21 @@ class LagrangianODE(nn.Module):
         )
 
     def penalties(self, size: int) -> Tensor:
-        """`[C]`: how unlikely a large weight is, for each of `columns`. A unit that bends sharply is to be used where
-        the paths ask for it only: the law is smooth where nothing was seen. Drags are free."""
-        units = self.hidden[0].norm(dim=-1).clamp_min(SHARPNESS[0]) if len(self.hidden) == 1 else torch.ones(1)
-        units = (units.to(self.output) / SHARPNESS[0]).pow(SHARPNESS_POWER).expand(self.output.shape[1])
+        """`[C]`: the penalty of each squared weight of `columns`. Sharp hidden units cost more, so that the force stays
+        smooth where no path was observed. Drags are free."""
+        flattest = self.config.sharpness[0]
+        units = self.hidden[0].norm(dim=-1).clamp_min(flattest) if len(self.hidden) == 1 else torch.ones(1)
+        units = (units.to(self.output) / flattest).pow(self.config.sharpness_power).expand(self.output.shape[1])
         if self.structure == "potential":
             forces = torch.cat([units, units.new_ones(size + len(self._pairs(size)))])
         else:
             forces = torch.cat([units, units.new_ones(1 + size)]).repeat(size)
         return torch.cat([forces, forces.new_zeros(size * size)])
 
-    # The law is linear in what follows the hidden layers: it can be solved for.
+    # The acceleration is linear in all weights behind the hidden layers, so they can be solved for.
 
     def columns(self, q: Tensor, v: Tensor) -> Tensor:
-        """`[..., d, C]`: what each of the C linear weights adds to q''."""
+        """`[..., d, C]`: the derivative of q'' with respect to each of the C linear weights."""
         size = q.shape[-1]
         units = self._hidden_activations(q)
         eye = torch.eye(size, dtype=q.dtype)
@@ -170,16 +169,16 @@ class LagrangianODE(nn.Module):
             pulls = [self._hidden_jacobian(units, size).transpose(-1, -2), eye.expand(*q.shape[:-1], size, size)]
             for i, j in self._pairs(size):
                 pulls.append((q[..., i, None] * eye[j] + q[..., j, None] * eye[i])[..., None])
-            found = -(inverse @ torch.cat(pulls, dim=-1))
+            forces = -(inverse @ torch.cat(pulls, dim=-1))
         else:
             last = torch.cat([units[-1], torch.ones_like(q[..., :1]), q], dim=-1)
-            found = _blocks(last, size)
+            forces = _blocks(last, size)
         drags = _blocks(v / self.velocity_scale, size)
-        return torch.cat([found, -drags], dim=-1) * self.velocity_scale.square()
+        return torch.cat([forces, -drags], dim=-1) * self.velocity_scale.square()
 
     @torch.no_grad()
     def set_weights(self, weights: Tensor, size: int) -> None:
-        """Takes over the weights `[C]` of `columns`."""
+        """Sets the weights `[C]` of `columns`."""
         last = self.output.shape[1]
         forces, drags = weights.split([len(weights) - size * size, size * size])
         for parameter in self.last_layer():
@@ -196,12 +195,12 @@ class LagrangianODE(nn.Module):
         self.drag[:size, :size] = drags.view(size, size)
 
     def last_layer(self) -> list[nn.Parameter]:
-        """What `set_weights` sets: the parameters of the names `LAST_LAYER`."""
+        """The parameters that `set_weights` sets, in the order of `LAST_LAYER`."""
         return [self.output, self.linear, self.square, self.drag]
 
     @torch.no_grad()
     def set_last_layer(self, values: Tensor) -> None:
-        """Takes over what `last_layer` held, all in one line."""
+        """Sets the parameters of `last_layer` from all their values in one row."""
         for parameter, part in zip(self.last_layer(), values.split([p.numel() for p in self.last_layer()])):
             parameter.copy_(part.view_as(parameter))
 
@@ -211,7 +210,7 @@ class LagrangianODE(nn.Module):
 
 
 def _blocks(x: Tensor, size: int) -> Tensor:
-    """`[..., K]` -> `[..., size, size K]`: row i holds x in its own block i."""
+    """`[..., K]` -> `[..., size, size K]`: row i holds x in block i, and 0 elsewhere."""
     rows = torch.zeros(*x.shape[:-1], size, size, x.shape[-1], dtype=x.dtype)
     for i in range(size):
         rows[..., i, i, :] = x

@@ -1,4 +1,4 @@
-"""One law of motion for one sequence or many: fitted to their poses, solved from any state."""
+"""Dynamics of one sequence or several: fitted to their poses, solved from any state."""
 
 from __future__ import annotations
 
@@ -10,31 +10,27 @@ import torch
 from scipy.interpolate import make_smoothing_spline
 from torch import Tensor
 
-from foreseen.dynamics.config import DynamicsConfig
+from foreseen.dynamics.config import ConstantVelocityConfig, LearnedDynamicsConfig
 from foreseen.dynamics.constant_velocity import fit_constant_velocity
-from foreseen.dynamics.integral_matching import MAX_COORDINATE, SampledPaths, fit_closed_form, fit_initial_states
+from foreseen.dynamics.initial_states import fit_initial_states
+from foreseen.dynamics.integral_matching import fit_closed_form
 from foreseen.dynamics.lagrangian import LAST_LAYER, LagrangianODE
-from foreseen.dynamics.manifold import TOLERANCE, Manifold
-from foreseen.dynamics.shooting import multiple_shooting
+from foreseen.dynamics.manifold import Manifold
+from foreseen.dynamics.sampled_paths import SampledPaths
+from foreseen.dynamics.shooting import WeightPosterior, multiple_shooting
 from foreseen.errors import UserError
 from foreseen.nn.cpu_module import CPUModule
 from foreseen.nn.threads import one_thread
 from foreseen.ode import integrate
 
 Rate = Callable[[Tensor, Tensor], Tensor]
-
-MIN_TIMES = 6
-"""A sequence with fewer training times says too little of a law."""
-EXACT_SMOOTHING = 1e-12
-"""Smoothing of paths that are known exactly, as the weight of squared second derivatives."""
-CONSTANT_VELOCITY_TOLERANCE = 0.01
-"""What coasts is told by as many coordinates as leave no larger share of the motion."""
+"""From time and state `[..., 2 d]` to the state's rate of change."""
 
 
 class LearnedDynamics(CPUModule):
-    """The surface that the poses lie on, the law on it, and others that the poses leave possible.
+    """The surface that the poses lie on, the most likely dynamics on it, and an ensemble of others.
 
-    Poses are `[..., P]` float64, times are counted in windows.
+    Poses are `[..., P]` float64; the unit of time is the observed window.
 
     Args:
         poses: P.
@@ -45,11 +41,11 @@ class LearnedDynamics(CPUModule):
     misfit: Tensor
     segment: Tensor
 
-    def __init__(self, config: DynamicsConfig, poses: int) -> None:
+    def __init__(self, config: LearnedDynamicsConfig, poses: int) -> None:
         super().__init__()
         self.config = config
-        self.manifold = Manifold(poses, config.max_coordinates)
-        self.ode = LagrangianODE(self.manifold, config.widths, config.structure)
+        self.manifold = Manifold(poses, config.max_coordinates, config.manifold)
+        self.ode = LagrangianODE(self.manifold, config.widths, config.structure, config.ode)
         self.ode.requires_grad_(False)
         count = sum(p.numel() for p in self.ode.last_layer())
         self.register_buffer("ensemble_weights", torch.zeros(1 + config.ensemble_size, count, dtype=torch.float64))
@@ -59,55 +55,63 @@ class LearnedDynamics(CPUModule):
 
     @property
     def fitted(self) -> bool:
-        """Whether there is a law yet."""
+        """Whether the dynamics were fitted, or loaded."""
         return not bool(self.misfit.isnan())
 
     def fit(
         self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int = 0, linear_only: bool = False
     ) -> None:
-        """Finds surface and law.
+        """Fits surface, dynamics and ensemble.
 
         Args:
             poses: `[S, T, P]` at `times` `[S, T]`, of which the first `counts` `[S]` are valid.
-            exact: the poses are known, not seen.
-            plain: without hidden units: springs and drags alone.
+            exact: the poses are ground truth, without noise.
+            seed: of the hidden layers and the ensemble.
+            linear_only: without hidden units: linear forces and drags alone.
         """
-        check_counts(counts)
+        check_counts(counts, self.config.min_times)
         with one_thread():
             self._fit(poses, times, counts, exact, seed, linear_only)
 
     def _fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int, linear_only: bool) -> None:
-        c = self.config
         self.segment.zero_()
-        paths = self._surface(poses, times, counts, exact, is_curved=True)
+        paths = self._fit_surface(poses, times, counts, exact, is_curved=True)
         if paths is None:  # nothing moves: no force
             self.misfit.zero_()
             return
         generator = torch.Generator().manual_seed(seed)
-        weights, left = fit_closed_form(self.ode, paths, c.segment, c.max_segments, None if linear_only else generator)
-        self.misfit.fill_(left)
-        size, posterior = self.manifold.size, None
-        for length in c.shooting_lengths:
-            posterior, misfit = multiple_shooting(
-                self.ode, paths, weights, length, c.max_shooting_segments, c.iterations
-            )
+        weights, misfit = fit_closed_form(self.ode, paths, self.config, None if linear_only else generator)
+        self.misfit.fill_(misfit)
+        posterior = None
+        for length in self.config.shooting_lengths:
+            posterior, misfit = multiple_shooting(self.ode, paths, weights, length, self.config)
             weights = posterior.weights
             self.misfit.fill_(misfit)
-        for index, member in enumerate(self.ensemble_weights):
-            moved = weights
-            if index and posterior is not None:
-                draw = torch.randn(posterior.factor.shape[1], generator=generator, dtype=weights.dtype)
-                moved = weights + posterior.factor @ draw
-            self.ode.set_weights(moved, size)
-            member.copy_(torch.cat([p.flatten() for p in self.ode.last_layer()]))
+        self._sample_ensemble(weights, posterior, generator)
         self.use_member(0)
 
-    def _surface(
-        self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, is_curved: bool, tolerance: float = TOLERANCE
+    def _sample_ensemble(self, weights: Tensor, posterior: WeightPosterior | None, generator: torch.Generator) -> None:
+        """The first member has the most likely weights; without a posterior, all have."""
+        for index, member in enumerate(self.ensemble_weights):
+            member_weights = weights
+            if index and posterior is not None:
+                draw = torch.randn(posterior.factor.shape[1], generator=generator, dtype=weights.dtype)
+                member_weights = weights + posterior.factor @ draw
+            self.ode.set_weights(member_weights, self.manifold.size)
+            member.copy_(torch.cat([p.flatten() for p in self.ode.last_layer()]))
+
+    def _fit_surface(
+        self,
+        poses: Tensor,
+        times: Tensor,
+        counts: Tensor,
+        exact: bool,
+        is_curved: bool,
+        max_error: float | None = None,
     ) -> SampledPaths | None:
-        """Fits the surface; the paths on it, None where nothing moves."""
+        """Fits the surface. Returns the paths on it, None if nothing moves."""
         valid = torch.arange(poses.shape[1]) < counts[:, None]
-        self.manifold.fit(poses[valid], is_curved, tolerance)
+        self.manifold.fit(poses[valid], is_curved, max_error)
         self.spacing.fill_(_usual_interval(times, counts) / self.config.steps_per_interval)
         if self.manifold.size == 0:
             return None
@@ -117,147 +121,151 @@ class LearnedDynamics(CPUModule):
         return paths
 
     @torch.no_grad()
-    def fit_constant_velocity(self, poses: Tensor, times: Tensor) -> None:
-        """For one sequence `[T, P]` at `times` `[T]` that follows no law: straight on, with no force but a drag, or
-        under a steady force (`fit_constant_velocity`). It does not count as fitted."""
+    def fit_constant_velocity(self, poses: Tensor, times: Tensor, config: ConstantVelocityConfig) -> None:
+        """For one sequence `[T, P]` at `times` `[T]` that no dynamics fit: constant velocity, a drag, or a constant
+        force (`fit_constant_velocity`). It is not `fitted` afterwards."""
         counts = torch.tensor([len(poses)])
-        paths = self._surface(
-            poses[None], times[None], counts, exact=False, is_curved=False, tolerance=CONSTANT_VELOCITY_TOLERANCE
+        paths = self._fit_surface(
+            poses[None], times[None], counts, exact=False, is_curved=False, max_error=config.manifold_error
         )
         self.misfit.fill_(float("nan"))
         self.ode.zero_hidden_layers()
         size = self.manifold.size
         self.ode.set_weights(self.ode.penalties(size) * 0, size)
         if paths is not None:
-            found = fit_constant_velocity(paths.q[0], paths.spacing, MIN_TIMES * self.config.steps_per_interval)
-            self.segment.fill_(found.segment * paths.spacing)
-            self.ode.set_constant_force(found.acceleration)
-            self.ode.drag[:size, :size] = found.drag / self.ode.velocity_scale * torch.eye(size, dtype=torch.float64)
+            minimum = self.config.min_times * self.config.steps_per_interval
+            model = fit_constant_velocity(paths.q[0], paths.spacing, minimum, config)
+            self.segment.fill_(model.segment * paths.spacing)
+            self.ode.set_constant_force(model.acceleration)
+            self.ode.drag[:size, :size] = model.drag / self.ode.velocity_scale * torch.eye(size, dtype=torch.float64)
         self.ensemble_weights[:] = torch.cat([p.flatten() for p in self.ode.last_layer()])
 
     def paths(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool) -> SampledPaths:
-        """Smooth paths of q on even times, from poses as in `fit`."""
+        """Smoothed paths of q at even times, from poses as in `fit`."""
         q = self.manifold.encode(poses)
         spacing = float(self.spacing)
         spans = torch.stack([times[s, n - 1] - times[s, 0] for s, n in enumerate(counts.tolist())])
         lengths = (spans / spacing).round().long() + 1
         shape = (len(q), int(lengths.max()), q.shape[-1])
         smooth, rates, raw = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
-        seen = torch.zeros(shape[:2], dtype=torch.bool)
+        observed_mask = torch.zeros(shape[:2], dtype=torch.bool)
+        smoothing = self.config.exact_smoothing if exact else None  # None: generalised cross-validation
         for s, n in enumerate(counts.tolist()):
-            own = (times[s, :n] - times[s, 0]).numpy()
+            elapsed = (times[s, :n] - times[s, 0]).numpy()
             grid = np.arange(int(lengths[s])) * spacing
-            place = torch.from_numpy(own / spacing).round().long()
+            nearest = torch.from_numpy(elapsed / spacing).round().long()
             for k in range(q.shape[-1]):
-                spline = make_smoothing_spline(own, q[s, :n, k].numpy(), lam=EXACT_SMOOTHING if exact else None)
+                spline = make_smoothing_spline(elapsed, q[s, :n, k].numpy(), lam=smoothing)
                 smooth[s, : len(grid), k] = torch.from_numpy(spline(grid))
                 rates[s, : len(grid), k] = torch.from_numpy(spline.derivative()(grid))
-            # Where a frame lies between two times of the grid, what it saw is carried to the nearer one.
-            late = torch.from_numpy(grid)[place] - torch.from_numpy(own)
-            raw[s, place] = q[s, :n] + rates[s, place] * late[:, None]
-            seen[s, place] = True
-        return SampledPaths(smooth, rates, raw, seen, lengths, spacing)
+            # The q of a frame between two times of the grid is moved to the nearer one, along its rate.
+            delay = torch.from_numpy(grid)[nearest] - torch.from_numpy(elapsed)
+            raw[s, nearest] = q[s, :n] + rates[s, nearest] * delay[:, None]
+            observed_mask[s, nearest] = True
+        return SampledPaths(smooth, rates, raw, observed_mask, lengths, spacing)
 
     def solve(self, state: Tensor, start: float, times: Tensor) -> Tensor:
-        """q and q' `[T, ..., 2 d]` at `times` `[T]`, any order, from `state` `[..., 2 d]` at `start`. A solution that
-        leaves all sense stays where it does."""
-        return self._solved(self.ode, state, start, times)
+        """q and q' `[T, ..., 2 d]` at `times` `[T]`, any order, from `state` `[..., 2 d]` at the time `start`. A
+        solution that diverges stops (`LagrangianConfig.max_coordinate`)."""
+        return self._solve(self.ode, state, start, times)
 
     def solve_ensemble(self, states: Tensor, start: float, times: Tensor) -> Tensor:
-        """As `solve`, by the most likely law and by those that are drawn, all at once: `[T, E, 2 d]` from `states`
-        `[E, 2 d]`, one for each law."""
-        together = torch.func.vmap(self._by_weights, in_dims=(0, None, 0))
+        """As `solve`, by all members of the ensemble at once: `[T, E, 2 d]` from `states` `[E, 2 d]`, one for each
+        member. The first member is the most likely one."""
+        members_rate = torch.func.vmap(self._rate_of_member, in_dims=(0, None, 0))
         weights = self._last_layers()
-        return self._solved(lambda time, state: together(weights, time, state), states, start, times)
+        return self._solve(lambda time, state: members_rate(weights, time, state), states, start, times)
 
     def state_scale(self) -> Tensor:
-        """`[2 d]`: the usual size of each number of a state."""
+        """`[2 d]`: the usual size of each component of a state."""
         size = self.manifold.size
         return torch.cat([torch.ones(size, dtype=torch.float64), self.ode.velocity_scale.expand(size)])
 
     def sampled_rates(self) -> list[Rate]:
-        """The laws that are drawn."""
+        """The rates of change by the members of the ensemble, without the most likely one."""
         weights = self._last_layers()
-        own = [{name: value[i] for name, value in weights.items()} for i in range(1, len(self.ensemble_weights))]
-        return [partial(self._by_weights, one) for one in own]
+        members = [{name: value[i] for name, value in weights.items()} for i in range(1, len(self.ensemble_weights))]
+        return [partial(self._rate_of_member, member) for member in members]
 
     def _last_layers(self) -> dict[str, Tensor]:
-        """Of all members, `[E, ...]` by name."""
+        """Parameters of the last layer of all members, `[E, ...]` by name."""
         shapes = [p.shape for p in self.ode.last_layer()]
         parts = self.ensemble_weights.split([shape.numel() for shape in shapes], dim=-1)
         return {name: part.unflatten(-1, shape) for name, part, shape in zip(LAST_LAYER, parts, shapes)}
 
-    def _by_weights(self, own: dict[str, Tensor], time: Tensor, state: Tensor) -> Tensor:
-        return torch.func.functional_call(self.ode, own, (time, state))
+    def _rate_of_member(self, last_layer: dict[str, Tensor], time: Tensor, state: Tensor) -> Tensor:
+        return torch.func.functional_call(self.ode, last_layer, (time, state))
 
-    def _solved(self, ode: Rate, state: Tensor, start: float, times: Tensor) -> Tensor:
+    def _solve(self, ode: Rate, state: Tensor, start: float, times: Tensor) -> Tensor:
+        """Solves to the times after `start`, and back to those before it."""
         if self.manifold.size == 0:
             return state.expand(len(times), *state.shape)
         out = torch.empty(len(times), *state.shape, dtype=torch.float64)
         for side in (times >= start, times < start):
             if not side.any():
                 continue
-            wanted, order = torch.unique(times[side], return_inverse=True)
-            later = bool(wanted[0] >= start)
-            wanted = wanted if later else wanted.flip(0)
-            order = order if later else len(wanted) - 1 - order
-            fresh = bool(wanted[0] != start)
-            line = torch.cat([torch.tensor([start], dtype=torch.float64), wanted]) if fresh else wanted
+            ascending, order = torch.unique(times[side], return_inverse=True)
+            is_forward = bool(ascending[0] >= start)
+            targets = ascending if is_forward else ascending.flip(0)
+            order = order if is_forward else len(targets) - 1 - order
+            add_start = bool(targets[0] != start)
+            line = torch.cat([torch.tensor([start], dtype=torch.float64), targets]) if add_start else targets
             if len(line) == 1:
                 out[side] = state
                 continue
             steps = max(4, round(abs(float(line[-1] - line[0])) / float(self.spacing)))
-            path = integrate(_stopping(ode), state, line, steps=steps)
-            out[side] = (path[1:] if fresh else path)[order]
+            path = integrate(_stop_diverged(ode, self.config.ode.max_coordinate), state, line, steps=steps)
+            out[side] = (path[1:] if add_start else path)[order]
         return out
 
     def forecast_states(
         self, poses: Tensor, times: Tensor, exact: bool
     ) -> tuple[tuple[float, Tensor], tuple[float, Tensor]]:
-        """For one sequence's poses `[T, P]` at `times` `[T]`: time and state that forecasts before and after it start
-        from (see `starts`)."""
+        """For one sequence's poses `[T, P]` at `times` `[T]`: time and state from which it is extrapolated to times
+        before it, and the same for times after it (see `initial_states`)."""
         paths = self.paths(poses[None], times[None], torch.tensor([len(times)]), exact)
         (_, begin), (skipped, end) = self.initial_states(paths), self.initial_states(paths, last=True)
         first = float(times[0])
         return (first, begin[0]), (first + int(skipped[0]) * paths.spacing, end[0])
 
     def initial_states(self, paths: SampledPaths, last: bool = False) -> tuple[Tensor, Tensor]:
-        """The states `[S, 2 d]` that forecasts start from: of the solutions that follow each path's first stretch best
-        (its own first rate, at its end, is its least certain one), or its last; and how many steps into the path they
-        are `[S]`."""
-        typical = self.config.final_segment if self.fitted else float(self.segment)
-        spans = (paths.counts - 1).clamp_max(
-            max(MIN_TIMES * self.config.steps_per_interval, round(typical / paths.spacing))
-        )
+        """The initial states `[S, 2 d]` of the solutions that follow each path's first segment best, or its last one,
+        and the time index `[S]` of each state. (The rates of the smoothed path are least certain at its ends, so they
+        are not taken directly.)"""
+        length = self.config.final_segment if self.fitted else float(self.segment)
+        minimum = self.config.min_times * self.config.steps_per_interval
+        spans = (paths.counts - 1).clamp_max(max(minimum, round(length / paths.spacing)))
         skipped = paths.counts - 1 - spans if last else torch.zeros_like(spans)
         states = torch.zeros(len(paths.q), 2 * self.manifold.size, dtype=torch.float64)
         if self.manifold.size:
-            for span in spans.unique().tolist():  # all at once, but for those that are shorter than a stretch
+            for span in spans.unique().tolist():  # all paths at once, except those shorter than a segment
                 rows = (spans == span).nonzero()[:, 0]
                 q, v = paths.cut(rows, skipped[rows], span)
-                states[rows], _ = fit_initial_states(self.ode, q, v, paths.spacing, span)
+                settings = self.config.initial_states
+                states[rows], _ = fit_initial_states(self.ode, q, v, paths.spacing, span, settings)
         return skipped, states
 
     def use_member(self, member: int) -> None:
-        """Solves by the most likely law (0), or by one of those that are drawn."""
+        """Makes `solve` use a member of the ensemble; 0 is the most likely one."""
         self.ode.set_last_layer(self.ensemble_weights[member])
 
 
-def _stopping(ode: Rate) -> Rate:
-    """The law, but what is beyond all sense stays there: the same at every later time, whichever is asked for."""
+def _stop_diverged(ode: Rate, max_coordinate: float) -> Rate:
+    """The rate, or 0 where a coordinate exceeds the largest one: a diverged solution is then the same at every later
+    time, whichever times are requested."""
 
     def rate(time: Tensor, state: Tensor) -> Tensor:
         q = state[..., : state.shape[-1] // 2]
-        return torch.where((q.abs() <= MAX_COORDINATE).all(-1, keepdim=True), ode(time, state), 0.0)
+        return torch.where((q.abs() <= max_coordinate).all(-1, keepdim=True), ode(time, state), 0.0)
 
     return rate
 
 
-def check_counts(counts: Tensor) -> None:
-    """Raises `UserError` where a sequence has too few times."""
-    if int(counts.min()) < MIN_TIMES:
+def check_counts(counts: Tensor, minimum: int) -> None:
+    """Raises `UserError` if a sequence has fewer times than `minimum`."""
+    if int(counts.min()) < minimum:
         raise UserError(
-            f"a law is learned from sequences of {MIN_TIMES} training times or more, and one has "
+            f"dynamics are learned from sequences of {minimum} training times or more, and one has "
             f"{int(counts.min())}: give more frames, or a larger --observe-until."
         )
 

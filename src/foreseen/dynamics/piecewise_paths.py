@@ -1,8 +1,8 @@
-"""Paths in pieces: where a body that is otherwise under a constant acceleration was struck.
+"""Paths as parabolas with velocity jumps: a body under a constant acceleration that impacts interrupt.
 
-`x(t) = x0 + v0 t + a t^2 / 2 + sum_j d_j max(t - tau_j, 0)`: linear in all but the times tau_j of the kinks, which are
-found greedily (orthogonal matching pursuit) and moved until none of them has a better place; how many there are is told
-by the Bayesian information criterion. Paths that were smoothed before are met by the same model, smoothed likewise.
+`x(t) = x0 + v0 t + a t^2 / 2 + sum_j d_j max(t - tau_j, 0)` is linear in all but the times tau_j of the jumps. These
+are found greedily (orthogonal matching pursuit) and then refined in turn; the Bayesian information criterion gives
+their number. A path that was smoothed before is compared with the same model after the same smoothing.
 """
 
 from __future__ import annotations
@@ -11,31 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TRIALS_PER_TIME = 3
-"""Times at which a kink is tried, for each time at which the path was seen."""
-END_MARGIN = 0.02
-"""No kink is sought nearer to the window's ends, in windows."""
-NEGLIGIBLE_RESIDUAL = 1e-3
-"""What is left of a path is of no account below this share of its extent."""
-JUMP_PENALTY = 6.0
-"""Of a kink: its three numbers, its time, and that it was chosen among many."""
-GUESS_SPANS = ((0.0, 0.4), (0.3, 0.7), (0.6, 1.0), (0.0, 1.0))
-"""Parts of the window from which the acceleration is guessed."""
-AGREEMENT_SHARE = 0.15
-"""Guesses that differ by less than this share agree."""
-NUM_GUESSES = 2
-"""So many groups of agreeing guesses are tried."""
-REST_TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Times from which a body may rest."""
-PATIENCE = 3
-"""No more kinks are tried where they cost so many kinks' price more than fewer did."""
-ITERATIONS = 2
-"""How often each kink is moved to its best place after a new one came."""
+from foreseen.dynamics.impacts_config import PiecewisePathConfig
 
 
 @dataclass(frozen=True)
 class PathSampling:
-    """When paths were seen: at `times` `[N]`, as means, by `smoother` `[N, M]`, of places at the times `fine` `[M]`."""
+    """How paths were sampled: a position at each of `times` `[N]` is a mean, with the weights `smoother` `[N, M]`, of
+    true positions at `fine_times` `[M]`."""
 
     times: np.ndarray
     fine_times: np.ndarray
@@ -43,25 +25,25 @@ class PathSampling:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """How many of the N times tell something of their own."""
+        """Rank of the smoother: how many of the N positions are independent."""
         return int(np.linalg.matrix_rank(self.smoother, tol=1e-6 * len(self.fine_times)))
 
     def between(self, low: float, high: float) -> PathSampling:
-        """What is told by the times from `low` to `high`."""
-        known = (self.times >= low) & (self.times <= high)
-        return PathSampling(self.times[known], self.fine_times, self.smoother[known])
+        """Of the times from `low` to `high` alone."""
+        inside = (self.times >= low) & (self.times <= high)
+        return PathSampling(self.times[inside], self.fine_times, self.smoother[inside])
 
 
 @dataclass(frozen=True)
 class PiecewisePath:
-    """One body's path in pieces.
+    """A parabola with velocity jumps, fitted to one body's path.
 
     Attributes:
-        place, velocity, acceleration: `[3]` at time 0.
-        rest: from when on it is under no acceleration any more.
-        times: `[J]` of the kinks, ascending; jumps: `[J, 3]` of the velocity.
-        left: `[N, 3]`, what the course leaves of the path that was seen.
-        cost: Bayesian information criterion: the lower the better.
+        position, velocity, acceleration: `[3]` at time 0.
+        rest_time: from then on the acceleration is 0.
+        times: `[J]` of the jumps, ascending; velocity_jumps: `[J, 3]`.
+        residual: `[N, 3]`, the path less the fit.
+        penalized_cost: Bayesian information criterion; lower is better.
     """
 
     position: np.ndarray
@@ -74,131 +56,169 @@ class PiecewisePath:
     penalized_cost: float
 
     def at(self, times: np.ndarray) -> np.ndarray:
-        """Places `[T, 3]`."""
+        """Positions `[T, 3]`."""
         since = np.maximum(times[:, None] - self.times, 0.0)
         t = times[:, None]
         pulled = 0.5 * t**2 - 0.5 * np.maximum(t - self.rest_time, 0.0) ** 2
         return self.position + self.velocity * t + self.acceleration * pulled + since @ self.velocity_jumps
 
     def rate(self, time: float, after: bool = True) -> np.ndarray:
-        """Velocity `[3]` at a time; where that is a kink's, after it or before."""
+        """Velocity `[3]` at a time; at the time of a jump, after it or before it."""
         passed = self.times <= time if after else self.times < time
         return self.velocity + self.acceleration * min(time, self.rest_time) + self.velocity_jumps[passed].sum(0)
 
 
 def fit_piecewise_path(
-    path_sampling: PathSampling, path: np.ndarray, acceleration: np.ndarray | None, rest: float, maximum: int
+    path_sampling: PathSampling,
+    path: np.ndarray,
+    acceleration: np.ndarray | None,
+    rest_time: float,
+    maximum: int,
+    config: PiecewisePathConfig,
 ) -> PiecewisePath:
-    """The course that follows `path` `[N, 3]` best for what its kinks cost; `maximum` of them at most. Where no
-    acceleration `[3]` is given, it is found; it ends at the time `rest`."""
-    t = path_sampling.fine_times[:, None]
-    pulled = 0.5 * t**2 - 0.5 * np.maximum(t - rest, 0.0) ** 2
-    smooth = [np.ones_like(t), t] + ([pulled] if acceleration is None else [])
+    """Fits `path` `[N, 3]` with at most `maximum` velocity jumps, as many as lower the penalised cost.
+
+    Args:
+        acceleration: `[3]`; None: it is fitted, too. It ends at `rest_time`.
+    """
+    t, margin = path_sampling.fine_times[:, None], config.end_margin
+    fallen = 0.5 * t**2 - 0.5 * np.maximum(t - rest_time, 0.0) ** 2
+    smooth = [np.ones_like(t), t] + ([fallen] if acceleration is None else [])
     base = path_sampling.smoother @ np.concatenate(smooth, axis=1)
-    wanted = path if acceleration is None else path - path_sampling.smoother @ (pulled * acceleration)
-    grid = np.linspace(END_MARGIN, 1 - END_MARGIN, TRIALS_PER_TIME * len(path_sampling.times))
-    grid = grid[(grid > path_sampling.times[0] + END_MARGIN) & (grid < path_sampling.times[-1] - END_MARGIN)]
+    target = path if acceleration is None else path - path_sampling.smoother @ (fallen * acceleration)
+    grid = np.linspace(margin, 1 - margin, config.trials_per_time * len(path_sampling.times))
+    grid = grid[(grid > path_sampling.times[0] + margin) & (grid < path_sampling.times[-1] - margin)]
     columns = path_sampling.smoother @ np.maximum(t - grid, 0.0)
-    floor = path.size * (NEGLIGIBLE_RESIDUAL * np.ptp(path, axis=0).max()) ** 2 + 1e-300
     degrees_of_freedom = 3 * min(path_sampling.degrees_of_freedom, len(path))
+    floor = path.size * (config.negligible_residual * np.ptp(path, axis=0).max()) ** 2 + 1e-300
+    cost, chosen = _choose_jumps(base, columns, target, floor, degrees_of_freedom, maximum, config)
+    basis = np.concatenate([base, columns[:, chosen]], axis=1)
+    solution = np.linalg.lstsq(basis, target, rcond=None)[0]
+    position, velocity, jumps = solution[0], solution[1], solution[base.shape[1] :]
+    if acceleration is None:
+        acceleration = solution[2]
+    residual = target - basis @ solution
+    return PiecewisePath(position, velocity, acceleration, rest_time, grid[chosen], jumps, residual, cost)
+
+
+def _choose_jumps(
+    base: np.ndarray,
+    columns: np.ndarray,
+    target: np.ndarray,
+    floor: float,
+    degrees_of_freedom: int,
+    maximum: int,
+    config: PiecewisePathConfig,
+) -> tuple[float, list[int]]:
+    """The lowest Bayesian information criterion, and the candidate jumps (ascending indices of `columns` `[N, G]`) that
+    reach it, beside the columns `base` `[N, B]` that are always used.
+
+    Args:
+        target: `[N, 3]`.
+        floor: sum of squared residuals that counts as zero.
+    """
+    scale = np.log(degrees_of_freedom)
     chosen: list[int] = []
-    found: list[tuple[float, list[int]]] = []
+    tried: list[tuple[float, list[int]]] = []
     for count in range(maximum + 1):
         if count:
-            chosen = _moved(base, columns, wanted, [*chosen, _best(base, columns, wanted, chosen)])
-        left = float(np.square(_residuals(base, columns, wanted, chosen)).sum())
-        cost = (
-            degrees_of_freedom * np.log((left + floor) / path.size) + JUMP_PENALTY * np.log(degrees_of_freedom) * count
-        )
-        found.append((cost, chosen))
-        hopeless = cost > min(one[0] for one in found) + PATIENCE * JUMP_PENALTY * np.log(degrees_of_freedom)
-        if left < 0.1 * floor or 4 * (count + 2) > degrees_of_freedom or hopeless:
+            chosen = [*chosen, _best_jump(base, columns, target, chosen)]
+            chosen = _refined_jumps(base, columns, target, chosen, config.refinements)
+        squared = float(np.square(_residuals(base, columns, target, chosen)).sum())
+        cost = degrees_of_freedom * np.log((squared + floor) / target.size) + config.jump_penalty * scale * count
+        tried.append((cost, chosen))
+        too_costly = cost > min(cost for cost, _ in tried) + config.max_extra_cost * config.jump_penalty * scale
+        # The second condition keeps about four degrees of freedom for each jump.
+        if squared < 0.1 * floor or 4 * (count + 2) > degrees_of_freedom or too_costly:
             break
-    cost, chosen = min(found, key=lambda one: one[0])
-    chosen = sorted(chosen)
-    basis = np.concatenate([base, columns[:, chosen]], axis=1)
-    numbers = np.linalg.lstsq(basis, wanted, rcond=None)[0]
-    own = numbers[2] if acceleration is None else acceleration
-    rest_of = wanted - basis @ numbers
-    return PiecewisePath(
-        numbers[0], numbers[1], own, rest, grid[chosen], numbers[base.shape[1] :], rest_of, float(cost)
-    )
+    cost, chosen = min(tried, key=lambda entry: entry[0])
+    return float(cost), sorted(chosen)
 
 
-def find_gravity(seen: PathSampling, paths: np.ndarray, maximum: int) -> tuple[np.ndarray, list[PiecewisePath]]:
-    """The acceleration `[3]` that all of `paths` `[N, K, 3]` share, save where they rest, and the courses under it."""
+def find_gravity(
+    path_sampling: PathSampling, paths: np.ndarray, maximum: int, config: PiecewisePathConfig
+) -> tuple[np.ndarray, list[PiecewisePath]]:
+    """The acceleration `[3]` that all of `paths` `[N, K, 3]` share, except where they rest, and their fits with it."""
     guesses = []
-    for low, high in GUESS_SPANS:
-        part = seen.between(low, high)
+    for low, high in config.guess_spans:
+        part = path_sampling.between(low, high)
         few = max(1, round((high - low) * maximum))
-        here = (seen.times >= low) & (seen.times <= high)
+        inside = (path_sampling.times >= low) & (path_sampling.times <= high)
         for k in range(paths.shape[1]):
-            guesses.append(fit_piecewise_path(part, paths[here, k], None, 1.0, few).acceleration)
+            guesses.append(fit_piecewise_path(part, paths[inside, k], None, 1.0, few, config).acceleration)
     best: tuple[float, np.ndarray, list[PiecewisePath]] | None = None
-    for guess in [np.zeros(3), *_agreeing(np.array(guesses))]:
-        piecewise_paths = [_resting(seen, paths[:, k], guess, maximum) for k in range(paths.shape[1])]
-        total = sum(one.penalized_cost for one in piecewise_paths)
+    for guess in [np.zeros(3), *_agreeing(np.array(guesses), config)]:
+        fits = [_fit_with_rest(path_sampling, paths[:, k], guess, maximum, config) for k in range(paths.shape[1])]
+        total = sum(fit.penalized_cost for fit in fits)
         if best is None or total < best[0]:
-            best = total, guess, piecewise_paths
+            best = total, guess, fits
     assert best is not None
     return best[1], best[2]
 
 
-def _agreeing(guesses: np.ndarray) -> list[np.ndarray]:
-    """Of accelerations `[G, 3]` those that most others agree with, one of each kind."""
+def _agreeing(guesses: np.ndarray, config: PiecewisePathConfig) -> list[np.ndarray]:
+    """The medians of the largest groups of accelerations `[G, 3]` that agree."""
     sizes = np.linalg.norm(guesses, axis=1)
     apart = np.linalg.norm(guesses[:, None] - guesses[None], axis=-1)
-    near = apart < AGREEMENT_SHARE * np.maximum(sizes[:, None], sizes)
-    found: list[np.ndarray] = []
-    for _ in range(NUM_GUESSES):
+    near = apart < config.agreement * np.maximum(sizes[:, None], sizes)
+    medians: list[np.ndarray] = []
+    for _ in range(config.num_guesses):
         votes = near.sum(1)
         if votes.max() == 0:
             break
         members = near[votes.argmax()]
-        found.append(np.median(guesses[members], axis=0))
+        medians.append(np.median(guesses[members], axis=0))
         near[members], near[:, members] = False, False
-    return found
+    return medians
 
 
-def _resting(seen: PathSampling, path: np.ndarray, acceleration: np.ndarray, maximum: int) -> PiecewisePath:
-    """Under an acceleration until the body comes to rest on something, at the best time for that."""
+def _fit_with_rest(
+    path_sampling: PathSampling, path: np.ndarray, acceleration: np.ndarray, maximum: int, config: PiecewisePathConfig
+) -> PiecewisePath:
+    """The fit under an acceleration that ends when the body comes to rest on something, at the best time for that."""
+
+    def fit(rest_time: float) -> PiecewisePath:
+        return fit_piecewise_path(path_sampling, path, acceleration, rest_time, maximum, config)
+
     if not acceleration.any():
-        return fit_piecewise_path(seen, path, acceleration, 1.0, maximum)
-    tried = {rest: fit_piecewise_path(seen, path, acceleration, rest, maximum) for rest in REST_TIMES}
-    for step in (0.125, 0.0625):
-        middle = min(tried, key=lambda rest: tried[rest].penalized_cost)
-        for rest in (middle - step, middle + step):
-            if 0 < rest < 1:
-                tried[rest] = fit_piecewise_path(seen, path, acceleration, rest, maximum)
-    return min(tried.values(), key=lambda one: one.penalized_cost)
+        return fit(1.0)
+    fits = {rest_time: fit(rest_time) for rest_time in config.rest_times}
+    for step in config.rest_time_steps:
+        middle = min(fits, key=lambda rest_time: fits[rest_time].penalized_cost)
+        for rest_time in (middle - step, middle + step):
+            if 0 < rest_time < 1:
+                fits[rest_time] = fit(rest_time)
+    return min(fits.values(), key=lambda fit: fit.penalized_cost)
 
 
-def _residuals(base: np.ndarray, columns: np.ndarray, wanted: np.ndarray, chosen: list[int]) -> np.ndarray:
+def _residuals(base: np.ndarray, columns: np.ndarray, target: np.ndarray, chosen: list[int]) -> np.ndarray:
     basis = np.linalg.qr(np.concatenate([base, columns[:, chosen]], axis=1))[0]
-    return np.asarray(wanted - basis @ (basis.T @ wanted))
+    return np.asarray(target - basis @ (basis.T @ target))
 
 
-def _best(base: np.ndarray, columns: np.ndarray, wanted: np.ndarray, chosen: list[int]) -> int:
-    """The kink that takes most of what the chosen ones leave."""
+def _best_jump(base: np.ndarray, columns: np.ndarray, target: np.ndarray, chosen: list[int]) -> int:
+    """The candidate jump that lowers the residual of the chosen ones most."""
     basis = np.linalg.qr(np.concatenate([base, columns[:, chosen]], axis=1))[0]
-    rest = wanted - basis @ (basis.T @ wanted)
-    own = columns - basis @ (basis.T @ columns)
-    size = np.square(own).sum(0)
-    gain = np.square(own.T @ rest).sum(1) / np.maximum(size, 1e-30)
-    # What is hardly more than a sum of the others says nothing of its own.
+    residual = target - basis @ (basis.T @ target)
+    independent = columns - basis @ (basis.T @ columns)
+    size = np.square(independent).sum(0)
+    gain = np.square(independent.T @ residual).sum(1) / np.maximum(size, 1e-30)
+    # A column that nearly is a sum of the chosen ones would add rounding alone.
     gain[size < 1e-4 * np.square(columns).sum(0).mean() / len(columns)] = -1.0
     for index in chosen:
         gain[max(0, index - 1) : index + 2] = -1.0
     return int(gain.argmax())
 
 
-def _moved(base: np.ndarray, columns: np.ndarray, wanted: np.ndarray, chosen: list[int]) -> list[int]:
-    """Each of the kinks at its best place among the others, in turn."""
-    for _ in range(ITERATIONS):
+def _refined_jumps(
+    base: np.ndarray, columns: np.ndarray, target: np.ndarray, chosen: list[int], passes: int
+) -> list[int]:
+    """Moves each jump to its best time given the others, in turn."""
+    for _ in range(passes):
         before = list(chosen)
         for k in range(len(chosen)):
             others = chosen[:k] + chosen[k + 1 :]
-            chosen = [*others[:k], _best(base, columns, wanted, others), *others[k:]]
+            chosen = [*others[:k], _best_jump(base, columns, target, others), *others[k:]]
         if sorted(before) == sorted(chosen):
             break
     return chosen

@@ -13,6 +13,7 @@ from torch import Tensor
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.difference import moving_mask
 from foreseen.data.types import Frame
+from foreseen.dynamics.config import ManifoldConfig
 from foreseen.dynamics.manifold import Manifold
 from foreseen.nn.threads import one_thread
 from foreseen.reconstruction.visual_hull import SilhouetteView, StaticBackgrounds
@@ -166,7 +167,7 @@ class _PoseSurface:
     @staticmethod
     def through(sequences: tuple[int, ...], poses: Tensor, maximum: int) -> _PoseSurface:
         """Of `maximum` coordinates at most."""
-        manifold = Manifold(poses.shape[1], maximum)
+        manifold = Manifold(poses.shape[1], maximum, ManifoldConfig())
         manifold.fit(poses)
         return _PoseSurface(sequences, poses, manifold)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from foreseen.dynamics.config import DynamicsConfig
+from foreseen.dynamics.config import DynamicsConfig, LearnedDynamicsConfig
 from foreseen.reconstruction.config import TrackingConfig
 from foreseen.splatting.config import CloudConfig
 
@@ -27,7 +27,7 @@ PART_GAUSSIANS = CloudConfig(
 
 
 @dataclass(frozen=True)
-class SharedDynamicsConfig(DynamicsConfig):
+class SharedDynamicsConfig(LearnedDynamicsConfig):
     """The law that several sequences share."""
 
     labels: Literal["auto", "never"] = "auto"

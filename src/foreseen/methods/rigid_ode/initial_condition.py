@@ -14,7 +14,6 @@ from foreseen.core.method import take
 from foreseen.data.difference import moving_mask
 from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
-from foreseen.dynamics.manifold import EXTRAPOLATION_SHARE, TOLERANCE
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 from foreseen.methods.rigid_ode.parts import RigidPartsState
@@ -54,8 +53,9 @@ def state_from_labels(method: RigidODEMany, given: PoseLabels) -> tuple[int, Ten
         raise UserError("initial conditions need a position: give some of x, y and z.")
     found = {cluster: _state_from_labels(method, cluster, given) for cluster in clusters}
     best = min(clusters, key=lambda cluster: found[cluster][1])
+    tolerance = method.config.multi_sequence.manifold.max_error
     fitting = [
-        cluster for cluster in clusters if cluster == best or found[cluster][1] <= TOLERANCE * _extent(method, cluster)
+        cluster for cluster in clusters if cluster == best or found[cluster][1] <= tolerance * _extent(method, cluster)
     ]
     if len(fitting) > 1:
         raise UserError(
@@ -77,7 +77,7 @@ def _state_from_labels(method: RigidODEMany, cluster: int, given: PoseLabels) ->
         method.pose_vectors(cluster, given.velocities[0], torch.full_like(rotations[0], float("nan"))) * method.window
     )
     q, off = _nearest_coordinates(method, cluster, poses)
-    slopes = manifold.slopes(q)
+    slopes = manifold.jacobian(q)
     told = torch.isfinite(rates)
     if manifold.size == 0 or not bool(told.any()):
         return torch.cat([q, torch.zeros_like(q)]), off
@@ -121,13 +121,12 @@ def _nearest_coordinates(method: RigidODEMany, cluster: int, poses: Tensor) -> t
     if manifold.size:
         for _ in range(ITERATIONS):
             left = poses[told] - manifold.decode(q)[told]
-            slopes = manifold.slopes(q)[:, told]
+            slopes = manifold.jacobian(q)[:, told]
             q = q + torch.linalg.lstsq(slopes.T, left[:, None], driver="gelsd").solution[:, 0]
     places = manifold.encode(seen)
     low, high = places.amin(0), places.amax(0)
-    inside = torch.minimum(
-        torch.maximum(q, low - EXTRAPOLATION_SHARE * (high - low)), high + EXTRAPOLATION_SHARE * (high - low)
-    )
+    margin = manifold.config.extrapolation_margin * (high - low)
+    inside = torch.minimum(torch.maximum(q, low - margin), high + margin)
     return q, float((poses - manifold.decode(inside))[told].norm())
 
 

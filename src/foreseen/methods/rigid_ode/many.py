@@ -19,7 +19,7 @@ from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
-from foreseen.dynamics.lagrangian_system import FittedPoses, on_surface
+from foreseen.dynamics.lagrangian_system import FittedPoses, lagrangian_system
 from foreseen.dynamics.learned import LearnedDynamics, check_counts
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.config import RigidODEConfig
@@ -80,7 +80,7 @@ class RigidODEMany(Method[Any, RayBatch]):
         self.config, self.info = config, info
         self.batch = RaySpec(rays=config.rays, foreground=config.foreground)
         counts = torch.tensor([len(times) for times in info.times])
-        check_counts(counts)
+        check_counts(counts, config.multi_sequence.min_times)
         if info.ndc:
             raise UserError("rigid-ode learns several sequences in the world's own coordinates: NDC is not for them.")
         if config.appearance != "voxels":
@@ -340,7 +340,7 @@ class RigidODEMany(Method[Any, RayBatch]):
             return self.from_pose_vectors(cluster, pose_vectors).centres[:, self.parts(cluster)]
 
         seen = FittedPoses(*self.learned_poses(cluster), bool(self.exact_poses), self.sequences(cluster).tolist())
-        return on_surface(self.dynamics[cluster], self.window, seen, centres)
+        return lagrangian_system(self.dynamics[cluster], self.window, seen, centres)
 
     # How it learns.
 

@@ -20,7 +20,7 @@ from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.dynamics.ball_motion import BallParameters
 from foreseen.dynamics.impacts import PathSmoother
-from foreseen.dynamics.lagrangian_system import FittedPoses, on_surface
+from foreseen.dynamics.lagrangian_system import FittedPoses, lagrangian_system
 from foreseen.dynamics.sequence_dynamics import SequenceDynamics
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.appearance import Appearance
@@ -204,7 +204,9 @@ class RigidODE(Method[RigidPartsState, Any]):
         poses, times = self.poses()
         when = times + self.start / self.window
         seen = FittedPoses(poses[None], when[None], torch.tensor([len(times)]), False, [0])
-        return on_surface(self.motion.dynamics, self.window, seen, self.parts.centres_of if self.parts.count else None)
+        return lagrangian_system(
+            self.motion.dynamics, self.window, seen, self.parts.centres_of if self.parts.count else None
+        )
 
     # How it learns.
 
