@@ -1,4 +1,4 @@
-"""The law of impacts, found from paths: of our own solver, of a physics engine, and of what is no ball."""
+"""Dynamics of impacts, fitted to paths: of our own solver, of a physics engine, and of what is no ball."""
 
 from dataclasses import replace
 from functools import cache
@@ -21,7 +21,7 @@ from foreseen.nn.splines import smoothing
 from foreseen.simulate.bouncing_balls import RADII, SCENARIO
 from foreseen.simulate.scenario import SequenceIndex
 
-FRAMES, PREFETCH_TIMES, FPS = 60, 24, 30
+FRAMES, FORECAST_FRAMES, FPS = 60, 24, 30
 CONFIG = replace(RigidODEConfig().dynamics, widths=(12,), iterations=4, ensemble_size=2)
 LIMITS = CollisionConfig()
 NORMALS = np.array([[0, 0, 1.0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
@@ -43,19 +43,19 @@ def box(restitution: float = 0.85, friction: float = 0.0, drag: float = 0.0) -> 
 
 @cache
 def paths(world_of: str = "box") -> Tensor:
-    """`[FRAMES + PREFETCH_TIMES, 3, 3]`, of our own solver."""
+    """`[FRAMES + FORECAST_FRAMES, 3, 3]`, of our own solver."""
     world = {"box": box(), "rough": box(0.8, 0.2, 0.1)}[world_of]
     start = np.concatenate([STARTS, np.zeros((3, WIDTH - 6))], axis=1)
-    found, hits = roll_out(start, np.arange(FRAMES + PREFETCH_TIMES) / FPS, world)
+    states, hits = roll_out(start, np.arange(FRAMES + FORECAST_FRAMES) / FPS, world)
     assert hits[:, :3].sum() >= 4, "balls meet"
-    return torch.from_numpy(found[..., :3])
+    return torch.from_numpy(states[..., :3])
 
 
 def window(count: int = FRAMES) -> Tensor:
     return torch.arange(count, dtype=torch.float64) / (count - 1)
 
 
-def later(count: int = PREFETCH_TIMES) -> Tensor:
+def later(count: int = FORECAST_FRAMES) -> Tensor:
     return 1 + torch.arange(1, count + 1, dtype=torch.float64) / (FRAMES - 1)
 
 
@@ -76,19 +76,19 @@ def noisy(true: Tensor, noise: float, seed: int = 0) -> Tensor:
 
 
 def splined(seen: Tensor) -> tuple[Tensor, PathSmoother]:
-    """As the preset's trajectories: a control point for 2.5 frames."""
+    """As the trajectories of the preset: one control point per 2.5 frames."""
     controls = round(len(seen) / 2.5)
     weights = smoothing(controls, window(len(seen)), torch.linspace(0, 1, 2 * controls + 1, dtype=torch.float64))
     return torch.einsum("nm,mkd->nkd", weights, seen), PathSmoother(window(len(seen)), weights)
 
 
-def off(ode: ImpactDynamics, true: Tensor) -> float:
-    """Mean distance of the forecast from what came [m]."""
+def forecast_error(ode: ImpactDynamics, true: Tensor) -> float:
+    """Mean distance of the forecast from the truth [m]."""
     return (ode.extrapolate(later(len(true) - FRAMES)) - true[FRAMES:]).norm(dim=-1).mean().item()
 
 
-def stood(true: Tensor) -> float:
-    """The same for the last place."""
+def static_error(true: Tensor) -> float:
+    """The same for the last position."""
     return (true[FRAMES - 1] - true[FRAMES:]).norm(dim=-1).mean().item()
 
 
@@ -107,27 +107,27 @@ def test_constants_are_found_from_clean_paths() -> None:
     assert near.sum() >= 2 and np.abs(ode.world.offsets[~floor] + 0.6).max() < 0.06, "one is hit once, at the very end"
 
 
-def test_clean_paths_are_foretold() -> None:
-    assert off(clean(), paths()) < 0.3 * stood(paths())
+def test_clean_paths_are_forecast() -> None:
+    assert forecast_error(clean(), paths()) < 0.3 * static_error(paths())
 
 
 @pytest.mark.parametrize("system", ["box", "rough"])
-def test_noisy_splines_of_paths_are_foretold(system: str) -> None:
-    """3 mm of noise, impacts smeared over a quarter of a second, radii that are 15 % too large."""
+def test_noisy_splines_of_paths_are_forecast(system: str) -> None:
+    """3 mm of noise, impacts smoothed over a quarter of a second, radii that are 15 % too large."""
     seen, smoother = splined(noisy(paths(system)[:FRAMES], 3e-3))
     ode = fitted(seen, 1.15 * SIZES, smoother)
-    assert off(ode, paths(system)) < 0.35 * stood(paths(system))
+    assert forecast_error(ode, paths(system)) < 0.35 * static_error(paths(system))
     assert ode.world.radii == pytest.approx(SIZES.numpy(), rel=0.06)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_balls_of_a_physics_engine_are_foretold(seed: int) -> None:
+def test_balls_of_a_physics_engine_are_forecast(seed: int) -> None:
     system = SCENARIO.system(SequenceIndex(0, False), {})
     start = system.draw(np.random.default_rng([seed, 0, 0]), system.constants, SequenceIndex(0, False))
     true = torch.from_numpy(system.solve(system.constants, start, np.arange(FRAMES + 18) / FPS).positions)
     seen, smoother = splined(noisy(true[:FRAMES], 3e-3, seed))
     ode = fitted(seen, 1.15 * torch.tensor(RADII, dtype=torch.float64), smoother)
-    assert off(ode, true) < 0.6 * stood(true)
+    assert forecast_error(ode, true) < 0.6 * static_error(true)
 
 
 def one(height: float, side: float, restitution: float) -> Tensor:
@@ -142,13 +142,13 @@ def one(height: float, side: float, restitution: float) -> Tensor:
         bounces=np.full(1, restitution),
     )
     start = np.array([[0, 0, height, side, 0, 0, 0, 0, 0]])
-    return torch.from_numpy(roll_out(start, np.arange(FRAMES + PREFETCH_TIMES) / FPS, world)[0][..., :3])
+    return torch.from_numpy(roll_out(start, np.arange(FRAMES + FORECAST_FRAMES) / FPS, world)[0][..., :3])
 
 
-def test_one_ball_goes_on_bouncing() -> None:
+def test_one_ball_keeps_bouncing() -> None:
     true = one(1.0, 0.5, 0.9)
     ode = fitted(noisy(true[:FRAMES], 2e-3), SIZES[:1])
-    assert off(ode, true) < 0.03 and len(ode.world.offsets) == 1
+    assert forecast_error(ode, true) < 0.03 and len(ode.world.offsets) == 1
 
 
 def test_one_ball_that_came_to_rest_stays_there() -> None:
@@ -160,31 +160,31 @@ def test_one_ball_that_came_to_rest_stays_there() -> None:
 
 
 def test_balls_that_touch_nothing_fly_on() -> None:
-    t = torch.arange(FRAMES + PREFETCH_TIMES, dtype=torch.float64)[:, None, None] / FPS
+    t = torch.arange(FRAMES + FORECAST_FRAMES, dtype=torch.float64)[:, None, None] / FPS
     places = torch.tensor([[0.0, 0, 1], [2, 0, 0], [-2, 0, 0]]).double()
     rates = torch.tensor([[1.0, 0, 3], [0, 2, 9], [0, -1, 5]]).double()
     true = places + rates * t + 0.5 * t**2 * torch.tensor([0, 0, -9.81]).double()
     ode = fitted(true[:FRAMES])
-    assert off(ode, true) < 1e-3 and len(ode.world.offsets) == 0
+    assert forecast_error(ode, true) < 1e-3 and len(ode.world.offsets) == 0
     before = ode.extrapolate(torch.tensor([-0.5]).double())
     t = -0.5 * (FRAMES - 1) / FPS
     assert (before - places - rates * t - 0.5 * t**2 * torch.tensor([0, 0, -9.81]).double()).norm(dim=-1).max() < 1e-2
 
 
-def test_a_shadow_disturbs_nothing() -> None:
-    """It moves on the floor with a ball, and through the others."""
+def test_a_shadow_touches_nothing() -> None:
+    """It moves on the floor below a ball, and through the others."""
     true = paths()
     shadow = true[:, :1] * torch.tensor([1.0, 1.0, 0.0]).double()
     ode = fitted(torch.cat([true, shadow], dim=1)[:FRAMES], torch.cat([SIZES, SIZES[:1]]))
     error = (ode.extrapolate(later())[:, :3] - true[FRAMES:]).norm(dim=-1).mean()
-    assert not ode.world.collides[3] and error < 0.35 * stood(true)
+    assert not ode.world.collides[3] and error < 0.35 * static_error(true)
     assert ode.extrapolate(later()).isfinite().all()
 
 
-def test_places_that_were_confused_do_not_bend_the_law() -> None:
+def test_swapped_positions_do_not_distort_the_dynamics() -> None:
     seen = noisy(paths()[:FRAMES], 1e-3)
     seen[[20, 21, 44]] = seen[[20, 21, 44]][:, [1, 0, 2]]
-    assert off(fitted(seen), paths()) < 0.35 * stood(paths())
+    assert forecast_error(fitted(seen), paths()) < 0.35 * static_error(paths())
 
 
 def test_before_the_window_nothing_leaves_the_box() -> None:
@@ -211,10 +211,10 @@ def test_times_in_seconds_give_the_same_forecast() -> None:
     assert (ode.extrapolate(5 + 2 * later()) - true[FRAMES:]).norm(dim=-1).max() < 5e-3
 
 
-def test_a_checkpoint_holds_all(tmp_path: Path) -> None:
-    save_file(clean().state_dict(), tmp_path / "law.safetensors")
+def test_a_checkpoint_holds_everything(tmp_path: Path) -> None:
+    save_file(clean().state_dict(), tmp_path / "impacts.safetensors")
     other = ImpactDynamics(3, ImpactsConfig())
-    other.load_state_dict(load_file(tmp_path / "law.safetensors"))
+    other.load_state_dict(load_file(tmp_path / "impacts.safetensors"))
     assert (
         torch.equal(other.extrapolate(later()), clean().extrapolate(later())) and other.describe() == clean().describe()
     )
@@ -222,7 +222,7 @@ def test_a_checkpoint_holds_all(tmp_path: Path) -> None:
     ImpactDynamics(0, ImpactsConfig()).load_state_dict(load_file(tmp_path / "none.safetensors"))
 
 
-def test_what_is_no_motion_of_balls_is_not_followed() -> None:
+def test_noise_is_not_fitted() -> None:
     generator = torch.Generator().manual_seed(1)
     ode = fitted(torch.randn(FRAMES, 2, 3, dtype=torch.float64, generator=generator), torch.full((2,), 0.1).double())
     assert not ode.fitted or ode.misfit > 0.3
@@ -234,42 +234,42 @@ def test_what_is_no_motion_of_balls_is_not_followed() -> None:
     (lambda t, c, r: (t.flip(0), c, r), "times must ascend and radii be positive"),
     (lambda t, c, r: (t, c, 0 * r), "times must ascend and radii be positive"),
 ])  # fmt: skip
-def test_bad_input_is_told_in_one_line(change: object, words: str) -> None:
+def test_bad_input_is_refused_in_one_line(change: object, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         ImpactDynamics(3, ImpactsConfig()).fit(*change(window(20), paths()[:20], SIZES))  # type: ignore[operator]
     assert "\n" not in str(caught.value)
 
 
-def test_a_window_that_is_too_short_says_nothing() -> None:
+def test_a_window_that_is_too_short_is_not_fitted() -> None:
     assert not fitted(paths()[:5]).fitted
 
 
-# Among the laws of one sequence.
+# Among the models of one sequence.
 
 
 def poses_of(centres: Tensor, units: Tensor) -> Tensor:
-    """With a turn that goes on evenly about z."""
+    """With a constant rotation about z."""
     rotations = torch.zeros_like(centres)
     rotations[..., 2] = 2 * torch.linspace(0, 1, len(centres), dtype=torch.float64)[:, None]
     return (torch.cat([centres, rotations], dim=-1) * units[:, None]).flatten(1)
 
 
-def test_impacts_are_chosen_where_they_foretell_best_and_parts_turn_on() -> None:
+def test_impacts_are_chosen_if_they_predict_best_and_rotations_continue() -> None:
     seen, smoother = splined(noisy(paths()[:FRAMES], 3e-3))
     units = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
     motion = SequenceDynamics(CONFIG, 18, 3)
     motion.fit(poses_of(seen, units), BallParameters(SIZES, units, smoother))
     assert motion.fitted and motion.uses_impacts and not motion.dynamics.fitted
-    found = (motion.extrapolate(later()).unflatten(-1, (3, 6)) / units[:, None]).split(3, dim=-1)
-    assert (found[0] - paths()[FRAMES:]).norm(dim=-1).mean() < 0.35 * stood(paths())
-    torch.testing.assert_close(found[1][..., 2], (2 * later())[:, None].expand(-1, 3), atol=1e-6, rtol=0)
+    centres, rotations = (motion.extrapolate(later()).unflatten(-1, (3, 6)) / units[:, None]).split(3, dim=-1)
+    assert (centres - paths()[FRAMES:]).norm(dim=-1).mean() < 0.35 * static_error(paths())
+    torch.testing.assert_close(rotations[..., 2], (2 * later())[:, None].expand(-1, 3), atol=1e-6, rtol=0)
     other = SequenceDynamics(CONFIG, 18, 3)
     other.load_state_dict(motion.state_dict())
     assert torch.equal(other.extrapolate(later()), motion.extrapolate(later()))
 
 
-def test_a_swing_keeps_its_smooth_law() -> None:
-    """Though parabolas between walls come near to it."""
+def test_a_pendulum_keeps_its_smooth_dynamics() -> None:
+    """Although parabolas between walls approximate it."""
     t = 9 * window()
     angle = t.cos()
     centre = torch.stack([3 * angle.sin(), 0 * t, 3 - 3 * angle.cos()], -1)

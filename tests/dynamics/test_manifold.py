@@ -1,4 +1,4 @@
-"""The surface that poses lie on: few numbers tell where the parts are, there and back."""
+"""The surface that poses lie on: from poses to coordinates and back."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def line(low: float, high: float, count: int = 60) -> Tensor:
 
 
 def arc(angle: Tensor) -> Tensor:
-    """A swing that does not turn."""
+    """A pendulum that does not rotate."""
     zero = torch.zeros_like(angle)
     return 0.5 * torch.stack([angle.sin(), zero, -angle.cos(), zero, zero, zero], dim=-1)
 
@@ -42,7 +42,7 @@ def grid(reach: float, count: int = 15) -> Tensor:
 
 
 def bowl(xy: Tensor) -> Tensor:
-    """A paraboloid, not round: x^2 / 2 + y^2."""
+    """An elliptic paraboloid: x^2 / 2 + y^2."""
     zero = torch.zeros_like(xy[..., 0])
     x, y = xy.unbind(-1)
     return torch.stack([x, y, 0.5 * x**2 + y**2, zero, zero, zero], dim=-1)
@@ -52,7 +52,7 @@ CURVES = {"arc": (arc, line(-1.0, 1.2)), "hill": (hill, line(-0.9, 0.8))}
 
 
 @pytest.mark.parametrize("name", CURVES)
-def test_a_curve_has_one_coordinate_its_length(name: str) -> None:
+def test_the_coordinate_of_a_curve_is_its_arc_length(name: str) -> None:
     curve, where = CURVES[name]
     manifold = fitted(curve(where))
     assert manifold.size == 1 and manifold.residual < 1e-3
@@ -61,17 +61,19 @@ def test_a_curve_has_one_coordinate_its_length(name: str) -> None:
     q = manifold.encode(fine)[1:, 0] - manifold.encode(fine[:1])[0, 0]
     shares = q / q[-1] - lengths / lengths[-1]
     assert shares.abs().max() < 2e-3
-    own = manifold.encode(curve(where))
-    torch.testing.assert_close(own.mean(0), torch.zeros(1).double(), atol=1e-9, rtol=0)
-    torch.testing.assert_close(own.std(0), torch.ones(1).double())
-    torch.testing.assert_close(manifold.metric(own), manifold.metric(own[:1]).expand(len(own), 1, 1))
+    q_observed = manifold.encode(curve(where))
+    torch.testing.assert_close(q_observed.mean(0), torch.zeros(1).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(q_observed.std(0), torch.ones(1).double())
+    torch.testing.assert_close(
+        manifold.metric(q_observed), manifold.metric(q_observed[:1]).expand(len(q_observed), 1, 1)
+    )
 
 
 SURFACES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {**CURVES, "bowl": (bowl, grid(0.6))}
 
 
 @pytest.mark.parametrize("name", SURFACES)
-def test_there_and_back_and_straight_on_beyond(name: str) -> None:
+def test_encode_inverts_decode_and_extrapolates_linearly(name: str) -> None:
     surface, where = SURFACES[name]
     poses = surface(where)
     manifold = fitted(poses)
@@ -83,7 +85,7 @@ def test_there_and_back_and_straight_on_beyond(name: str) -> None:
     decoded = manifold.decode(far)
     torch.testing.assert_close(decoded.diff(n=2, dim=0), torch.zeros(2, 6).double(), atol=1e-9, rtol=0)
     torch.testing.assert_close(manifold.encode(decoded), far)
-    assert (manifold.christoffel(far, torch.ones_like(far))[0] == 0).all(), "what goes straight on does not bend"
+    assert (manifold.christoffel(far, torch.ones_like(far))[0] == 0).all(), "the extrapolated surface is flat"
 
 
 def test_a_bowl_has_two_coordinates() -> None:
@@ -91,7 +93,7 @@ def test_a_bowl_has_two_coordinates() -> None:
     assert manifold.size == 2 and manifold.residual < 1e-9
 
 
-def test_noise_does_not_bend_a_plane() -> None:
+def test_noise_does_not_curve_a_plane() -> None:
     angle = line(0, 4.7)
     zero = torch.zeros_like(angle)
     circle = torch.stack([angle.cos(), angle.sin(), zero, zero, zero, zero], dim=-1)
@@ -102,7 +104,7 @@ def test_noise_does_not_bend_a_plane() -> None:
     assert (curvature == 0).all()
 
 
-def test_bodies_in_general_motion_have_more() -> None:
+def test_several_bodies_have_more_coordinates() -> None:
     t = line(0, 1, 400)[:, None]
     phases = torch.arange(9, dtype=torch.float64)
     waves = torch.sin((20 + 7 * phases) * t + phases)
@@ -110,27 +112,27 @@ def test_bodies_in_general_motion_have_more() -> None:
     poses[..., :3] = waves.unflatten(1, (3, 3))
     manifold = fitted(poses.flatten(1))
     assert 4 <= manifold.size <= 9 and manifold.residual <= CONFIG.max_error
-    assert fitted(poses.flatten(1), maximum=3).size == 3, "no more than are allowed"
+    assert fitted(poses.flatten(1), maximum=3).size == 3, "no more than the maximum"
 
 
-def test_noise_is_no_motion_of_its_own() -> None:
+def test_noise_adds_no_coordinate() -> None:
     poses = arc(line(-1.0, 1.2, 200))
     noise = 0.005 * torch.randn(poses.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     manifold = fitted(poses + noise)
     assert manifold.size == 1
     off = (manifold.decode(manifold.encode(poses)) - poses).norm(dim=-1).max()
-    assert off < 0.005 * 6**0.5, "nowhere as far off as one noisy pose is"
+    assert off < 0.005 * 6**0.5, "errors are smaller than the noise of a pose"
 
 
-def test_what_rests_needs_no_coordinate() -> None:
+def test_static_poses_have_no_coordinate() -> None:
     manifold = fitted(torch.full((20, 6), 0.3, dtype=torch.float64))
     q = manifold.encode(torch.full((4, 6), 0.3, dtype=torch.float64))
     assert manifold.size == 0 and q.shape == (4, 0)
     assert (manifold.decode(q) == 0.3).all() and manifold.jacobian(q).shape == (4, 0, 6)
 
 
-def test_what_hardly_moves_is_not_blown_up() -> None:
-    """A second direction of a thousandth of the first stays left out."""
+def test_a_small_motion_is_not_scaled_up() -> None:
+    """A second direction with a thousandth of the first one's motion gets no coordinate."""
     t = line(0, 1, 100)
     poses = torch.zeros(100, 6, dtype=torch.float64)
     poses[:, 0], poses[:, 1] = t, 1e-3 * (40 * t).sin()
@@ -138,7 +140,7 @@ def test_what_hardly_moves_is_not_blown_up() -> None:
 
 
 @pytest.mark.parametrize("name", SURFACES)
-def test_slopes_and_bend_against_finite_differences(name: str) -> None:
+def test_jacobian_and_christoffel_term_against_finite_differences(name: str) -> None:
     surface, where = SURFACES[name]
     manifold = fitted(surface(where))
     # Between nodes of a curve's table, which is straight there.
@@ -154,15 +156,15 @@ def test_slopes_and_bend_against_finite_differences(name: str) -> None:
     v = torch.randn(q.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     ahead, back = manifold.decode(q + 1e-3 * v), manifold.decode(q - 1e-3 * v)
     curved = (ahead - 2 * manifold.decode(q) + back) / 1e-6
-    is_curved, inverse = manifold.christoffel(q, v)
+    christoffel, inverse = manifold.christoffel(q, v)
     expected = torch.linalg.solve(slopes @ slopes.mT, slopes @ curved[..., None])[..., 0]
-    torch.testing.assert_close(is_curved, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(christoffel, expected, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(inverse @ manifold.metric(q), torch.eye(2).double().expand(len(q), 2, 2))
-    assert is_curved.abs().max() > 0.1
+    assert christoffel.abs().max() > 0.1
 
 
-def test_beyond_the_surface_the_metric_is_that_of_its_edge() -> None:
-    """As `christoffel` and `decode` have it: else energies would say otherwise than the law does."""
+def test_beyond_the_fitted_range_the_metric_is_that_of_the_edge() -> None:
+    """As in `christoffel` and `decode`: else energies would not agree with the dynamics."""
     manifold = fitted(bowl(grid(0.6)))
     far = torch.tensor([[9.0, 9.0]], dtype=torch.float64)
     _, inverse = manifold.christoffel(far, torch.zeros_like(far))
@@ -189,7 +191,7 @@ def test_a_state_dict_holds_the_surface() -> None:
         assert other.size == manifold.size and torch.equal(other.decode(q), manifold.decode(q))
 
 
-def test_a_new_fit_forgets_the_old_one() -> None:
+def test_a_new_fit_replaces_the_old_one() -> None:
     again, fresh = fitted(bowl(grid(0.6))), fitted(arc(line(-1, 1)))
     again.fit(arc(line(-1, 1)))
     assert again.size == 1
@@ -206,8 +208,8 @@ def test_a_new_fit_forgets_the_old_one() -> None:
         ("powers", 10**9, "manifold: powers: these"),
     ],
 )
-def test_a_saved_surface_is_one_that_was_fitted(name: str, value: int, message: str) -> None:
-    """Powers are multiplied out, and derivatives looked for by how many there are."""
+def test_a_loaded_surface_is_checked(name: str, value: int, message: str) -> None:
+    """Derivatives are looked up by the number of monomials, so wrong powers must be refused."""
     saved = fitted(bowl(grid(0.6))).state_dict()
     saved[name] = torch.full_like(saved[name], value)
     with pytest.raises(UserError, match=message):

@@ -1,4 +1,4 @@
-"""The motion of one sequence against motions in closed form, and where no law follows it."""
+"""The motion of one sequence against motions in closed form, and motions that no dynamics fit."""
 
 import math
 from collections.abc import Callable
@@ -21,12 +21,12 @@ Poses = Callable[[Tensor], Tensor]
 
 
 def pendulum(times: Tensor, drag: float = 0.0) -> Tensor:
-    """Position and rotation vector of a swinging body, 1.35 swings in the window."""
+    """Position and rotation vector of a pendulum, 1.35 periods in the window."""
 
     def ode(t: float, y: np.ndarray) -> list[float]:
         return [y[1], -81 * math.sin(y[0]) - drag * y[1]]
 
-    found = np.empty(len(times))
+    angles = np.empty(len(times))
     for side in (1, -1):
         here = ((times >= 0) if side > 0 else (times < 0)).numpy()
         line, order = np.unique(times.numpy()[here] * side, return_inverse=True)
@@ -35,8 +35,8 @@ def pendulum(times: Tensor, drag: float = 0.0) -> Tensor:
                 lambda t, y, s=side: [s * x for x in ode(t, y)], (0, line[-1] + 1e-9), [1.0, 0.0],
                 t_eval=line, rtol=1e-9, atol=1e-11,
             )  # fmt: skip
-            found[here] = path.y[0][order]
-    angle = torch.from_numpy(found)
+            angles[here] = path.y[0][order]
+    angle = torch.from_numpy(angles)
     nothing = torch.zeros_like(angle)
     return torch.stack([3 * angle.sin(), 3 - 3 * angle.cos(), nothing, nothing, angle, nothing], -1)
 
@@ -55,7 +55,7 @@ def circle(times: Tensor) -> Tensor:
 
 
 def bouncing(times: Tensor) -> Tensor:
-    """Two bodies that go along, hit the floor, and lose speed in it: three impacts are seen, at no even times."""
+    """Two bodies bounce on the floor with loss: three impacts are observed, at uneven times."""
     columns = []
     for first, side in ((0.31, 1.0), (0.47, -1.0)):
         energy_reference, height, begin = first, torch.zeros_like(times), -first
@@ -92,65 +92,65 @@ def size(poses: Poses) -> float:
     return centred.square().sum(-1).mean().sqrt().item()
 
 
-def furthest(motion: SequenceDynamics, poses: Poses, start: float, end: float) -> float:
-    """Largest error of a forecast, in the window's own motion."""
+def max_error(motion: SequenceDynamics, poses: Poses, start: float, end: float) -> float:
+    """Largest error of a forecast, as a share of the motion in the window."""
     times = torch.linspace(start, end, 61, dtype=torch.float64)
     return (motion.extrapolate(times) - poses(times)).norm(dim=-1).max().item() / size(poses)
 
 
-def test_a_pendulum_is_foretold_for_four_windows() -> None:
+def test_a_pendulum_is_forecast_for_four_windows() -> None:
     motion = swing()
     assert motion.dynamics.fitted and motion.dynamics.misfit < 0.01 and motion.dynamics.manifold.size == 1
-    assert furthest(motion, pendulum, 1.001, 5.0) < 0.1
+    assert max_error(motion, pendulum, 1.001, 5.0) < 0.1
 
 
-def test_a_pendulum_is_followed_back_before_the_window() -> None:
-    assert furthest(swing(), pendulum, -2.0, -0.001) < 0.1
+def test_a_pendulum_is_extrapolated_before_the_window() -> None:
+    assert max_error(swing(), pendulum, -2.0, -0.001) < 0.1
 
 
 def test_drag_is_learned() -> None:
-    """A swing that loses half of its amplitude in the window goes on losing it."""
+    """A pendulum that loses half of its amplitude in the window keeps losing it."""
     motion = fitted(pendulum(WINDOW, drag=1.4))
     forecast_start = torch.linspace(4, 5, 41, dtype=torch.float64)
     assert motion.extrapolate(forecast_start)[:, 4].abs().max() < 0.35 < pendulum(WINDOW, drag=1.4)[:, 4].abs().max()
-    assert furthest(motion, lambda times: pendulum(times, drag=1.4), 1.001, 3.0) < 0.1
+    assert max_error(motion, lambda times: pendulum(times, drag=1.4), 1.001, 3.0) < 0.1
 
 
-def test_a_circle_goes_on() -> None:
-    """1.4 turns are seen, and 2.9 more foretold."""
+def test_a_circle_continues() -> None:
+    """1.4 revolutions are observed, and 2.9 more forecast."""
     motion = fitted(circle(WINDOW))
-    assert motion.dynamics.manifold.size == 2 and furthest(motion, circle, 1.001, 3.0) < 0.05
+    assert motion.dynamics.manifold.size == 2 and max_error(motion, circle, 1.001, 3.0) < 0.05
 
 
 @pytest.mark.parametrize("poses", [line, slowing])
-def test_what_goes_straight_goes_on_or_comes_to_rest(poses: Poses) -> None:
-    """By a law or by coasting; the error is a share of the way."""
+def test_straight_motion_continues_or_comes_to_rest(poses: Poses) -> None:
+    """By dynamics or at constant velocity; the error is a share of the distance."""
     motion = fitted(poses(WINDOW))
     times = torch.linspace(1, 5, 41, dtype=torch.float64)[1:]
     error = (motion.extrapolate(times) - poses(times)).norm(dim=-1)
     assert (error / (poses(times) - poses(times[:1] * 0)).norm(dim=-1)).max() < 0.05
 
 
-def test_impacts_are_no_law_and_the_bodies_coast() -> None:
-    """Never farther from the truth than if they had stopped where they were seen last and the truth had not."""
+def test_bouncing_bodies_move_at_constant_velocity() -> None:
+    """No smooth dynamics fit; the forecast stays within a few sizes of the motion."""
     motion = fitted(bouncing(WINDOW))
     assert not motion.dynamics.fitted and not motion.dynamics.ode.force(torch.ones(1, 2).double()).any()
     times = torch.linspace(1, 4, 31, dtype=torch.float64)[1:]
     ahead = motion.extrapolate(times)
     step = torch.linspace(1.5, 3.5, 21, dtype=torch.float64)
-    rotated = motion.extrapolate(step).diff(n=2, dim=0).norm(dim=-1)
-    assert rotated.max() < 0.05 * size(bouncing), "straight on"
+    curvature = motion.extrapolate(step).diff(n=2, dim=0).norm(dim=-1)
+    assert curvature.max() < 0.05 * size(bouncing), "constant velocity"
     assert ahead.isfinite().all() and (ahead - bouncing(WINDOW)[-1]).abs().max() < 3 * size(bouncing)
 
 
-def test_noise_does_no_harm() -> None:
+def test_noise_is_extrapolated_without_diverging() -> None:
     motion = fitted(noise(WINDOW))
     assert not motion.dynamics.fitted
     ahead = motion.extrapolate(torch.tensor([1.1, 3.0, -2.0], dtype=torch.float64))
     assert ahead.abs().max() < 10 * noise(WINDOW).abs().max()
 
 
-def test_equations_without_a_solution_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_singular_equations_lead_to_constant_velocity(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise torch.linalg.LinAlgError("no solution")
 
@@ -158,7 +158,7 @@ def test_equations_without_a_solution_do_no_harm(monkeypatch: pytest.MonkeyPatch
     assert not fitted(pendulum(WINDOW)).dynamics.fitted
 
 
-def test_what_rests_goes_on_resting() -> None:
+def test_a_static_body_stays_static() -> None:
     poses = torch.full((NODES, 3), 2.0, dtype=torch.float64)
     motion = fitted(poses)
     times = torch.tensor([-3.0, 1.5, 30.0], dtype=torch.float64)
@@ -176,28 +176,28 @@ def test_the_order_of_times_does_not_matter_and_times_may_repeat() -> None:
     assert swing().extrapolate(times[:0]).shape == (0, 6)
 
 
-def test_futures_are_those_of_the_law_and_of_others() -> None:
+def test_the_ensemble_starts_with_the_most_likely_member() -> None:
     times = torch.tensor([1.5, -0.5, 4.0], dtype=torch.float64)
-    found = swing().ensemble(times)
-    assert found.shape == (3, 3, 6)
-    torch.testing.assert_close(found[:, 0], swing().extrapolate(times))
-    assert (found[:, 1:] - found[:, :1]).abs().amax((1, 2)).min() > 1e-8
+    members = swing().ensemble(times)
+    assert members.shape == (3, 3, 6)
+    torch.testing.assert_close(members[:, 0], swing().extrapolate(times))
+    assert (members[:, 1:] - members[:, :1]).abs().amax((1, 2)).min() > 1e-8
 
 
-def test_a_state_dict_holds_all_and_a_second_fit_starts_afresh() -> None:
+def test_a_state_dict_holds_everything_and_a_second_fit_starts_afresh() -> None:
     other = fitted(noise(WINDOW))
     other.load_state_dict(swing().state_dict())
     times = torch.tensor([1.5, -0.4], dtype=torch.float64)
     assert torch.equal(other.extrapolate(times), swing().extrapolate(times))
     other.fit(noise(WINDOW))
-    torch.rand(3)  # no global generator has a say
+    torch.rand(3)  # the global generator must have no effect
     other.fit(pendulum(WINDOW))
     again = other.state_dict()
     assert [name for name, value in swing().state_dict().items() if not torch.equal(value, again[name])] == []
 
 
-def test_a_law_stays_on_the_processor() -> None:
-    """In float64, wherever its method goes."""
+def test_dynamics_stay_on_the_cpu() -> None:
+    """In float64, wherever the method is moved."""
     holder = torch.nn.Module()
     holder.motion = swinging = SequenceDynamics(CONFIG, 6)
     swinging.fit(pendulum(WINDOW))

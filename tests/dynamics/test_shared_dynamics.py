@@ -85,13 +85,15 @@ def test_accelerations_are_linear_in_the_weights(size: int, widths: tuple[int, .
     q, v = random_states(size)
     columns = ode.columns(q, v)
     assert columns.shape == (len(q), size, len(weights))
-    is_curved, inverse = ode.manifold[0].christoffel(q, v)
+    christoffel, inverse = ode.manifold[0].christoffel(q, v)
     rates = ode(NOW, torch.cat([q, v], dim=-1))
     torch.testing.assert_close(rates[:, :size], v)
-    torch.testing.assert_close(columns @ weights - is_curved, rates[:, size:])
+    torch.testing.assert_close(columns @ weights - christoffel, rates[:, size:])
     push = ode.force(q)[..., None]
-    own = (inverse @ push)[..., 0] if structure == "potential" else push[..., 0]
-    torch.testing.assert_close(rates[:, size:], ode.velocity_scale**2 * own - is_curved - 0.4 * ode.velocity_scale * v)
+    acceleration = (inverse @ push)[..., 0] if structure == "potential" else push[..., 0]
+    torch.testing.assert_close(
+        rates[:, size:], ode.velocity_scale**2 * acceleration - christoffel - 0.4 * ode.velocity_scale * v
+    )
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -166,8 +168,8 @@ def true_paths(name: str) -> tuple[Manifold, SampledPaths, Tensor]:
     """The surface, paths `q(t)` of the true dynamics on it, and the true q'' along them."""
     rhs, starts = TRUE_DYNAMICS[name], STARTS[name]
     times = np.linspace(0, 1, (FRAMES - 1) * STEPS_PER_FRAME + 1)
-    found = [solve_ivp(lambda _, y: rhs(y), (0, 1), s, t_eval=times, rtol=1e-10, atol=1e-12).y.T for s in starts]
-    y = torch.from_numpy(np.stack(found))
+    solutions = [solve_ivp(lambda _, y: rhs(y), (0, 1), s, t_eval=times, rtol=1e-10, atol=1e-12).y.T for s in starts]
+    y = torch.from_numpy(np.stack(solutions))
     half = y.shape[-1] // 2
     rates = torch.from_numpy(np.apply_along_axis(rhs, -1, y.numpy()))[..., half:]
     if half == 1:
@@ -243,10 +245,10 @@ def test_segments_cover_the_paths() -> None:
     row, start, span = short.segments(0.3, 512, 0.5)
     assert span == 27 and set(row.tolist()) == {0, 1, 3}, "one path is too short"
     for s in (0, 1, 3):
-        own = start[row == s]
-        late = int(short.counts[s]) - 1 - int(own.max()) - span
-        assert own.min() == 0 and 0 <= late <= 8 and (own.diff() <= span).all()
-        assert short.observed_mask[s, own].all(), "segments start at observed times"
+        starts = start[row == s]
+        late = int(short.counts[s]) - 1 - int(starts.max()) - span
+        assert starts.min() == 0 and 0 <= late <= 8 and (starts.diff() <= span).all()
+        assert short.observed_mask[s, starts].all(), "segments start at observed times"
     assert len(short.segments(0.3, 4, 0.5)[0]) == 4
     assert short.segments(7.0, 99, 0.5)[2] == 90, "as long as the longest path at most"
 
@@ -337,11 +339,11 @@ def test_the_jackknife_agrees_with_new_fits() -> None:
     nothing = torch.zeros(0)
     nearby = _Linearization(nothing, nothing, nothing, nothing, rest, left, gram, nothing)
     moves = torch.stack([fit(group != g) - weights for g in range(6)], dim=-1)
-    found = nearby.jackknife_root(scales, group, 0.95)
-    assert found.shape == (5, 6)
+    root = nearby.jackknife_root(scales, group, 0.95)
+    assert root.shape == (5, 6)
     # The jackknife's factor, and Student's tails for six groups: t of five degrees at 95 %.
-    wanted = -moves * (5 / 6) ** 0.5 * 2.01505 / 1.64485
-    assert torch.allclose(found, wanted, rtol=1e-4)
+    expected = -moves * (5 / 6) ** 0.5 * 2.01505 / 1.64485
+    assert torch.allclose(root, expected, rtol=1e-4)
     assert nearby.jackknife_root(scales, torch.zeros(12, dtype=torch.int64), 0.95).shape == (5, 0)
 
 
