@@ -26,11 +26,12 @@ from foreseen.data import load_dataset
 from foreseen.data.splits import make_splits
 from foreseen.dynamics.ball_motion import BallMotion, BallParameters
 from foreseen.dynamics.impacts import PathSmoother
-from foreseen.dynamics.learned import LearnedDynamics, one_thread
+from foreseen.dynamics.learned import LearnedDynamics
 from foreseen.dynamics.sequence_dynamics import SequenceDynamics
 from foreseen.methods import find_method
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.nn.splines import smoothing
+from foreseen.nn.threads import one_thread
 from foreseen.simulate.bouncing_balls import RADII
 from foreseen.simulate.run import load_scenario
 from foreseen.simulate.scenario import SequenceIndex
@@ -197,7 +198,7 @@ def score(case: Case) -> dict[str, Any]:
 def _others(case: Case) -> dict[str, Forecast | None]:
     """Each law alone, None where it has no solution."""
     poses, times = case.poses, torch.linspace(0, 1, len(case.poses), dtype=torch.float64)
-    balls = BallMotion(len(case.balls.radii))
+    balls = BallMotion(len(case.balls.radii), CONFIG.dynamics.impacts)
     balls.fit(poses, case.balls)
 
     def from_end(dynamics: LearnedDynamics) -> Forecast:
@@ -207,7 +208,7 @@ def _others(case: Case) -> dict[str, Forecast | None]:
 
     with one_thread():
         coasting, smooth = (LearnedDynamics(CONFIG.dynamics, poses.shape[1]) for _ in range(2))
-        coasting.fit_constant_velocity(poses, times)
+        coasting.fit_constant_velocity(poses, times, CONFIG.dynamics.constant_velocity)
         try:
             smooth.fit(poses[None], times[None], torch.tensor([len(poses)]), exact=False)
             ode: Forecast | None = from_end(smooth)

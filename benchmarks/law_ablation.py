@@ -19,7 +19,7 @@ import tyro
 
 from common import RESULTS, mean, provenance, publish, say, table
 from foreseen.dynamics.learned import LearnedDynamics
-from foreseen.methods.node_rf.config import SharedDynamicsConfig
+from foreseen.methods.rigid_ode.config import SharedDynamicsConfig
 from foreseen.simulate.run import load_scenario
 from foreseen.simulate.scenario import SequenceIndex
 
