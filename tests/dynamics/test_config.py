@@ -1,0 +1,95 @@
+"""Everything that decides in dynamics/ is a field of a config: documented, read by the code, and saved."""
+
+import ast
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import foreseen.dynamics
+from foreseen.dynamics.ball_motion import BallMotion, BallParameters
+from foreseen.dynamics.config import DynamicsConfig, LearnedDynamicsConfig, ManifoldConfig
+from foreseen.dynamics.impacts_config import ImpactsConfig
+from foreseen.dynamics.manifold import Manifold
+from foreseen.training.plain import from_plain, to_plain
+
+ROOM = Path(foreseen.dynamics.__file__).parent
+CONFIG_FILES = ("config.py", "impacts_config.py")
+TRUE_CONSTANTS = {
+    "WIDTH": "layout of a ball's state",
+    "INERTIA": "moment of inertia of a solid sphere",
+    "CONTACT_FACTOR": "follows from it",
+    "NO_EVENT": "infinity",
+    "CONTACT_TOLERANCE": "rounding of float64",
+}
+"""The only numbers at module level, and why each is no setting."""
+
+
+def assigned_numbers(tree: ast.Module) -> set[str]:
+    """Names at module level whose values hold a number."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            values = [n.value for n in ast.walk(node.value) if isinstance(n, ast.Constant)]
+            if any(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names |= {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(ROOM.glob("*.py")), ids=lambda p: p.name)
+def test_no_number_at_module_level_decides(path: Path) -> None:
+    assert assigned_numbers(ast.parse(path.read_text())) <= TRUE_CONSTANTS.keys()
+
+
+def config_fields(kind: type) -> list[str]:
+    """Names of all fields, of nested configs, too."""
+    names: list[str] = []
+    for field in fields(kind):
+        names.append(field.name)
+        if is_dataclass(field.default):
+            names += config_fields(type(field.default))
+    return names
+
+
+def test_every_field_is_read_by_the_code() -> None:
+    code = "\n".join(p.read_text() for p in ROOM.glob("*.py") if p.name not in CONFIG_FILES)
+    unused = [name for name in config_fields(DynamicsConfig) if not re.search(rf"\.{name}\b", code)]
+    assert unused == ["fit_at"], "when to fit is up to the methods"
+
+
+@pytest.mark.parametrize("name", CONFIG_FILES)
+def test_every_field_has_a_docstring(name: str) -> None:
+    for node in ast.parse((ROOM / name).read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            assert ast.get_docstring(node), node.name
+            for field, text in zip(node.body, [*node.body[1:], None]):
+                if isinstance(field, ast.AnnAssign):
+                    is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+                    assert is_text, f"{node.name}: {ast.unparse(field.target)}"
+
+
+@pytest.mark.parametrize("kind", [DynamicsConfig, LearnedDynamicsConfig])
+def test_a_config_is_saved_whole(kind: type) -> None:
+    assert from_plain(kind, to_plain(kind()), "config") == kind()
+
+
+def test_the_manifold_reads_its_config() -> None:
+    angle = torch.linspace(0, 3, 40, dtype=torch.float64)
+    arc = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    sizes = []
+    for degrees in ((12,), (1,)):
+        manifold = Manifold(2, 2, ManifoldConfig(degrees=degrees, curve_nodes=101))
+        manifold.fit(arc)
+        sizes.append(manifold.size)
+        assert len(manifold.curve) == 101
+    assert sizes == [1, 2], "a straight line does not represent an arc"
+
+
+def test_impacts_read_their_config() -> None:
+    balls = BallMotion(1, ImpactsConfig(min_times=100, max_walls=3))
+    poses = torch.zeros(30, 6, dtype=torch.float64)
+    balls.fit(poses, BallParameters(torch.ones(1).double(), torch.ones(1).double()))
+    assert not balls.impacts.fitted and balls.impacts.planes.shape == (3, 5)
