@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from foreseen.errors import UserError
+
 
 @dataclass(frozen=True)
 class SphereConfig:
@@ -115,6 +117,13 @@ class RotationConfig:
     """Tracking: if no candidate correlates more than this, the spin continues as before."""
     spin_smoothing: float = 0.5
     """Tracking: share of the old spin in the new one."""
+
+    def __post_init__(self) -> None:
+        if len(self.search_ranges) != len(self.search_spacings):
+            raise UserError(
+                f"rotations: {len(self.search_ranges)} search ranges and {len(self.search_spacings)} search spacings: "
+                "give a spacing for each range."
+            )
 
 
 @dataclass(frozen=True)

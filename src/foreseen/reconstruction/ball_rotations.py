@@ -139,7 +139,7 @@ def _correction(
         return Rotation.identity(), np.nan, np.nan
     pairs, firsts = np.concatenate(pair_list), Rotation.concatenate(first_list)
     best = np.zeros(3)
-    for largest, spacing in zip(config.search_ranges, config.search_spacings, strict=True):
+    for largest, spacing in zip(config.search_ranges, config.search_spacings):
         candidates = best + _grid_ball(largest, spacing)
         scores = ball_views.score_rotations(candidates, pairs, firsts)
         best = candidates[scores.argmax()]

@@ -18,7 +18,7 @@ from foreseen.errors import UserError
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.nn.splines import UniformBSpline
 from foreseen.reconstruction.config import ReconstructionConfig, SilhouetteConfig
-from foreseen.reconstruction.discovery import find_parts
+from foreseen.reconstruction.part_discovery import find_parts
 from foreseen.reconstruction.part_trajectories import RigidPart
 from foreseen.reconstruction.sequence_clusters import cluster_sequences
 from foreseen.reconstruction.silhouettes import Silhouettes, SilhouetteView, StaticBackgrounds, find_silhouettes

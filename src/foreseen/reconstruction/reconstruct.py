@@ -12,7 +12,7 @@ from scipy import ndimage
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.nn.splines import UniformBSpline
 from foreseen.reconstruction.config import ReconstructionConfig
-from foreseen.reconstruction.discovery import find_parts
+from foreseen.reconstruction.part_discovery import find_parts
 from foreseen.reconstruction.part_trajectories import RigidPart
 from foreseen.reconstruction.shadow_light import ShadowLight, find_shadow_light, has_enough_shadows, shadow_pixels
 from foreseen.reconstruction.silhouettes import Silhouettes, SilhouetteView, find_silhouettes

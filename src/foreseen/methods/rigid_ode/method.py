@@ -79,7 +79,7 @@ class RigidODE(Method[RigidPartsState, Any]):
     # Before training.
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
-        """Finds the moving parts and empty space from silhouettes (see `discovery`)."""
+        """Finds the moving parts and empty space from silhouettes (see `reconstruct`)."""
         del labels  # one sequence is learned from its pictures alone
         if self.info.ndc:  # the hull is carved in the space of the cameras, where rays in NDC do not run
             return message_without_parts(self.config)
