@@ -110,7 +110,7 @@ def _noisy(seed: int, share: float) -> Case:
     """Places with noise, smoothed by the preset's own splines."""
     true = _true(seed)
     seen = 1 + int(share * (FRAMES - 1))
-    controls = max(8, min(CONFIG.max_controls, round(seen / CONFIG.frames_per_control)))
+    controls = CONFIG.reconstruction.num_controls(seen / CONFIG.reconstruction.frames_per_control)
     at, nodes = (torch.linspace(0, 1, n, dtype=torch.float64) for n in (seen, 2 * controls + 1))
     weights = smoothing(controls, at, nodes)
     noisy = true[:seen] + NOISE * np.random.default_rng(seed).standard_normal(true[:seen].shape)

@@ -24,7 +24,8 @@ from foreseen.methods.d_nerf.losses import color_loss
 from foreseen.methods.d_nerf.model import build
 from foreseen.methods.d_nerf.paper import PaperDNeRF
 from foreseen.methods.d_nerf.time_conditioning import TimeCondition, TimeConditionedMethod
-from foreseen.reconstruction.visual_hull import SilhouetteView, hull_by_time
+from foreseen.reconstruction.silhouettes import SilhouetteView
+from foreseen.reconstruction.visual_hull import hull_by_time
 from foreseen.render import render, render_rays
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField, RadianceField
@@ -201,8 +202,9 @@ def test_one_sequence_is_learned_as_by_code_that_knows_of_one(
     method.warm_start(captured, [None])
     assert sorted(method.state_dict()) == KEYS[config].split() and method.observes == ("sequence",)
     if isinstance(method, FastDNeRF):
-        views = [SilhouetteView.of(frame, TIMES[0], TIMES[-1] - TIMES[0]) for frame in captured]
-        hull = hull_by_time(views, method.info.background, BOUNDS, FAST.grid_resolution, FAST.time_boxes)
+        c = FAST.hulls
+        views = [SilhouetteView.of(frame, TIMES[0], TIMES[-1] - TIMES[0], c.silhouettes) for frame in captured]
+        hull = hull_by_time(views, method.info.background, BOUNDS, FAST.grid_resolution, FAST.time_boxes, c)
         assert torch.equal(method.occupancy.density < 0, ~torch.from_numpy(hull))
     sampler = RaySampler(captured, ["balls"], method.info, seed=0)
     optimizer = torch.optim.Adam(method.parameter_groups(0.0))

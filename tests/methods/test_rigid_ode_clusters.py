@@ -19,8 +19,9 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.many import RigidODEMany
 from foreseen.methods.rigid_ode.model import build
+from foreseen.reconstruction.config import ClusterConfig, ReconstructionConfig
 from foreseen.reconstruction.sequence_clusters import _cluster_by_surface, cluster_sequences
-from foreseen.reconstruction.visual_hull import SilhouetteView, StaticBackgrounds
+from foreseen.reconstruction.silhouettes import SilhouetteView, StaticBackgrounds
 from foreseen.render import render
 from foreseen.scenes.voxel_scene import FAR_AWAY
 from moving_balls import WHITE
@@ -198,9 +199,12 @@ def test_sequences_with_more_bodies_are_another_kind(seen: list[Frame]) -> None:
 
 def clusters(frames: list[Frame], known: list[PoseLabels]) -> list[int]:
     names = "".join(dict.fromkeys(f.sequence for f in frames))
-    stills = StaticBackgrounds([SilhouetteView.of(f, 0.0, 1.0) for f in frames], WHITE)
+    config = ReconstructionConfig()
+    silhouettes = config.hulls.silhouettes
+    views = [SilhouetteView.of(f, 0.0, 1.0, silhouettes) for f in frames]
+    backgrounds = StaticBackgrounds(views, WHITE, silhouettes)
     centres, rotations = [one.positions for one in known], [torch.zeros_like(one.positions) for one in known]
-    return cluster_sequences(frames, stills, centres, rotations, about(names), 1.0).tolist()
+    return cluster_sequences(frames, backgrounds, centres, rotations, about(names), 1.0, config).tolist()
 
 
 @pytest.mark.parametrize(
@@ -253,16 +257,22 @@ def pose(x: np.ndarray, y: np.ndarray, z: np.ndarray, rotation: np.ndarray) -> T
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_surfaces_tell_kinds_apart_and_ways_on_one_surface_do_not(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    assert _cluster_by_surface(orbits(8, generator)).tolist() == [0] * 8
-    assert _cluster_by_surface(arcs(8, generator)).tolist() == [0] * 8
-    assert _cluster_by_surface(throws(8, generator)).tolist() == [0] * 8, "no surface holds them, so nothing is told"
+    assert _cluster_by_surface(orbits(8, generator), ClusterConfig()).tolist() == [0] * 8
+    assert _cluster_by_surface(arcs(8, generator), ClusterConfig()).tolist() == [0] * 8
+    assert _cluster_by_surface(throws(8, generator), ClusterConfig()).tolist() == [0] * 8, (
+        "no surface holds them, so nothing is told"
+    )
     pairs = [torch.cat(pair, dim=-1) for pair in zip(orbits(8, generator), orbits(8, generator))]
-    assert _cluster_by_surface(pairs).tolist() == [0] * 8, "of two bodies every sequence shows a few ways only"
+    assert _cluster_by_surface(pairs, ClusterConfig()).tolist() == [0] * 8, (
+        "of two bodies every sequence shows a few ways only"
+    )
     both = orbits(6, generator) + arcs(4, generator)
     order = generator.permutation(10)
-    found = _cluster_by_surface([both[i] for i in order])
+    found = _cluster_by_surface([both[i] for i in order], ClusterConfig())
     assert len(set(found[order < 6])) == len(set(found[order >= 6])) == 1 and len(set(found)) == 2
-    assert _cluster_by_surface(orbits(6, generator) + arcs(2, generator)).tolist() == [0] * 8, "two show no surface"
+    assert _cluster_by_surface(orbits(6, generator) + arcs(2, generator), ClusterConfig()).tolist() == [0] * 8, (
+        "two show no surface"
+    )
 
 
 def test_of_many_sequences_some_show_the_surfaces() -> None:
@@ -272,7 +282,7 @@ def test_of_many_sequences_some_show_the_surfaces() -> None:
     def noisy(poses: list[Tensor]) -> list[Tensor]:
         return [p + 0.01 * torch.from_numpy(generator.normal(size=p.shape)) for p in poses]
 
-    assert _cluster_by_surface(noisy(orbits(12, generator))).tolist() == [0] * 12
+    assert _cluster_by_surface(noisy(orbits(12, generator)), ClusterConfig()).tolist() == [0] * 12
     both = [p for pair in zip(noisy(orbits(20, generator)), noisy(arcs(20, generator))) for p in pair]
-    found = _cluster_by_surface(both)
+    found = _cluster_by_surface(both, ClusterConfig())
     assert len(set(found[::2])) == len(set(found[1::2])) == 1 and found[0] != found[1]

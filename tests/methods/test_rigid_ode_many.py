@@ -88,7 +88,7 @@ def far(found: Tensor, start: tuple[float, float], times: tuple[float, ...]) -> 
 
 def test_the_warm_start_finds_the_box_and_the_law(started: tuple[str, dict[str, Tensor]]) -> None:
     said, tensors = started
-    line = "1 moving part in 3 sequences, their poses as the data set tells; a law of motion on 1 coordinate follows"
+    line = "1 moving part in 3 sequences, poses given by the data set; a law of motion on 1 coordinate follows"
     assert said.startswith(line)
     method = restored(tensors)
     assert RADIUS < float(method.appearance.half_extents[0, 0]) < 3 * RADIUS, "two pixels are a third of the radius"

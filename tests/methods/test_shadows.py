@@ -12,9 +12,10 @@ from foreseen.methods.rigid_ode.gaussian_appearance import GaussianAppearance
 from foreseen.methods.rigid_ode.parts import RigidPartsState
 from foreseen.methods.rigid_ode.shadows import Shadows
 from foreseen.nn.splines import UniformBSpline
+from foreseen.reconstruction.config import ReconstructionConfig
 from foreseen.reconstruction.reconstruct import Reconstruction, reconstruct
 from foreseen.reconstruction.shadow_light import ShadowLight, has_enough_shadows, shadow_pixels
-from foreseen.reconstruction.visual_hull import SilhouetteView, silhouettes
+from foreseen.reconstruction.silhouettes import SilhouetteView, find_silhouettes
 from foreseen.render import render
 from foreseen.scenes.voxel_scene import FAR_AWAY
 from foreseen.splatting.config import CloudConfig
@@ -25,6 +26,7 @@ LIGHT = np.array([0.3, 1.0, -0.1])
 """Towards the light."""
 NORMAL = np.array([0.0, 1.0, 0.0])
 TIMES = np.linspace(0, 1, 14)
+CONFIG = ReconstructionConfig()
 
 
 def shaded_picture(at_angle: float, balls: list[Ball], time: float) -> SilhouetteView:
@@ -55,7 +57,7 @@ def views() -> list[SilhouetteView]:
 @pytest.fixture(scope="module")
 def found(views: list[SilhouetteView]) -> Reconstruction:
     torch.manual_seed(0)
-    return reconstruct(views, BOUNDS, WHITE, CONTROLS, CELLS, is_surface=True)
+    return reconstruct(views, BOUNDS, WHITE, CONTROLS, CELLS, CONFIG, is_surface=True)
 
 
 def centres_of(found: Reconstruction, times: np.ndarray) -> np.ndarray:
@@ -64,10 +66,12 @@ def centres_of(found: Reconstruction, times: np.ndarray) -> np.ndarray:
 
 
 def test_shadows_are_told_from_bodies(views: list[SilhouetteView]) -> None:
-    masks = silhouettes(views, WHITE)
+    masks = find_silhouettes(views, WHITE, CONFIG.hulls.silhouettes)
     assert masks is not None
-    dark = shadow_pixels(views, masks)
-    assert has_enough_shadows(dark, masks) and not has_enough_shadows([shade & False for shade in dark], masks)
+    dark = shadow_pixels(views, masks, CONFIG.shadows)
+    assert has_enough_shadows(dark, masks, CONFIG.shadows) and not has_enough_shadows(
+        [shade & False for shade in dark], masks, CONFIG.shadows
+    )
     grey = [(np.abs(view.image - GREY) < 1e-6).all(-1) for view in views]
     assert not any((shade & ~own).any() for shade, own in zip(dark, grey))
     assert sum(shade.sum() for shade in dark) > 0.85 * sum(own.sum() for own in grey)
@@ -89,7 +93,7 @@ def test_shadows_are_no_parts_and_one_light_explains_them(found: Reconstruction)
 
 def test_bodies_are_found_better_than_with_their_shadows(views: list[SilhouetteView], found: Reconstruction) -> None:
     errors = []
-    for parts in (found, reconstruct(views, BOUNDS, WHITE, CONTROLS, CELLS)):
+    for parts in (found, reconstruct(views, BOUNDS, WHITE, CONTROLS, CELLS, CONFIG)):
         places = centres_of(parts, TIMES)
         truth = [np.array([path(t) for t in TIMES]) for path, _ in (LEFT, RIGHT)]
         errors.append(max(np.linalg.norm(places - t[:, None], axis=-1).mean(0).min() for t in truth))
@@ -102,7 +106,7 @@ def test_without_shadows_there_is_no_light() -> None:
         for at in (camera(a, height=1.5) for a in (-1.0, -0.3, 0.4, 1.1))
         for t in TIMES
     ]
-    found = reconstruct(plain, BOUNDS, WHITE, CONTROLS, CELLS, is_surface=True)
+    found = reconstruct(plain, BOUNDS, WHITE, CONTROLS, CELLS, CONFIG, is_surface=True)
     assert found.shadow_light is None and len(found.parts) == 2
 
 
@@ -139,7 +143,9 @@ def test_what_lies_behind_another_part_is_covered() -> None:
 @pytest.fixture(scope="module")
 def appearance(views: list[SilhouetteView], found: Reconstruction) -> GaussianAppearance:
     scene: SceneInfo = info(tuple(TIMES.tolist()))
-    made = GaussianAppearance(CloudConfig(budget=3000, start_points=2500, degree=0), 0.0, scene, found.half_extents())
+    made = GaussianAppearance(
+        CloudConfig(budget=3000, start_points=2500, degree=0), 0.0, scene, found.half_extents(), found.box_margin
+    )
     places = torch.from_numpy(centres_of(found, np.array([v.time for v in views]))).float()
     still = torch.zeros_like(places)
     made.initialize(found, RigidPartsState(places, still, torch.zeros(len(places), 1)), views)
@@ -148,7 +154,12 @@ def appearance(views: list[SilhouetteView], found: Reconstruction) -> GaussianAp
 
 def test_gaussians_show_the_shadow_of_a_part_wherever_it_is(appearance: GaussianAppearance) -> None:
     """Where it never was, too."""
-    assert appearance.shadows.valid and set(appearance.cloud.part_ids[: len(appearance.cloud)].tolist()) == {0, 1, 3, 4}
+    assert appearance.shadows.has_light and set(appearance.cloud.part_ids[: len(appearance.cloud)].tolist()) == {
+        0,
+        1,
+        3,
+        4,
+    }
     centres = torch.tensor([[0.0, 0.9, 0.6], [FAR_AWAY] * 3])
     scene = appearance.scene(RigidPartsState(centres, torch.zeros(2, 3), torch.zeros(1)))
     at = camera(0.0, height=2.5, size=64)
@@ -176,12 +187,16 @@ def test_shadows_on_things_at_rest_darken_these_and_have_no_gaussians_of_their_o
     assert found.masks is not None
     everywhere = replace(found.masks, occluders=[np.ones_like(mask) for mask in found.masks.occluders])
     made = GaussianAppearance(
-        CloudConfig(budget=3000, start_points=500, degree=0), 0.0, info((0.0, 1.0)), found.half_extents()
+        CloudConfig(budget=3000, start_points=500, degree=0),
+        0.0,
+        info((0.0, 1.0)),
+        found.half_extents(),
+        found.box_margin,
     )
     places = torch.from_numpy(centres_of(found, np.array([v.time for v in views]))).float()
     states = RigidPartsState(places, torch.zeros_like(places), torch.zeros(len(places), 1))
     made.initialize(replace(found, masks=everywhere), states, views)
-    assert made.shadows.valid and made.cloud.part_ids[: len(made.cloud)].max() < 3
+    assert made.shadows.has_light and made.cloud.part_ids[: len(made.cloud)].max() < 3
 
 
 def test_the_ends_of_long_shadows_stay(views: list[SilhouetteView], found: Reconstruction) -> None:
@@ -191,7 +206,11 @@ def test_the_ends_of_long_shadows_stay(views: list[SilhouetteView], found: Recon
         found.shadow_light, light=np.array([math.cos(0.35), math.sin(0.35), 0.0, 0.0]), plane=np.array([0, 1.0, 0, -1])
     )
     made = GaussianAppearance(
-        CloudConfig(budget=3000, start_points=2500, degree=0), 0.0, info((0.0, 1.0)), found.half_extents()
+        CloudConfig(budget=3000, start_points=2500, degree=0),
+        0.0,
+        info((0.0, 1.0)),
+        found.half_extents(),
+        found.box_margin,
     )
     places = torch.from_numpy(centres_of(found, np.array([v.time for v in views]))).float()
     states = RigidPartsState(places, torch.zeros_like(places), torch.zeros(len(places), 1))

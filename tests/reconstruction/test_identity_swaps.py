@@ -1,10 +1,11 @@
-"""Balls whose tracks were taken for each other's."""
+"""Balls whose tracks were swapped."""
 
 import numpy as np
 import pytest
 
+from foreseen.reconstruction.ball_configs import IdentityConfig
 from foreseen.reconstruction.identity_swaps import find_identity_swaps
-from foreseen.reconstruction.visual_hull import SilhouetteView
+from foreseen.reconstruction.silhouettes import SilhouetteView
 from moving_balls import LEFT, RIGHT, camera, picture
 
 TIMES = np.linspace(0, 1, 12)
@@ -31,20 +32,20 @@ def swapped(since: int) -> np.ndarray:
     return positions
 
 
-def test_who_stands_where() -> None:
-    found = find_identity_swaps(views(False), TIMES, swapped(8), RADII)
+def test_a_swap_is_found() -> None:
+    found = find_identity_swaps(views(False), TIMES, swapped(8), RADII, IdentityConfig())
     assert (found[:8] == [0, 1]).all() and (found[8:] == [1, 0]).all()
 
 
 @pytest.mark.parametrize("alike", [False, True])
-def test_nobody_moves_without_reason(alike: bool) -> None:
-    """Tracks that are right; and balls that nobody can tell apart, on whichever tracks."""
-    assert (find_identity_swaps(views(alike), TIMES, PLACES, RADII) == [0, 1]).all()
+def test_no_swap_is_found_without_reason(alike: bool) -> None:
+    """Tracks that are right; and balls of one colour, on any tracks."""
+    assert (find_identity_swaps(views(alike), TIMES, PLACES, RADII, IdentityConfig()) == [0, 1]).all()
     if alike:
-        assert (find_identity_swaps(views(True), TIMES, swapped(8), RADII) == [0, 1]).all()
+        assert (find_identity_swaps(views(True), TIMES, swapped(8), RADII, IdentityConfig()) == [0, 1]).all()
 
 
-def test_a_ball_that_is_never_seen_tells_nothing() -> None:
+def test_no_swap_is_found_if_a_ball_is_never_seen() -> None:
     away = PLACES.copy()
     away[:, 1] += 50.0
-    assert (find_identity_swaps(views(False), TIMES, away, RADII) == [0, 1]).all()
+    assert (find_identity_swaps(views(False), TIMES, away, RADII, IdentityConfig()) == [0, 1]).all()

@@ -1,12 +1,15 @@
-"""Hulls: what three quarters of the views agree on, in a part's own frame, at rest, and stretch by stretch of time."""
+"""Visual hulls: of a part in its own frame, of the static scene, and segment by segment of time."""
 
 import numpy as np
 import pytest
 
-from foreseen.reconstruction.visual_hull import SilhouetteView, hull_by_time, part_hull, silhouettes, static_hull
+from foreseen.reconstruction.config import HullConfig
+from foreseen.reconstruction.silhouettes import SilhouetteView, find_silhouettes
+from foreseen.reconstruction.visual_hull import hull_by_time, part_hull, static_hull
 from moving_balls import BOUNDS, LEFT, WHITE, Ball, camera, picture
 
 CELLS = 24
+CONFIG = HullConfig()
 
 
 def rig(balls: list[Ball], cameras: int = 6, times: int = 12) -> list[SilhouetteView]:
@@ -19,10 +22,10 @@ def rig(balls: list[Ball], cameras: int = 6, times: int = 12) -> list[Silhouette
 
 
 def carved(views: list[SilhouetteView], half: float) -> np.ndarray:
-    masks = silhouettes(views, WHITE)
+    masks = find_silhouettes(views, WHITE, CONFIG.silhouettes)
     assert masks is not None
     centres = np.array([LEFT[0](v.time) for v in views])
-    return part_hull(views, masks, centres, np.broadcast_to(np.eye(3), (len(views), 3, 3)), half, CELLS)
+    return part_hull(views, masks, centres, np.broadcast_to(np.eye(3), (len(views), 3, 3)), half, CELLS, CONFIG)
 
 
 def cells(half: float) -> np.ndarray:
@@ -46,7 +49,7 @@ def test_a_quarter_of_the_views_may_be_wrong() -> None:
     assert carved(blind, 2 * radius)[cells(2 * radius) < 0.9 * radius].all()
 
 
-def test_what_one_camera_does_not_show_still_rests() -> None:
+def test_a_static_object_may_be_missing_in_one_camera() -> None:
     rests: Ball = (lambda t: (0.8, -0.6, 0.2), 0.5)
     views = rig([rests, LEFT])
     first = views[0].camera.camera_to_world
@@ -56,16 +59,16 @@ def test_what_one_camera_does_not_show_still_rests() -> None:
         else v
         for v in views
     ]
-    masks = silhouettes(cut, WHITE)
+    masks = find_silhouettes(cut, WHITE, CONFIG.silhouettes)
     assert masks is not None
-    still = static_hull(cut, masks, BOUNDS, CELLS)
+    still = static_hull(cut, masks, BOUNDS, CELLS, CONFIG)
     at = tuple(((np.array([0.8, -0.6, 0.2]) - BOUNDS[0]) / (BOUNDS[1] - BOUNDS[0]) * CELLS).astype(int))
     assert still[at] and still.mean() < 0.2
 
 
-def test_a_moving_ball_is_where_it_is_in_its_stretch_of_time_only() -> None:
+def test_a_moving_ball_is_in_the_hull_of_its_own_segment_of_time() -> None:
     boxes = 4
-    may_be = hull_by_time(rig([LEFT], times=24), WHITE, BOUNDS, CELLS, boxes)
+    may_be = hull_by_time(rig([LEFT], times=24), WHITE, BOUNDS, CELLS, boxes, CONFIG)
     assert may_be.shape == (boxes, CELLS, CELLS, CELLS) and may_be.mean() < 0.3
     for box in range(boxes):
         place = np.array(LEFT[0]((box + 0.5) / boxes))
@@ -75,7 +78,7 @@ def test_a_moving_ball_is_where_it_is_in_its_stretch_of_time_only() -> None:
 
 
 @pytest.mark.parametrize("reason", ["room", "moving cameras"])
-def test_without_silhouettes_before_a_plain_background_all_stays_open(reason: str) -> None:
+def test_without_a_uniform_background_the_hull_is_everywhere(reason: str) -> None:
     random = np.random.default_rng(0)
     views = rig([LEFT], cameras=3)
     noise = {v.camera: random.uniform(0.2, 0.8, v.image.shape).astype(np.float32) for v in views}
@@ -85,4 +88,4 @@ def test_without_silhouettes_before_a_plain_background_all_stays_open(reason: st
         )
         for v in views
     ]
-    assert hull_by_time(filled, WHITE, BOUNDS, 8, 2).all()
+    assert hull_by_time(filled, WHITE, BOUNDS, 8, 2, CONFIG).all()

@@ -28,7 +28,7 @@ GAUSSIANS: dict[str, dict[str, Any]] = {
     "4d-gaussians": {"nodes": 4, "time_nodes": 4, "channels": 4, "width": 8, "warm_up": WarmUp(steps=4)},
 }
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
-    ("rigid-ode", "paper"): {**FIELD, "field_width": 16, "field_layers": 3, "field_skip": 1, "code_width": 8},
+    ("node-rf", "paper"): {**FIELD, "field_width": 16, "field_layers": 3, "field_skip": 1, "code_width": 8},
     ("d-nerf", "paper"): {**FIELD, "width": 16, "layers": 3, "skip": 1},
     ("rigid-ode", "fast"): {
         **PACKED,
@@ -43,7 +43,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
         ),
     },
     ("d-nerf", "fast"): {**PACKED, "levels": (4, 8), "ray_steps": 32},
-    ("gaussian-ode", "latent"): {
+    ("gaussian-ode", "fast"): {
         **GAUSSIANS["4d-gaussians"],
         "cloud": CLOUD,
         "dynamics": DynamicsConfig(
@@ -83,7 +83,9 @@ def test_going_on_with_parts_made_of_gaussians_is_exact(tmp_path: Path) -> None:
     options = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
     simulate("oscillating-ball", tmp_path / "data", options)
     dynamics = DynamicsConfig(widths=(8,), shooting_lengths=(0.4,), iterations=2, ensemble_size=2, fit_at=(0.5,))
-    state = check_going_on("gaussian-ode", "fast", tmp_path / "data", tmp_path, {"cloud": CLOUD, "dynamics": dynamics})
+    state = check_going_on(
+        "rigid-ode", "gaussians", tmp_path / "data", tmp_path, {"cloud": CLOUD, "dynamics": dynamics}
+    )
     assert len(state["parts.half_extents"]) > 0 and state["appearance.cloud.count"] != CLOUD.start_points
     assert state["fit_stage"] == 1
 
@@ -92,7 +94,7 @@ def test_going_on_with_several_sequences_is_exact(tmp_path: Path) -> None:
     """What is known of the bodies comes from the checkpoint."""
     options = SimulateOptions(frames=8, cameras=1, size=16, sequences=2, samples=1)
     simulate("oscillating-ball", tmp_path / "data", options)
-    state = check_going_on("rigid-ode", "paper", tmp_path / "data", tmp_path)
+    state = check_going_on("node-rf", "paper", tmp_path / "data", tmp_path)
     assert state["labelled_motion.positions"].any()
 
 

@@ -55,7 +55,7 @@ QUICK_SIZE = DemoSize(
     observe_until=0.6,
     scored=4,
     max_steps=20,
-    overrides={"static_samples": 48, "part_samples": 16, "cells": 16, "width": 16},
+    overrides={"static_samples": 48, "part_samples": 16, "grid_resolution": 16, "width": 16},
 )
 
 

@@ -1,1 +1,1 @@
-"""What is told from pictures before training: silhouettes, visual hulls, rigid parts and their tracks."""
+"""What is found in pictures before training: silhouettes, visual hulls, rigid parts and their trajectories."""

@@ -1,4 +1,5 @@
-"""Where the parts are in the frames of several sequences, before training: as truth tells, or as silhouettes do."""
+"""The rigid parts of several sequences before training: their poses in every frame, from the data set's labels or from
+silhouettes, and their boxes."""
 
 from __future__ import annotations
 
@@ -16,39 +17,28 @@ from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.nn.splines import UniformBSpline
-from foreseen.reconstruction.config import TrackingConfig
-from foreseen.reconstruction.discovery import RigidPart, find_parts
-from foreseen.reconstruction.reconstruct import BOX_MARGIN
+from foreseen.reconstruction.config import ReconstructionConfig, SilhouetteConfig
+from foreseen.reconstruction.part_discovery import find_parts
+from foreseen.reconstruction.part_trajectories import RigidPart
 from foreseen.reconstruction.sequence_clusters import cluster_sequences
-from foreseen.reconstruction.visual_hull import (
-    Silhouettes,
-    SilhouetteView,
-    StaticBackgrounds,
-    part_hull,
-    silhouettes,
-    static_hull,
-)
-
-MAX_VIEWS = 240
-"""Frames that hulls are carved from: enough of every camera, whatever the number of sequences."""
-SEARCH_BOX_SHARE = 0.2
-"""Half size of the box in which a part's hull is looked for, as a share of the scene's longest side."""
-SEARCH_CELLS = 48
+from foreseen.reconstruction.silhouettes import Silhouettes, SilhouetteView, StaticBackgrounds, find_silhouettes
+from foreseen.reconstruction.visual_hull import part_hull, static_hull
 
 
 @dataclass(frozen=True)
 class PartTracks:
-    """The parts of S sequences.
+    """The parts of S sequences, in dynamics clusters. P parts in all.
 
     Attributes:
-        centres, turns: for each sequence `[T, K, 3]` at its training times, turns as rotation vectors; of the K parts
-            of its kind.
-        kinds: `[S]` int64, the kind of each sequence: 0, 1, ...
-        owners: `[P]` int64, the kind that each part belongs to, in the order of the kinds; P parts in all.
-        halves: `[P, 3]` half sizes of the parts' boxes.
-        may_be: `[P + 1, G, G, G]` bool: where matter may be in each box's own frame, and in the scene's bounds.
-        exact: truth told the poses.
-        source: who told, in words.
+        centres, rotations: for each sequence `[T, K, 3]` at its training times, rotations as rotation vectors; of the K
+            parts of its cluster.
+        clusters: `[S]` int64, the cluster of each sequence: 0, 1, ...
+        cluster_of_part: `[P]` int64, ascending.
+        half_extents: `[P, 3]` half sizes of the parts' boxes.
+        occupancy_mask: `[P + 1, G, G, G]` bool: where matter may be in each box, in the part's own frame; and last in
+            the scene's bounds.
+        exact_poses: the poses are ground truth.
+        source: where the poses come from, in words.
     """
 
     centres: list[Tensor]
@@ -62,69 +52,97 @@ class PartTracks:
 
 
 def find_tracks(
-    frames: Sequence[Frame], labels: Sequence[PoseLabels | None], info: SceneInfo, config: TrackingConfig
+    frames: Sequence[Frame],
+    labels: Sequence[PoseLabels | None],
+    info: SceneInfo,
+    cells: int,
+    config: ReconstructionConfig,
 ) -> PartTracks:
-    """The parts of all sequences, and which sequences are of one kind. Raises `UserError` where no part is found."""
-    known = [one for one in labels if one is not None]
-    exact = len(known) == len(labels)
-    if exact:
-        centres = [one.positions for one in known]
-        rotations = [rotation_vectors(one.rotations) for one in known]
+    """The parts of all sequences, and the sequences' clusters.
+
+    Args:
+        labels: ground truth of each sequence; all are used, or none.
+        cells: G of `PartTracks`.
+
+    Raises:
+        UserError: no part is found.
+    """
+    given = [label for label in labels if label is not None]
+    exact_poses = len(given) == len(labels)
+    if exact_poses:
+        centres = [label.positions for label in given]
+        rotations = [rotation_vectors(label.rotations) for label in given]
     else:
-        centres, rotations = _tracked(frames, info, config)
-    bounds = np.array(info.bounds)
-    search = SEARCH_BOX_SHARE * float(np.ptp(bounds, axis=0).max())
-    some = _some(frames)
-    clusters = cluster_sequences(
-        frames, StaticBackgrounds(_views(some), info.background), centres, rotations, info, search
-    )
+        centres, rotations = _track_in_silhouettes(frames, info, config)
+    search = config.shared_parts.search_share * float(np.ptp(np.array(info.bounds), axis=0).max())
+    silhouettes, max_views = config.hulls.silhouettes, config.shared_parts.max_views
+    chosen = _choose_frames(frames, max_views)
+    backgrounds = StaticBackgrounds(_views(chosen, silhouettes), info.background, silhouettes)
+    clusters = cluster_sequences(frames, backgrounds, centres, rotations, info, search, config)
     count = int(clusters.max()) + 1
     if count > 1:
-        some = [f for k in range(count) for f in _some([f for f in frames if clusters[_nearest(f, info)[0]] == k])]
-    views = _views(some)
-    masks = silhouettes(views, info.background)
+        groups = [[f for f in frames if clusters[_nearest_time(f, info)[0]] == k] for k in range(count)]
+        chosen = [f for group in groups for f in _choose_frames(group, max_views)]
+    cluster_of_part, half_extents, occupancy = _boxes(chosen, clusters, centres, rotations, info, search, cells, config)
+    source = "poses given by the data set" if exact_poses else "found from silhouettes"
+    boxes = torch.tensor([[half_extent] * 3 for half_extent in half_extents], dtype=torch.float32)
+    return PartTracks(
+        centres, rotations, clusters, torch.tensor(cluster_of_part), boxes, occupancy, exact_poses, source
+    )
+
+
+def _boxes(
+    frames: Sequence[Frame],
+    clusters: Tensor,
+    centres: Sequence[Tensor],
+    rotations: Sequence[Tensor],
+    info: SceneInfo,
+    search: float,
+    cells: int,
+    config: ReconstructionConfig,
+) -> tuple[list[int], list[float], Tensor]:
+    """Of all parts: the cluster of each, half the size of its box, and `PartTracks.occupancy_mask`."""
+    views = _views(frames, config.hulls.silhouettes)
+    masks = find_silhouettes(views, info.background, config.hulls.silhouettes)
     if masks is None:
-        raise UserError("rigid-ode cannot tell what moves: it needs cameras that stand still, or a plain background.")
-    where = [_nearest(frame, info) for frame in some]
-    cluster_of_part, half_extents, own = [], [], []
-    for kind in range(count):
-        mine = [i for i, (s, _) in enumerate(where) if clusters[s] == kind]
-        seen = [views[i] for i in mine]
-        moving = masks.select(mine)
-        for k in range(centres[where[mine[0]][0]].shape[1]):
-            path = np.stack([centres[s][t, k].numpy() for s, t in (where[i] for i in mine)])
-            rotation_matrices = rotation_matrix(
-                torch.stack([rotations[s][t, k] for s, t in (where[i] for i in mine)])
-            ).numpy()
-            half = _half_size(seen, moving, path, rotation_matrices, search, k)
-            cluster_of_part.append(kind)
-            half_extents.append([half] * 3)
-            own.append(part_hull(seen, moving, path, rotation_matrices, half, config.grid_resolution))
-    occupancy_mask = torch.from_numpy(np.stack([*own, static_hull(views, masks, bounds, config.grid_resolution)]))
-    source = "their poses as the data set tells" if exact else "found from silhouettes"
-    boxes = torch.tensor(half_extents, dtype=torch.float32)
-    return PartTracks(centres, rotations, clusters, torch.tensor(cluster_of_part), boxes, occupancy_mask, exact, source)
+        raise UserError("rigid-ode cannot tell what moves: it needs cameras that do not move, or a uniform background.")
+    sequence_times = [_nearest_time(frame, info) for frame in frames]
+    cluster_of_part, half_extents, occupancy = [], [], []
+    for cluster in range(int(clusters.max()) + 1):
+        own = [i for i, (s, _) in enumerate(sequence_times) if clusters[s] == cluster]
+        own_views, own_masks = [views[i] for i in own], masks.select(own)
+        own_times = [sequence_times[i] for i in own]
+        for k in range(centres[own_times[0][0]].shape[1]):
+            path = np.stack([centres[s][t, k].numpy() for s, t in own_times])
+            matrices = rotation_matrix(torch.stack([rotations[s][t, k] for s, t in own_times])).numpy()
+            half_extent = _half_extent(own_views, own_masks, path, matrices, search, k, config)
+            cluster_of_part.append(cluster)
+            half_extents.append(half_extent)
+            occupancy.append(part_hull(own_views, own_masks, path, matrices, half_extent, cells, config.hulls))
+    occupancy.append(static_hull(views, masks, np.array(info.bounds), cells, config.hulls))
+    return cluster_of_part, half_extents, torch.from_numpy(np.stack(occupancy))
 
 
-def _views(frames: Sequence[Frame]) -> list[SilhouetteView]:
-    return [SilhouetteView.of(frame, 0.0, 1.0) for frame in frames]
+def _views(frames: Sequence[Frame], config: SilhouetteConfig) -> list[SilhouetteView]:
+    return [SilhouetteView.of(frame, 0.0, 1.0, config) for frame in frames]
 
 
-def _some(frames: Sequence[Frame]) -> list[Frame]:
-    """At most `MAX_VIEWS`, spread over cameras, sequences and times: by steps that are no multiple of a camera's."""
+def _choose_frames(frames: Sequence[Frame], maximum: int) -> list[Frame]:
+    """At most so many, spread over cameras, sequences and times."""
     ordered = sorted(frames, key=lambda f: (f.camera_id, f.sequence, f.time))
-    if len(ordered) <= MAX_VIEWS:
+    if len(ordered) <= maximum:
         return ordered
-    return [ordered[i] for i in np.linspace(0, len(ordered) - 1, MAX_VIEWS).round().astype(int)]
+    return [ordered[i] for i in np.linspace(0, len(ordered) - 1, maximum).round().astype(int)]
 
 
-def _nearest(frame: Frame, info: SceneInfo) -> tuple[int, int]:
+def _nearest_time(frame: Frame, info: SceneInfo) -> tuple[int, int]:
+    """Indices of a frame's sequence, and of its time among the sequence's training times."""
     s = info.sequences.index(frame.sequence)
     return s, int(np.abs(np.array(info.times[s]) - frame.time).argmin())
 
 
 def rotation_vectors(matrices: Tensor) -> Tensor:
-    """`[T, K, 3]` of `[T, K, 3, 3]`, going on smoothly where a body turns on and on."""
+    """Rotation vectors `[T, K, 3]` of matrices `[T, K, 3, 3]`, without jumps: they may grow beyond one revolution."""
     flat = Rotation.from_matrix(matrices.numpy().reshape(-1, 3, 3)).as_rotvec()
     vectors = flat.reshape(*matrices.shape[:2], 3)
     for k in range(vectors.shape[1]):
@@ -137,8 +155,8 @@ def _nearest_rotation_vector(vector: np.ndarray, before: np.ndarray) -> np.ndarr
     """The rotation vector of the same rotation that is nearest to `before`."""
     angle = float(np.linalg.norm(vector))
     axis = vector / angle if angle > 1e-9 else _unit(before)
-    rotations = angle + 2 * np.pi * np.arange(-8, 9)
-    candidates = rotations[:, None] * axis
+    angles = angle + 2 * np.pi * np.arange(-8, 9)
+    candidates = angles[:, None] * axis
     return candidates[np.linalg.norm(candidates - before, axis=1).argmin()]
 
 
@@ -147,49 +165,52 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / length if length > 1e-9 else np.array([0.0, 0.0, 1.0])
 
 
-def _half_size(
-    views: list[SilhouetteView],
+def _half_extent(
+    views: Sequence[SilhouetteView],
     masks: Silhouettes,
     path: np.ndarray,
-    rotation_matrices: np.ndarray,
+    rotations: np.ndarray,
     maximum: float,
     part: int,
+    config: ReconstructionConfig,
 ) -> float:
-    """Half size of the box around a part: what most views see move wherever it is, in a box of half size `maximum`."""
-    hull = part_hull(views, masks, path, rotation_matrices, maximum, SEARCH_CELLS)
+    """Half size of the box around a part: around its hull in a box of half size `maximum`."""
+    search_cells = config.shared_parts.search_cells
+    hull = part_hull(views, masks, path, rotations, maximum, search_cells, config.hulls)
     if not hull.any():
-        raise UserError(
-            f"rigid-ode finds nothing that moves along with body {part}: are its positions those of a body?"
-        )
-    cells = ((np.argwhere(hull) + 0.5) / SEARCH_CELLS * 2 - 1) * maximum
-    # Along the way that few cameras look, a hull is long whatever the part is: what counts is how wide it is.
+        raise UserError(f"rigid-ode: nothing moves along with body {part}: are the given positions those of a body?")
+    cells = ((np.argwhere(hull) + 0.5) / search_cells * 2 - 1) * maximum
+    # Along a direction in which few cameras look a hull is too long: only its width across the views counts.
     across = []
-    for view, centre, rotation in zip(views, path, rotation_matrices):
+    for view, centre, rotation in zip(views, path, rotations):
         ahead = (centre - view.camera.position.numpy()) @ rotation
         ahead = ahead / np.linalg.norm(ahead)
         across.append(np.linalg.norm(cells - (cells @ ahead)[:, None] * ahead, axis=1))
-    radius = float(np.quantile(np.median(across, axis=0), 0.98)) + maximum / SEARCH_CELLS
-    return min(BOX_MARGIN * radius, maximum)
+    quantile = float(np.quantile(np.median(across, axis=0), config.shared_parts.size_quantile))
+    return min(config.parts.box_margin * (quantile + maximum / search_cells), maximum)
 
 
-def _tracked(frames: Sequence[Frame], info: SceneInfo, config: TrackingConfig) -> tuple[list[Tensor], list[Tensor]]:
-    """Poses of the parts in every sequence, as silhouettes tell."""
+def _track_in_silhouettes(
+    frames: Sequence[Frame], info: SceneInfo, config: ReconstructionConfig
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Centres and rotation vectors `[T, 1, 3]` of the one part of each sequence, from silhouettes."""
     centres, rotations = [], []
-    # A part that lingers would count as what is at rest, did the cameras' median pictures not show all sequences.
-    others = _views(_some(frames))
+    # With views of all sequences, a part that hardly moves in its own one does not count as static.
+    others = _views(_choose_frames(frames, config.shared_parts.max_views), config.hulls.silhouettes)
     for name, times in zip(info.sequences, info.times):
         start, window = times[0], times[-1] - times[0]
-        views = [SilhouetteView.of(frame, start, window) for frame in frames if frame.sequence == name]
-        masks = silhouettes(views + others, info.background)
-        controls = max(8, min(config.max_controls, round(len(times) / config.frames_per_control)))
+        own = [frame for frame in frames if frame.sequence == name]
+        views = [SilhouetteView.of(frame, start, window, config.hulls.silhouettes) for frame in own]
+        masks = find_silhouettes(views + others, info.background, config.hulls.silhouettes)
+        controls = config.num_controls(len(times) / config.frames_per_control)
         parts: list[RigidPart] = []
         if masks is not None:
-            own = masks.select(range(len(views)))
-            parts = find_parts(views, own, np.array(info.bounds), controls, config.max_parts)
+            parts = find_parts(views, masks.select(range(len(views))), np.array(info.bounds), controls, config)
         if len(parts) != 1:
             raise UserError(
-                f"rigid-ode finds {len(parts)} moving parts in sequence '{name}' without truth, and learns the law of "
-                "several sequences from one in each: give several cameras, or a data set that tells the positions."
+                f"rigid-ode finds {len(parts)} moving parts in sequence '{name}' without ground truth, and learns the "
+                "dynamics of several sequences from one part in each: give several cameras, or a data set with "
+                "positions."
             )
         basis = UniformBSpline(controls).basis((torch.tensor(times, dtype=torch.float64) - start) / window)
         centres.append(torch.stack([basis @ torch.from_numpy(p.controls) for p in parts], dim=1))

@@ -1,9 +1,9 @@
-"""Where the light comes from and on which plane shadows fall, found from the shadows of moving parts."""
+"""The light, and the plane on which shadows fall, found from the shadows of moving parts."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,48 +11,21 @@ import torch
 from scipy import ndimage
 from scipy.optimize import minimize
 
-from foreseen.reconstruction.visual_hull import Silhouettes, SilhouetteView
-
-MIN_SHADOW_SHARE, MAX_SHADOW_SHARE = 0.15, 0.97
-"""A shadow leaves this much of what is seen without it, ..."""
-MAX_HUE_CHANGE = 0.1
-"""... by the same factor in all colours, to within this: what lights a shadow may have a hue of its own."""
-MIN_BRIGHTNESS = 0.1
-"""What is darker than this at rest shows no shadow."""
-MIN_SHADOW_PIXELS = 0.04
-"""Share of the moving pixels that must be shadow."""
-PIXELS = 6000
-"""Pixels that a light is tried on."""
-GUESS_STRIDE = 5
-"""Guesses are tried on every so-many-th of them."""
-NEARBY_PIXELS = 8
-"""Pixels around a shadow from which half of the others are drawn."""
-EDGE_WIDTH = 0.1
-"""Edge of the shadows that are tried, in radii."""
-OFFSETS = 24
-"""Places of the plane that are tried along each axis."""
-TILTS = (0.0, 0.35, 0.7)
-"""Angles of the light to the plane's normal that are tried [rad], ..."""
-AZIMUTHS = 8
-"""... each in so many directions."""
-ITERATIONS = 600
-"""Steps of the improvement."""
-NUM_REFINED = 4
-"""So many of the best are improved."""
-MIN_OVERLAP = 0.6
-"""A light counts as found where what it foretells and the shadows overlap so far (intersection over union)."""
+from foreseen.reconstruction.ball_configs import ShadowConfig
+from foreseen.reconstruction.silhouettes import Silhouettes, SilhouetteView
 
 
 @dataclass(frozen=True)
 class ShadowLight:
-    """A light, and a plane that shows its shadows from one side.
+    """A light, and a plane that shows its shadows on one side.
 
     Attributes:
         light: `[4]`: the direction from a point x to the light is `light[:3] - light[3] x` (a lamp at light[:3] /
             light[3], or, with 0, the sun).
-        plane: `[4]`: points x with plane[:3] . x = plane[3]; the unit normal points to where shadows are seen from.
-        growth: radii of the shadows' casters over those of the parts.
-        agreement: intersection over union of what this foretells and the shadows.
+        plane: `[4]`: points x with plane[:3] . x = plane[3]; the unit normal points to the side on which shadows are
+            seen.
+        growth: radii of the shadow casters over those of the parts.
+        agreement: intersection over union of predicted and seen shadows.
     """
 
     light: np.ndarray
@@ -61,116 +34,130 @@ class ShadowLight:
     agreement: float
 
 
-def shadow_pixels(views: list[SilhouetteView], masks: Silhouettes) -> list[np.ndarray]:
-    """`[h, w]` bool for each view: what changes and is seen as at rest, but darker."""
-    found = []
-    for view, moving, still in zip(views, masks.moving, masks.static_images):
-        ratio = np.moveaxis(view.image / np.maximum(still, MIN_BRIGHTNESS), -1, 0)
+def shadow_pixels(views: Sequence[SilhouetteView], masks: Silhouettes, config: ShadowConfig) -> list[np.ndarray]:
+    """`[h, w]` bool for each view: moving pixels that look like the static picture, but darker."""
+    shadows = []
+    for view, moving, static_image in zip(views, masks.moving, masks.static_images):
+        ratio = np.moveaxis(view.image / np.maximum(static_image, config.min_brightness), -1, 0)
         share = ratio.mean(0)
-        alike = (np.abs(ratio - share).max(0) < MAX_HUE_CHANGE) & (np.moveaxis(still, -1, 0).min(0) > MIN_BRIGHTNESS)
-        found.append(moving & alike & (share > MIN_SHADOW_SHARE) & (share < MAX_SHADOW_SHARE))
-    return found
+        bright = np.moveaxis(static_image, -1, 0).min(0) > config.min_brightness
+        same_hue = np.abs(ratio - share).max(0) < config.max_hue_change
+        darker = (share > config.min_brightness_ratio) & (share < config.max_brightness_ratio)
+        shadows.append(moving & same_hue & bright & darker)
+    return shadows
 
 
-def has_enough_shadows(shadows: list[np.ndarray], masks: Silhouettes) -> bool:
-    """Whether shadows make up a share of what changes from which a light can be told."""
-    shaded, changed = (sum(int(mask.sum()) for mask in some) for some in (shadows, masks.moving))
-    return shaded > MIN_SHADOW_PIXELS * changed
+def has_enough_shadows(shadows: Sequence[np.ndarray], masks: Silhouettes, config: ShadowConfig) -> bool:
+    """Whether enough of the moving pixels are shadows to find a light."""
+    shaded, moving = (sum(int(mask.sum()) for mask in per_view) for per_view in (shadows, masks.moving))
+    return shaded > config.min_pixel_share * moving
 
 
 def find_shadow_light(
-    views: list[SilhouetteView],
+    views: Sequence[SilhouetteView],
     masks: Silhouettes,
-    shadows: list[np.ndarray],
+    shadows: Sequence[np.ndarray],
     centres: np.ndarray,
     radii: np.ndarray,
     bounds: np.ndarray,
+    config: ShadowConfig,
 ) -> ShadowLight | None:
-    """The light and the plane that explain the shadows best; None where none does.
+    """The light and the plane that explain the shadows best; None if none explains them well.
 
     Args:
         masks: without the shadows.
+        shadows: `[h, w]` bool for each view.
         centres: `[V, K, 3]` of the parts in each view.
         radii: `[K]`.
+        bounds: `[2, 3]` corners of the scene.
     """
-    origins, directions, view, shaded = _rays(views, masks, shadows)
+    origins, directions, view_ids, shaded = _sample_rays(views, masks, shadows, config)
 
-    def overlap(p: np.ndarray, some: slice = slice(None)) -> float:
-        plane, truth = np.append(_unit(p[:3]), p[3]), shaded[some]
-        lit = _shade(origins[some], directions[some], centres[view[some]], radii * p[8], plane, p[4:8])
-        return float((lit * truth).sum() / (lit + truth - lit * truth).sum())
+    def overlap(p: np.ndarray, chosen: slice = slice(None)) -> float:
+        """Of a candidate `p` `[9]`: plane (normal, offset), light (4 numbers, see `ShadowLight`), growth."""
+        plane, truth = np.append(_unit(p[:3]), p[3]), shaded[chosen]
+        predicted = _predict_shadow(
+            origins[chosen], directions[chosen], centres[view_ids[chosen]], radii * p[8], plane, p[4:8],
+            config.edge_width,
+        )  # fmt: skip
+        return float((predicted * truth).sum() / (predicted + truth - predicted * truth).sum())
 
-    few = slice(0, None, GUESS_STRIDE)
-    tries = sorted(((overlap(p, few), i, p) for i, p in enumerate(_guesses(bounds))), reverse=True)
-    improved = [_optimize(overlap, guess, bounds) for _, _, guess in tries[:NUM_REFINED]]
-    agreement, p = max(improved, key=lambda one: one[0])
-    if agreement < MIN_OVERLAP:
+    few = slice(0, None, config.guess_stride)
+    guesses = sorted(((overlap(p, few), i, p) for i, p in enumerate(_guesses(bounds, config))), reverse=True)
+    refined = [_refine(overlap, guess, bounds, config) for _, _, guess in guesses[: config.num_refined]]
+    agreement, p = max(refined, key=lambda pair: pair[0])
+    if agreement < config.min_overlap:
         return None
     return ShadowLight(p[4:8] / np.linalg.norm(p[4:7]), np.append(_unit(p[:3]), p[3]), float(p[8]), agreement)
 
 
-def _optimize(
-    overlap: Callable[[np.ndarray], float], guess: np.ndarray, bounds: np.ndarray
+def _refine(
+    overlap: Callable[[np.ndarray], float], guess: np.ndarray, bounds: np.ndarray, config: ShadowConfig
 ) -> tuple[float, np.ndarray]:
-    """The best overlap that is near, and where it is."""
-    options = {"maxiter": ITERATIONS, "initial_simplex": _around(guess, bounds)}
-    found = minimize(lambda p: -overlap(p), guess, method="Nelder-Mead", options=options)
-    return -float(found.fun), found.x
+    """The best overlap near a guess, and the candidate that has it."""
+    options = {"maxiter": config.iterations, "initial_simplex": _simplex(guess, bounds, config)}
+    best = minimize(lambda p: -overlap(p), guess, method="Nelder-Mead", options=options)
+    return -float(best.fun), best.x
 
 
-def _guesses(bounds: np.ndarray) -> list[np.ndarray]:
-    found = []
+def _guesses(bounds: np.ndarray, config: ShadowConfig) -> list[np.ndarray]:
+    """Candidates `[9]`: planes across each axis of the scene, lit by suns from above."""
+    guesses = []
     for axis, sign in itertools.product(range(3), (1, -1)):
         normal = np.eye(3)[axis] * sign
         sides = [np.eye(3)[(axis + k) % 3] for k in (1, 2)]
-        for place in np.linspace(bounds[0, axis], bounds[1, axis], OFFSETS):
-            for tilt in TILTS:
-                for rotation in np.arange(AZIMUTHS if tilt else 1) * (2 * np.pi / AZIMUTHS):
+        for offset in np.linspace(bounds[0, axis], bounds[1, axis], config.offsets):
+            for tilt in config.tilts:
+                for azimuth in np.arange(config.azimuths if tilt else 1) * (2 * np.pi / config.azimuths):
                     light = np.cos(tilt) * normal + np.sin(tilt) * (
-                        np.cos(rotation) * sides[0] + np.sin(rotation) * sides[1]
+                        np.cos(azimuth) * sides[0] + np.sin(azimuth) * sides[1]
                     )
-                    found.append(np.concatenate([normal, [sign * place], light, [0.0], [0.9]]))
-    return found
+                    guesses.append(np.concatenate([normal, [sign * offset], light, [0.0], [config.growth]]))
+    return guesses
 
 
-def _around(p: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def _simplex(p: np.ndarray, bounds: np.ndarray, config: ShadowConfig) -> np.ndarray:
+    """`[10, 9]` candidates around `p`, from which the refinement starts."""
     size = float(np.ptp(bounds, axis=0).max())
-    steps = np.array([0.1, 0.1, 0.1, 0.03 * size, 0.15, 0.15, 0.15, 0.3 / size, 0.1])
+    normal, light = [config.normal_step] * 3, [config.light_step] * 3
+    steps = np.array([*normal, config.offset_step * size, *light, config.lamp_step / size, config.growth_step])
     return np.concatenate([p[None], p + np.diag(steps)])
 
 
-def _rays(
-    views: list[SilhouetteView], masks: Silhouettes, shadows: list[np.ndarray]
+def _sample_rays(
+    views: Sequence[SilhouetteView], masks: Silhouettes, shadows: Sequence[np.ndarray], config: ShadowConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of shadow pixels and of others that no part hides: origins and directions `[P, 3]`, views `[P]`, and whether they
-    are shaded `[P]`."""
-    each, rng = PIXELS // (3 * len(views)) + 1, np.random.default_rng(0)
-    origins, directions, which, shaded = [], [], [], []
-    for i, (view, moving, dark) in enumerate(zip(views, masks.moving, shadows)):
-        near, free = ndimage.binary_dilation(dark, iterations=NEARBY_PIXELS), ~dark & ~moving
-        for wanted, value in ((dark, 1.0), (free & near, 0.0), (free & ~near, 0.0)):
+    """Rays of shadow pixels and of other static ones: origins and directions `[P, 3]`, indices of their views `[P]`,
+    and whether they are shaded `[P]`, 0 or 1."""
+    per_kind, rng = config.max_pixels // (3 * len(views)) + 1, np.random.default_rng(0)
+    origins, directions, view_ids, shaded = [], [], [], []
+    for i, (view, moving, shadow) in enumerate(zip(views, masks.moving, shadows)):
+        near = ndimage.binary_dilation(shadow, iterations=config.nearby_pixels)
+        lit = ~shadow & ~moving
+        for wanted, value in ((shadow, 1.0), (lit & near, 0.0), (lit & ~near, 0.0)):
             rows, cols = np.nonzero(wanted)
             if not len(rows):
                 continue
-            picked = rng.choice(len(rows), min(each, len(rows)), replace=False)
+            picked = rng.choice(len(rows), min(per_kind, len(rows)), replace=False)
             rays = view.camera.rays(torch.from_numpy(np.stack([cols[picked], rows[picked]], -1) + 0.5).float())
             origins.append(rays.origins.numpy())
             directions.append(rays.directions.numpy())
-            which.append(np.full(len(picked), i))
+            view_ids.append(np.full(len(picked), i))
             shaded.append(np.full(len(picked), value))
-    found = [np.concatenate(x) for x in (origins, directions, which, shaded)]
-    return found[0], found[1], found[2], found[3]
+    arrays = [np.concatenate(x) for x in (origins, directions, view_ids, shaded)]
+    return arrays[0], arrays[1], arrays[2], arrays[3]
 
 
-def _shade(
+def _predict_shadow(
     origins: np.ndarray,
     directions: np.ndarray,
     centres: np.ndarray,
     radii: np.ndarray,
     plane: np.ndarray,
     light: np.ndarray,
+    edge_width: float,
 ) -> np.ndarray:
-    """`[P]` 0..1: how far rays end in a shadow of one of the spheres `centres` `[P, K, 3]` of `radii` `[K]`."""
+    """`[P]` 0..1: how far rays meet the plane in the shadow of a ball: `centres` `[P, K, 3]`, `radii` `[K]`."""
     normal, offset = plane[:3], plane[3]
     above = origins @ normal - offset
     slope = directions @ normal
@@ -181,9 +168,9 @@ def _shade(
     to = centres - points[:, None]
     along = np.einsum("pkc,pc->pk", to, toward)
     beside = np.sqrt(np.maximum((to**2).sum(-1) - along**2, 0))
-    inside = 1 / (1 + np.exp(-np.clip((radii - beside) / (EDGE_WIDTH * radii), -30, 30)))
-    seen = (above > 0) & (t > 0)
-    return np.where(seen, (inside * (along > 0)).max(-1), 0.0)
+    inside = 1 / (1 + np.exp(-np.clip((radii - beside) / (edge_width * radii), -30, 30)))
+    visible = (above > 0) & (t > 0)
+    return np.where(visible, (inside * (along > 0)).max(-1), 0.0)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

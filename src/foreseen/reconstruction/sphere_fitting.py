@@ -1,4 +1,4 @@
-"""Round parts, fitted to silhouettes: their discs together are to cover what moves, and nothing else."""
+"""Balls fitted to silhouettes: their discs together should cover the moving pixels, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,40 +11,18 @@ from scipy import ndimage
 from torch import Tensor
 
 from foreseen.nn.splines import UniformBSpline
-from foreseen.reconstruction.visual_hull import Silhouettes, SilhouetteView
-
-PIXELS = 36_000
-"""Pixels that are looked at: in each view a third of what moves, a third near it, a third anywhere; ..."""
-MIN_PIXELS_PER_VIEW = 90
-"""... at least so many of a view."""
-NEARBY_PIXELS = 6
-"""Pixels."""
-EDGE_WIDTH = 0.12
-"""Edge of a disc, in radii."""
-ITERATIONS = (120, 240)
-"""Steps of a fit that tells which parts are needless, and of the last one."""
-RATE = 0.04
-"""Step of the control points, in radii."""
-JERK_WEIGHT = 3e-3
-"""Weight of the trajectories' squared third differences, in radii."""
-OCCLUDED_WEIGHT = 0.1
-"""Weight of a pixel at which something at rest is seen, which may hide a part."""
-MIN_OWN_SHARE = 0.3
-"""A part is dropped where it alone explains less than this share of its disc."""
-MIN_ROUND_OVERLAP = 0.85
-"""Parts count as round where their discs and what moves overlap so far (intersection over union); balls reach 0.93."""
-GIVE_UP_OVERLAP = 0.6
-"""What overlaps less after the first steps never will be round."""
+from foreseen.reconstruction.ball_configs import SphereConfig
+from foreseen.reconstruction.silhouettes import Silhouettes, SilhouetteView
 
 
 @dataclass(frozen=True)
 class FittedSpheres:
-    """Balls on smooth trajectories.
+    """K balls on smooth trajectories.
 
     Attributes:
-        controls: `[n, K, 3]` B-spline control points of the centres over 0..1.
-        radii: `[K]`.
-        overlap: intersection over union of the discs and what moves, over the pixels that were looked at.
+        controls: `[n, K, 3]` B-spline control points of the centres over times 0..1.
+        radii: `[K]`, in scene units.
+        overlap: intersection over union of discs and moving pixels, over the pixels of the fit.
     """
 
     controls: np.ndarray
@@ -53,9 +31,15 @@ class FittedSpheres:
 
 
 @dataclass(frozen=True)
-class _Pixels:
-    """Rays `[P, 3]` from `origins`, spline weights `[P, n]` at their times, whether a part is seen `[P]`, and how much
-    that counts `[P]`."""
+class _PixelSamples:
+    """P pixels of all views.
+
+    Attributes:
+        origins, directions: `[P, 3]` of their rays.
+        basis: `[P, n]` spline weights at their times.
+        is_foreground: `[P]` 1 where something moves, else 0.
+        weights: `[P]` in the loss.
+    """
 
     origins: Tensor
     directions: Tensor
@@ -65,97 +49,121 @@ class _Pixels:
 
 
 def fit_spheres(
-    views: Sequence[SilhouetteView], masks: Silhouettes, unknown: Sequence[np.ndarray] | None, start: FittedSpheres
+    views: Sequence[SilhouetteView],
+    masks: Silhouettes,
+    ignored: Sequence[np.ndarray] | None,
+    start: FittedSpheres,
+    config: SphereConfig,
 ) -> FittedSpheres:
-    """Improves trajectories and radii, and drops parts that the others make needless (phantoms where the silhouettes
-    of different parts meet). Gives up early where the parts are anything but round.
+    """Fits trajectories and radii, and drops balls that the others make needless (where silhouettes of different balls
+    meet, hulls have false parts). Stops early if the parts are no balls.
 
     Args:
-        unknown: `[h, w]` bool for each view: pixels that say nothing (shadows, perhaps).
+        ignored: `[h, w]` bool for each view: pixels that the fit leaves out, such as shadows.
     """
-    pixels = _draw(views, masks, unknown, len(start.controls))
-    found = _optimize(pixels, start, ITERATIONS[0])
-    if found.overlap < GIVE_UP_OVERLAP:
-        return found
-    while len(found.radii) > 1 and (alone := _exclusive_share(pixels, found)).min() < MIN_OWN_SHARE:
-        kept = np.arange(len(found.radii)) != alone.argmin()
-        found = _optimize(pixels, FittedSpheres(found.controls[:, kept], found.radii[kept]), ITERATIONS[0])
-    return _optimize(pixels, found, ITERATIONS[1])
+    pixels = _sample_pixels(views, masks, ignored, len(start.controls), config)
+    spheres = _optimize(pixels, start, config.first_iterations, config)
+    if spheres.overlap < config.give_up_overlap:
+        return spheres
+    while len(spheres.radii) > 1:
+        shares = _exclusive_shares(pixels, spheres, config)
+        if shares.min() >= config.min_exclusive_share:
+            break
+        kept = np.arange(len(spheres.radii)) != shares.argmin()
+        spheres = FittedSpheres(spheres.controls[:, kept], spheres.radii[kept])
+        spheres = _optimize(pixels, spheres, config.first_iterations, config)
+    return _optimize(pixels, spheres, config.iterations, config)
 
 
-def _draw(
-    views: Sequence[SilhouetteView], masks: Silhouettes, unknown: Sequence[np.ndarray] | None, controls: int
-) -> _Pixels:
-    each, rng = max(MIN_PIXELS_PER_VIEW, PIXELS // len(views)) // 3, np.random.default_rng(0)
-    rays, seen, weights, times = [], [], [], []
+def _sample_pixels(
+    views: Sequence[SilhouetteView],
+    masks: Silhouettes,
+    ignored: Sequence[np.ndarray] | None,
+    controls: int,
+    config: SphereConfig,
+) -> _PixelSamples:
+    """Of each view as many moving pixels, pixels near these, and others."""
+    per_kind = max(config.min_pixels_per_view, config.max_pixels // len(views)) // 3
+    rng = np.random.default_rng(0)
+    rays, is_foreground, weights, times = [], [], [], []
     for i, view in enumerate(views):
         moving = masks.moving[i]
-        free = ~moving if unknown is None else ~moving & ~unknown[i]
-        near = ndimage.binary_dilation(moving, iterations=NEARBY_PIXELS)
-        for wanted, value in ((moving, 1.0), (free & near, 0.0), (free & ~near, 0.0)):
+        static = ~moving if ignored is None else ~moving & ~ignored[i]
+        near = ndimage.binary_dilation(moving, iterations=config.nearby_pixels)
+        for wanted, value in ((moving, 1.0), (static & near, 0.0), (static & ~near, 0.0)):
             rows, cols = np.nonzero(wanted)
             if not len(rows):
                 continue
-            picked = rng.choice(len(rows), each)
+            picked = rng.choice(len(rows), per_kind)
             at = np.stack([cols[picked], rows[picked]], -1) + 0.5
             rays.append(view.camera.rays(torch.from_numpy(at).float()))
-            seen.append(np.full(len(picked), value))
+            is_foreground.append(np.full(len(picked), value))
             hidden = masks.occluders[i][rows[picked], cols[picked]] & (value == 0)
-            # Each pixel stands for as many as there are of its kind.
-            weights.append(np.where(hidden, OCCLUDED_WEIGHT, 1.0) * min(len(rows), 4 * moving.sum() + 1) / len(picked))
+            # Each sample stands for as many pixels as there are of its kind.
+            represented = min(len(rows), config.max_static_ratio * moving.sum() + 1) / len(picked)
+            weights.append(np.where(hidden, config.occluded_weight, 1.0) * represented)
             times.append(np.full(len(picked), view.time))
     basis = UniformBSpline(controls).basis(torch.from_numpy(np.concatenate(times))).float()
-    total = np.concatenate(weights)
-    return _Pixels(
+    all_weights = np.concatenate(weights)
+    return _PixelSamples(
         torch.cat([r.origins for r in rays]),
         torch.cat([r.directions for r in rays]),
         basis,
-        torch.from_numpy(np.concatenate(seen)).float(),
-        torch.from_numpy(total / total.mean()).float(),
+        torch.from_numpy(np.concatenate(is_foreground)).float(),
+        torch.from_numpy(all_weights / all_weights.mean()).float(),
     )
 
 
-def _covered(pixels: _Pixels, controls: Tensor, radii: Tensor) -> Tensor:
-    """`[P, K]` logits: how far each ray passes within each sphere."""
+def _coverage_logits(pixels: _PixelSamples, controls: Tensor, radii: Tensor, edge_width: float) -> Tensor:
+    """`[P, K]`: positive where a ray passes within a ball; 1 means one soft edge inside."""
     centres = torch.einsum("pn,nkd->pkd", pixels.basis, controls)
     to = centres - pixels.origins[:, None]
     along = (to * pixels.directions[:, None]).sum(-1)
     beside = (to.square().sum(-1) - along.square()).clamp_min(1e-12).sqrt()
-    return (radii - beside) / (EDGE_WIDTH * radii)
+    return (radii - beside) / (edge_width * radii)
 
 
-def _optimize(pixels: _Pixels, start: FittedSpheres, iterations: int) -> FittedSpheres:
+def _optimize(pixels: _PixelSamples, start: FittedSpheres, iterations: int, config: SphereConfig) -> FittedSpheres:
+    """Gradient descent (Adam) on the binary cross entropy of the discs and the silhouettes."""
     controls = torch.from_numpy(start.controls).float().requires_grad_()
-    sizes = torch.from_numpy(np.log(start.radii)).float().requires_grad_()
+    log_radii = torch.from_numpy(np.log(start.radii)).float().requires_grad_()
     unit = float(start.radii.mean())
-    optimizer = torch.optim.Adam([{"params": [controls], "lr": RATE * unit}, {"params": [sizes], "lr": 3e-3}])
-    for rotation in range(iterations):
-        for group, rate in zip(optimizer.param_groups, (RATE * unit, 3e-3)):
-            group["lr"] = rate * (1 - rotation / iterations)
+    rates = (config.position_lr * unit, config.radius_lr)
+    optimizer = torch.optim.Adam([{"params": [p], "lr": rate} for p, rate in zip((controls, log_radii), rates)])
+    for iteration in range(iterations):
+        for group, rate in zip(optimizer.param_groups, rates):
+            group["lr"] = rate * (1 - iteration / iterations)
         # Outside of all discs log(1 - p) is the sum of those of each; inside, p = 1 - that.
-        outside = -torch.nn.functional.softplus(_covered(pixels, controls, sizes.exp())).sum(-1)
+        logits = _coverage_logits(pixels, controls, log_radii.exp(), config.edge_width)
+        outside = -torch.nn.functional.softplus(logits).sum(-1)
         inside = torch.log(-torch.expm1(outside.clamp_max(-1e-6)))
         error = -(pixels.weights * torch.where(pixels.is_foreground > 0, inside, outside)).mean()
         jerk = (controls.diff(n=3, dim=0) / unit).square().mean() if len(controls) > 3 else 0.0
         optimizer.zero_grad()
-        (error + JERK_WEIGHT * jerk).backward()
+        (error + config.jerk_weight * jerk).backward()
         optimizer.step()
-    with torch.no_grad():
-        found = (_covered(pixels, controls, sizes.exp()) > 0).any(-1).float()
-        both = (pixels.weights * found * pixels.is_foreground).sum()
-        either = (pixels.weights * (found + pixels.is_foreground - found * pixels.is_foreground)).sum()
-    radii = sizes.exp().detach().double().numpy()
-    return FittedSpheres(controls.detach().double().numpy(), radii, float(both / either))
+    radii = log_radii.exp().detach()
+    overlap = _overlap(pixels, controls.detach(), radii, config)
+    return FittedSpheres(controls.detach().double().numpy(), radii.double().numpy(), overlap)
 
 
 @torch.no_grad()
-def _exclusive_share(pixels: _Pixels, spheres: FittedSpheres) -> np.ndarray:
-    """`[K]`: of the seen pixels that a part's disc covers, the share that no other covers."""
+def _overlap(pixels: _PixelSamples, controls: Tensor, radii: Tensor, config: SphereConfig) -> float:
+    """Intersection over union of discs and moving pixels."""
+    covered = (_coverage_logits(pixels, controls, radii, config.edge_width) > 0).any(-1).float()
+    both = (pixels.weights * covered * pixels.is_foreground).sum()
+    either = (pixels.weights * (covered + pixels.is_foreground - covered * pixels.is_foreground)).sum()
+    return float(both / either)
+
+
+@torch.no_grad()
+def _exclusive_shares(pixels: _PixelSamples, spheres: FittedSpheres, config: SphereConfig) -> np.ndarray:
+    """`[K]`: share of each ball's disc that is moving pixels which no other disc covers."""
     controls, radii = torch.from_numpy(spheres.controls).float(), torch.from_numpy(spheres.radii).float()
-    covers = (_covered(pixels, controls, radii) > 0).double() * pixels.weights[:, None]
+    covers = (_coverage_logits(pixels, controls, radii, config.edge_width) > 0).double() * pixels.weights[:, None]
     shares = []
     for k in range(covers.shape[1]):
         others = torch.cat([covers[:, :k], covers[:, k + 1 :]], dim=1).amax(-1)
-        mine = covers[:, k] * pixels.is_foreground
-        shares.append(float((mine * (others == 0)).sum() / covers[:, k].sum().clamp_min(1e-9)))
+        own = covers[:, k] * pixels.is_foreground
+        shares.append(float((own * (others == 0)).sum() / covers[:, k].sum().clamp_min(1e-9)))
     return np.array(shares)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from foreseen.reconstruction.config import HullConfig
+
 
 @dataclass(frozen=True)
 class CloudConfig:
@@ -29,6 +31,8 @@ class CloudConfig:
     """A PLY file of points, perhaps coloured (red, green, blue), to start from instead."""
     start_points: int = 10_000
     """First Gaussians, at most."""
+    hulls: HullConfig = HullConfig()
+    """Silhouettes, and the visual hulls on whose surface the first Gaussians stand."""
     start_opacity: float = 0.1
     """Opacity of the first Gaussians."""
     start_scale: float = 1.0

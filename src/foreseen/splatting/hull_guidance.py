@@ -11,6 +11,7 @@ from torch import Tensor
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
 from foreseen.nn.checked_module import CheckedModule, check_range
+from foreseen.reconstruction.config import HullConfig
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.splatting.cloud import C0
 from foreseen.splatting.initialization import surfaces_by_time
@@ -46,9 +47,9 @@ class HullGuidance(CheckedModule):
         """No more moments than are kept."""
         check_range("hulls: known", self.num_times, 0, MAX_HULLS)
 
-    def carve_hulls(self, frames: Sequence[Frame], info: SceneInfo, extent: float) -> None:
+    def carve_hulls(self, frames: Sequence[Frame], info: SceneInfo, extent: float, config: HullConfig) -> None:
         """Carves the hulls."""
-        found = surfaces_by_time(frames, info)
+        found = surfaces_by_time(frames, info, config)
         picked = np.unique(np.linspace(0, len(found) - 1, min(MAX_HULLS, len(found))).round().astype(int))
         self.num_times.fill_(len(picked))
         for row, i in enumerate(picked):

@@ -16,15 +16,9 @@ from torch import Tensor
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.reconstruction.visual_hull import (
-    Silhouettes,
-    SilhouetteView,
-    bounding_box_of_motion,
-    carve_hull,
-    group_views,
-    silhouettes,
-    static_hull,
-)
+from foreseen.reconstruction.config import HullConfig
+from foreseen.reconstruction.silhouettes import Silhouettes, SilhouetteView, find_silhouettes
+from foreseen.reconstruction.visual_hull import bounding_box_of_motion, carve_hull, group_views, static_hull
 from foreseen.scenes.files.ply_tables import matrix, read_ply
 from foreseen.splatting.config import CloudConfig
 
@@ -80,7 +74,7 @@ def find_initial_points(frames: Sequence[Frame], info: SceneInfo, config: CloudC
     maximum = config.max_initial_points
     if config.points:
         return _subsample(_in_reach(_from_file(Path(config.points)), frames), maximum)
-    found = None if config.start == "random" else _from_silhouettes(frames, info, when)
+    found = None if config.start == "random" else _from_silhouettes(frames, info, when, config.hulls)
     if found is None and config.start == "silhouettes":
         raise UserError(
             "silhouettes tell nothing here (no plain background, and no camera that stands still): "
@@ -130,17 +124,17 @@ def _in_reach(start: InitialPoints, frames: Sequence[Frame]) -> InitialPoints:
     return InitialPoints(start.points[reached], start.colors[reached], words)
 
 
-def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When) -> InitialPoints | None:
+def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When, config: HullConfig) -> InitialPoints | None:
     """The surface of the visual hull; where the background is not plain, of what moves, and points at random for the
     rest. None where silhouettes do not tell."""
-    views, masks = _views(frames, info)
+    views, masks = _views(frames, info, config)
     if masks is None:
         return None
     bounds = np.array(info.bounds)
-    some = _choose_views(views, masks, bounds, when)
-    moving = _dynamic_surface(some, views, masks, bounds)
+    some = _choose_views(views, masks, bounds, when, config)
+    moving = _dynamic_surface(some, views, masks, bounds, config)
     if masks.uniform_background:
-        still = _static_surface(views, masks, bounds)
+        still = _static_surface(views, masks, bounds, config)
     else:
         still = bounds[0] + torch.rand(len(moving), 3).double().numpy() * (bounds[1] - bounds[0])
     points = np.concatenate([moving, still])
@@ -157,18 +151,20 @@ def _from_silhouettes(frames: Sequence[Frame], info: SceneInfo, when: When) -> I
     return InitialPoints(points, np.concatenate(colors), "from silhouettes", static_mask)
 
 
-def surfaces_by_time(frames: Sequence[Frame], info: SceneInfo) -> list[tuple[float, np.ndarray, np.ndarray]]:
+def surfaces_by_time(
+    frames: Sequence[Frame], info: SceneInfo, config: HullConfig
+) -> list[tuple[float, np.ndarray, np.ndarray]]:
     """The hull's surface at times of the window (0..1), ascending: time, points `[P, 3]` in scene units, and colours
     `[P, 3]`. With what rests before a plain background; empty where silhouettes do not tell, or nothing moves."""
-    views, masks = _views(frames, info)
+    views, masks = _views(frames, info, config)
     if masks is None:
         return []
     bounds = np.array(info.bounds)
-    still = _static_surface(views, masks, bounds) if masks.uniform_background else np.zeros((0, 3))
+    still = _static_surface(views, masks, bounds, config) if masks.uniform_background else np.zeros((0, 3))
     shades = surface_colors(still, list(range(len(views))), views, masks)
     found = []
-    for window in group_views(views):
-        moving = _dynamic_surface([window], views, masks, bounds)
+    for window in group_views(views, config):
+        moving = _dynamic_surface([window], views, masks, bounds, config)
         if len(moving):
             colors = np.concatenate([surface_colors(moving, window, views, masks), shades])
             time = float(np.mean([views[i].time for i in window]))
@@ -176,42 +172,48 @@ def surfaces_by_time(frames: Sequence[Frame], info: SceneInfo) -> list[tuple[flo
     return sorted(found, key=lambda one: one[0])
 
 
-def _views(frames: Sequence[Frame], info: SceneInfo) -> tuple[list[SilhouetteView], Silhouettes | None]:
+def _views(
+    frames: Sequence[Frame], info: SceneInfo, config: HullConfig
+) -> tuple[list[SilhouetteView], Silhouettes | None]:
     """They are carved in the space of the cameras, where bounds in normalised device coordinates say nothing."""
     if info.ndc:
         return [], None
     first, last = info.time_range
-    views = [SilhouetteView.of(f, first, last - first or 1.0) for f in frames]
-    return views, silhouettes(views, info.background)
+    views = [SilhouetteView.of(f, first, last - first or 1.0, config.silhouettes) for f in frames]
+    return views, find_silhouettes(views, info.background, config.silhouettes)
 
 
-def _static_surface(views: list[SilhouetteView], masks: Silhouettes, bounds: np.ndarray) -> np.ndarray:
-    solid = static_hull(views, masks, bounds, CELLS)
+def _static_surface(
+    views: list[SilhouetteView], masks: Silhouettes, bounds: np.ndarray, config: HullConfig
+) -> np.ndarray:
+    solid = static_hull(views, masks, bounds, CELLS, config)
     return surface(solid, bounds) if solid.any() else np.zeros((0, 3))
 
 
-def _choose_views(views: list[SilhouetteView], masks: Silhouettes, bounds: np.ndarray, when: When) -> list[list[int]]:
+def _choose_views(
+    views: list[SilhouetteView], masks: Silhouettes, bounds: np.ndarray, when: When, config: HullConfig
+) -> list[list[int]]:
     """Views that carve together."""
-    some = [list(range(len(views)))] if when == "still" else group_views(views)
-    return [_most_complete_time(some, views, masks, bounds)] if when == "once" and some else some
+    some = [list(range(len(views)))] if when == "still" else group_views(views, config)
+    return [_most_complete_time(some, views, masks, bounds, config)] if when == "once" and some else some
 
 
 def _most_complete_time(
-    some: list[list[int]], views: list[SilhouetteView], masks: Silhouettes, bounds: np.ndarray
+    some: list[list[int]], views: list[SilhouetteView], masks: Silhouettes, bounds: np.ndarray, config: HullConfig
 ) -> list[int]:
     """A moment at which things that come into the pictures late, or leave them, are there: of the upper quarter by the
     hull's size, for the largest one may be a bad one."""
     probes = some[:: -(-len(some) // MAX_CANDIDATE_TIMES)]
-    box = bounding_box_of_motion(probes, views, masks, bounds)
-    sizes = [len(carve_hull(window, views, masks, box, CELLS // 2, minimum=1).points) for window in probes]
+    box = bounding_box_of_motion(probes, views, masks, bounds, config)
+    sizes = [len(carve_hull(window, views, masks, box, CELLS // 2, config, min_cells=1).points) for window in probes]
     return probes[np.argsort(sizes, kind="stable")[3 * (len(sizes) - 1) // 4]]
 
 
 def _dynamic_surface(
-    some: list[list[int]], views: list[SilhouetteView], masks: Silhouettes, bounds: np.ndarray
+    some: list[list[int]], views: list[SilhouetteView], masks: Silhouettes, bounds: np.ndarray, config: HullConfig
 ) -> np.ndarray:
-    box = bounding_box_of_motion(some, views, masks, bounds)
-    found = [carve_hull(window, views, masks, box, CELLS) for window in some]
+    box = bounding_box_of_motion(some, views, masks, bounds, config)
+    found = [carve_hull(window, views, masks, box, CELLS, config) for window in some]
     solid = np.zeros((CELLS,) * 3, bool)
     for hull in found:
         at = ((hull.points - box[0]) / (box[1] - box[0]) * CELLS).astype(int)

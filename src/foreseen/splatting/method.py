@@ -182,7 +182,7 @@ class MovingGaussianMethod(GaussianMethod):
         """The first Gaussians, and hulls to follow."""
         line = super().warm_start(frames, labels)
         if self.warm_up.guidance_share:
-            self.hull_guidance.carve_hulls(frames, self.info, self.extent)
+            self.hull_guidance.carve_hulls(frames, self.info, self.extent, self.settings.hulls)
         return line
 
     def layer(self, state: GaussianTimeState, which: Layer) -> Gaussians:

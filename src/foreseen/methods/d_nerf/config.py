@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from foreseen.reconstruction.config import HullConfig
+
 
 @dataclass(frozen=True)
 class DNeRFPaperConfig:
@@ -82,6 +84,8 @@ class DNeRFFastConfig:
     """Cells along each axis of an occupancy grid."""
     time_boxes: int = 16
     """Occupancy grids along the observed window."""
+    hulls: HullConfig = HullConfig()
+    """Silhouettes, and the visual hulls outside of which occupancy grids are empty from the start."""
     refresh_every: int = 16
     """Steps between refreshes of the occupancy grids."""
     refresh_after: int = 32

@@ -21,7 +21,8 @@ from foreseen.methods.d_nerf.time_conditioning import DNeRFState, TimeCondition,
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
-from foreseen.reconstruction.visual_hull import SilhouetteView, are_synchronised, hull_by_time
+from foreseen.reconstruction.silhouettes import SilhouetteView
+from foreseen.reconstruction.visual_hull import are_synchronised, hull_by_time
 from foreseen.render import render_rays
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
@@ -73,8 +74,9 @@ class FastDNeRF(TimeConditionedMethod):
         if not self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
             names = self.info.sequences or (frames[0].sequence,)
             starts = dict(zip(names, self.start_times.tolist()))
+            silhouettes = self.config.hulls.silhouettes
             views = [
-                [SilhouetteView.of(f, starts[name], self.length) for f in frames if f.sequence == name]
+                [SilhouetteView.of(f, starts[name], self.length, silhouettes) for f in frames if f.sequence == name]
                 for name in names
             ]
             self.occupancy.close(~self._may_be(views))
@@ -90,11 +92,11 @@ class FastDNeRF(TimeConditionedMethod):
         c, bounds = self.config, np.array(self.info.bounds)
         if not self.conditioned:
             return torch.from_numpy(
-                hull_by_time(views[0], self.info.background, bounds, c.grid_resolution, c.time_boxes)
+                hull_by_time(views[0], self.info.background, bounds, c.grid_resolution, c.time_boxes, c.hulls)
             )
-        if self.info.static_cameras and not all(are_synchronised(own) for own in views):
+        if self.info.static_cameras and not all(are_synchronised(own, c.hulls) for own in views):
             return torch.ones_like(self.occupancy.density, dtype=torch.bool)
-        found = [hull_by_time(own, self.info.background, bounds, c.grid_resolution, boxes=1) for own in views]
+        found = [hull_by_time(own, self.info.background, bounds, c.grid_resolution, 1, c.hulls) for own in views]
         return torch.from_numpy(np.any(found, axis=0)).expand_as(self.occupancy.density)
 
     def scene(self, state: DNeRFState) -> ComposedField:

@@ -17,7 +17,7 @@ from foreseen.methods.rigid_ode.latent_field_appearance import LatentFieldAppear
 from foreseen.methods.rigid_ode.parts import RigidPartsState
 from foreseen.methods.rigid_ode.voxel_appearance import VoxelAppearance
 from foreseen.reconstruction.reconstruct import Reconstruction
-from foreseen.reconstruction.visual_hull import SilhouetteView
+from foreseen.reconstruction.silhouettes import SilhouetteView
 
 
 def appearance_without_parts(config: RigidODEConfig, info: SceneInfo) -> Appearance:
@@ -71,4 +71,5 @@ def _uses_gaussians(config: RigidODEConfig) -> bool:
 
 
 def _cloud(config: RigidODEConfig, info: SceneInfo, half_extents: Tensor) -> GaussianAppearance:
-    return GaussianAppearance(config.cloud, config.background_opacity_weight, info, half_extents)
+    margin = config.reconstruction.parts.box_margin
+    return GaussianAppearance(config.cloud, config.background_opacity_weight, info, half_extents, margin)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from foreseen.dynamics.config import DynamicsConfig, LearnedDynamicsConfig
-from foreseen.reconstruction.config import TrackingConfig
+from foreseen.reconstruction.config import ReconstructionConfig
 from foreseen.splatting.config import CloudConfig
 
 PART_GAUSSIANS = CloudConfig(
@@ -36,11 +36,14 @@ class SharedDynamicsConfig(LearnedDynamicsConfig):
 
 
 @dataclass(frozen=True)
-class RigidODEConfig(TrackingConfig):
+class RigidODEConfig:
     """Rigid parts, their trajectories, the dynamics that these follow, and how everything looks."""
 
     appearance: Literal["voxels", "gaussians"] = "voxels"
     """What the parts and their surroundings are made of; several sequences: voxels only."""
+
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    """How rigid parts and their trajectories are found in the pictures before training."""
 
     dynamics: DynamicsConfig = field(
         default_factory=lambda: DynamicsConfig(
@@ -90,6 +93,8 @@ class RigidODEConfig(TrackingConfig):
     """Where no part is told apart: features of a scale."""
     width: int = 64
     """Where no part is told apart: hidden units of the decoder."""
+    grid_resolution: int = 64
+    """Cells along each axis of the grids that say where matter may be: of hulls, and voxels' occupancy grids."""
     refresh_every: int = 16
     """Steps between refreshes of the occupancy grids."""
     refresh_share: float = 0.03
@@ -123,7 +128,13 @@ def _gaussians() -> RigidODEConfig:
     base = RigidODEConfig()
     # The dynamics are fitted once: the trajectories stay fixed from then on.
     one = replace(base.dynamics, fit_at=(0.85,))
-    return replace(base, appearance="gaussians", dynamics=one, times_per_control=1.25, jerk_weight=0.05)
+    return replace(
+        base,
+        appearance="gaussians",
+        reconstruction=ReconstructionConfig(times_per_control=1.25),
+        dynamics=one,
+        jerk_weight=0.05,
+    )
 
 
 PRESETS: dict[str, Any] = {"fast": RigidODEConfig(), "gaussians": _gaussians()}

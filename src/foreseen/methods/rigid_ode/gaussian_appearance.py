@@ -20,8 +20,8 @@ from foreseen.methods.rigid_ode.appearance import Appearance
 from foreseen.methods.rigid_ode.parts import RigidPartsState
 from foreseen.methods.rigid_ode.shadows import Shadows
 from foreseen.nn.checked_module import CheckedModule, check_range
-from foreseen.reconstruction.reconstruct import BOX_MARGIN, Reconstruction
-from foreseen.reconstruction.visual_hull import Silhouettes, SilhouetteView
+from foreseen.reconstruction.reconstruct import Reconstruction
+from foreseen.reconstruction.silhouettes import Silhouettes, SilhouetteView
 from foreseen.render.harmonics import harmonics_basis
 from foreseen.render.splat import splat
 from foreseen.scenes import Gaussians
@@ -63,16 +63,23 @@ class GaussianAppearance(Appearance, CheckedModule):
     bright.
 
     Args:
-        halves: `[K, 3]` half sizes of the parts' boxes.
+        half_extents: `[K, 3]` half sizes of the parts' boxes.
+        box_margin: half size of a part's box over the part's radius.
     """
 
     is_surface = True
 
     def __init__(
-        self, config: CloudConfig, background_opacity_weight: float, info: SceneInfo, half_extents: Tensor
+        self,
+        config: CloudConfig,
+        background_opacity_weight: float,
+        info: SceneInfo,
+        half_extents: Tensor,
+        box_margin: float,
     ) -> None:
         super().__init__()
         self.config, self.info, self.background_opacity_weight = config, info, background_opacity_weight
+        self.box_margin = box_margin
         low, high = torch.tensor(info.bounds)
         self.extent = float((high - low).max()) / 2
         self.register_buffer("half_extents", half_extents)
@@ -125,7 +132,7 @@ class GaussianAppearance(Appearance, CheckedModule):
 
     def _disc(self, half: float) -> np.ndarray:
         """Points `[P, 3]` of the shadow of a sphere in a box of half size `half`, from the shadow's middle."""
-        radius = float(self.shadows.growth) * half / BOX_MARGIN
+        radius = float(self.shadows.growth) * half / self.box_margin
         normal, toward = self.shadows.plane[:3].double().numpy(), self.shadows.light[:3].double().numpy()
         ball = torch.randn(DISC_POINTS, 3).double().numpy()
         ball *= radius / np.linalg.norm(ball, axis=-1, keepdims=True)
@@ -168,7 +175,7 @@ class GaussianAppearance(Appearance, CheckedModule):
         left = (1 + (light * facing).sum(-1)).clamp_min(MIN_SHADING)
         if self.shadows.has_light:
             lit = (self.cloud.features[: len(means), 0] + INITIAL_SHADOW_LOGIT).sigmoid() * (part_ids <= count)
-            radii = self.half_extents[:, 0] / BOX_MARGIN
+            radii = self.half_extents[:, 0] / self.box_margin
             left = left * (1 - lit * self.shadows.covered(means.detach(), part_ids, centres.detach(), radii))
         black = torch.zeros_like(harmonics)
         black[:, 0] = -0.5 / C0

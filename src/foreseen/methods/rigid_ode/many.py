@@ -128,7 +128,8 @@ class RigidODEMany(Method[Any, RayBatch]):
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
         """Finds the parts, where they are, and empty space; and the law, where the poses are known."""
         c = self.config
-        found = find_tracks(frames, labels if c.multi_sequence.labels == "auto" else [None] * len(labels), self.info, c)
+        used = labels if c.multi_sequence.labels == "auto" else [None] * len(labels)
+        found = find_tracks(frames, used, self.info, c.grid_resolution, c.reconstruction)
         self.set_parts(
             VoxelAppearance.from_open_cells(c, self.info, found.half_extents, found.occupancy_mask),
             found.clusters,

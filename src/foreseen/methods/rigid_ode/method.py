@@ -33,10 +33,10 @@ from foreseen.methods.rigid_ode.appearances import (
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.methods.rigid_ode.parts import RigidParts, RigidPartsState
 from foreseen.nn.splines import UniformBSpline, smoothing
-from foreseen.reconstruction.ball_rotations import BallViews, find_rotations
-from foreseen.reconstruction.discovery import RADIUS_MARGIN
-from foreseen.reconstruction.reconstruct import BOX_MARGIN, reconstruct
-from foreseen.reconstruction.visual_hull import SilhouetteView
+from foreseen.reconstruction.ball_rotations import find_rotations
+from foreseen.reconstruction.ball_views import BallViews
+from foreseen.reconstruction.reconstruct import reconstruct
+from foreseen.reconstruction.silhouettes import SilhouetteView
 from foreseen.scenes import Gaussians, Scene
 
 
@@ -61,8 +61,9 @@ class RigidODE(Method[RigidPartsState, Any]):
         times = torch.tensor(info.times[0], dtype=torch.float64)
         self.start, self.window = float(times[0]), float(times[-1] - times[0])
         frames = max(info.frames, len(times))
-        wanted = min(frames / config.frames_per_control, len(times) / config.times_per_control)
-        self.controls = max(8, min(config.max_controls, round(wanted)))
+        found = config.reconstruction
+        wanted = min(frames / found.frames_per_control, len(times) / found.times_per_control)
+        self.controls = found.num_controls(wanted)
         self.register_buffer("basis", self._basis((times - self.start) / self.window))
         self.register_buffer("fit_stage", torch.tensor(0))
         self.set_parts(appearance_without_parts(config, info), RigidParts(0, self.controls))
@@ -78,15 +79,17 @@ class RigidODE(Method[RigidPartsState, Any]):
     # Before training.
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
-        """Finds the moving parts and empty space from silhouettes (see `discovery`)."""
+        """Finds the moving parts and empty space from silhouettes (see `reconstruct`)."""
         del labels  # one sequence is learned from its pictures alone
         if self.info.ndc:  # the hull is carved in the space of the cameras, where rays in NDC do not run
             return message_without_parts(self.config)
-        views = [SilhouetteView.of(frame, self.start, self.window) for frame in frames]
         c = self.config
+        views = [
+            SilhouetteView.of(frame, self.start, self.window, c.reconstruction.hulls.silhouettes) for frame in frames
+        ]
         bounds, background = np.array(self.info.bounds), self.info.background
         found = reconstruct(
-            views, bounds, background, self.controls, c.grid_resolution, c.max_parts, self.appearance.is_surface
+            views, bounds, background, self.controls, c.grid_resolution, c.reconstruction, self.appearance.is_surface
         )
         count = len(found.parts)
         if count == 0:
@@ -110,8 +113,13 @@ class RigidODE(Method[RigidPartsState, Any]):
         """Tells how round parts turn; `centres` `[T, K, 3]` of all parts in the views."""
         if not parts.is_round.any():
             return
-        times, radii = np.array([view.time for view in views]), (parts.half_extents.mean(-1) / BOX_MARGIN).numpy()
-        for k, ball in enumerate(BallViews.of(frames, times, centres.double().numpy(), radii)):
+        times, radii = (
+            np.array([view.time for view in views]),
+            (parts.half_extents.mean(-1) / self.config.reconstruction.parts.box_margin).numpy(),
+        )
+        for k, ball in enumerate(
+            BallViews.of(frames, times, centres.double().numpy(), radii, self.config.reconstruction.rotations)
+        ):
             rotations = find_rotations(ball, parts.orientation_track.times().numpy()) if parts.is_round[k] else None
             if rotations is not None:
                 parts.orientation_track.learn(k, torch.from_numpy(rotations))
@@ -179,9 +187,10 @@ class RigidODE(Method[RigidPartsState, Any]):
             return None
         frames = torch.linspace(0, 1, len(self.basis), dtype=torch.float64)
         smoother = PathSmoother(frames, smoothing(self.controls, frames, self.poses()[1]))
-        radii = parts.half_extents.mean(-1).double() / BOX_MARGIN
+        margins = self.config.reconstruction.parts
+        radii = parts.half_extents.mean(-1).double() / margins.box_margin
         reach = torch.where(
-            parts.is_round, RADIUS_MARGIN * radii, radii
+            parts.is_round, margins.radius_margin * radii, radii
         )  # walls are missed rather by balls that are too small
         return BallParameters(reach.cpu(), parts.units().double().cpu(), smoother)
 
