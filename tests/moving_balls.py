@@ -71,4 +71,4 @@ def frames(
 def info(times: Sequence[float]) -> SceneInfo:
     """What a method is told of them."""
     low, high = (tuple(float(x) for x in corner) for corner in BOUNDS)
-    return SceneInfo((low, high), 3.0, 9.0, (tuple(times),), WHITE, False, False, True)  # type: ignore[arg-type]
+    return SceneInfo.of_one_scene((low, high), 3.0, 9.0, (tuple(times),), WHITE, False, False, True)  # type: ignore[arg-type]

@@ -96,7 +96,7 @@ def test_what_is_not_used_is_told(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{index}.npz", flow=np.zeros((SIZE[1], SIZE[0], 2), np.float32))
     frames = [frame(i, 4, mask_path="no.png", depth_file_path="no.png", flow_file_path=f"{i}.npz") for i in range(4)]
     data = load_dataset(write_nerfstudio(tmp_path, frames=frames, k1=0.01))
-    assert all((f.mask_path, f.depth_path, f.flow_path) == (None, None, None) for f in data.frames)
+    assert all(not f.layers for f in data.frames)
     assert data.warnings[:3] == (
         "mask_path (pixels to leave out) is not used; instance masks are instance_mask_path",
         "depth_file_path: only .npz and .npy are read; pictures are left out",

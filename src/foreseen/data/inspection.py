@@ -11,8 +11,9 @@ import numpy as np
 from foreseen.data.inspection_cameras import check_cameras, check_focal, check_scale
 from foreseen.data.inspection_files import check_pictures
 from foreseen.data.inspection_matches import check_matches
-from foreseen.data.inspection_report import InspectionSection, counted, number
+from foreseen.data.inspection_report import InspectionSection, between, counted, number
 from foreseen.data.splits import Splits, make_splits
+from foreseen.data.tracks import tracks_of
 from foreseen.data.types import Dataset, Frame, Sequence
 from foreseen.errors import UserError
 
@@ -57,13 +58,19 @@ def inspect_dataset(
         check_contents(dataset),
         check_splits(dataset, splits, refused),
         check_times(dataset),
-        check_cameras(dataset),
-        check_focal(dataset),
-        check_scale(dataset),
+        *((check_cameras(dataset), check_focal(dataset), check_scale(dataset)) if dataset.has_cameras else ()),
         check_pictures(dataset, lambda share, doing: notify(0.9 * share, doing)),
-        check_matches(dataset, lambda share, doing: notify(0.9 + 0.1 * share, doing)),
+        check_matches(dataset, lambda share, doing: notify(0.9 + 0.1 * share, doing))
+        if dataset.has_cameras
+        else _without_cameras(dataset),
     )
     return Inspection(dataset, splits, checks)
+
+
+def _without_cameras(dataset: Dataset) -> InspectionSection:
+    sizes = sorted({f"{width} x {height}" for width, height in (f.size for f in dataset.frames)})
+    rows = (("cameras", "unknown: pictures without poses"), ("picture size", ", ".join(sizes)))
+    return InspectionSection("Cameras", rows)
 
 
 def _no_progress(share: float, doing: str) -> None:
@@ -89,17 +96,40 @@ def check_contents(dataset: Dataset) -> InspectionSection:
         ("frames", f"{counted(len(frames), 'frame')} in {sequences}"),
         ("units", f"time: {dataset.time_unit}; length: {dataset.length_unit}"),
         ("background", ", ".join(number(x) for x in dataset.background)),
+        ("tracks", _tracks(frames)),
+        *_values(dataset),
         *_beside(frames),
+        *_particles(dataset),
         ("truth", f"motion by {', '.join(sorted(ground_truths))}" if ground_truths else "none"),
     ]
     return InspectionSection("What is there", tuple(rows), dataset.warnings)
 
 
 def _beside(frames: list[Frame]) -> Iterable[tuple[str, str]]:
-    kinds = (("masks", "mask_path"), ("depth", "depth_path"), ("flow", "flow_path"))
-    for name, field in kinds:
-        count = sum(getattr(f, field) is not None for f in frames)
+    present = dict.fromkeys(name for frame in frames for name in frame.layers)
+    for name in dict.fromkeys(("mask", "depth", "flow_forward", *present)):
+        count = sum(name in f.layers for f in frames)
         yield name, "none" if not count else "with every frame" if count == len(frames) else f"with {count} frames"
+
+
+def _tracks(frames: list[Frame]) -> str:
+    """How many physical cameras there are, and how many of their frames follow one another."""
+    lengths = [len(indices) for indices in tracks_of(frames).values()]
+    followed = sum(lengths) - len(lengths)
+    return f"{counted(len(lengths), 'camera track')}; {counted(followed, 'frame')} followed by a next one"
+
+
+def _values(dataset: Dataset) -> Iterable[tuple[str, str]]:
+    if (dataset.channels, dataset.value_range) != (3, (0.0, 1.0)):
+        low, high = dataset.value_range
+        yield "pixels", f"{counted(dataset.channels, 'channel')} from {number(low)} to {number(high)}"
+
+
+def _particles(dataset: Dataset) -> Iterable[tuple[str, str]]:
+    shapes = [s.particles.positions.shape for s in dataset.sequences if s.particles]
+    if shapes:
+        counts = between(shape[1] for shape in shapes)
+        yield "particles", f"{counts} particles in {counted(len(shapes), 'sequence')}"
 
 
 def check_splits(dataset: Dataset, splits: Splits | None, refused: list[str]) -> InspectionSection:
@@ -126,17 +156,19 @@ def _extent_of(frames: tuple[Frame, ...]) -> str:
 def _leaks(splits: Splits) -> Iterable[str]:
     if len(splits.frames) == 1:
         yield "no frame is kept back: what is learned from this data set cannot be tested on it"
-    trained = {f.image_path for f in splits.frames["train"]}
+    trained = {(f.image_path, f.image_index) for f in splits.frames["train"]}
     trained_views = {_view(f) for f in splits.frames["train"]}
     for name, frames in splits.frames.items():
         if name == "train":
             continue
-        same = sum(f.image_path in trained or _view(f) in trained_views for f in frames)
+        same = sum((f.image_path, f.image_index) in trained or _view(f) in trained_views for f in frames)
         if same:
             yield f"{same} of {len(frames)} frames of {name} show what a training frame shows: same pose, same time"
 
 
 def _view(frame: Frame) -> tuple[object, ...]:
+    if frame.calibration is None:
+        return frame.sequence, frame.time, frame.image_path, frame.image_index
     return frame.sequence, frame.time, *np.round(frame.camera.camera_to_world.flatten().tolist(), 5).tolist()
 
 
@@ -157,7 +189,8 @@ def check_times(dataset: Dataset) -> InspectionSection:
 def _times_of(sequence: Sequence, unit: str) -> tuple[str, list[str]]:
     times = _apart(sequence.times)
     if len(times) < 2:
-        return f"one time, {number(times[0])}", [f"{sequence.name}: all frames have one time; nothing moves"]
+        doubt = f"{sequence.name}: all frames have one time; only a static method, such as gaussians, can learn it"
+        return f"one time, {number(times[0])}", [doubt]
     steps = np.diff(times)
     typical = float(np.median(steps))
     suffix = "" if unit == "unknown" else f" {unit}"

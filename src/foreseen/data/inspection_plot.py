@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
+from torch import Tensor
 
 from foreseen.data.inspection import Inspection
 from foreseen.data.inspection_cameras import camera_key, distinct_cameras, fit_aim
@@ -63,16 +64,22 @@ def draw_inspection(inspection: Inspection) -> bytes:
     """A PNG of 1500 x 900 pixels.
 
     Cameras stand in the world, turned upright. Data sets in normalised device coordinates have no bounds there: what
-    the mean camera sees of its near plane is drawn instead.
+    the mean camera sees of its near plane is drawn instead. Without camera poses there are only pictures and times.
     """
     figure = Figure(figsize=(15, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(3, 2, width_ratios=(1.3, 1), height_ratios=(1.9, 0.75, 0.8))
-    splits, stage = _split_of(inspection), _stage(inspection)
-    _draw_space(figure.add_subplot(grid[:, 0], projection="3d"), stage, inspection)
-    _draw_above(figure.add_subplot(grid[0, 1]), stage, inspection.dataset)
-    _draw_pictures(grid[1, 1], inspection.dataset)
-    _draw_times(figure.add_subplot(grid[2, 1]), inspection, splits)
+    splits = _split_of(inspection)
+    if inspection.dataset.has_cameras:
+        grid = figure.add_gridspec(3, 2, width_ratios=(1.3, 1), height_ratios=(1.9, 0.75, 0.8))
+        stage = _stage(inspection)
+        _draw_space(figure.add_subplot(grid[:, 0], projection="3d"), stage, inspection)
+        _draw_above(figure.add_subplot(grid[0, 1]), stage, inspection.dataset)
+        pictures, times = grid[1, 1], grid[2, 1]
+    else:
+        grid = figure.add_gridspec(2, 1, height_ratios=(2, 1))
+        pictures, times = grid[0], grid[1]
+    _draw_pictures(pictures, inspection.dataset)
+    _draw_times(figure.add_subplot(times), inspection, splits)
     doubts = len(inspection.warnings)
     told = "nothing doubtful" if not doubts else f"{doubts} doubt" + ("s" if doubts > 1 else "")
     name = as_written(inspection.dataset.name)
@@ -90,7 +97,7 @@ def _split_of(inspection: Inspection) -> list[str]:
 
 
 def _key(frame: Frame) -> tuple[object, ...]:
-    return frame.sequence, frame.camera_id, frame.time, frame.image_path
+    return frame.sequence, frame.camera_id, frame.time, frame.image_path, frame.image_index
 
 
 def _stage(inspection: Inspection) -> _CameraPlot:
@@ -230,9 +237,16 @@ def _draw_pictures(place: Any, dataset: Dataset) -> None:
         axes.set(xticks=[], yticks=[])
         axes.set_title(f"time {chosen[index].time:.3g}", size=9)
         try:
-            axes.imshow(chosen[index].image().numpy())
+            axes.imshow(_shown(chosen[index].image(), dataset.value_range), vmin=0, vmax=1, cmap="gray")
         except UserError:
             axes.text(0.5, 0.5, "damaged", ha="center")
+
+
+def _shown(image: Tensor, value_range: tuple[float, float]) -> np.ndarray:
+    """`[H, W, 3]` in 0..1, or `[H, W]`, the mean of the channels, where there are not three."""
+    low, high = value_range
+    shown = ((image - low) / max(high - low, 1e-12)).clamp(0, 1) if value_range != (0.0, 1.0) else image
+    return (shown if shown.shape[-1] == 3 else shown.mean(-1)).numpy()
 
 
 def _time_label(dataset: Dataset) -> str:

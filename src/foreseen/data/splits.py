@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -75,14 +76,11 @@ def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
 
 
 def check_times(dataset: Dataset) -> tuple[float, float]:
-    """The first and the last time. Raises `UserError` where they are the same or not finite."""
+    """The first and the last time, which are the same for a capture of one instant. Raises `UserError` where one is not
+    finite."""
     times = np.array([f.time for f in dataset.frames])
     if not np.isfinite(times).all():
         raise UserError(f"{dataset.path} has a frame whose time is not finite: correct it")
-    if np.unique(times).size < 2:
-        raise UserError(
-            f"{dataset.path}: all {times.size} frames have the same time: what moves needs two or more times"
-        )
     return float(times.min()), float(times.max())
 
 
@@ -112,6 +110,8 @@ def _role(frame: Frame, sequence: str | None, val_is_test: bool) -> str:
 def _choose(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:
     """What is kept back of a data set without marks."""
     frames = list(dataset.frames)
+    if len({f.time for f in frames}) == 1:
+        return _choose_of_one_instant(frames)
     fixed = _fixed_cameras(f for f in frames if f.time <= until)
     if len(fixed) >= FIXED_CAMERAS:
         roles = [(f, "test" if f.camera_id == fixed[-1] else "train") for f in frames]
@@ -124,6 +124,13 @@ def _choose(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], st
     return roles, f"The data set marks no test frames: every {HOLD_OUT_EVERY}th time is kept back."
 
 
+def _choose_of_one_instant(frames: list[Frame]) -> tuple[list[tuple[Frame, str]], str]:
+    """Every eighth picture is kept back, from the first on, where there are three or more."""
+    hidden = set(range(0, len(frames), HOLD_OUT_EVERY)) if len(frames) >= FIXED_CAMERAS else set()
+    roles = [(f, "test" if index in hidden else "train") for index, f in enumerate(frames)]
+    return roles, f"All frames have one time, and none is marked for tests: every {HOLD_OUT_EVERY}th is kept back."
+
+
 def _fixed_cameras(frames: Iterable[Frame]) -> list[str]:
     """Cameras of one pose and several times, by name."""
     own: dict[str, list[Frame]] = defaultdict(list)
@@ -133,8 +140,8 @@ def _fixed_cameras(frames: Iterable[Frame]) -> list[str]:
 
 
 def _still(frames: list[Frame]) -> bool:
-    first = frames[0].camera.camera_to_world
-    return all(torch.equal(f.camera.camera_to_world, first) for f in frames)
+    poses = [f.calibration.camera_to_world for f in frames if f.calibration is not None]
+    return len(poses) == len(frames) and all(torch.equal(pose, poses[0]) for pose in poses)
 
 
 def _name_all(roles: list[tuple[Frame, str]], until: float, slack: float) -> list[str | None]:
@@ -157,12 +164,19 @@ def _name(frame: Frame, role: str, until: float, known: np.ndarray, slack: float
     return "novel-view" if known.size and np.abs(known - frame.time).min() <= slack else "interpolation"
 
 
+def _relative(file: Path, dataset: Dataset) -> str:
+    """The file's path inside of its data set, so that a data set may move."""
+    for folder in dataset.paths or (dataset.path,):
+        if file.is_relative_to(folder):
+            return file.name if file == folder else file.relative_to(folder).as_posix()
+    return file.as_posix()
+
+
 def _hash(dataset: Dataset, split: list[str | None]) -> str:
     digest = hashlib.sha256()
     for frame, name in zip(dataset.frames, split):
-        file = frame.image_path
-        if file.is_relative_to(dataset.path):
-            file = file.relative_to(dataset.path)
-        line = (name, frame.sequence, frame.camera_id, float(frame.time), file.as_posix())
+        number = () if frame.image_index is None else (frame.image_index,)
+        file = _relative(frame.image_path, dataset)
+        line = (name, frame.sequence, frame.camera_id, float(frame.time), file, *number)
         digest.update(f"{line!r}\n".encode())
     return digest.hexdigest()[:16]

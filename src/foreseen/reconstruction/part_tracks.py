@@ -119,7 +119,7 @@ def _some(frames: Sequence[Frame]) -> list[Frame]:
 
 
 def _nearest(frame: Frame, info: SceneInfo) -> tuple[int, int]:
-    s = info.sequences.index(frame.sequence)
+    s = info.names.index(frame.sequence)
     return s, int(np.abs(np.array(info.times[s]) - frame.time).argmin())
 
 
@@ -177,7 +177,7 @@ def _tracked(frames: Sequence[Frame], info: SceneInfo, config: TrackingConfig) -
     centres, rotations = [], []
     # A part that lingers would count as what is at rest, did the cameras' median pictures not show all sequences.
     others = _views(_some(frames))
-    for name, times in zip(info.sequences, info.times):
+    for name, times in zip(info.names, info.times):
         start, window = times[0], times[-1] - times[0]
         views = [SilhouetteView.of(frame, start, window) for frame in frames if frame.sequence == name]
         masks = silhouettes(views + others, info.background)

@@ -77,7 +77,7 @@ def _cluster_sequences(
 def _by_sequence(frames: Sequence[Frame], info: SceneInfo) -> list[list[Frame]]:
     """Some frames of every sequence, spread over its times and cameras."""
     count = min(FRAMES_PER_SEQUENCE, max(3, MAX_TOTAL_FRAMES // len(info.times)))
-    names = info.sequences or tuple({frame.sequence for frame in frames})
+    names = info.names or tuple({frame.sequence for frame in frames})
     own: dict[str, list[Frame]] = {name: [] for name in names}
     for frame in sorted(frames, key=lambda f: (f.time, f.camera_id)):
         own[frame.sequence].append(frame)
@@ -102,7 +102,7 @@ class _PartAppearance:
         frames: Sequence[Frame], stills: StaticBackgrounds, centres: Tensor, info: SceneInfo, search: float
     ) -> _PartAppearance:
         """Of frames in which the parts are at `centres` `[T, K, 3]`."""
-        times = np.array(info.times[info.sequences.index(frames[0].sequence)])
+        times = np.array(info.times[info.names.index(frames[0].sequence)])
         found = []
         for frame in frames:
             view = SilhouetteView.of(frame, 0.0, 1.0)

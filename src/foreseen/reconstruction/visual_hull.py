@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class SilhouetteView:
     def of(frame: Frame, start: float, window: float) -> SilhouetteView:
         """A frame whose times run from `start` for `window`."""
         factor = max(1, round(min(frame.camera.width, frame.camera.height) / DISCOVERY_SIZE))
-        small = replace(frame, camera=frame.camera.downscale(factor))
+        small = frame.downscale(factor)
         return SilhouetteView(small.camera, (frame.time - start) / window, small.image().numpy())
 
 

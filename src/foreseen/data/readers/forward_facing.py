@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from foreseen.data.images import ImageCache
-from foreseen.data.readers.transforms import PICTURE_ENDINGS, camera_names, picture_size, rigid
+from foreseen.data.picture_files import PICTURE_ENDINGS
+from foreseen.data.readers.transforms import camera_names, picture_size, rigid
+from foreseen.data.tracks import assign_tracks
 from foreseen.data.types import Dataset, Frame, Sequence
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
@@ -168,6 +170,7 @@ def dataset(
             cameras, camera_names(cameras), table.times, table.pictures, table.splits, strict=True
         )
     ]
+    frames = assign_tracks(frames)
     frames.sort(key=lambda f: (f.time, f.camera_id))
     return Dataset(
         path=path,

@@ -11,9 +11,11 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from foreseen.data.extent import SceneExtent, extent_from_cameras, with_extent
+from foreseen.data.extent import extent_from_cameras, with_extent
 from foreseen.data.images import ImageCache
+from foreseen.data.layers import FrameLayer, decoder_of, standard_layers
 from foreseen.data.lens import LensDistortion
+from foreseen.data.particles import Particles
 from foreseen.data.readers.transforms import (
     FrameEntry,
     ascending,
@@ -26,7 +28,8 @@ from foreseen.data.readers.transforms import (
     read_document,
     stated_size,
 )
-from foreseen.data.types import SPLIT_HINTS, Dataset, Frame, GroundTruth, Sequence
+from foreseen.data.tracks import assign_tracks
+from foreseen.data.types import SPLIT_HINTS, Dataset, Frame, GroundTruth, SceneExtent, Sequence
 from foreseen.data.writer import BODY, BODY_WORDS, WRITER_VERSION
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
@@ -57,7 +60,7 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
     found = entries(document, file)
     on = background or _background(block, file)
     frames = [_frame(entry, _hint(entry), on, cache) for entry in found]
-    frames = _with_camera_names(frames)
+    frames = _with_tracks(_with_camera_names(frames), found)
     warnings = [*_ignored(found), *_unsorted(frames)]
     extent = _stated_extent(block, file)
     if extent is None:
@@ -137,18 +140,40 @@ def _frame(entry: FrameEntry, hint: str | None, background: tuple[float, float, 
         picture_size(mask, size, f"its picture {image.name}")
     return Frame(
         sequence=entry.name("sequence") or SEQUENCE,
-        camera=camera,
+        calibration=camera,
         camera_id=entry.name("camera_id") or "",
         time=entry.number("time"),
         image_path=image,
         split=hint,
-        mask_path=mask,
-        depth_path=_array(entry, "depth_file_path"),
-        flow_path=None if lens else _array(entry, "flow_file_path"),
+        layers=_layers(entry, mask, lens is not None),
         lens=lens,
         background=background,
         cache=cache,
     )
+
+
+def _layers(entry: FrameEntry, mask: Path | None, distorted: bool) -> dict[str, FrameLayer]:
+    """The layers that have a field of their own, and those of the field "layers"."""
+    flow = None if distorted else _array(entry, "flow_file_path")
+    layers = standard_layers(mask=mask, depth=_array(entry, "depth_file_path"), flow_forward=flow)
+    stated = entry.fields.get("layers") or {}
+    if not isinstance(stated, dict) or not all(isinstance(fields, dict) for fields in stated.values()):
+        raise UserError(f"{entry.where}: 'layers' is no JSON object of objects: give name -> path, decoder")
+    for name, fields in stated.items():
+        layer = _layer(FrameEntry(fields, {}, entry.folder, f"{entry.where}: layers.{name}"))
+        if not (distorted and decoder_of(layer.decoder).in_pixels):
+            layers[one_line(name, f"{entry.where}: a name in 'layers'")] = layer
+    return layers
+
+
+def _layer(entry: FrameEntry) -> FrameLayer:
+    path, decoder = entry.path("path"), entry.text("decoder")
+    if path is None or decoder is None:
+        raise UserError(f"{entry.where} lacks 'path' or 'decoder': add it")
+    decoder_of(decoder)
+    if not path.is_file():
+        raise UserError(f"{path} is absent: restore the file or remove {entry.where}")
+    return FrameLayer(path, decoder, stated_size(entry))
 
 
 def _array(entry: FrameEntry, name: str) -> Path | None:
@@ -194,6 +219,12 @@ def _with_camera_names(frames: list[Frame]) -> list[Frame]:
     """Foreign files name no cameras: then those of one pose and one set of intrinsics are one."""
     names = camera_names(f.camera for f in frames)
     return [f if f.camera_id else replace(f, camera_id=name) for f, name in zip(frames, names)]
+
+
+def _with_tracks(frames: list[Frame], found: list[FrameEntry]) -> list[Frame]:
+    """The tracks that the file names, else those that follow from the viewpoints."""
+    stated = [entry.name("track") for entry in found]
+    return [replace(f, track=name) if name else f for f, name in zip(assign_tracks(frames), stated, strict=True)]
 
 
 def _ignored(found: list[FrameEntry]) -> list[str]:
@@ -247,9 +278,17 @@ def _sequence(folder: Path, name: str, told: dict[str, Any], frames: list[Frame]
         backgrounds[camera_id] = inside(folder, str(text), f"{where}.backgrounds.{camera_id}")
         camera = next((f.camera for f in frames if f.camera_id == camera_id), None)
         picture_size(backgrounds[camera_id], (camera.width, camera.height) if camera else None, where)
+    particles = _particles(folder, told["particles"], f"{where}.particles") if told.get("particles") else None
     truth = _truth(folder, told["truth"], f"{where}.truth") if told.get("truth") else None
     ordered = sorted(frames, key=lambda f: (f.time, f.camera_id))
-    return Sequence(name, tuple(ordered), truth, split, backgrounds)
+    return Sequence(name, tuple(ordered), truth, split, backgrounds, particles)
+
+
+def _particles(folder: Path, text: Any, where: str) -> Particles:
+    path = inside(folder, str(text), where)
+    if not path.is_file():
+        raise UserError(f"{path} is absent: restore it, or remove {where}")
+    return Particles(path)
 
 
 def _bodies(names: Any, where: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreseen.data.images import PICTURE_MODES, picture_header
+from foreseen.data.picture_files import PICTURE_ENDINGS, PICTURE_MODES, picture_header
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 
@@ -26,8 +26,6 @@ RIGID_TOLERANCE = 1e-3
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4000
 """Bytes that file systems take."""
 MAX_FLOAT = float(np.finfo(np.float64).max)
-
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG")
 
 
 def read_document(path: Path) -> dict[str, Any]:
