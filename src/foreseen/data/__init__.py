@@ -44,6 +44,9 @@ FORMATS: dict[str, tuple[str, ...]] = {
 """Format -> the files by which a folder is recognised. Each names a module in `foreseen.data.readers`; the first that
 fits wins. Without such a file a folder of pictures or with a video is read as "video"."""
 
+WITH_NDC = ("llff", "nrnerf")
+"""Formats of cameras that face one way, read in normalised device coordinates where that is possible."""
+
 WITHOUT_CAMERAS = ("video", "array")
 """Formats that state no camera poses; a frame rate may be given."""
 
@@ -54,6 +57,7 @@ def load_dataset(
     format: str | None = None,
     background: tuple[float, float, float] | None = None,
     fps: float | None = None,
+    ndc: bool = True,
     memory_budget_mb: int = 2048,
 ) -> Dataset:
     """Reads a data set. Of pictures only the headers are read; they are decoded when asked for.
@@ -65,6 +69,8 @@ def load_dataset(
         background: red, green and blue in 0..1 behind transparent pictures; None takes what the data set states,
             else white.
         fps: frames per second, of videos, folders of pictures and arrays; None takes a video's own timestamps.
+        ndc: forward-facing formats (llff, nrnerf) are read in normalised device coordinates where their cameras allow it;
+            False: in scene units, as Gaussians need them.
         memory_budget_mb: for decoded pictures; beyond it those used least recently are forgotten.
 
     Raises:
@@ -75,8 +81,10 @@ def load_dataset(
     try:
         folder = _folder(Path(path))
         name = find_format(folder) if format is None else format
-        options = {} if fps is None else {"fps": fps}
-        if options and name not in WITHOUT_CAMERAS:
+        options: dict[str, Any] = {} if fps is None else {"fps": fps}
+        if name in WITH_NDC:
+            options["ndc"] = ndc
+        if fps is not None and name not in WITHOUT_CAMERAS:
             raise UserError(f"--fps {fps:g}: the format '{name}' states its own times; leave --fps out")
         data = _reader(name).read(folder, background=background, cache=ImageCache(memory_budget_mb), **options)
     except PermissionError as error:

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from foreseen.data.tracks import MOVING_TRACK
 from foreseen.data.typed_values import parse_numbers
 from foreseen.data.types import GroundTruth
 from foreseen.data.writer import DatasetWriter, WrittenFrame
@@ -79,19 +78,12 @@ class SimulatedSequence:
 
 @dataclass(frozen=True)
 class SimulatedCamera:
-    """One viewpoint.
-
-    Attributes:
-        times: indices of the times at which it takes a frame.
-        held_out: its frames are marked "test".
-        track: name of the physical camera where that is a moving one; empty: the camera is fixed.
-    """
+    """One camera: where it stands, and which times it films."""
 
     name: str
     camera: Camera
     times: tuple[int, ...]
     held_out: bool
-    track: str = ""
 
 
 def _no_progress(share: float, words: str) -> None:
@@ -214,10 +206,9 @@ def _views(rig: CameraRig, frames: int, options: SimulateOptions, count: int) ->
     held_out = SimulatedCamera("held-out", rig.held_out(options.size), every, True)
     if options.monocular:
         rng = np.random.default_rng([options.seed, 2])
-        moving = [
-            SimulatedCamera(f"view-{i:04d}", rig.anywhere(rng, options.size), (i,), False, MOVING_TRACK) for i in every
+        return [SimulatedCamera(f"view-{i:04d}", rig.anywhere(rng, options.size), (i,), False) for i in every] + [
+            held_out
         ]
-        return [*moving, held_out]
     fixed = [SimulatedCamera(f"camera-{i}", c, every, False) for i, c in enumerate(rig.arc(count, options.size))]
     return [*fixed, held_out] if count > 1 else fixed
 
@@ -318,7 +309,6 @@ def _frame(job: FrameJob, picture: RenderedFrame, time: float, alpha: bool) -> W
         mask=picture.mask,
         depth=picture.depth,
         flow=picture.flow,
-        track=job.view.track,
     )
 
 

@@ -121,7 +121,7 @@ def average_pose(poses: np.ndarray) -> np.ndarray:
 
 
 def normalised_device_coordinates(cameras: list[Camera], depths: np.ndarray) -> NDC | None:
-    """NDC about the average pose, or None where the cameras turn too far for them.
+    """NDC about the average pose, or None where the cameras rotate too far for them.
 
     A nearest depth counts from the reference camera: how far the picture's own camera stands before it is added.
     `NEAR_SHARE` of the pictures may lie nearer than what the near plane is derived from.
@@ -156,12 +156,13 @@ def dataset(
     background: tuple[float, float, float] | None,
     cache: ImageCache,
     warnings: tuple[str, ...],
+    allow_ndc: bool = True,
 ) -> Dataset:
-    """One sequence of the pictures of a table; in NDC unless the cameras turn too far for that."""
+    """One sequence of the pictures of a table; in NDC, if that is allowed and the cameras do not rotate too far."""
     on = background or (1.0, 1.0, 1.0)
-    ndc = normalised_device_coordinates(table.cameras, table.depths)
+    ndc = normalised_device_coordinates(table.cameras, table.depths) if allow_ndc else None
     near, far = (0.0, 1.0) if ndc is not None else _world_range(table.depths)
-    if ndc is None:
+    if ndc is None and allow_ndc:
         warnings += ("the cameras do not all face one way: rays stay in scene units instead of NDC",)
     cameras = [replace(c, near=near, far=far, ndc=ndc) for c in table.cameras]
     frames = [

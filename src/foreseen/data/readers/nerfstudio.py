@@ -222,9 +222,11 @@ def _with_camera_names(frames: list[Frame]) -> list[Frame]:
 
 
 def _with_tracks(frames: list[Frame], found: list[FrameEntry]) -> list[Frame]:
-    """The tracks that the file names, else those that follow from the viewpoints."""
-    stated = [entry.name("track") for entry in found]
-    return [replace(f, track=name) if name else f for f, name in zip(assign_tracks(frames), stated, strict=True)]
+    """The tracks that the file names; else a stated `camera_id` is a physical camera; else tracks follow from the
+    viewpoints."""
+    stated = [entry.name("track") or entry.name("camera_id") for entry in found]
+    derived = iter(assign_tracks([f for f, name in zip(frames, stated, strict=True) if not name]))
+    return [replace(f, track=name) if name else next(derived) for f, name in zip(frames, stated, strict=True)]
 
 
 def _ignored(found: list[FrameEntry]) -> list[str]:
