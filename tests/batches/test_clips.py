@@ -57,9 +57,7 @@ def test_strides_and_the_saved_state(tmp_path: Path) -> None:
 def test_nothing_after_the_observed_window_and_no_clip_that_long(tmp_path: Path) -> None:
     made, _ = sampler(tmp_path, until=0.5)
     assert float(made.batch(ClipSpec(clips=30, frames=2), 0).times.max()) <= 0.5
-    with pytest.raises(
-        UserError, match=r"no camera track has 8 training frames in a row \(stride 1\): ask for shorter"
-    ):
+    with pytest.raises(UserError, match=r"no camera track has 8 training frames in a row \(stride 1\): ask"):
         made.batch(ClipSpec(frames=8), 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -51,7 +52,7 @@ def test_a_video_has_its_own_times_and_one_track(tmp_path: Path, by_folder: bool
     assert (data.format, data.time_unit, data.has_cameras, data.warnings) == ("video", "s", False, ())
     assert (data.channels, data.value_range) == (3, (0.0, 1.0))
     assert {f.size for f in frames} == {SIZE} and {f.track for f in frames} == {MOVING_TRACK}
-    assert all(is_successor(b, a) for a, b in zip(frames, frames[1:]))
+    assert all(is_successor(b, a) for a, b in pairwise(frames))
     for index in (3, 0, 5):  # in any order
         image = frames[index].image()
         assert image.shape == (SIZE[1], SIZE[0], 3)

@@ -69,8 +69,8 @@ def load_dataset(
         background: red, green and blue in 0..1 behind transparent pictures; None takes what the data set states,
             else white.
         fps: frames per second, of videos, folders of pictures and arrays; None takes a video's own timestamps.
-        ndc: forward-facing formats (llff, nrnerf) are read in normalised device coordinates where their cameras allow it;
-            False: in scene units, as Gaussians need them.
+        ndc: llff and nrnerf are read in normalised device coordinates where their cameras allow it; False: in scene
+            units, as Gaussians need them.
         memory_budget_mb: for decoded pictures; beyond it those used least recently are forgotten.
 
     Raises:
