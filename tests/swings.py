@@ -91,6 +91,5 @@ def captured(
 
 
 def about(names: str = "abc", **changes: object) -> SceneInfo:
-    """What the method is told of them."""
-    own = changed(info(TIMES), times=(TIMES,) * len(names), names=tuple(names))
-    return replace(own, **changes)  # type: ignore[arg-type]
+    """What the method knows of them."""
+    return changed(info(TIMES), **({"times": (TIMES,) * len(names), "names": tuple(names)} | changes))

@@ -57,9 +57,9 @@ def separatrix(constants: Numbers, velocity: float, side: float) -> float:
 
 
 def draw(rng: np.random.Generator, constants: Numbers, which: SequenceIndex) -> Numbers:
-    """Starts alternate between the sides. Seen: two on an outer slope that stay on their side, one that crosses over, one
-    near the top, and so on; none leaves the ground. Unseen: every other one within 1 cm of the separatrix, where small
-    differences decide.
+    """Starts alternate between the sides. Seen: two on an outer slope that stay on their side, one that crosses over,
+    one near the top, and so on; none leaves the ground. Unseen: every other one within 1 cm of the separatrix, where
+    small differences decide.
     """
     kind, velocity = which.index % 4, float(rng.uniform(-0.3, 0.3))
     side = (-1.0) ** (which.index + which.index // 4)

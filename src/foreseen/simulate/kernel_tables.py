@@ -12,8 +12,8 @@ SPHERE, BOX, CAPSULE, PLANE, FIELD = range(5)
 
 # Columns of the table. SIZE holds (radius), (half x, y, z), (radius, half length), nothing, or (half x, half
 # y, base, top), by kind. BOUND is the radius about POSITION that holds the solid. OFFSET, NX, NY say where
-# a field lies in `heights`. Rotations are rows of a 3x3 matrix from the solid to the world; AFTER is the pose at the next
-# frame.
+# a field lies in `heights`. Rotations are rows of a 3x3 matrix from the solid to the world; AFTER is the pose at the
+# next frame.
 KIND, INSTANCE, CASTS, BOUND, CHECK, OFFSET, NX, NY = range(8)
 SIZE, COLOR, SECOND, POSITION, ROTATION, POSITION_AFTER, ROTATION_AFTER, WIDTH = 8, 12, 15, 18, 21, 30, 33, 42
 

@@ -30,15 +30,15 @@ class SimulateOptions:
     seed: int = 0
     """Random seed of initial conditions that are not given, and of the viewpoints of --monocular."""
     initial: str = ""
-    """Initial conditions of the first sequence, such as "angle=0.6,velocity=0"; those of the next one after a semicolon.
-    Those that are not named are drawn at random."""
+    """Initial conditions of the first sequence, such as "angle=0.6,velocity=0"; those of the next one after a
+    semicolon. Those that are not named are drawn at random."""
     constants: str = ""
     """Constants of the equations of motion, such as "damping=0"."""
     background: Literal["room", "plain"] = "room"
     """room: a floor, a wall and static objects. plain: nothing; pictures with alpha, on a stated white background."""
     monocular: bool = False
-    """One picture at a time, each from another random viewpoint, as in D-NeRF's data; a fixed camera is added and marked
-    "test"."""
+    """One picture at a time, each from another random viewpoint, as in D-NeRF's data; a fixed camera is added and
+    marked "test"."""
     samples: int = 3
     """Rays per pixel and axis: anti-aliasing."""
     workers: int = 0

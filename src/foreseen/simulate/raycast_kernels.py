@@ -44,8 +44,8 @@ from foreseen.simulate.shading import free_sky, glow_on, lit, shadow, sun_on
 
 @compiled
 def _pixel_ray(lens, column, row, k, samples):
-    """Origin, unit direction, and depth along z per distance, of ray k of a pixel's `samples` squared rays; the one after
-    the last runs through the pixel's centre."""
+    """Origin, unit direction, and depth along z per distance, of ray k of a pixel's `samples` squared rays; the one
+    after the last runs through the pixel's centre."""
     x, y = column + 0.5, row + 0.5
     if k < samples * samples:
         x, y = column + (k % samples + 0.5) / samples, row + (k // samples + 0.5) / samples
@@ -132,8 +132,8 @@ def fill_backdrop(solids, heights, lens, light_params, samples, rays, static_pix
 
 @compiled
 def _is_static(solids, first, lens, light_params, o, d, static_pixels, row, column):
-    """True where no moving solid is seen in the pixel of this central ray, nor changes the light there. Conservative: it
-    tests the bounding balls of the moving solids."""
+    """True where no moving solid is seen in the pixel of this central ray, nor changes the light there. Conservative:
+    it tests the bounding balls of the moving solids."""
     point = (
         static_pixels[row, column, CENTRE],
         static_pixels[row, column, CENTRE + 1],

@@ -13,8 +13,8 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Material:
-    """A colour in linear light, 0..1, and optionally a second one in a checker pattern with tiles of edge `check` [scene
-    units]."""
+    """A colour in linear light, 0..1, and optionally a second one in a checker pattern with tiles of edge `check`
+    [scene units]."""
 
     color: Triple
     second: Triple | None = None
