@@ -140,7 +140,7 @@ def test_distortion_is_taken_out(tmp_path: Path) -> None:
         ({"foreseen": {"background": [0, 1]}}, r"foreseen.background is \[0, 1\]: give 3 finite numbers"),
         ({"foreseen": {"near": 2, "far": 1, "bounds": [[0, 0, 0], [1, 1, 1]]}}, "give 0 <= near < far and bounds from"),
         ({"foreseen": {"sequences": {"sequence-0": {"split": "tset"}}}}, "'tset' is unknown: did you mean 'test'?"),
-        ({"foreseen": {"sequences": {"sequence-0": {"truth": {"law": "x"}}}}}, "truth lacks 'arrays', 'law'"),
+        ({"foreseen": {"sequences": {"sequence-0": {"truth": {"dynamics": "x"}}}}}, "truth lacks 'arrays', 'dynamics'"),
         (
             {"foreseen": {"sequences": {"sequence-0": {"backgrounds": {"a": "/etc/passwd"}}}}},
             "backgrounds.a is '/etc/passwd', which lies outside the data set's folder: move it inside",
@@ -213,7 +213,7 @@ def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_truth_is_refused(tmp_path: Path) -> None:
-    told = {"law": "x", "bodies": ["ball"], "constants": {}, "arrays": "truth.npz"}
+    told = {"dynamics": "x", "bodies": ["ball"], "constants": {}, "arrays": "truth.npz"}
     folder = write_nerfstudio(tmp_path, foreseen={"sequences": {"sequence-0": {"truth": told}}})
     with pytest.raises(UserError, match=r"truth.npz is absent: restore it, or remove .*sequence-0.truth"):
         load_dataset(folder)
@@ -228,7 +228,7 @@ def test_damaged_truth_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "<b>", "[/x]", "$x$", "a\nb", "x" * 65, "../up", 3])
 def test_bodies_have_names_that_can_be_shown(tmp_path: Path, name: object) -> None:
-    told = {"law": "x", "bodies": ["ball-1", name], "constants": {}, "arrays": "truth.npz"}
+    told = {"dynamics": "x", "bodies": ["ball-1", name], "constants": {}, "arrays": "truth.npz"}
     folder = write_nerfstudio(tmp_path, foreseen={"sequences": {"sequence-0": {"truth": told}}})
     with pytest.raises(
         UserError, match=r"transforms.json: foreseen.sequences.sequence-0.truth.bodies holds .*: give names"

@@ -13,7 +13,7 @@ from foreseen.errors import UserError
 
 
 def collect(datasets: Many[Dataset]) -> Dataset:
-    """The sequences of all data sets, named "NAME/SEQUENCE"; equal names are told apart by a number.
+    """The sequences of all data sets, named "NAME/SEQUENCE"; equal names get a number.
 
     Near, far and bounds of the whole hold those of all; every sequence keeps its own.
 

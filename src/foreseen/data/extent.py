@@ -1,4 +1,4 @@
-"""Where the rays of a data set end, for formats that do not say."""
+"""Estimates near, far and bounds of a data set, for formats that do not state them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MIN_NEAR_SHARE = 0.05
 def extent_from_cameras(cameras: Sequence[Camera]) -> SceneExtent:
     """A cube around the point nearest to all optical axes, as large as the pictures are there.
 
-    The median of the cameras counts, as they are aimed and zoomed to hold the scene: close-ups cut it, and far cameras
-    show empty space around it. Near is the least distance of a camera from the cube, far the largest to a corner of
-    it. The cameras' own near and far are not looked at.
+    The cube's size is the median over the cameras, as they are aimed and zoomed to show the scene: close-ups show less
+    of it, and far cameras show empty space around it. Near is the least distance of a camera from the cube, far
+    the largest to a corner of it. The cameras' own near and far are not used.
     """
     positions = np.stack([c.position.double().numpy() for c in cameras])
     forward = np.stack([c.camera_to_world[:3, 2].double().numpy() for c in cameras])

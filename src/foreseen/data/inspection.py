@@ -1,4 +1,4 @@
-"""What is in a data set, and what looks doubtful about it: numbers and sentences, nothing printed."""
+"""Inspects a data set: its contents, and what looks doubtful, as numbers and sentences. Prints nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from foreseen.data.types import Dataset, Frame, Sequence
 from foreseen.errors import UserError
 
 MAX_USUAL_GAP = 3.0
-"""A step in time that is so many times the usual one is told."""
+"""A step in time is reported as a gap when it is so many times the median step."""
 
 MAX_LISTED_SEQUENCES = 6
 SAME_TIME = 1e-6
@@ -26,10 +26,10 @@ SAME_TIME = 1e-6
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """The result of an inspection.
 
     Attributes:
-        splits: None where the data set cannot be divided; a doubt says why.
+        splits: None where the data set cannot be divided; a warning says why.
         checks: sections of the report, in order.
     """
 
@@ -46,11 +46,11 @@ class Inspection:
 def inspect_dataset(
     dataset: Dataset, observe_until: float | None = None, progress: Callable[[float, str], None] | None = None
 ) -> Inspection:
-    """Looks at every file of a data set and at the sense of its numbers. Nothing is written.
+    """Decodes every file of a data set and checks its numbers. Nothing is written.
 
     Args:
         observe_until: fraction of the time range that training is to see.
-        progress: told the share (0..1) of the files that are decoded, and what is done.
+        progress: called with the finished share (0..1) and a few words.
     """
     notify = progress or _no_progress
     splits, refused = _divide(dataset, observe_until)
@@ -85,7 +85,7 @@ def _divide(dataset: Dataset, observe_until: float | None) -> tuple[Splits | Non
 
 
 def check_contents(dataset: Dataset) -> InspectionSection:
-    """What there is, and what the reader noticed."""
+    """Contents of the data set, and the reader's warnings."""
     frames = list(dataset.frames)
     unseen = sum(s.split == "test" for s in dataset.sequences)
     sequences = counted(len(dataset.sequences), "sequence") + (f" ({unseen} marked test)" if unseen else "")
@@ -133,7 +133,7 @@ def _particles(dataset: Dataset) -> Iterable[tuple[str, str]]:
 
 
 def check_splits(dataset: Dataset, splits: Splits | None, refused: list[str]) -> InspectionSection:
-    """Frames of each split, and whether one that is kept back is trained on all the same."""
+    """Frames of each split, and whether a held-out frame is also a training frame."""
     if splits is None:
         return InspectionSection("Splits", (), tuple(refused))
     rows = [(name, _extent_of(frames)) for name, frames in splits.frames.items()]
@@ -155,7 +155,7 @@ def _extent_of(frames: tuple[Frame, ...]) -> str:
 
 def _leaks(splits: Splits) -> Iterable[str]:
     if len(splits.frames) == 1:
-        yield "no frame is kept back: what is learned from this data set cannot be tested on it"
+        yield "no frame is held out: a method that learns from this data set cannot be tested on it"
     trained = {(f.image_path, f.image_index) for f in splits.frames["train"]}
     trained_views = {_view(f) for f in splits.frames["train"]}
     for name, frames in splits.frames.items():
@@ -182,7 +182,7 @@ def check_times(dataset: Dataset) -> InspectionSection:
         doubts += own
     rows = [(names[0] + (f" to {names[-1]}" if len(names) > 1 else ""), row) for row, names in alike.items()]
     if len(rows) > MAX_LISTED_SEQUENCES:
-        rows = [*rows[:MAX_LISTED_SEQUENCES], ("", f"and {len(rows) - MAX_LISTED_SEQUENCES} kinds of sequences more")]
+        rows = [*rows[:MAX_LISTED_SEQUENCES], ("", f"and {len(rows) - MAX_LISTED_SEQUENCES} other kinds of sequences")]
     return InspectionSection("Times", tuple(rows), tuple(doubts))
 
 
@@ -207,7 +207,7 @@ def _pictures(each: float) -> str:
 
 
 def _apart(times: np.ndarray) -> np.ndarray:
-    """Distinct times; rounding makes no new one."""
+    """Distinct times; differences of rounding do not count."""
     far = np.diff(times, prepend=-np.inf) > SAME_TIME * max(np.ptp(times), 1e-12)
     return times[far]
 

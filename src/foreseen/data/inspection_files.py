@@ -1,4 +1,4 @@
-"""Decodes every file of a data set: what is damaged, and what the pictures are like."""
+"""Decodes every file of a data set: damaged files, and statistics of the pictures."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 
 DARK_BRIGHTNESS = 0.2
-"""Mean brightness below which pictures are called dark."""
+"""Mean brightness, 0..1, below which pictures are called dark."""
 
 BRIGHT = 0.6
-"""A data set without pixels as bright as this (99.9th percentile of its brightest picture) does not use its range."""
+"""A data set whose brightest picture has a 99.9th percentile below this, 0..1, does not use its range of values."""
 
 MAX_LISTED_DAMAGES = 3
 FLAT = 0.005
 THREADS = 2
 STRIDE = 4
-"""Statistics look at every so many-th pixel each way."""
+"""Statistics use every so-many-th pixel in each direction."""
 
 
 @dataclass(frozen=True)
 class _FileStatistics:
-    """What one file showed: `kind` "picture", "mask" or "other"; `damage` where it could not be decoded.
+    """Statistics of one file: `kind` "picture", "mask" or "other"; `damage` where it could not be decoded.
 
     `covered` is the share of opaque or of marked pixels. Brightness (mean, spread, peak) counts opaque pixels only and
     is NaN where there are none.
@@ -49,7 +49,8 @@ class _FileStatistics:
 
 
 def check_pictures(dataset: Dataset, progress: Callable[[float, str], None]) -> InspectionSection:
-    """Decodes pictures, masks, depths, flows and backgrounds. `progress` is told the share that is done."""
+    """Decodes pictures, masks, depths, flows and backgrounds. `progress` is called with the finished
+    share."""
     jobs = list(_jobs(dataset))
     seen = []
     with ThreadPoolExecutor(THREADS) as pool:  # decoders let other threads run meanwhile
@@ -60,7 +61,7 @@ def check_pictures(dataset: Dataset, progress: Callable[[float, str], None]) -> 
 
 
 def _jobs(dataset: Dataset) -> Iterable[Callable[[], _FileStatistics]]:
-    # A small cache of our own: each file is wanted once, and what training keeps in memory is not pushed out.
+    # A small cache of its own: each file is used once, and the data set's cache keeps what it holds.
     cache = ImageCache(1)
     for frame in dataset.frames:
         low, high = dataset.value_range

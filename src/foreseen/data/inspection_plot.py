@@ -1,4 +1,4 @@
-"""Draws a data set into one picture: cameras in space and from above, some pictures, and the times of each split."""
+"""Draws a data set into one figure: cameras in space and from above, some pictures, and the times of each split."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class _CameraPlot:
 def draw_inspection(inspection: Inspection) -> bytes:
     """A PNG of 1500 x 900 pixels.
 
-    Cameras stand in the world, turned upright. Data sets in normalised device coordinates have no bounds there: what
+    Cameras stand in the world, rotated upright. Data sets in normalised device coordinates have no bounds there: what
     the mean camera sees of its near plane is drawn instead. Without camera poses there are only pictures and times.
     """
     figure = Figure(figsize=(15, 9), layout="constrained")
@@ -81,9 +81,9 @@ def draw_inspection(inspection: Inspection) -> bytes:
     _draw_pictures(pictures, inspection.dataset)
     _draw_times(figure.add_subplot(times), inspection, splits)
     doubts = len(inspection.warnings)
-    told = "nothing doubtful" if not doubts else f"{doubts} doubt" + ("s" if doubts > 1 else "")
+    summary = "nothing doubtful" if not doubts else f"{doubts} doubt" + ("s" if doubts > 1 else "")
     name = as_written(inspection.dataset.name)
-    figure.suptitle(f"{name} ({inspection.dataset.format}): {len(splits)} frames, {told}", size=14)
+    figure.suptitle(f"{name} ({inspection.dataset.format}): {len(splits)} frames, {summary}", size=14)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=100)
     return out.getvalue()
@@ -128,7 +128,7 @@ def _places(inspection: Inspection, found: list[Frame]) -> list[_PlottedCamera]:
 
 
 def _upright(up: np.ndarray) -> np.ndarray:
-    """Rotation `[3, 3]` that turns `up` to z and keeps the world's axes where it can."""
+    """Rotation `[3, 3]` from `up` to z that keeps the world's axes where possible."""
     forward = np.eye(3)[1] if abs(up[1]) < 0.9 else np.eye(3)[2]
     x = np.cross(forward, up)
     x /= np.linalg.norm(x)
@@ -180,7 +180,7 @@ def _draw_space(axes: Any, stage: _CameraPlot, inspection: Inspection) -> None:
     axes.add_collection3d(Line3DCollection(stage.edges, colors="#555555", linewidths=1, linestyles="dashed"))
     axes.plot([], [], [], color="#555555", linestyle="dashed", label=name)
     if stage.moving:
-        axes.plot(*stage.positions.T, color="#888888", linewidth=0.8, label="way of the camera")
+        axes.plot(*stage.positions.T, color="#888888", linewidth=0.8, label="path of the camera")
     if stage.target is not None:
         axes.plot(*stage.target[:, None], "k*", markersize=13, label="what they look at", linestyle="none")
     for set_limits, low, high in zip((axes.set_xlim, axes.set_ylim, axes.set_zlim), stage.low, stage.high):

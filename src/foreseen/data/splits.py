@@ -1,4 +1,4 @@
-"""Which frames are learned from, and which are kept back to ask what was learned."""
+"""Which frames are for training, and which are held out for evaluation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SPLITS = ("train", "novel-view", "interpolation", "forecast", "unseen-sequence")
 HOLD_OUT_EVERY = 8
 HOLD_OUT_OFFSET = 4
 FIXED_CAMERAS = 3
-"""From so many cameras that stand still on, one is kept back where the data set does not say."""
+"""With so many fixed cameras or more, one is held out where the data set marks no test frames."""
 SAME_TIME = 1e-6
 """Times closer than this share of the time range are one time."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The frames of a data set by what they are for.
+    """The frames of a data set by their use.
 
     Attributes:
         frames: keyed by names of `SPLITS`, in the data set's order; empty ones are left out.
@@ -61,18 +61,18 @@ def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
     until = last if observe_until is None else first + observe_until * (last - first)
     slack = SAME_TIME * (last - first)
     roles, sentence = _roles(dataset, until + slack)
-    if observe_until is None:  # what is marked for tests alone may be later than anything that training sees
+    if observe_until is None:  # frames that are marked "test" may be later than all training frames
         until = max((f.time for f, role in roles if role == "train"), default=until)
         if last > until + slack:
             sentence += f" Training frames end at {until:g}: what is later is the forecast."
     split = _name_all(roles, until + slack, slack)
-    found = {name: tuple(f for f, s in zip(dataset.frames, split) if s == name) for name in SPLITS}
-    if not found["train"]:
+    by_split = {name: tuple(f for f, s in zip(dataset.frames, split) if s == name) for name in SPLITS}
+    if not by_split["train"]:
         fix = "give a larger --observe-until" if observe_until else "mark some of them as 'train'"
         raise UserError(f"{dataset.path}: no training frames: all up to time {until:g} are held out; {fix}")
     if observe_until is not None:
         sentence += f" Times after {until:g} ({observe_until:g} of the range) are the forecast."
-    return Splits({k: v for k, v in found.items() if v}, until, _hash(dataset, split), sentence)
+    return Splits({k: v for k, v in by_split.items() if v}, until, _hash(dataset, split), sentence)
 
 
 def check_times(dataset: Dataset) -> tuple[float, float]:
@@ -85,7 +85,7 @@ def check_times(dataset: Dataset) -> tuple[float, float]:
 
 
 def _roles(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:
-    """Every frame with what it is for ("train", "val", "test", "unseen"), and the sentence that says why."""
+    """Every frame with its role ("train", "val", "test", "unseen"), and the sentence that says why."""
     marks = {s.split for s in dataset.sequences} | {f.split for f in dataset.frames}
     if marks == {None}:
         return _choose(dataset, until)
@@ -100,7 +100,7 @@ def _roles(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str
 
 
 def _role(frame: Frame, sequence: str | None, val_is_test: bool) -> str:
-    """What a frame is marked for; the mark of its whole sequence comes first."""
+    """A frame's role by its mark; the mark of its whole sequence wins."""
     if sequence == "test" or (sequence == "val" and val_is_test):
         return "unseen"
     role = "val" if sequence == "val" else frame.split or "train"
@@ -108,7 +108,7 @@ def _role(frame: Frame, sequence: str | None, val_is_test: bool) -> str:
 
 
 def _choose(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:
-    """What is kept back of a data set without marks."""
+    """The roles of frames in a data set without marks."""
     frames = list(dataset.frames)
     if len({f.time for f in frames}) == 1:
         return _choose_of_one_instant(frames)
@@ -133,10 +133,10 @@ def _choose_of_one_instant(frames: list[Frame]) -> tuple[list[tuple[Frame, str]]
 
 def _fixed_cameras(frames: Iterable[Frame]) -> list[str]:
     """Cameras of one pose and several times, by name."""
-    own: dict[str, list[Frame]] = defaultdict(list)
+    by_camera: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
-        own[frame.camera_id].append(frame)
-    return sorted(name for name, found in own.items() if len({f.time for f in found}) > 1 and _still(found))
+        by_camera[frame.camera_id].append(frame)
+    return sorted(name for name, own in by_camera.items() if len({f.time for f in own}) > 1 and _still(own))
 
 
 def _still(frames: list[Frame]) -> bool:

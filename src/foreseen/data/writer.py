@@ -1,4 +1,4 @@
-"""Writes a data set: nerfstudio's transforms.json with times, truth and what lies beside the pictures."""
+"""Writes a data set: nerfstudio's transforms.json with times, layers, particles and ground truth."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ WRITER_VERSION = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BODY = re.compile(r"(?! )[\w .-]{1,64}(?<! )")
 BODY_WORDS = "1 to 64 letters, digits, spaces (not at the ends), '.', '_', '-'"
-"""What names a body: it stands in tables, plots and pages."""
+"""Allowed names of bodies, which tables, plots and pages show."""
 
 
 @dataclass(frozen=True)
 class WrittenFrame:
-    """One picture and what is known of it.
+    """One picture, its camera and its layers.
 
     Attributes:
         camera: without NDC; its near and far are not stored (the data set states one pair).
@@ -221,7 +221,7 @@ class DatasetWriter:
         arrays |= {f"state.{key}": value for key, value in truth.state.items()}
         np.savez(self._place(f"truth/{name}.npz"), **arrays)  # type: ignore[arg-type]
         return {
-            "law": truth.dynamics,
+            "dynamics": truth.dynamics,
             "constants": {key: float(value) for key, value in truth.constants.items()},
             "bodies": list(truth.bodies),
             "arrays": f"truth/{name}.npz",

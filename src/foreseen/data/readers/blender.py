@@ -1,4 +1,4 @@
-"""D-NeRF's form of Blender's transforms: transforms_{train,val,test}.json, pictures with alpha, times."""
+"""D-NeRF's variant of Blender's transforms: transforms_{train,val,test}.json, pictures with alpha, times."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MASKS = "masks"
 
 
 def read(path: Path, *, background: tuple[float, float, float] | None, cache: ImageCache) -> Dataset:
-    """One sequence, filmed at the times of all splits. Transparent pictures lie on `background`, or on white.
+    """One sequence with the frames of all splits. Transparent pictures lie on `background`, or on white.
 
     Frames of one pose and one set of intrinsics share a `camera_id`, and are a track: D-NeRF's cameras jump from frame
     to frame, so that no frame follows another one in a moving camera. Masks are read from `masks/` beside the

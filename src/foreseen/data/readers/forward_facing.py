@@ -19,13 +19,14 @@ from foreseen.geometry.cameras import Camera
 from foreseen.geometry.ndc import NDC
 
 NEAR_SHARE = 0.1
-"""This share of the pictures may state a nearest depth that is too small: false matches of the reconstruction."""
+"""Share of the pictures, 0..1, whose stated nearest depth may be too small, because of false matches of the
+reconstruction. Larger: the near plane moves farther from the cameras."""
 
 NEAR_MARGIN = 0.9
-"""The near plane lies at this share of the nearest depth that is believed."""
+"""The near plane lies at this share of the nearest depth that counts. Smaller: nearer to the cameras."""
 
 MIN_NDC_COSINE = 0.2
-"""Least cosine between a ray and the mean view direction at which normalised device coordinates are used."""
+"""Least cosine between a ray and the mean view direction; below it normalised device coordinates are not used."""
 
 SEQUENCE = "sequence-0"
 VIDEO = "pictures count as frames of one video, in the order of their names, evenly spaced from 0 to 1"
@@ -33,10 +34,10 @@ VIDEO = "pictures count as frames of one video, in the order of their names, eve
 
 @dataclass(frozen=True)
 class PoseTable:
-    """What the tables say, axes and sizes already ours.
+    """The tables of a format, converted to our axes and sizes.
 
     Attributes:
-        cameras: near 0 and far 1 stand in for what `dataset` finds out.
+        cameras: with near 0 and far 1, which `dataset` replaces.
         depths: `[N, 2]` nearest and farthest depth in each picture, in scene units.
         times: `[N]`, in the data set's unit.
         splits: hints, None where the format is silent.
@@ -201,6 +202,6 @@ def _corners(camera: Camera) -> Tensor:
 def _unit(vector: np.ndarray) -> np.ndarray:
     length = float(np.linalg.norm(vector))
     if length < 1e-6:
-        # Cameras all around have no mean direction; any will do, as they get no NDC.
+        # Cameras all around have no mean direction; any is fine, as they get no NDC.
         return np.eye(3)[0]
     return vector / length
