@@ -109,7 +109,7 @@ def told_apart(run: Path) -> dict[str, Any]:
 
     loaded = load_run(run)
     method, laws = loaded.method, {s.name: s.truth.dynamics for s in loaded.dataset().sequences if s.truth}
-    names = loaded.info.sequences
+    names = loaded.info.names
     grouped = [sorted({laws[names[int(s)]] for s in method.sequences(cluster)}) for cluster in range(method.clusters)]
     told = {}
     for source in SOURCES:

@@ -21,7 +21,7 @@ def main(out: Path, options: SimulateOptions) -> None:
 
     # Nothing is decoded before it is asked for.
     frame = next(data.frames)
-    picture, mask = frame.image(), frame.mask()
+    picture, mask = frame.image(), frame.layer("mask")
     print(f"first frame: camera {frame.camera_id}, t = {frame.time:g}, picture {tuple(picture.shape)}")
     if mask is not None:
         print(f"the pendulum covers {(mask > 0).float().mean():.1%} of it")

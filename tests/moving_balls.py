@@ -69,6 +69,7 @@ def frames(
 
 
 def info(times: Sequence[float]) -> SceneInfo:
-    """What a method is told of them."""
+    """What a method knows of them."""
     low, high = (tuple(float(x) for x in corner) for corner in BOUNDS)
-    return SceneInfo((low, high), 3.0, 9.0, (tuple(times),), WHITE, False, False, True)  # type: ignore[arg-type]
+    bounds, names = (low, high), ("balls",)
+    return SceneInfo.of_one_scene(bounds, 3.0, 9.0, (tuple(times),), WHITE, False, False, True, names)  # type: ignore[arg-type]

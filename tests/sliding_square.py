@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from foreseen.core.observation import Observation
+from foreseen.data.layers import standard_layers
 from foreseen.data.splits import Splits
 from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
 from foreseen.geometry.cameras import Camera
@@ -82,7 +83,7 @@ def make_dataset(folder: Path, *, masks: bool = True, backgrounds: bool = True, 
         for name in CAMERAS:
             image = _save(folder / "images" / f"{name}_{step}.png", picture(name, step))
             mask = _save(folder / "masks" / f"{name}_{step}.png", block(name, step).to(torch.uint8)) if masks else None
-            frames.append(Frame("slide", camera(name), name, step * DT, image, mask_path=mask))
+            frames.append(Frame("slide", camera(name), name, step * DT, image, layers=standard_layers(mask=mask)))
     paths = {name: _save(folder / "backgrounds" / f"{name}.png", wall()) for name in CAMERAS} if backgrounds else {}
     sequence = Sequence("slide", tuple(frames), truth() if with_truth else None, background_paths=paths)
     bounds = torch.tensor([[-2.0, -2.0, 0.0], [2.0, 2.0, 5.0]])

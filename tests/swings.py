@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from changed_info import changed
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
@@ -90,6 +91,5 @@ def captured(
 
 
 def about(names: str = "abc", **changes: object) -> SceneInfo:
-    """What the method is told of them."""
-    own = replace(info(TIMES), times=(TIMES,) * len(names), sequences=tuple(names))
-    return replace(own, **changes)  # type: ignore[arg-type]
+    """What the method knows of them."""
+    return changed(info(TIMES), **({"times": (TIMES,) * len(names), "names": tuple(names)} | changes))

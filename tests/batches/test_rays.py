@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from changed_info import changed
 from foreseen.batches.rays import CameraTable, RaySampler, RaySpec
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
@@ -15,7 +16,7 @@ from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.ndc import NDC
 
-INFO = SceneInfo(
+INFO = SceneInfo.of_one_scene(
     bounds=((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)),
     near=1.0,
     far=4.0,
@@ -174,7 +175,7 @@ def test_even_sequences(tmp_path: Path) -> None:
     """Of eight frames of one sequence and one of another, each sequence is drawn half of the time."""
     given = frames(tmp_path, [noise(8, 8, seed=i) for i in range(9)])
     given = [replace(f, time=float(i), sequence="long" if i < 8 else "short") for i, f in enumerate(given)]
-    info = replace(INFO, times=(tuple(float(i) for i in range(8)), (8.0,)))
+    info = changed(INFO, times=(tuple(float(i) for i in range(8)), (8.0,)))
     sampler = RaySampler(given, ("long", "short"), info, seed=0)
     for even, share in ((True, 1 / 2), (False, 1 / 9)):
         spec = RaySpec(rays=4, frames=1, even_sequences=even)

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from tiny_files import picture, truncate
 
-from foreseen.data import images
+from foreseen.data import picture_files
 from foreseen.data.images import ImageCache
+from foreseen.data.layers import FrameLayer
 from foreseen.errors import UserError
 
 W, H = 8, 6
@@ -38,7 +39,7 @@ def test_changing_what_is_returned_changes_nothing(tmp_path: Path) -> None:
         lambda: cache.image(path, W, H),
         lambda: cache.image(path16, W, H),
         lambda: cache.image(path, W // 2, H // 2),
-        lambda: cache.depth(tmp_path / "d.npz", W, H),
+        lambda: cache.layer(FrameLayer(tmp_path / "d.npz", "depth"), W, H),
     ):
         before = read().clone()
         read().zero_()
@@ -99,19 +100,22 @@ def test_masks_keep_their_ids_when_shrunk(tmp_path: Path) -> None:
     ids = np.zeros((H, W), np.uint16)
     ids[1::2, 1::2] = 300
     path, cache = save(tmp_path / "m.png", ids), ImageCache()
-    assert torch.equal(cache.mask(path, W, H), torch.from_numpy(ids.astype(np.int64)))
-    assert cache.mask(path, W // 2, H // 2).unique().tolist() == [300]  # the pixel under the centre, no average
+    assert torch.equal(cache.layer(FrameLayer(path, "ids"), W, H), torch.from_numpy(ids.astype(np.int64)))
+    assert cache.layer(FrameLayer(path, "ids"), W // 2, H // 2).unique().tolist() == [
+        300
+    ]  # the pixel under the centre, no average
 
 
 def test_a_mask_with_colours_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'RGB': a mask of ids has one channel of 8 or 16 bits"):
-        ImageCache().mask(picture(tmp_path / "a.png"), W, H)
+        ImageCache().layer(FrameLayer(picture(tmp_path / "a.png"), "ids"), W, H)
 
 
 def test_flow_is_in_pixels_of_the_wanted_size(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", flow=np.full((H, W, 2), (4.0, 6.0), np.float32))
-    assert ImageCache().flow(tmp_path / "f.npz", W, H)[0, 0].tolist() == [4, 6]
-    assert ImageCache().flow(tmp_path / "f.npz", W // 2, H // 2)[0, 0].tolist() == [2, 3]
+    layer = FrameLayer(tmp_path / "f.npz", "flow")
+    assert ImageCache().layer(layer, W, H)[0, 0].tolist() == [4, 6]
+    assert ImageCache().layer(layer, W // 2, H // 2)[0, 0].tolist() == [2, 3]
 
 
 def test_depth_is_read_from_both_kinds_of_arrays(tmp_path: Path) -> None:
@@ -119,7 +123,7 @@ def test_depth_is_read_from_both_kinds_of_arrays(tmp_path: Path) -> None:
     np.save(tmp_path / "d.npy", depth)
     np.savez_compressed(tmp_path / "d.npz", depth=depth)
     for name in ("d.npy", "d.npz"):
-        found = ImageCache().depth(tmp_path / name, W, H)
+        found = ImageCache().layer(FrameLayer(tmp_path / name, "depth"), W, H)
         assert found.dtype == torch.float32 and np.array_equal(found.numpy(), depth)
 
 
@@ -149,13 +153,13 @@ def test_arrays_that_are_no_depth_are_refused(tmp_path: Path, content: str) -> N
         np.savez(path, **{"other" if content == "name" else "depth": value})
     fault = "holds an array of shape" if content == "shape" else r"cannot be read as depth \("
     with pytest.raises(UserError, match=rf"d\.npz {fault}.*: replace the file"):
-        ImageCache().depth(path, W, H)
+        ImageCache().layer(FrameLayer(path, "depth"), W, H)
 
 
 def test_the_least_recently_used_is_forgotten_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
-    plain = images._decoded
-    monkeypatch.setattr(images, "_decoded", lambda path: (decoded.append(path), plain(path))[1])
+    plain = picture_files.decoded_picture
+    monkeypatch.setattr(picture_files, "decoded_picture", lambda path: (decoded.append(path), plain(path))[1])
     size = (512, 512)  # 0.75 MB each
     a, b, c = (picture(tmp_path / f"{n}.png", size=size) for n in "abc")
     cache = ImageCache(budget_mb=2)

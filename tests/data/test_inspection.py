@@ -106,7 +106,8 @@ def mixed_up(sound: Path, change: Any) -> Dataset:
     data = load_dataset(sound)
     (sequence,) = data.sequences
     new = [
-        replace(f, camera=replace(f.camera, camera_to_world=change(f.camera.camera_to_world))) for f in sequence.frames
+        replace(f, calibration=replace(f.camera, camera_to_world=change(f.camera.camera_to_world)))
+        for f in sequence.frames
     ]
     return replace(data, sequences=(replace(sequence, frames=tuple(new)),))
 

@@ -8,7 +8,7 @@ import pytest
 from tiny_files import frame, write_blender, write_document, write_nerfstudio
 
 import foreseen.data
-from foreseen.data import FORMATS, find_format, load_dataset
+from foreseen.data import FORMATS, find_format, load_dataset, make_splits
 from foreseen.errors import UserError
 
 
@@ -35,8 +35,8 @@ def test_the_format_may_be_said(tmp_path: Path) -> None:
 def test_folders_without_data(tmp_path: Path) -> None:
     assert message(tmp_path / "none") == f"{tmp_path / 'none'} does not exist: give the folder of a data set"
     assert message(tmp_path) == f"{tmp_path} is empty: give the folder of a data set"
-    (tmp_path / "film.mp4").touch()
-    assert message(tmp_path / "film.mp4") == f"{tmp_path / 'film.mp4'} is a file: give the folder of a data set"
+    (tmp_path / "notes.txt").touch()
+    assert message(tmp_path / "notes.txt") == f"{tmp_path / 'notes.txt'} is a file: give the folder of a data set"
     assert message(tmp_path) == (
         f"{tmp_path} holds no data set (none of transforms.json, transforms_train.json, transforms_val.json,"
         " transforms_test.json, precomputed.json, poses_bounds.npy): give its folder, or name the format"
@@ -52,7 +52,9 @@ def test_folders_without_data(tmp_path: Path) -> None:
 def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
     write_blender(tmp_path)
     assert message(tmp_path, format="blendr") == "unknown data format 'blendr': did you mean 'blender'?"
-    assert message(tmp_path, format="xyz").startswith("unknown data format 'xyz': known: blender, llff, nerfstudio")
+    assert message(tmp_path, format="xyz").startswith(
+        "unknown data format 'xyz': known: array, blender, llff, nerfstudio"
+    )
 
 
 def test_a_background_is_a_colour(tmp_path: Path) -> None:
@@ -61,9 +63,12 @@ def test_a_background_is_a_colour(tmp_path: Path) -> None:
     assert message(tmp_path, background=(0, 1)) == "background (0, 1): give red, green and blue from 0 to 1"
 
 
-def test_one_moment_is_refused_where_times_are_stated(tmp_path: Path) -> None:
-    write_nerfstudio(tmp_path, frames=[frame(i, 3, time=2.0) for i in range(3)], count=3)
-    assert message(tmp_path) == f"{tmp_path}: all 3 frames have the same time: what moves needs two or more times"
+def test_a_capture_of_one_instant_holds_every_eighth_picture_out(tmp_path: Path) -> None:
+    write_nerfstudio(tmp_path, frames=[frame(i, 9, time=2.0) for i in range(9)], count=9)
+    splits = make_splits(load_dataset(tmp_path))
+    assert [f.image_path.name for f in splits.frames["novel-view"]] == ["000.png", "008.png"]
+    assert len(splits.frames["train"]) == 7 and splits.observed_until == 2.0
+    assert splits.protocol.startswith("All frames have one time")
 
 
 def test_the_memory_budget_reaches_the_frames(tmp_path: Path) -> None:
@@ -85,8 +90,8 @@ def test_broken_json_names_the_line_through_the_top_level_function(tmp_path: Pat
 
 
 def test_what_the_room_offers() -> None:
-    names = "FORMATS Dataset Frame GroundTruth ImageCache Sequence Splits find_format load_dataset make_splits"
-    assert foreseen.data.__all__ == names.split()
+    names = "FORMATS Dataset Frame GroundTruth ImageCache Sequence Splits find_format load_dataset load_datasets"
+    assert foreseen.data.__all__ == [*names.split(), "make_splits"]
     assert all(hasattr(foreseen.data, name) for name in foreseen.data.__all__)
 
 

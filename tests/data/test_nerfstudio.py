@@ -96,7 +96,7 @@ def test_what_is_not_used_is_told(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{index}.npz", flow=np.zeros((SIZE[1], SIZE[0], 2), np.float32))
     frames = [frame(i, 4, mask_path="no.png", depth_file_path="no.png", flow_file_path=f"{i}.npz") for i in range(4)]
     data = load_dataset(write_nerfstudio(tmp_path, frames=frames, k1=0.01))
-    assert all((f.mask_path, f.depth_path, f.flow_path) == (None, None, None) for f in data.frames)
+    assert all(not f.layers for f in data.frames)
     assert data.warnings[:3] == (
         "mask_path (pixels to leave out) is not used; instance masks are instance_mask_path",
         "depth_file_path: only .npz and .npy are read; pictures are left out",
@@ -140,7 +140,7 @@ def test_distortion_is_taken_out(tmp_path: Path) -> None:
         ({"foreseen": {"background": [0, 1]}}, r"foreseen.background is \[0, 1\]: give 3 finite numbers"),
         ({"foreseen": {"near": 2, "far": 1, "bounds": [[0, 0, 0], [1, 1, 1]]}}, "give 0 <= near < far and bounds from"),
         ({"foreseen": {"sequences": {"sequence-0": {"split": "tset"}}}}, "'tset' is unknown: did you mean 'test'?"),
-        ({"foreseen": {"sequences": {"sequence-0": {"truth": {"law": "x"}}}}}, "truth lacks 'arrays', 'law'"),
+        ({"foreseen": {"sequences": {"sequence-0": {"truth": {"dynamics": "x"}}}}}, "truth lacks 'arrays', 'dynamics'"),
         (
             {"foreseen": {"sequences": {"sequence-0": {"backgrounds": {"a": "/etc/passwd"}}}}},
             "backgrounds.a is '/etc/passwd', which lies outside the data set's folder: move it inside",
@@ -213,7 +213,7 @@ def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_truth_is_refused(tmp_path: Path) -> None:
-    told = {"law": "x", "bodies": ["ball"], "constants": {}, "arrays": "truth.npz"}
+    told = {"dynamics": "x", "bodies": ["ball"], "constants": {}, "arrays": "truth.npz"}
     folder = write_nerfstudio(tmp_path, foreseen={"sequences": {"sequence-0": {"truth": told}}})
     with pytest.raises(UserError, match=r"truth.npz is absent: restore it, or remove .*sequence-0.truth"):
         load_dataset(folder)
@@ -228,7 +228,7 @@ def test_damaged_truth_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "<b>", "[/x]", "$x$", "a\nb", "x" * 65, "../up", 3])
 def test_bodies_have_names_that_can_be_shown(tmp_path: Path, name: object) -> None:
-    told = {"law": "x", "bodies": ["ball-1", name], "constants": {}, "arrays": "truth.npz"}
+    told = {"dynamics": "x", "bodies": ["ball-1", name], "constants": {}, "arrays": "truth.npz"}
     folder = write_nerfstudio(tmp_path, foreseen={"sequences": {"sequence-0": {"truth": told}}})
     with pytest.raises(
         UserError, match=r"transforms.json: foreseen.sequences.sequence-0.truth.bodies holds .*: give names"

@@ -193,6 +193,6 @@ def test_fractions_that_make_no_sense(fraction: float) -> None:
         make_splits(dataset(film("a", "A", 9)), fraction)
 
 
-def test_one_moment_is_refused() -> None:
-    with pytest.raises(UserError, match="all 2 frames have the same time: what moves needs two or more times"):
-        make_splits(dataset(film("a", "AB", 1)))
+def test_two_frames_of_one_instant_are_both_trained_on() -> None:
+    splits = make_splits(dataset(film("a", "AB", 1)))
+    assert list(splits.frames) == ["train"] and len(splits.frames["train"]) == 2

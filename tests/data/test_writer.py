@@ -82,9 +82,9 @@ def test_frames_are_read_back_exactly(both: tuple) -> None:
     for frame, expected in zip(found, frames, strict=True):
         assert (frame.time, frame.split, frame.sequence) == (expected.time, expected.split, "first")
         assert torch.equal(frame.rgba(), torch.from_numpy(expected.image.astype(np.float32) / 255.0))
-        assert np.array_equal(frame.mask(), expected.mask)
-        assert np.array_equal(frame.depth(), expected.depth)
-        assert np.array_equal(frame.flow(), expected.flow)
+        assert np.array_equal(frame.layer("mask"), expected.mask)
+        assert np.array_equal(frame.layer("depth"), expected.depth)
+        assert np.array_equal(frame.layer("flow_forward"), expected.flow)
         assert torch.equal(frame.camera.camera_to_world, expected.camera.camera_to_world.float())
         assert replace(frame.camera, camera_to_world=0) == replace(expected.camera, camera_to_world=0)  # type: ignore[arg-type]
 

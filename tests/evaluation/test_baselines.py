@@ -65,8 +65,8 @@ def test_an_unseen_camera_borrows_from_the_nearest(dataset: Dataset) -> None:
 def test_nearest_camera_looks_at_direction_too(dataset: Dataset) -> None:
     base = frame(dataset, "left", 0)
     rotated = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))  # stands where "left" stands, looks back
-    back = replace(base, camera_id="back", camera=replace(base.camera, camera_to_world=rotated))
-    requested = replace(base, camera_id="asked", camera=replace(base.camera, camera_to_world=rotated))
+    back = replace(base, camera_id="back", calibration=replace(base.camera, camera_to_world=rotated))
+    requested = replace(base, camera_id="asked", calibration=replace(base.camera, camera_to_world=rotated))
     seen = ObservedFrames(dataset, [base, frame(dataset, "right", 0), back], {"slide": 0.0})
     assert seen.nearest_camera(requested) == [back]
 
@@ -78,7 +78,7 @@ def test_a_sequence_that_was_not_observed_has_no_baseline(dataset: Dataset) -> N
 
 def test_another_size_is_brought_to_the_asked_one(dataset: Dataset) -> None:
     wanted = frame(dataset, "left", 3)
-    small = replace(wanted, camera_id="small", camera=wanted.camera.downscale(2))
+    small = replace(wanted, camera_id="small", calibration=wanted.camera.downscale(2))
     image = nearest_frame(observed(dataset))(small)
     assert image is not None and image.image.shape == (12, 20, 3)
     assert image.background is not None and image.background.shape == (12, 20, 3)

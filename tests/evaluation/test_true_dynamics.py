@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from foreseen.data.layers import standard_layers
 from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
 from foreseen.evaluation import baselines
 from foreseen.evaluation.baselines import ObservedFrames, true_dynamics
@@ -110,7 +111,7 @@ def captured(folder: Path, name: str, known: GroundTruth) -> Sequence:
         paths = folder / f"{index}.png", folder / f"mask-{index}.png"
         Image.fromarray(picture).save(paths[0])
         Image.fromarray(mask).save(paths[1])
-        frames.append(Frame(name, camera(), "front", float(now), paths[0], mask_path=paths[1]))
+        frames.append(Frame(name, camera(), "front", float(now), paths[0], layers=standard_layers(mask=paths[1])))
     return Sequence(name, tuple(frames), known, background_paths={"front": folder / "still.png"})
 
 

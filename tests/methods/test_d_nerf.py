@@ -29,7 +29,7 @@ TINY = replace(
 
 def info(times: tuple[tuple[float, ...], ...] = (TIMES,)) -> SceneInfo:
     bounds = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
-    return SceneInfo(bounds, 2.0, 4.0, times, (1.0, 1.0, 1.0), False, False, False)
+    return SceneInfo.of_one_scene(bounds, 2.0, 4.0, times, (1.0, 1.0, 1.0), False, False, False)
 
 
 def tiny(config: DNeRFPaperConfig = TINY, seed: int = 0) -> PaperDNeRF:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from changed_info import changed
 from foreseen.batches.rays import RaySampler
 from foreseen.core.method import Method, scene_at
 from foreseen.core.observation import Observation
@@ -77,7 +78,7 @@ def beginning(height: float, speed: float, times: Sequence[float]) -> PoseLabels
 
 
 def two() -> SceneInfo:
-    return replace(info(TIMES), times=(TIMES, LATER), sequences=NAMES, bodies=(("ball",), ("ball",)))
+    return changed(info(TIMES), times=(TIMES, LATER), names=NAMES, bodies=(("ball",), ("ball",)))
 
 
 LABELS = (beginning(-0.9, SPEED, TIMES), beginning(0.9, -SPEED, LATER))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from changed_info import changed
 from foreseen.batches.images import ImageSampler
 from foreseen.cli import main
 from foreseen.core.method import scene_at
@@ -226,7 +227,7 @@ def test_plane_losses_see_what_is_rough_and_pass_what_is_smooth() -> None:
 def test_data_that_one_cloud_cannot_show_is_refused(name: str) -> None:
     config = METHODS[name].load_presets()["fast"]
     config = replace(config, cloud=replace(config.cloud, budget=10))
-    several = replace(info(TIMES), times=(TIMES, TIMES))
+    several = changed(info(TIMES), times=(TIMES, TIMES))
     with pytest.raises(UserError, match=f"{name} learns one sequence, and these are 2"):
         new(name, config, several)
     with pytest.raises(UserError, match="normalised device coordinates"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from changed_info import changed
 from foreseen.cli import main
 from foreseen.core.method import scene_at
 from foreseen.core.observation import Observation
@@ -175,7 +176,7 @@ def test_data_that_one_cloud_cannot_show_is_refused() -> None:
     config = METHODS["gaussian-ode"].load_presets()["latent"]
     config = replace(config, cloud=replace(config.cloud, budget=10))
     with pytest.raises(UserError, match="gaussian-ode learns one sequence, and these are 2"):
-        build(config, replace(info(TIMES), times=(TIMES, TIMES)))
+        build(config, changed(info(TIMES), times=(TIMES, TIMES)))
     with pytest.raises(UserError, match="normalised device coordinates"):
         build(config, replace(info(TIMES), ndc=True))
     with pytest.raises(UserError, match="there is no sequence 3"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from changed_info import changed
 from foreseen.batches.rays import RayBatch
 from foreseen.core.method import scene_at, take
 from foreseen.core.observation import Observation
@@ -42,7 +43,7 @@ TINY = NodeRFPaperConfig(
 )
 TIMES = ((10.0, 10.5, 11.0, 12.0, 12.5, 13.0, 13.5, 14.0), (20.0, 20.5, 21.0, 22.0, 22.5, 23.0), (0.0, 1.0, 2.0, 4.0))
 BODIES = ("ball",)
-INFO = SceneInfo(
+INFO = SceneInfo.of_one_scene(
     bounds=((-2.0, -2.0, -1.0), (2.0, 2.0, 1.0)),
     near=1.0,
     far=5.0,
@@ -51,7 +52,7 @@ INFO = SceneInfo(
     has_alpha=False,
     ndc=False,
     static_cameras=True,
-    sequences=("first", "second", "third"),
+    names=("first", "second", "third"),
     bodies=(BODIES,) * 3,
 )
 CAMERA_MOVE_SECONDS = MANY.warm_up_steps
@@ -104,7 +105,7 @@ class TestPaperShapes:
 
     def test_one_sequence_has_a_class_of_its_own(self) -> None:
         assert isinstance(self.method, PaperManyNodeRF)
-        one = replace(INFO, times=TIMES[:1], sequences=("first",), bodies=(BODIES,))
+        one = changed(INFO, times=TIMES[:1], names=("first",), bodies=(BODIES,))
         assert not isinstance(build(TINY, one), PaperManyNodeRF)
 
     def test_codes(self) -> None:
@@ -255,7 +256,7 @@ class TestLabels:
     def test_several_bodies(self) -> None:
         two = ("a", "b")
         torch.manual_seed(0)
-        method = build(TINY, replace(INFO, bodies=(two,) * 3))
+        method = build(TINY, changed(INFO, bodies=(two,) * 3))
         method.warm_start((), [labels(times, start, two) for times, start in zip(TIMES, STARTS)])
         assert method.labelled_motion.positions.shape == (3, 8, 6)
         assert scene_at(method, 12.0).near == INFO.near
@@ -284,7 +285,7 @@ class TestLabels:
     )
     def test_unfit_data_is_refused(self, change: dict[str, object], message: str) -> None:
         with pytest.raises(UserError, match=message):
-            build(TINY, replace(INFO, **change))
+            build(TINY, changed(INFO, **change))
 
     def test_absent_labels_are_refused(self) -> None:
         with pytest.raises(UserError, match="'second' has none: give a data set with truth, or --preset fast"):

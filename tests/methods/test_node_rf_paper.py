@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from changed_info import changed
 from foreseen.batches.rays import RayBatch
 from foreseen.core.method import scene_at, take
 from foreseen.core.observation import Observation
@@ -38,7 +39,7 @@ TINY = NodeRFPaperConfig(
     lr=3e-3,
 )
 TIMES = (10.0, 11.0, 12.0, 14.0, 15.0)
-INFO = SceneInfo(
+INFO = SceneInfo.of_one_scene(
     bounds=((-2.0, -2.0, -2.0), (2.0, 2.0, 2.0)),
     near=1.0,
     far=5.0,
@@ -340,7 +341,7 @@ class TestTime:
 def test_units_of_length_do_not_matter() -> None:
     """The same scene in units a thousand times smaller gives the same picture."""
     batch = batch_at(2)
-    large = replace(INFO, bounds=((-2e3,) * 3, (2e3,) * 3), near=1e3, far=5e3)
+    large = changed(INFO, bounds=((-2e3,) * 3, (2e3,) * 3), near=1e3, far=5e3)
     pictures = []
     for info, factor in ((INFO, 1.0), (large, 1e3)):
         rays = Rays(batch.rays.origins * factor, batch.rays.directions, batch.rays.view_directions)
@@ -430,7 +431,7 @@ def test_it_learns_a_moving_ball() -> None:
 )
 def test_unfit_scenes_are_refused(times: tuple[tuple[float, ...], ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        PaperNodeRF(TINY, replace(INFO, times=times))
+        PaperNodeRF(TINY, changed(INFO, times=times))
 
 
 def test_an_unseen_sequence_is_refused() -> None:

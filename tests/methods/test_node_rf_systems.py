@@ -31,10 +31,10 @@ PAPER = NodeRFPaperConfig(
 
 
 def info(sequences: int) -> SceneInfo:
-    return SceneInfo(
+    return SceneInfo.of_one_scene(
         bounds=((-2.0, -2.0, -1.0), (2.0, 2.0, 1.0)), near=1.0, far=5.0, times=(TIMES,) * sequences,
         background=(1.0, 1.0, 1.0), has_alpha=False, ndc=False, static_cameras=True,
-        sequences=tuple(f"s{k}" for k in range(sequences)), bodies=(("ball",),) * sequences,
+        names=tuple(f"s{k}" for k in range(sequences)), bodies=(("ball",),) * sequences,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from changed_info import changed
 from foreseen.batches.rays import RaySampler
 from foreseen.core.method import scene_at, take
 from foreseen.core.observation import Observation
@@ -282,12 +283,12 @@ def appearance_without_parts(seen: list[Frame]) -> list[Frame]:
     for i, f in enumerate(seen):
         pose = f.camera.camera_to_world.clone()
         pose[0, 3] += 1e-3 * i
-        moved.append(replace(f, camera=replace(f.camera, camera_to_world=pose)))
+        moved.append(replace(f, calibration=replace(f.camera, camera_to_world=pose)))
     return moved
 
 
 def test_without_parts_the_scene_changes_with_a_latent_number(seen: list[Frame]) -> None:
-    method = new(scene=replace(info(TIMES), background=(0.0, 0.0, 0.0)))
+    method = new(scene=changed(info(TIMES), background=(0.0, 0.0, 0.0)))
     said = method.warm_start(appearance_without_parts(seen), [None])
     assert said == "no moving part was told apart: the whole scene changes with one latent coordinate."
     latent = method.evolve(method.observe(Observation()), torch.tensor([TIMES[0], 3.05, TIMES[-1]])).latent
@@ -317,7 +318,7 @@ def test_scenes_in_normalised_device_coordinates_look_for_no_parts(seen: list[Fr
 
 def test_what_it_cannot_learn_is_refused() -> None:
     with pytest.raises(UserError, match="rigid-ode learns one sequence, and the data set has 2"):
-        RigidODE(SMALL, replace(info(TIMES), times=(TIMES, TIMES)))
+        RigidODE(SMALL, changed(info(TIMES), times=(TIMES, TIMES)))
     with pytest.raises(UserError, match="node-rf needs training frames at 2 times or more; there is 1"):
         new(scene=info(TIMES[:1]))
     with pytest.raises(UserError, match="this run learned one sequence; there is no sequence 3"):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from changed_info import changed
 from foreseen.batches.images import ImageSampler
 from foreseen.core.method import scene_at
 from foreseen.core.observation import Observation
@@ -209,7 +210,7 @@ def test_without_parts_there_is_nothing_to_ride_with(name: str, seen: list[Frame
 
 def test_several_sequences_have_voxels_only() -> None:
     with pytest.raises(UserError, match="several sequences with voxels only"):
-        METHODS["rigid-ode"].load()(CONFIGS["rigid-ode"], replace(info(TIMES), times=(TIMES, TIMES)))
+        METHODS["rigid-ode"].load()(CONFIGS["rigid-ode"], changed(info(TIMES), times=(TIMES, TIMES)))
 
 
 def test_saved_gaussians_belong_to_parts_that_there_are() -> None:

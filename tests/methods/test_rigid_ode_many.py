@@ -187,7 +187,7 @@ def test_a_new_sequence_by_its_first_frames(learned: RigidODEMany, tmp_path: Pat
     assert int(state.sequence) == -1 and float(state.time) == TIMES[0]
     assert far(centres(learned, observation, TIMES[:5]), NEW, TIMES[:5]) < 0.01
     assert far(centres(learned, observation, LONG), NEW, LONG) < 0.02
-    halved = [replace(f, camera=f.camera.downscale(2)) if f.camera_id == "1" else f for f in first]
+    halved = [replace(f, calibration=f.camera.downscale(2)) if f.camera_id == "1" else f for f in first]
     assert far(centres(learned, Observation(frames=tuple(halved)), TIMES[:5]), NEW, TIMES[:5]) < 0.02
 
 

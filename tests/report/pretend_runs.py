@@ -54,7 +54,9 @@ def make_run(
     """A run's folder, with metrics of that mask IoU, or these; None: it was not evaluated."""
     folder.mkdir(parents=True)
     times = ((0.0, 0.5, 1.0),)
-    info = SceneInfo(((-1, -1, -1), (1, 1, 1)), 0.1, 5.0, times, (1, 1, 1), False, False, True, ("one",), ((bodies,),))
+    info = SceneInfo.of_one_scene(
+        ((-1, -1, -1), (1, 1, 1)), 0.1, 5.0, times, (1, 1, 1), False, False, True, ("one",), ((bodies,),)
+    )
     config = RunConfig(
         1, "0.1.0", commit, method, preset, seed, "fp32",
         DataSource(data, "nerfstudio", 1, 0.5, (1.0, 1.0, 1.0), 64, 48),

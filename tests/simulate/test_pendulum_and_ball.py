@@ -78,7 +78,7 @@ def test_every_picture_shows_its_sequences_body_and_no_other(mixed: Dataset) -> 
             centre = t.positions[np.argmin(np.abs(t.times - frame.time)), 0]
             end = PIVOT if t.bodies == ("pendulum",) else centre
             axis, z = pixels(frame.camera, np.linspace(centre, end, 20))
-            mask, depth = frame.mask(), frame.depth()
+            mask, depth = frame.layer("mask"), frame.layer("depth")
             assert mask is not None and depth is not None and set(mask.unique().tolist()) == {0, 1}
             u, v = (axis[0] + SIZE / 2).astype(int)
             assert mask[v, u] == 1 and depth[v, u] == pytest.approx(z[0] - BOB, abs=0.05)

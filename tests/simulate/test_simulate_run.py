@@ -61,18 +61,18 @@ def test_the_pictures_are_read_back_with_their_truth(swinging: Dataset) -> None:
         expected = cast(stage, camera, motion.poses(t), motion.poses(t + 1), samples=2)
         image = torch.tensor(expected.image(False)) / 255
         assert (frame.image() - image).abs().max() <= 1.01 / 255
-        assert torch.equal(frame.mask(), torch.tensor(expected.mask).long())
-        assert torch.allclose(frame.depth(), torch.tensor(expected.depth))
-        assert torch.allclose(frame.flow(), torch.tensor(expected.flow), atol=1e-4)
+        assert torch.equal(frame.layer("mask"), torch.tensor(expected.mask).long())
+        assert torch.allclose(frame.layer("depth"), torch.tensor(expected.depth))
+        assert torch.allclose(frame.layer("flow_forward"), torch.tensor(expected.flow), atol=1e-4)
         assert torch.allclose(frame.camera.camera_to_world.double(), camera.camera_to_world, atol=1e-6)
         empty = torch.tensor(np.array(Image.open(sequence.background_paths[name]))) / 255
-        still = frame.mask() == 0
+        still = frame.layer("mask") == 0
         assert (empty - frame.image())[still].abs().mean() < 0.02 < (empty - frame.image())[~still].abs().mean()
 
 
 def test_near_and_far_and_the_bounds_hold_everything(swinging: Dataset) -> None:
     for frame in swinging.frames:
-        camera, depth = frame.camera, frame.depth()
+        camera, depth = frame.camera, frame.layer("depth")
         rays = camera.rays(camera.pixel_centres())
         distance = depth / (rays.directions @ camera.camera_to_world[:3, 2].float())
         assert swinging.near < distance.min() and distance.max() < swinging.far

@@ -42,7 +42,9 @@ def test_round_trip_through_json(config: Config) -> None:
 
 
 def test_scene_info_round_trip() -> None:
-    info = SceneInfo(((-1.5, 0.0, 1 / 3), (1, 2, 3)), 0.1, 7.7, ((0.0, 0.1), (0.2,)), (1, 1, 1), True, False, True)
+    info = SceneInfo.of_one_scene(
+        ((-1.5, 0.0, 1 / 3), (1, 2, 3)), 0.1, 7.7, ((0.0, 0.1), (0.2,)), (1, 1, 1), True, False, True
+    )
     assert from_plain(SceneInfo, json.loads(json.dumps(to_plain(info))), "scene") == info
 
 

@@ -135,7 +135,7 @@ def _one_of(run: Run, cluster: int, system: DynamicalSystem) -> list[str]:
     """Says which of the kinds of motion was studied, where there are several."""
     if clusters_of(run.method) == 1:
         return []
-    names = ", ".join(run.info.sequences[one.sequence] for one in system.trajectories)
+    names = ", ".join(run.info.names[one.sequence] for one in system.trajectories)
     others = ", ".join(str(i + 1) for i in range(clusters_of(run.method)) if i + 1 != cluster)
     return [f"this is kind {cluster} of motion, of the sequences {names}; --cluster shows another: {others}."]
 
@@ -161,7 +161,7 @@ def find_true_dynamics(run: Run, system: DynamicalSystem) -> TrueDynamics:
 
 def _truths(run: Run, dataset: Dataset, learned: set[int]) -> dict[int, GroundTruth]:
     by_name = {one.name: one.truth for one in dataset.sequences}
-    names = run.info.sequences or tuple(by_name)[:1]
+    names = run.info.names or tuple(by_name)[:1]
     found = {i: by_name.get(name) for i, name in enumerate(names) if i in learned}
     return {i: truth for i, truth in found.items() if truth is not None and has_known_energy(truth)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,9 +18,11 @@ class ImageSpec(BatchSpec):
 
     Attributes:
         images: images in a batch.
+        layers: names of the layers that a batch carries (see `foreseen.data.layers`).
     """
 
     images: int = 1
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class ImageBatch:
         times: `[B]`, in the data set's unit.
         sequences: `[B]` int64, index of the sequence.
         time_indices: `[B]` int64, index into `SceneInfo.times[sequence]`.
+        layers: name -> B tensors `[H, W]` or `[H, W, C]`, as `LayerStore` reads them.
     """
 
     cameras: tuple[Camera, ...]
@@ -42,28 +45,35 @@ class ImageBatch:
     times: Tensor
     sequences: Tensor
     time_indices: Tensor
+    layers: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
     @property
     def pixels(self) -> int:
-        """How many were seen."""
+        """Number of pixels in the batch."""
         return sum(image.shape[0] * image.shape[1] for image in self.images)
 
     def to(self, device: torch.device) -> ImageBatch:
         """The same batch on another device; cameras stay where they are."""
-        images, alphas = (tuple(x.to(device) for x in some) for some in (self.images, self.alphas))
-        rest = (x.to(device) for x in (self.times, self.sequences, self.time_indices))
-        return ImageBatch(self.cameras, images, alphas, *rest)
+        return replace(
+            self,
+            images=tuple(image.to(device) for image in self.images),
+            alphas=tuple(alpha.to(device) for alpha in self.alphas),
+            times=self.times.to(device),
+            sequences=self.sequences.to(device),
+            time_indices=self.time_indices.to(device),
+            layers={name: tuple(x.to(device) for x in values) for name, values in self.layers.items()},
+        )
 
 
 @samples(ImageSpec)
 class ImageSampler(FrameSampler):
-    """Draws `ImageBatch`es as a `ImageSpec` asks."""
+    """Draws batches of whole pictures."""
 
     def batch(self, spec: ImageSpec, step: int) -> ImageBatch:
         """The next batch: `spec.images` pictures, on the CPU."""
         del step
         drawn = torch.randint(len(self.frames), (spec.images,), generator=self.generator)
-        pictures = [self.colors_of(self.store.picture(i)) for i in drawn.tolist()]
+        pictures = [self.colors_of(self.store.picture(i), self.backgrounds[i]) for i in drawn.tolist()]
         return ImageBatch(
             cameras=tuple(self.frames[i].camera for i in drawn.tolist()),
             images=tuple(image for image, _ in pictures),
@@ -71,4 +81,5 @@ class ImageSampler(FrameSampler):
             times=self.times[drawn],
             sequences=self.sequences[drawn],
             time_indices=self.time_indices[drawn],
+            layers={name: tuple(self.layer(name).picture(i) for i in drawn.tolist()) for name in spec.layers},
         )

@@ -1,32 +1,16 @@
-"""The pixels of the training frames, in memory or read when drawn, and which of them are worth more
-attention."""
+"""Pixels of the training frames, in memory or read when drawn: colours, and named layers."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 from foreseen.data.images import ImageCache
 from foreseen.data.types import Frame
-
-MEDIAN_FRAMES = 15
-"""Frames that a camera's median picture is made of: enough that a passing object leaves no ghost."""
-
-MOTION_THRESHOLD = 16
-"""Difference from the median picture, of 255, that counts as motion: above the noise of an ordinary
-camera."""
-
-FOREGROUND_THRESHOLD = 3
-"""Difference from the stated background, of 255, that counts as something seen: above the rounding of a renderer."""
-
-DILATION = 3
-"""Pixels by which the foreground is widened, so that its edge is learnt from both sides."""
+from foreseen.errors import UserError, suggest
 
 
 def eight_bit(frame: Frame, channels: int) -> Tensor:
@@ -40,123 +24,108 @@ def eight_bit(frame: Frame, channels: int) -> Tensor:
     return rgba[..., :channels]
 
 
-class PixelStore:
-    """Colours of pixels by frame and place.
+class FrameStore:
+    """Values of pixels by frame and pixel index: all frames in one tensor, where it fits into memory.
 
-    Held as uint8 where all frames fit into `memory_mb`; else read through the data set's image cache, and a
-    batch then draws from few frames (see `RaySampler`).
+    Args:
+        bytes_per_pixel: of what is stored.
+        budget_bytes: beyond it frames are read through the data set's image cache when they are drawn.
     """
 
-    def __init__(self, frames: Sequence[Frame], channels: int, memory_mb: int) -> None:
+    def __init__(self, frames: Sequence[Frame], bytes_per_pixel: int, budget_bytes: int) -> None:
         self.frames = frames
-        self.channels = channels
-        self.widths = torch.tensor([f.camera.width for f in frames])
-        counts = self.widths * torch.tensor([f.camera.height for f in frames])
+        self.widths = torch.tensor([f.size[0] for f in frames])
+        counts = self.widths * torch.tensor([f.size[1] for f in frames])
         self.starts = torch.cumsum(counts, 0) - counts
-        self.resident = int(counts.sum()) * channels <= memory_mb * 2**20
-        self._flat = self._read_all(int(counts.sum())) if self.resident else None
+        self.total = int(counts.sum())
+        self.bytes = self.total * bytes_per_pixel
+        self.resident = self.bytes <= budget_bytes
+        self._flat: Tensor | None = None
+        if self.resident:
+            self._flat = self._read_all()
 
-    def _read_all(self, total: int) -> Tensor:
-        flat = torch.empty((total, self.channels), dtype=torch.uint8)
+    def read(self, frame: Frame) -> Tensor:
+        """`[H, W, ...]` of one frame, decoded."""
+        raise NotImplementedError
+
+    def _read_all(self) -> Tensor:
         passing = ImageCache(budget_mb=0)  # nothing is asked for twice: the data set's cache would hold a second copy
+        flat: Tensor | None = None
         for start, frame in zip(self.starts.tolist(), self.frames, strict=True):
-            pixels = eight_bit(replace(frame, cache=passing), self.channels).reshape(-1, self.channels)
-            flat[start : start + len(pixels)] = pixels
+            picture = self.read(replace(frame, cache=passing)).flatten(0, 1)
+            if flat is None:
+                flat = picture.new_empty((self.total, *picture.shape[1:]))
+            flat[start : start + len(picture)] = picture
+        assert flat is not None
         return flat
 
     def picture(self, index: int) -> Tensor:
-        """`[H, W, C]` uint8 of one frame."""
-        camera = self.frames[index].camera
+        """`[H, W, ...]` of one frame."""
         if self._flat is None:
-            return eight_bit(self.frames[index], self.channels)
+            return self.read(self.frames[index])
+        width, height = self.frames[index].size
         start = int(self.starts[index])
-        return self._flat[start : start + camera.width * camera.height].view(camera.height, camera.width, -1)
+        return self._flat[start : start + width * height].unflatten(0, (height, width))
 
     def gather(self, frames: Tensor, pixels: Tensor) -> Tensor:
-        """`[N, C]` uint8 at `frames` `[N]` and row-major places `pixels` `[N]`."""
+        """`[N, ...]` at `frames` `[N]` and row-major pixel indices `pixels` `[N]`."""
         if self._flat is not None:
             return self._flat[self.starts[frames] + pixels]
-        out = torch.empty((len(frames), self.channels), dtype=torch.uint8)
+        out: Tensor | None = None
         for index in frames.unique().tolist():
             mine = frames == index
-            out[mine] = self.picture(index).reshape(-1, self.channels)[pixels[mine]]
+            values = self.picture(index).flatten(0, 1)[pixels[mine]]
+            if out is None:
+                out = values.new_empty((len(frames), *values.shape[1:]))
+            out[mine] = values
+        assert out is not None
         return out
 
 
-@dataclass(frozen=True)
-class Foreground:
-    """Places where something is seen or moves.
+class PixelStore(FrameStore):
+    """Colours, and opacity where `channels` says so.
 
-    Attributes:
-        places: row-major places in their frames, `[M]` int32, frame after frame.
-        starts, counts: `[F]`, where a frame's places lie in `pixel_indices`.
-        source: what it was found from, in words.
+    8-bit where the values are `value_range` (0, 1); other ranges are held as float32.
     """
 
-    pixel_indices: Tensor
-    starts: Tensor
-    counts: Tensor
-    source: str
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        channels: int,
+        memory_mb: int,
+        value_range: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        self.channels = channels
+        self.is_eight_bit = value_range == (0.0, 1.0)
+        super().__init__(frames, channels * (1 if self.is_eight_bit else 4), memory_mb * 2**20)
 
-    def contains(self, frames: Tensor, pixel_indices: Tensor) -> Tensor:
-        """`[N]` bool: whether `pixel_indices[n]` is one of frame `frames[n]`'s."""
-        found = torch.zeros(len(frames), dtype=torch.bool)
-        for index in frames.unique().tolist():
-            mine, start = frames == index, int(self.starts[index])
-            own = self.pixel_indices[start : start + int(self.counts[index])]
-            found[mine] = torch.isin(pixel_indices[mine].int(), own)
-        return found
+    def read(self, frame: Frame) -> Tensor:
+        """`[H, W, channels]` uint8, or float32 in the data set's range of values."""
+        return eight_bit(frame, self.channels) if self.is_eight_bit else frame.rgba()
 
 
-def find_foreground(
-    store: PixelStore, static_cameras: bool, background: tuple[float, float, float]
-) -> Foreground | None:
-    """From alpha where a picture has any, else from each fixed camera's median picture, else None.
+class LayerStore(FrameStore):
+    """One named layer. A frame without it has NaN there, -1 where the layer holds whole numbers, False where flags.
 
-    Opaque pixels of the background's own colour are not foreground: renderers leave a white floor opaque.
+    Raises:
+        UserError: no frame has the layer.
     """
-    if store.channels == 4 and any(bool((store.picture(i)[..., 3] < 255).any()) for i in range(len(store.frames))):
-        return _collect([_seen(store.picture(i), background) for i in range(len(store.frames))], "alpha")
-    if not static_cameras:
-        return None
-    medians = _median_pictures(store)
-    masks = [_moving(store.picture(i), medians[_camera(f)]) for i, f in enumerate(store.frames)]
-    return _collect(masks, "difference from the median picture")
 
+    def __init__(self, frames: Sequence[Frame], name: str, budget_bytes: int) -> None:
+        sample = next((layer for f in frames if (layer := f.layer(name)) is not None), None)
+        if sample is None:
+            names = sorted({other for f in frames for other in f.layers})
+            fix = suggest(name, names) if names else "it has none at all"
+            raise UserError(f"the training frames have no layer '{name}': {fix}")
+        self.name = name
+        self._channels, self._dtype = sample.shape[2:], sample.dtype
+        super().__init__(frames, sample[0, 0].numel() * sample.element_size(), budget_bytes)
 
-def _camera(frame: Frame) -> tuple[str, str]:
-    return frame.sequence, frame.camera_id
-
-
-def _median_pictures(store: PixelStore) -> dict[tuple[str, str], Tensor]:
-    owned = defaultdict(list)
-    for index, frame in enumerate(store.frames):
-        owned[_camera(frame)].append(index)
-    return {camera: _median(store, indices) for camera, indices in owned.items()}
-
-
-def _median(store: PixelStore, indices: list[int]) -> Tensor:
-    chosen = np.unique(np.linspace(0, len(indices) - 1, min(MEDIAN_FRAMES, len(indices))).round().astype(int))
-    return torch.stack([store.picture(indices[i])[..., :3] for i in chosen]).median(dim=0).values
-
-
-def _seen(picture: Tensor, background: tuple[float, float, float]) -> Tensor:
-    color, alpha = picture[..., :3].float(), picture[..., 3:].float() / 255
-    difference = (color - 255 * torch.tensor(background)).abs() * alpha
-    return _dilate(difference.amax(dim=-1) > FOREGROUND_THRESHOLD)
-
-
-def _moving(picture: Tensor, median: Tensor) -> Tensor:
-    difference = (picture[..., :3].short() - median.short()).abs().amax(dim=-1)
-    return _dilate(difference > MOTION_THRESHOLD)
-
-
-def _dilate(mask: Tensor) -> Tensor:
-    square = np.ones((2 * DILATION + 1, 2 * DILATION + 1), np.uint8)
-    return torch.from_numpy(cv2.dilate(mask.numpy().astype(np.uint8), square)) > 0
-
-
-def _collect(masks: list[Tensor], source: str) -> Foreground:
-    pixel_indices = [mask.reshape(-1).nonzero()[:, 0].int() for mask in masks]
-    counts = torch.tensor([len(p) for p in pixel_indices])
-    return Foreground(torch.cat(pixel_indices), torch.cumsum(counts, 0) - counts, counts, source)
+    def read(self, frame: Frame) -> Tensor:
+        """`[H, W]` or `[H, W, C]` of one frame."""
+        layer = frame.layer(self.name)
+        if layer is not None:
+            return layer
+        width, height = frame.size
+        absent = torch.nan if self._dtype.is_floating_point else False if self._dtype == torch.bool else -1
+        return torch.full((height, width, *self._channels), absent, dtype=self._dtype)

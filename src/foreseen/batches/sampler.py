@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from foreseen.batches.pixels import PixelStore
+from foreseen.batches.pixels import LayerStore, PixelStore
 from foreseen.core.batch import Sampler
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
@@ -19,9 +19,9 @@ class FrameSampler(Sampler):
     Args:
         frames: the training frames.
         names: the sequences' names; a batch carries indices into them.
-        info: what the method was told of the scene.
+        info: what the method knows of the scene.
         seed: of the generator; every process has its own.
-        memory_mb: for the pictures, held as 8-bit; beyond it they are read when drawn.
+        memory_mb: for pictures (held as 8-bit) and layers together; what does not fit is read when drawn.
         say: takes a line for the user.
     """
 
@@ -35,18 +35,33 @@ class FrameSampler(Sampler):
         say: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(frames, names, info, seed, memory_mb, say)
-        self.store = PixelStore(frames, 4 if info.has_alpha else 3, memory_mb)
+        self.store = PixelStore(frames, info.channels + info.has_alpha, memory_mb, info.value_range)
+        self._free_bytes = memory_mb * 2**20 - (self.store.bytes if self.store.resident else 0)
+        self._layers: dict[str, LayerStore] = {}
         self.times = torch.tensor([f.time for f in frames], dtype=torch.float32)
         self.sequences = torch.tensor([names.index(f.sequence) for f in frames])
-        places = [{t: i for i, t in enumerate(own)} for own in info.times]
-        self.time_indices = torch.tensor([places[names.index(f.sequence)][float(f.time)] for f in frames])
-        self.background = torch.tensor(info.background)
+        index_of_time = [{t: i for i, t in enumerate(times)} for times in info.times]
+        self.time_indices = torch.tensor([index_of_time[names.index(f.sequence)][float(f.time)] for f in frames])
+        self.backgrounds = torch.tensor([info.sequences[names.index(f.sequence)].background for f in frames])
 
-    def colors_of(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Stored pixels `[..., C]` uint8 as colours `[..., 3]` on the stated background, and alpha `[...]` where the
-        data has it."""
-        values = pixels.float() / 255
+    def layer(self, name: str) -> LayerStore:
+        """The pixels of a layer, read when it is first asked for. Raises `UserError` where no frame has it."""
+        if name not in self._layers:
+            store = LayerStore(self.frames, name, self._free_bytes)
+            self._free_bytes -= store.bytes if store.resident else 0
+            self._layers[name] = store
+            if not store.resident:
+                self.say(f"layer '{name}' does not fit into memory: it is read when drawn; a larger --memory-mb helps.")
+        return self._layers[name]
+
+    def colors_of(self, pixels: Tensor, background: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Stored pixels `[..., C]` as colours on the stated background, and alpha `[...]` where the data has it.
+
+        Args:
+            background: `[..., 3]`, of the frames that the pixels are from.
+        """
+        values = pixels.float() / 255 if self.store.is_eight_bit else pixels
         if not self.info.has_alpha:
             return values, None
-        alpha = values[..., 3]
-        return values[..., :3] * alpha[..., None] + (1 - alpha[..., None]) * self.background, alpha
+        alpha = values[..., -1]
+        return values[..., :-1] * alpha[..., None] + (1 - alpha[..., None]) * background, alpha

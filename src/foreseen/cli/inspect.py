@@ -27,17 +27,20 @@ def inspect(
     out: Path = Path(),
     format: str | None = None,
     observe_until: float | None = None,
+    fps: float | None = None,
 ) -> None:
     """Say what is in a data set, draw its cameras, and tell what looks doubtful; or the same of a file of Gaussians,
     without a drawing.
 
-    Every picture, mask, depth and flow is decoded. Nothing is written into the data set's folder.
+    Every picture and layer is decoded. Nothing is written into the data set's folder.
 
     Args:
-        data: The data set's folder, or a splat file (.ply, .spz, .splat, .safetensors).
+        data: The data set's folder, a video, an array [N, T, C, H, W] (.npy, .npz), or a splat file (.ply, .spz,
+            .splat, .safetensors).
         out: Folder for the drawing, inspect-NAME.png; default: here.
-        format: nerfstudio, blender, llff or nrnerf; default: found out.
+        format: nerfstudio, blender, llff, nrnerf, video or array; default: found out.
         observe_until: Fraction of the time range that training is to see; what is later is the forecast.
+        fps: Frames per second of a video, a folder of pictures or an array; default: the video's own timestamps.
     """
     from foreseen.data import load_dataset
     from foreseen.data.inspection import inspect_dataset
@@ -52,7 +55,7 @@ def inspect(
             raise UserError(f"{data} is a file of Gaussians: leave --format and --observe-until out.")
         print_checks(data.name, inspect_splats(data))
         return
-    dataset = load_dataset(data, format=format, memory_budget_mb=256)
+    dataset = load_dataset(data, format=format, fps=fps, memory_budget_mb=256)
     picture = _target(out, dataset.path, dataset.name)
     with progress_bar("inspect") as progress:
         inspection = inspect_dataset(dataset, observe_until, progress)

@@ -4,7 +4,8 @@ from foreseen.core.batch import Batch, BatchSpec, Sampler, sampler_of, samples
 from foreseen.core.dynamical_system import DynamicalSystem, Trajectory
 from foreseen.core.method import Callback, Method, Traits, scene_at, take
 from foreseen.core.observation import Observation, ObservationKind
-from foreseen.core.scene_info import SceneInfo
+from foreseen.core.requirements import check_requirements
+from foreseen.core.scene_info import SceneInfo, SequenceInfo
 
 __all__ = [
     "Batch",
@@ -16,8 +17,10 @@ __all__ = [
     "ObservationKind",
     "Sampler",
     "SceneInfo",
+    "SequenceInfo",
     "Traits",
     "Trajectory",
+    "check_requirements",
     "sampler_of",
     "samples",
     "scene_at",

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from foreseen.core.scene_info import SceneInfo
-from foreseen.data.types import Frame
+from foreseen.core.scene_info import SceneInfo, sequence_names
+from foreseen.data.types import Dataset, Frame
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Sampler(ABC):
         self.frames, self.info = frames, info
         self.say = say or (lambda _: None)
         self.generator = torch.Generator().manual_seed(seed)
+
+    @classmethod
+    def of(cls, data: Dataset, frames: Sequence[Frame], info: SceneInfo, seed: int, **options: Any) -> Sampler:
+        """A sampler for `frames` of a data set; `options` are `memory_mb` and `say`. A sampler that draws from more
+        than frames takes it from `data` here."""
+        return cls(frames, sequence_names(data, frames), info, seed, **options)
 
     def prepare(self, spec: Any) -> None:
         """Does the slow work that the first batch would otherwise wait for."""

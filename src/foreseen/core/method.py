@@ -33,7 +33,9 @@ class Traits:
         max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0 leaves it as it is.
         bf16: `losses` may run under bf16 autocast. Networks bear it; positions of parts and Gaussians do not.
         default_steps: training steps where the user gives neither steps nor minutes; None: the trainer's default time.
-        static: the scene is the same at all times.
+        static: the scene is the same at all times; else training frames are needed at two times or more.
+        needs_cameras: the camera of every training frame must be known.
+        needs_colour: pixels must be red, green and blue in 0..1.
         scene: the type of the scenes that it makes, where that is known before training.
     """
 
@@ -41,6 +43,8 @@ class Traits:
     bf16: bool = False
     default_steps: int | None = None
     static: bool = False
+    needs_cameras: bool = True
+    needs_colour: bool = True
     scene: type | None = None
 
 

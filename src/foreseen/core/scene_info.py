@@ -4,17 +4,44 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from foreseen.data.labels import PoseLabels, labels_at
 from foreseen.data.splits import Splits
 from foreseen.data.types import Dataset, Frame
 from foreseen.errors import UserError
 
+Point = tuple[float, float, float]
+Bounds = tuple[Point, Point]
+
 MIN_FRAMES_PER_CAMERA = 3
-"""A fixed camera counts as one from this many frames on: a median of two pictures says nothing."""
+"""Cameras count as fixed where they have so many frames or more on average: a median of two pictures tells nothing."""
+
+
+@dataclass(frozen=True)
+class SequenceInfo:
+    """One training sequence.
+
+    Attributes:
+        times: distinct times of its training frames, ascending, in the data set's unit.
+        bounds: lowest and highest corner of its scene, in the space of the rays.
+        near, far: bounds of its rays.
+        background: the stated background colour.
+        bodies: names of the bodies that its ground truth tells of; none where it has no truth.
+        size: width and height of its first training frame, in pixels; (0, 0) where it is not known.
+    """
+
+    name: str
+    times: tuple[float, ...]
+    bounds: Bounds
+    near: float
+    far: float
+    background: Point
+    bodies: tuple[str, ...] = ()
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -23,34 +50,92 @@ class SceneInfo:
     without its data set.
 
     Attributes:
-        bounds: lowest and highest corner of the scene, in the space of the rays.
-        near, far: bounds of every ray.
-        times: for each sequence, the distinct times of its training frames, ascending, in the data set's unit.
-        background: the stated background colour.
+        sequences: the training sequences; batches carry indices into them.
         has_alpha: training images carry opacity.
         ndc: rays are in normalised device coordinates.
         static_cameras: no camera moves, so each pixel's own history is meaningful.
-        sequences: names of the training sequences, in the order of `times`.
-        bodies: for each sequence the names of the bodies that its truth tells of; none where it has no truth.
         frames: number of training frames; 0 where it is not known.
+        has_cameras: the camera of every training frame is known.
+        channels: number of values of a pixel, without opacity.
+        value_range: least and largest value of a pixel.
     """
 
-    bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
-    near: float
-    far: float
-    times: tuple[tuple[float, ...], ...]
-    background: tuple[float, float, float]
+    sequences: tuple[SequenceInfo, ...]
     has_alpha: bool
     ndc: bool
     static_cameras: bool
-    sequences: tuple[str, ...] = ()
-    bodies: tuple[tuple[str, ...], ...] = ()
     frames: int = 0
+    has_cameras: bool = True
+    channels: int = 3
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+    @staticmethod
+    def of_one_scene(
+        bounds: Bounds,
+        near: float,
+        far: float,
+        times: Sequence[tuple[float, ...]],
+        background: Point,
+        has_alpha: bool,
+        ndc: bool,
+        static_cameras: bool,
+        names: Sequence[str] = (),
+        bodies: Sequence[tuple[str, ...]] = (),
+        frames: int = 0,
+    ) -> SceneInfo:
+        """Sequences that share one scene; without `names` they are called "0", "1", ..."""
+        named = names or tuple(str(index) for index in range(len(times)))
+        sequences = tuple(
+            SequenceInfo(name, tuple(own), bounds, near, far, background, tuple(of))
+            for name, own, of in zip(named, times, bodies or ((),) * len(times), strict=True)
+        )
+        return SceneInfo(sequences, has_alpha, ndc, static_cameras, frames)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the sequences."""
+        return tuple(sequence.name for sequence in self.sequences)
+
+    @property
+    def times(self) -> tuple[tuple[float, ...], ...]:
+        """For each sequence the distinct times of its training frames, ascending."""
+        return tuple(sequence.times for sequence in self.sequences)
+
+    @property
+    def bodies(self) -> tuple[tuple[str, ...], ...]:
+        """For each sequence the names of its bodies."""
+        return tuple(sequence.bodies for sequence in self.sequences)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Lowest and highest corner of the box around all sequences' scenes."""
+        lows, highs = zip(*(sequence.bounds for sequence in self.sequences))
+        low, high = tuple(map(min, zip(*lows))), tuple(map(max, zip(*highs)))
+        return low, high
+
+    @property
+    def near(self) -> float:
+        """The least near bound of any ray."""
+        return min(sequence.near for sequence in self.sequences)
+
+    @property
+    def far(self) -> float:
+        """The largest far bound of any ray."""
+        return max(sequence.far for sequence in self.sequences)
+
+    @property
+    def background(self) -> Point:
+        """The stated background colour of the first sequence."""
+        return self.sequences[0].background
 
     @property
     def time_range(self) -> tuple[float, float]:
         """First and last time of any training frame."""
         return min(t[0] for t in self.times), max(t[-1] for t in self.times)
+
+    def with_bounds(self, bounds: Bounds) -> SceneInfo:
+        """All sequences with these bounds."""
+        return replace(self, sequences=tuple(replace(sequence, bounds=bounds) for sequence in self.sequences))
 
 
 def training_frames(splits: Splits) -> tuple[Frame, ...]:
@@ -74,7 +159,7 @@ def sequence_times(names: Sequence[str], frames: Sequence[Frame]) -> tuple[tuple
 
 
 def training_labels(dataset: Dataset, frames: Sequence[Frame]) -> list[PoseLabels | None]:
-    """For each sequence what truth says at its training times, and at no other; None without truth, and where rays run
+    """For each sequence the ground truth at its training times, and at no other; None without truth, and where rays run
     in normalised device coordinates."""
     names = sequence_names(dataset, frames)
     ground_truths = {s.name: None if dataset.ndc else s.truth for s in dataset.sequences}
@@ -83,42 +168,97 @@ def training_labels(dataset: Dataset, frames: Sequence[Frame]) -> list[PoseLabel
 
 def cameras_are_static(frames: Sequence[Frame]) -> bool:
     """Every camera keeps one pose, and a camera has `MIN_FRAMES_PER_CAMERA` frames or more on average."""
-    poses = defaultdict(list)
+    poses: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
     for frame in frames:
-        poses[frame.sequence, frame.camera_id].append(frame.camera.camera_to_world)
+        if frame.calibration is None:
+            return False
+        poses[frame.sequence, frame.camera_id].append(frame.calibration.camera_to_world)
     still = all(torch.equal(pose, own[0]) for own in poses.values() for pose in own)
     return still and len(frames) >= MIN_FRAMES_PER_CAMERA * len(poses)
 
 
 def scene_info(dataset: Dataset, splits: Splits) -> SceneInfo:
-    """What is stored in the run's config, so that a run loads without its data set. Reads one picture."""
+    """What is stored in the run's config, so that a run loads without its data set. Reads one picture of every data
+    set."""
     frames = training_frames(splits)
-    low, high = (tuple(float(x) for x in corner) for corner in dataset.bounds)
-    names = sequence_names(dataset, frames)
-    known = training_labels(dataset, frames)
+    labels = training_labels(dataset, frames)
     return SceneInfo(
-        bounds=(low, high),  # type: ignore[arg-type]
-        near=float(dataset.near),
-        far=float(dataset.far),
-        times=sequence_times(names, frames),
-        background=dataset.background,
-        has_alpha=frames[0].rgba().shape[-1] == 4,
+        sequences=_sequences(dataset, frames, labels),
+        has_alpha=_have_alpha(dataset, frames),
         ndc=dataset.ndc,
         static_cameras=cameras_are_static(frames),
-        sequences=names,
-        bodies=tuple(labels.bodies if labels else () for labels in known),
         frames=len(frames),
+        has_cameras=all(frame.calibration is not None for frame in frames),
+        channels=dataset.channels,
+        value_range=dataset.value_range,
     )
+
+
+def _have_alpha(dataset: Dataset, frames: Sequence[Frame]) -> bool:
+    """Whether the first picture of any data set has opacity."""
+    paths = dataset.paths or (dataset.path,)
+    first = {next((p for p in paths if f.image_path.is_relative_to(p)), None): f for f in reversed(frames)}
+    return any(frame.rgba().shape[-1] == frame.channels + 1 for frame in first.values())
+
+
+def _sequences(
+    dataset: Dataset, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]
+) -> tuple[SequenceInfo, ...]:
+    names = sequence_names(dataset, frames)
+    extents = {s.name: dataset.extent_of(s) for s in dataset.sequences}
+    first = {frame.sequence: frame for frame in reversed(frames)}
+    infos = []
+    for name, times, own in zip(names, sequence_times(names, frames), labels, strict=True):
+        extent, background = extents[name], first[name].background if dataset.paths else dataset.background
+        low, high = (tuple(float(x) for x in corner) for corner in extent.bounds)
+        infos.append(
+            SequenceInfo(
+                name,
+                times,
+                (low, high),  # type: ignore[arg-type]
+                float(extent.near),
+                float(extent.far),
+                background,
+                own.bodies if own else (),
+                first[name].size,
+            )
+        )
+    return tuple(infos)
 
 
 def require_one_sequence(name: str, info: SceneInfo) -> None:
     """Raises `UserError` for several sequences, or one training time: nothing to learn the motion of one sequence."""
-    if len(info.times) != 1:
+    if len(info.sequences) != 1:
         raise UserError(
-            f"{name} learns one sequence, and the data set has {len(info.times)}: give a folder with one of them."
+            f"{name} learns one sequence, and the data set has {len(info.sequences)}: give a folder with one of them."
         )
-    if len(info.times[0]) < 2:
+    require_two_times(name, info)
+
+
+def require_two_times(name: str, info: SceneInfo) -> None:
+    """Raises `UserError` where no sequence has training frames at two times or more: nothing moves."""
+    most = max(len(times) for times in info.times)
+    if most < 2:
         raise UserError(
-            f"{name} needs training frames at 2 times or more; there is {len(info.times[0])}: "
-            "give more frames, or a larger --observe-until."
+            f"{name} needs training frames at 2 times or more; there is {most}: "
+            "give more frames, or a larger --observe-until; `gaussians` learns a scene of one instant."
+        )
+
+
+def require_cameras(name: str, info: SceneInfo) -> None:
+    """Raises `UserError` where the camera of a training frame is unknown."""
+    if not info.has_cameras:
+        raise UserError(
+            f"{name} needs the pose of every camera, and these pictures have none: estimate poses (such as with COLMAP)"
+            " and give nerfstudio's transforms.json or LLFF's poses_bounds.npy."
+        )
+
+
+def require_colour(name: str, info: SceneInfo) -> None:
+    """Raises `UserError` unless pixels are red, green and blue in 0..1."""
+    if (info.channels, info.value_range) != (3, (0.0, 1.0)):
+        low, high = info.value_range
+        raise UserError(
+            f"{name} needs pictures of red, green and blue from 0 to 1, and these have {info.channels} channels from"
+            f" {low:g} to {high:g}: convert them to 8-bit pictures."
         )

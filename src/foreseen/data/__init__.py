@@ -1,4 +1,4 @@
-"""Data sets: one reader a format, the same `Dataset` from each; splits; a writer.
+"""Data sets: one reader for each format, the same `Dataset` from each; splits; a writer.
 
 data = load_dataset("data/pendulum")
 splits = make_splits(data, observe_until=0.75)
@@ -6,12 +6,16 @@ splits = make_splits(data, observe_until=0.75)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from foreseen.data.collection import collect
 from foreseen.data.images import ImageCache
+from foreseen.data.picture_files import ARRAY_ENDINGS, PICTURE_ENDINGS, VIDEO_ENDINGS
 from foreseen.data.splits import Splits, check_times, make_splits
+from foreseen.data.tracks import number_tracks
 from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
 from foreseen.errors import UserError, suggest
 
@@ -25,6 +29,7 @@ __all__ = [
     "Splits",
     "find_format",
     "load_dataset",
+    "load_datasets",
     "make_splits",
 ]
 
@@ -33,8 +38,17 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "blender": ("transforms_train.json", "transforms_val.json", "transforms_test.json"),
     "nrnerf": ("precomputed.json",),
     "llff": ("poses_bounds.npy",),
+    "video": (),
+    "array": (),
 }
-"""Format -> the files that tell it. Each names a module in `foreseen.data.readers`; the first that fits wins."""
+"""Format -> the files by which a folder is recognised. Each names a module in `foreseen.data.readers`; the first that
+fits wins. Without such a file a folder of pictures or with a video is read as "video"."""
+
+WITH_NDC = ("llff", "nrnerf")
+"""Formats of cameras that face one way, read in normalised device coordinates where that is possible."""
+
+WITHOUT_CAMERAS = ("video", "array")
+"""Formats that state no camera poses; a frame rate may be given."""
 
 
 def load_dataset(
@@ -42,30 +56,47 @@ def load_dataset(
     *,
     format: str | None = None,
     background: tuple[float, float, float] | None = None,
+    fps: float | None = None,
+    ndc: bool = True,
     memory_budget_mb: int = 2048,
 ) -> Dataset:
-    """Reads a data set. Pictures are looked at only as far as their headers; they are decoded when asked for.
+    """Reads a data set. Of pictures only the headers are read; they are decoded when asked for.
 
     Args:
-        path: the data set's folder, or the file in it that tells its format. Nothing is ever written there.
+        path: the data set's folder, the file in it that tells its format, a video, or an array [N, T, C, H, W]
+            (.npy, .npz). Nothing is ever written there.
         format: a name of `FORMATS`; None finds out.
         background: red, green and blue in 0..1 behind transparent pictures; None takes what the data set states,
             else white.
+        fps: frames per second, of videos, folders of pictures and arrays; None takes a video's own timestamps.
+        ndc: llff and nrnerf are read in normalised device coordinates where their cameras allow it; False: in scene
+            units, as Gaussians need them.
         memory_budget_mb: for decoded pictures; beyond it those used least recently are forgotten.
 
     Raises:
-        UserError: nothing there that is known, or something wrong in it; the message names it and the mend.
+        UserError: nothing there that is known, or something wrong in it; the message names it and the fix.
     """
     if background is not None and (len(background) != 3 or not all(0 <= x <= 1 for x in background)):
         raise UserError(f"background {background}: give red, green and blue from 0 to 1")
     try:
         folder = _folder(Path(path))
         name = find_format(folder) if format is None else format
-        data = _reader(name).read(folder, background=background, cache=ImageCache(memory_budget_mb))
+        options: dict[str, Any] = {} if fps is None else {"fps": fps}
+        if name in WITH_NDC:
+            options["ndc"] = ndc
+        if fps is not None and name not in WITHOUT_CAMERAS:
+            raise UserError(f"--fps {fps:g}: the format '{name}' states its own times; leave --fps out")
+        data = _reader(name).read(folder, background=background, cache=ImageCache(memory_budget_mb), **options)
     except PermissionError as error:
         raise UserError(f"{error.filename} may not be read: change its permissions") from None
     check_times(data)
-    return data
+    return number_tracks(data)
+
+
+def load_datasets(paths: Iterable[Path | str], **options: Any) -> Dataset:
+    """Reads several data sets as one, whose sequences are named "NAME/SEQUENCE". See `load_dataset` for `options`, and
+    `foreseen.data.collection.collect` for what must be alike. One path gives that data set itself."""
+    return collect([load_dataset(path, **options) for path in paths])
 
 
 def _reader(name: str) -> Any:
@@ -75,10 +106,14 @@ def _reader(name: str) -> Any:
 
 
 def find_format(folder: Path) -> str:
-    """The format of what lies in a folder. Raises `UserError` where none is known."""
+    """The format of a folder or file. Raises `UserError` where none is known."""
     for name, files in FORMATS.items():
         if any((folder / file).is_file() for file in files):
             return name
+    if folder.is_file():
+        return "array" if folder.suffix in ARRAY_ENDINGS else "video"
+    if any(p.suffix.lower() in VIDEO_ENDINGS or p.suffix in PICTURE_ENDINGS for p in folder.iterdir()):
+        return "video"
     if not any(folder.iterdir()):
         raise UserError(f"{folder} is empty: give the folder of a data set")
     known = ", ".join(file for files in FORMATS.values() for file in files)
@@ -88,6 +123,8 @@ def find_format(folder: Path) -> str:
 def _folder(path: Path) -> Path:
     if path.is_file() and any(path.name in files for files in FORMATS.values()):
         return path.parent
+    if path.is_file() and path.suffix.lower() in (*VIDEO_ENDINGS, *ARRAY_ENDINGS):
+        return path
     if path.is_file():
         raise UserError(f"{path} is a file: give the folder of a data set")
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""Where a picture differs from what is at rest: the one rule by which anything counts as moving in it."""
+"""Where a picture differs from the static background: the one rule for which pixels count as moving."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def moving_mask(image: Tensor, background: Tensor) -> Tensor:
 
     A cast shadow is the background times a factor k. The factor nearest to the pixel is taken between
     `DARKEST_SHADOW` and 1, and the pixel is part of an object where some channel is still more than
-    `DIFFERENCE` away. An object whose colour is the background's, only darker, cannot be told from a shadow:
-    the ceiling (the same rule applied to the true image) says what that costs.
+    `DIFFERENCE` away. An object whose colour is the background's, only darker, looks like a shadow: the ceiling
+    (the same rule applied to the true image) shows how much that costs.
     """
     background = background.to(image).expand_as(image)
     power = background.square().sum(-1).clamp(min=1e-6)

@@ -1,15 +1,14 @@
-"""Where the rays of a data set end, for formats that do not say."""
+"""Estimates near, far and bounds of a data set, for formats that do not state them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from foreseen.data.types import Frame
+from foreseen.data.types import Frame, SceneExtent
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at_point
 
@@ -17,29 +16,12 @@ MIN_NEAR_SHARE = 0.05
 """Smallest near, as a share of the distance to what the cameras look at."""
 
 
-@dataclass(frozen=True)
-class SceneExtent:
-    """`near` and `far` along every ray, and the box `bounds` `[2, 3]` between them."""
-
-    near: float
-    far: float
-    bounds: Tensor
-
-    def sentence(self) -> str:
-        """What a reader warns of that had to guess."""
-        low, high = (", ".join(f"{x:.3g}" for x in corner.tolist()) for corner in self.bounds)
-        return (
-            "near, far and bounds are not stated; taken from where the cameras look:"
-            f" near {self.near:.3g}, far {self.far:.3g}, bounds ({low}) to ({high})"
-        )
-
-
 def extent_from_cameras(cameras: Sequence[Camera]) -> SceneExtent:
     """A cube around the point nearest to all optical axes, as large as the pictures are there.
 
-    The median of the cameras counts, as they are aimed and zoomed to hold the scene: close-ups cut it, and far cameras
-    show empty space around it. Near is the least distance of a camera from the cube, far the largest to a corner of
-    it. The cameras' own near and far are not looked at.
+    The cube's size is the median over the cameras, as they are aimed and zoomed to show the scene: close-ups show less
+    of it, and far cameras show empty space around it. Near is the least distance of a camera from the cube, far
+    the largest to a corner of it. The cameras' own near and far are not used.
     """
     positions = np.stack([c.position.double().numpy() for c in cameras])
     forward = np.stack([c.camera_to_world[:3, 2].double().numpy() for c in cameras])
@@ -65,4 +47,4 @@ def _distance_of_origin(positions: np.ndarray, forward: np.ndarray) -> float:
 
 def with_extent(frames: Sequence[Frame], extent: SceneExtent) -> list[Frame]:
     """The frames with the extent's near and far in their cameras."""
-    return [replace(f, camera=replace(f.camera, near=extent.near, far=extent.far)) for f in frames]
+    return [replace(f, calibration=replace(f.camera, near=extent.near, far=extent.far)) for f in frames]

@@ -1,4 +1,4 @@
-"""Pictures, masks, depths and flows, decoded when asked for and kept under a memory budget."""
+"""Pictures and layers, decoded when asked for and kept under a memory budget."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from foreseen.data.layers import FrameLayer, load_layer, to_tensor
 from foreseen.data.lens import LensDistortion
-from foreseen.errors import UserError
-
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-_EIGHT_BIT = {"RGB": "RGB", "RGBA": "RGBA", "L": "RGB", "LA": "RGBA", "PA": "RGBA", "1": "RGB"}
-PICTURE_MODES = (*_EIGHT_BIT, "P", *_SIXTEEN_BIT)
-"""Pixel types that have one meaning. Grey means equal red, green and blue; 16 bit grey runs to 65535. Of 16
-bit colour Pillow reads the upper 8 bits."""
+from foreseen.data.picture_files import (
+    ARRAY_ENDINGS,
+    VIDEO_ENDINGS,
+    check_size,
+    frames_array,
+    picture_pixels,
+    video_frame,
+)
 
 
 class ImageCache:
-    """Decoded files, the least recently used forgotten first once they exceed `budget_mb` megabytes.
+    """Decoded files. Beyond `budget_mb` megabytes those used least recently are forgotten first.
 
     Every method takes the wanted size: the file's own, or that divided by a whole number (rounded down).
     Raises `UserError` for files that are absent, damaged, of another size or of an unsupported kind.
@@ -45,37 +45,29 @@ class ImageCache:
         """Bytes held now."""
         return self._bytes
 
-    def image(self, path: Path, width: int, height: int, lens: LensDistortion | None = None) -> Tensor:
-        """`[H, W, 3 or 4]` float32 in 0..1, alpha straight; shrunk by area average (weighted by alpha)."""
-        array = self._get(path, width, height, lens, _load_image)
+    def image(
+        self, path: Path, width: int, height: int, lens: LensDistortion | None = None, index: int | None = None
+    ) -> Tensor:
+        """`[H, W, C]` float32; 8-bit values are scaled to 0..1. Shrunk by area average (weighted by alpha).
+
+        Args:
+            index: which frame of a video, or of an array `[N, T, C, H, W]` (n * T + t); None for picture files.
+        """
+        key = ("picture", path, index, width, height, lens)
+        array = self._get(key, lambda: _load_image(path, width, height, lens, index))
         return torch.from_numpy(array.astype(np.float32) / 255.0 if array.dtype == np.uint8 else array.copy())
 
-    def mask(self, path: Path, width: int, height: int, lens: LensDistortion | None = None) -> Tensor:
-        """`[H, W]` int64 ids as stored; the nearest pixel where shrunk."""
-        return torch.from_numpy(self._get(path, width, height, lens, _load_mask).astype(np.int64))
+    def layer(self, layer: FrameLayer, width: int, height: int, lens: LensDistortion | None = None) -> Tensor:
+        """`[H, W]` or `[H, W, C]` of the layer's type; the nearest pixel where it shrinks."""
+        key = ("layer", layer, width, height, lens)
+        return to_tensor(layer, self._get(key, lambda: load_layer(layer, width, height, lens)))
 
-    def depth(self, path: Path, width: int, height: int, lens: LensDistortion | None = None) -> Tensor:
-        """`[H, W]` float32; the nearest pixel where shrunk."""
-        return torch.from_numpy(self._get(path, width, height, lens, _load_depth).copy())
-
-    def flow(self, path: Path, width: int, height: int) -> Tensor:
-        """`[H, W, 2]` float32 in pixels of the wanted size; the nearest pixel where shrunk."""
-        return torch.from_numpy(self._get(path, width, height, None, _load_flow).copy())
-
-    def _get(
-        self,
-        path: Path,
-        width: int,
-        height: int,
-        lens: LensDistortion | None,
-        load: Callable[[Path, int, int, LensDistortion | None], np.ndarray],
-    ) -> np.ndarray:
-        key = (load, path, width, height, lens)
+    def _get(self, key: tuple[object, ...], load: Callable[[], np.ndarray]) -> np.ndarray:
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
                 return self._entries[key]
-        array = load(path, width, height, lens)
+        array = load()
         with self._lock:
             if key not in self._entries:
                 self._entries[key] = array
@@ -86,52 +78,14 @@ class ImageCache:
         return array
 
 
-def picture_header(path: Path) -> tuple[int, int, str]:
-    """Width, height and pixel type of a picture, without decoding it. Raises `UserError`."""
-    with _opened(path) as picture:
-        return picture.width, picture.height, picture.mode
-
-
-def check_size(path: Path, size: tuple[int, int], width: int, height: int) -> None:
-    """Raises `UserError` unless a file of `size` (w, h) shrinks to `width` x `height` by a whole factor."""
-    factors = range(max(1, size[0] // (width + 1)), size[0] // max(width, 1) + 1)
-    if not any((size[0] // f, size[1] // f) == (width, height) for f in factors):
-        raise UserError(
-            f"{path} is {size[0]} x {size[1]} pixels where {width} x {height} or a multiple is expected:"
-            " all files of a frame have the size that its camera states"
-        )
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} is absent: restore the file or remove its frame") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a picture ({_reason(error)}): replace the file") from None
-
-
-def _decoded(path: Path) -> Image.Image:
-    picture = _opened(path)
-    try:
-        with picture:
-            picture.load()
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is truncated or damaged ({_reason(error)}): replace the file") from None
-    return picture
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture"
-    return str(error).split("\n")[0] or type(error).__name__
-
-
-def _load_image(path: Path, width: int, height: int, lens: LensDistortion | None) -> np.ndarray:
-    picture = _decoded(path)
-    check_size(path, picture.size, width, height)
-    array = _pixels(path, picture)
-    if lens is None and picture.size == (width, height):
+def _load_image(path: Path, width: int, height: int, lens: LensDistortion | None, index: int | None) -> np.ndarray:
+    if index is not None and path.suffix.lower() in ARRAY_ENDINGS:
+        return _load_array_frame(path, width, height, index)
+    is_video = index is not None and path.suffix.lower() in VIDEO_ENDINGS
+    array = video_frame(path, index or 0) if is_video else picture_pixels(path)
+    size = (array.shape[1], array.shape[0])
+    check_size(path, size, width, height)
+    if lens is None and size == (width, height):
         return array
     values = array.astype(np.float32) / 255.0 if array.dtype == np.uint8 else array
     if values.shape[-1] == 4:
@@ -144,62 +98,14 @@ def _load_image(path: Path, width: int, height: int, lens: LensDistortion | None
     return np.clip(values, 0, 1)
 
 
-def _pixels(path: Path, picture: Image.Image) -> np.ndarray:
-    """`[H, W, 3 or 4]`: uint8, or float32 in 0..1 where the file has 16 bits."""
-    if picture.mode in _SIXTEEN_BIT:
-        grey = np.asarray(picture).astype(np.float32) / 65535.0
-        return np.repeat(grey[..., None], 3, axis=-1)
-    if picture.mode == "P":
-        return np.array(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
-    if picture.mode not in _EIGHT_BIT:
-        raise UserError(f"{path} has pixels of type '{picture.mode}', not read here: save it as 8 bit RGB or RGBA")
-    return np.array(picture.convert(_EIGHT_BIT[picture.mode]))
-
-
-def _load_mask(path: Path, width: int, height: int, lens: LensDistortion | None) -> np.ndarray:
-    picture = _decoded(path)
-    check_size(path, picture.size, width, height)
-    if picture.mode not in ("1", "L", "P", *_SIXTEEN_BIT):
-        raise UserError(f"{path} has pixels of type '{picture.mode}': a mask of ids has one channel of 8 or 16 bits")
-    array = np.array(picture)
-    array = array.astype(np.uint8 if array.dtype == bool else np.uint16)
-    return _nearest(lens.undistort(array, nearest=True) if lens is not None else array, width, height)
-
-
-def _load_depth(path: Path, width: int, height: int, lens: LensDistortion | None) -> np.ndarray:
-    array = _load_array(path, "depth", (None, None))
-    check_size(path, (array.shape[1], array.shape[0]), width, height)
-    return _nearest(lens.undistort(array, nearest=True) if lens is not None else array, width, height)
-
-
-def _load_flow(path: Path, width: int, height: int, lens: LensDistortion | None) -> np.ndarray:
-    del lens
-    array = _load_array(path, "flow", (None, None, 2))
-    check_size(path, (array.shape[1], array.shape[0]), width, height)
-    scale = np.array([width / array.shape[1], height / array.shape[0]], np.float32)
-    return _nearest(array, width, height) * scale
-
-
-def _load_array(path: Path, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """The array `name` of an .npz, or an .npy, as float32."""
-    try:
-        array = np.load(path, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            with array as archive:
-                array = archive[name]
-    except FileNotFoundError:
-        raise UserError(f"{path} is absent: restore the file or remove its entry") from None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as {name} ({_reason(error)}): replace the file") from None
-    if array.ndim != len(shape) or any(s is not None and s != a for s, a in zip(shape, array.shape)):
-        raise UserError(f"{path} holds an array of shape {array.shape}, not a {name}: replace the file")
-    return array.astype(np.float32)
-
-
-def _nearest(array: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The pixel under the centre of every pixel of the smaller picture."""
-    if array.shape[:2] == (height, width):
-        return array
-    rows = ((np.arange(height) + 0.5) * array.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * array.shape[1] / width).astype(int)
-    return array[rows[:, None], columns[None, :]]
+def _load_array_frame(path: Path, width: int, height: int, index: int) -> np.ndarray:
+    """`[H, W, C]`: uint8, or float32 in the data set's own range of values."""
+    frames = frames_array(path)
+    frame = np.moveaxis(frames[divmod(index, frames.shape[1])], 0, -1)
+    check_size(path, (frame.shape[1], frame.shape[0]), width, height)
+    frame = np.ascontiguousarray(frame) if frame.dtype == np.uint8 else frame.astype(np.float32)
+    if frame.shape[:2] == (height, width):
+        return frame
+    values = frame.astype(np.float32) / 255.0 if frame.dtype == np.uint8 else frame
+    values = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
+    return values.reshape(height, width, -1)

@@ -1,4 +1,4 @@
-"""What is in a data set, and what looks doubtful about it: numbers and sentences, nothing printed."""
+"""Inspects a data set: its contents, and what looks doubtful, as numbers and sentences. Prints nothing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 from foreseen.data.inspection_cameras import check_cameras, check_focal, check_scale
 from foreseen.data.inspection_files import check_pictures
 from foreseen.data.inspection_matches import check_matches
-from foreseen.data.inspection_report import InspectionSection, counted, number
+from foreseen.data.inspection_report import InspectionSection, between, counted, number
 from foreseen.data.splits import Splits, make_splits
+from foreseen.data.tracks import tracks_of
 from foreseen.data.types import Dataset, Frame, Sequence
 from foreseen.errors import UserError
 
 MAX_USUAL_GAP = 3.0
-"""A step in time that is so many times the usual one is told."""
+"""A step in time is reported as a gap when it is so many times the median step."""
 
 MAX_LISTED_SEQUENCES = 6
 SAME_TIME = 1e-6
@@ -25,10 +26,10 @@ SAME_TIME = 1e-6
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """The result of an inspection.
 
     Attributes:
-        splits: None where the data set cannot be divided; a doubt says why.
+        splits: None where the data set cannot be divided; a warning says why.
         checks: sections of the report, in order.
     """
 
@@ -45,11 +46,11 @@ class Inspection:
 def inspect_dataset(
     dataset: Dataset, observe_until: float | None = None, progress: Callable[[float, str], None] | None = None
 ) -> Inspection:
-    """Looks at every file of a data set and at the sense of its numbers. Nothing is written.
+    """Decodes every file of a data set and checks its numbers. Nothing is written.
 
     Args:
         observe_until: fraction of the time range that training is to see.
-        progress: told the share (0..1) of the files that are decoded, and what is done.
+        progress: called with the finished share (0..1) and a few words.
     """
     notify = progress or _no_progress
     splits, refused = _divide(dataset, observe_until)
@@ -57,13 +58,19 @@ def inspect_dataset(
         check_contents(dataset),
         check_splits(dataset, splits, refused),
         check_times(dataset),
-        check_cameras(dataset),
-        check_focal(dataset),
-        check_scale(dataset),
+        *((check_cameras(dataset), check_focal(dataset), check_scale(dataset)) if dataset.has_cameras else ()),
         check_pictures(dataset, lambda share, doing: notify(0.9 * share, doing)),
-        check_matches(dataset, lambda share, doing: notify(0.9 + 0.1 * share, doing)),
+        check_matches(dataset, lambda share, doing: notify(0.9 + 0.1 * share, doing))
+        if dataset.has_cameras
+        else _without_cameras(dataset),
     )
     return Inspection(dataset, splits, checks)
+
+
+def _without_cameras(dataset: Dataset) -> InspectionSection:
+    sizes = sorted({f"{width} x {height}" for width, height in (f.size for f in dataset.frames)})
+    rows = (("cameras", "unknown: pictures without poses"), ("picture size", ", ".join(sizes)))
+    return InspectionSection("Cameras", rows)
 
 
 def _no_progress(share: float, doing: str) -> None:
@@ -78,7 +85,7 @@ def _divide(dataset: Dataset, observe_until: float | None) -> tuple[Splits | Non
 
 
 def check_contents(dataset: Dataset) -> InspectionSection:
-    """What there is, and what the reader noticed."""
+    """Contents of the data set, and the reader's warnings."""
     frames = list(dataset.frames)
     unseen = sum(s.split == "test" for s in dataset.sequences)
     sequences = counted(len(dataset.sequences), "sequence") + (f" ({unseen} marked test)" if unseen else "")
@@ -89,21 +96,44 @@ def check_contents(dataset: Dataset) -> InspectionSection:
         ("frames", f"{counted(len(frames), 'frame')} in {sequences}"),
         ("units", f"time: {dataset.time_unit}; length: {dataset.length_unit}"),
         ("background", ", ".join(number(x) for x in dataset.background)),
+        ("tracks", _tracks(frames)),
+        *_values(dataset),
         *_beside(frames),
+        *_particles(dataset),
         ("truth", f"motion by {', '.join(sorted(ground_truths))}" if ground_truths else "none"),
     ]
     return InspectionSection("What is there", tuple(rows), dataset.warnings)
 
 
 def _beside(frames: list[Frame]) -> Iterable[tuple[str, str]]:
-    kinds = (("masks", "mask_path"), ("depth", "depth_path"), ("flow", "flow_path"))
-    for name, field in kinds:
-        count = sum(getattr(f, field) is not None for f in frames)
+    present = dict.fromkeys(name for frame in frames for name in frame.layers)
+    for name in dict.fromkeys(("mask", "depth", "flow_forward", *present)):
+        count = sum(name in f.layers for f in frames)
         yield name, "none" if not count else "with every frame" if count == len(frames) else f"with {count} frames"
 
 
+def _tracks(frames: list[Frame]) -> str:
+    """How many physical cameras there are, and how many of their frames follow one another."""
+    lengths = [len(indices) for indices in tracks_of(frames).values()]
+    followed = sum(lengths) - len(lengths)
+    return f"{counted(len(lengths), 'camera track')}; {counted(followed, 'frame')} followed by a next one"
+
+
+def _values(dataset: Dataset) -> Iterable[tuple[str, str]]:
+    if (dataset.channels, dataset.value_range) != (3, (0.0, 1.0)):
+        low, high = dataset.value_range
+        yield "pixels", f"{counted(dataset.channels, 'channel')} from {number(low)} to {number(high)}"
+
+
+def _particles(dataset: Dataset) -> Iterable[tuple[str, str]]:
+    shapes = [s.particles.positions.shape for s in dataset.sequences if s.particles]
+    if shapes:
+        counts = between(shape[1] for shape in shapes)
+        yield "particles", f"{counts} particles in {counted(len(shapes), 'sequence')}"
+
+
 def check_splits(dataset: Dataset, splits: Splits | None, refused: list[str]) -> InspectionSection:
-    """Frames of each split, and whether one that is kept back is trained on all the same."""
+    """Frames of each split, and whether a held-out frame is also a training frame."""
     if splits is None:
         return InspectionSection("Splits", (), tuple(refused))
     rows = [(name, _extent_of(frames)) for name, frames in splits.frames.items()]
@@ -125,18 +155,20 @@ def _extent_of(frames: tuple[Frame, ...]) -> str:
 
 def _leaks(splits: Splits) -> Iterable[str]:
     if len(splits.frames) == 1:
-        yield "no frame is kept back: what is learned from this data set cannot be tested on it"
-    trained = {f.image_path for f in splits.frames["train"]}
+        yield "no frame is held out: a method that learns from this data set cannot be tested on it"
+    trained = {(f.image_path, f.image_index) for f in splits.frames["train"]}
     trained_views = {_view(f) for f in splits.frames["train"]}
     for name, frames in splits.frames.items():
         if name == "train":
             continue
-        same = sum(f.image_path in trained or _view(f) in trained_views for f in frames)
+        same = sum((f.image_path, f.image_index) in trained or _view(f) in trained_views for f in frames)
         if same:
             yield f"{same} of {len(frames)} frames of {name} show what a training frame shows: same pose, same time"
 
 
 def _view(frame: Frame) -> tuple[object, ...]:
+    if frame.calibration is None:
+        return frame.sequence, frame.time, frame.image_path, frame.image_index
     return frame.sequence, frame.time, *np.round(frame.camera.camera_to_world.flatten().tolist(), 5).tolist()
 
 
@@ -150,14 +182,15 @@ def check_times(dataset: Dataset) -> InspectionSection:
         doubts += own
     rows = [(names[0] + (f" to {names[-1]}" if len(names) > 1 else ""), row) for row, names in alike.items()]
     if len(rows) > MAX_LISTED_SEQUENCES:
-        rows = [*rows[:MAX_LISTED_SEQUENCES], ("", f"and {len(rows) - MAX_LISTED_SEQUENCES} kinds of sequences more")]
+        rows = [*rows[:MAX_LISTED_SEQUENCES], ("", f"and {len(rows) - MAX_LISTED_SEQUENCES} other kinds of sequences")]
     return InspectionSection("Times", tuple(rows), tuple(doubts))
 
 
 def _times_of(sequence: Sequence, unit: str) -> tuple[str, list[str]]:
     times = _apart(sequence.times)
     if len(times) < 2:
-        return f"one time, {number(times[0])}", [f"{sequence.name}: all frames have one time; nothing moves"]
+        doubt = f"{sequence.name}: all frames have one time; only a static method, such as gaussians, can learn it"
+        return f"one time, {number(times[0])}", [doubt]
     steps = np.diff(times)
     typical = float(np.median(steps))
     suffix = "" if unit == "unknown" else f" {unit}"
@@ -174,7 +207,7 @@ def _pictures(each: float) -> str:
 
 
 def _apart(times: np.ndarray) -> np.ndarray:
-    """Distinct times; rounding makes no new one."""
+    """Distinct times; differences of rounding do not count."""
     far = np.diff(times, prepend=-np.inf) > SAME_TIME * max(np.ptp(times), 1e-12)
     return times[far]
 

@@ -18,14 +18,14 @@ from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at_point, up_direction
 
 MIN_AXIS_SPREAD = 2e-3
-"""Optical axes that are more alike than this (about 3 degrees) meet nowhere."""
+"""Spread of the optical axes (least eigenvalue) below which they count as parallel: about 3 degrees."""
 
 MAX_AIM_ANGLE = 15.0
-"""Cameras that look past their common point by more degrees, in the median, are not said to look at it."""
+"""Cameras that miss their common point by more degrees, in the median, are not reported to look at it."""
 
 ANGLE_TOLERANCE = 0.01
 USUAL_FIELD_OF_VIEW = (5.0, 130.0)
-"""Degrees. A horizontal field of view outside is told."""
+"""Degrees. A horizontal field of view outside of this range is reported."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class CameraAim:
     """Where the cameras look.
 
     Attributes:
-        point: `[3]`, nearest to all optical axes; at a guessed distance where they do not determine it.
-        determined: they do.
+        point: `[3]`, nearest to all optical axes; at an estimated distance where they do not determine it.
+        determined: the axes determine it.
         behind: share of cameras whose axes come nearest to the others' behind them.
         miss: `[N]` degrees between optical axis and the direction to the point.
         distances: `[N]` from the cameras to the point.

@@ -1,4 +1,4 @@
-"""Decodes every file of a data set: what is damaged, and what the pictures are like."""
+"""Decodes every file of a data set: damaged files, and statistics of the pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,21 +18,21 @@ from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 
 DARK_BRIGHTNESS = 0.2
-"""Mean brightness below which pictures are called dark."""
+"""Mean brightness, 0..1, below which pictures are called dark."""
 
 BRIGHT = 0.6
-"""A data set without pixels as bright as this (99.9th percentile of its brightest picture) does not use its range."""
+"""A data set whose brightest picture has a 99.9th percentile below this, 0..1, does not use its range of values."""
 
 MAX_LISTED_DAMAGES = 3
 FLAT = 0.005
 THREADS = 2
 STRIDE = 4
-"""Statistics look at every so many-th pixel each way."""
+"""Statistics use every so-many-th pixel in each direction."""
 
 
 @dataclass(frozen=True)
 class _FileStatistics:
-    """What one file showed: `kind` "picture", "mask" or "other"; `damage` where it could not be decoded.
+    """Statistics of one file: `kind` "picture", "mask" or "other"; `damage` where it could not be decoded.
 
     `covered` is the share of opaque or of marked pixels. Brightness (mean, spread, peak) counts opaque pixels only and
     is NaN where there are none.
@@ -50,7 +49,8 @@ class _FileStatistics:
 
 
 def check_pictures(dataset: Dataset, progress: Callable[[float, str], None]) -> InspectionSection:
-    """Decodes pictures, masks, depths, flows and backgrounds. `progress` is told the share that is done."""
+    """Decodes pictures, masks, depths, flows and backgrounds. `progress` is called with the finished
+    share."""
     jobs = list(_jobs(dataset))
     seen = []
     with ThreadPoolExecutor(THREADS) as pool:  # decoders let other threads run meanwhile
@@ -61,40 +61,42 @@ def check_pictures(dataset: Dataset, progress: Callable[[float, str], None]) -> 
 
 
 def _jobs(dataset: Dataset) -> Iterable[Callable[[], _FileStatistics]]:
-    # A small cache of our own: each file is wanted once, and what training keeps in memory is not pushed out.
+    # A small cache of its own: each file is used once, and the data set's cache keeps what it holds.
     cache = ImageCache(1)
     for frame in dataset.frames:
-        size = (frame.camera.width, frame.camera.height)
-        yield partial(_collect_statistics, "picture", cache.image, frame.image_path, size)
-        files = ((frame.mask_path, cache.mask), (frame.depth_path, cache.depth), (frame.flow_path, cache.flow))
-        for path, load in files:
-            if path is not None:
-                yield partial(_collect_statistics, "mask" if path == frame.mask_path else "other", load, path, size)
+        low, high = dataset.value_range
+        load = partial(cache.image, frame.image_path, *frame.size, None, frame.image_index)
+        yield partial(_collect_statistics, "picture", load, frame.channels, low, high)
+        for name, layer in frame.layers.items():
+            kind = "mask" if name == "mask" else "other"
+            yield partial(_collect_statistics, kind, partial(cache.layer, layer, *frame.size))
     for sequence in dataset.sequences:
-        sizes = {f.camera_id: (f.camera.width, f.camera.height) for f in sequence.frames}
+        sizes = {f.camera_id: f.size for f in sequence.frames}
         for camera, path in sequence.background_paths.items():
             if camera in sizes:
-                yield partial(_collect_statistics, "other", cache.image, path, sizes[camera])
+                yield partial(_collect_statistics, "other", partial(cache.image, path, *sizes[camera]))
 
 
-def _collect_statistics(kind: str, load: Callable[..., Tensor], path: Path, size: tuple[int, int]) -> _FileStatistics:
+def _collect_statistics(
+    kind: str, load: Callable[[], Tensor], channels: int = 3, low: float = 0.0, high: float = 1.0
+) -> _FileStatistics:
     try:
-        array = load(path, *size)
+        array = load()
     except UserError as error:
         return _FileStatistics(kind, damage=str(error))
     some = array[::STRIDE, ::STRIDE]
     if kind == "picture":
-        return _picture(some)
+        return _picture((some - low) / max(high - low, 1e-12) if (low, high) != (0, 1) else some, channels)
     if kind == "mask":
         ids = frozenset(torch.unique(some).tolist()) - {0}
         return _FileStatistics(kind, ids=ids, covered=float((some > 0).float().mean()))
     return _FileStatistics(kind)
 
 
-def _picture(some: Tensor) -> _FileStatistics:
-    rgb, channels, covered = some[..., :3].reshape(-1, 3), some.shape[-1], 1.0
-    if channels == 4:
-        solid = some[..., 3].reshape(-1) > 0.5
+def _picture(some: Tensor, values: int) -> _FileStatistics:
+    rgb, channels, covered = some[..., :values].reshape(-1, values), some.shape[-1], 1.0
+    if channels == values + 1:
+        solid = some[..., values].reshape(-1) > 0.5
         rgb, covered = rgb[solid], float(solid.float().mean())
     if not len(rgb):
         return _FileStatistics("picture", channels=channels, covered=covered)
@@ -109,7 +111,8 @@ def _rows(seen: list[_FileStatistics]) -> Iterable[tuple[str, str]]:
     yield "decoded", counted(len(seen), "file") + end
     pictures = [s for s in seen if s.kind == "picture" and not s.damage]
     kinds = {3: "colour", 4: "colour and opacity"}
-    yield "pictures", ", ".join(kinds[c] for c in sorted({p.channels for p in pictures})) or "none whole"
+    counts = sorted({p.channels for p in pictures})
+    yield "pictures", ", ".join(kinds.get(c, counted(c, "channel")) for c in counts) or "none whole"
     lit = [p for p in pictures if not math.isnan(p.mean)]
     if lit:
         peak, means = max(p.peak for p in lit), [p.mean for p in lit]

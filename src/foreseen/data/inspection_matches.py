@@ -1,4 +1,4 @@
-"""Asks the pictures themselves whether the cameras are right: matched features must lie on epipolar lines."""
+"""Checks the cameras against the pictures: matched features must lie on epipolar lines."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from foreseen.geometry.cameras import Camera
 
 PAIRS = 6
 PAIR_MATCHES = 30
-"""A pair of pictures with fewer matches is passed over: most of them would be chance."""
+"""A pair of pictures with fewer matches is left out: most of them would be false."""
 
 MAX_PAIR_ANGLE = 30.0
-"""Degrees between two view directions beyond which features are not recognised."""
+"""Largest angle [degrees] between two view directions at which features are matched."""
 
 MATCH_TOLERANCE = 0.004
-"""A match fits that lies within this share of the picture's width, or one pixel, from its epipolar line."""
+"""A match fits when it lies within this share of the picture's width, or one pixel, of its epipolar line."""
 
 MIN_INLIERS, MIN_INLIER_GAIN = 0.5, 0.25
-"""Another reading of the poses is proposed when this share of the matches fits it, and so much more than fits the poses
-as they are."""
+"""Another convention of the poses is proposed when at least the first share of the matches fits it, and more matches
+than fit the poses as they are by the second share."""
 
 MIN_MATCHES, DOUBTFUL_INLIERS = 200, 0.25
-"""Of so many matches at least this share must fit, or the poses are doubted without a better reading."""
+"""With so many matches or more, the poses are reported as doubtful when less than this share fits, even if no other
+convention fits better."""
 
 _FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -42,20 +43,20 @@ def _axes(*columns: tuple[float, float, float]) -> Callable[[np.ndarray], np.nda
 AS_READ = "as they are"
 READINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     AS_READ: lambda pose: pose,
-    "with y and z turned round (OpenGL's axes for OpenCV's, or the other way round)": lambda pose: pose @ _FLIP,
+    "with y and z negated (OpenGL's axes for OpenCV's, or the other way round)": lambda pose: pose @ _FLIP,
     "as world-to-camera matrices": np.linalg.inv,
     "as world-to-camera matrices with OpenGL's axes": lambda pose: np.linalg.inv(pose @ _FLIP) @ _FLIP,
     "with LLFF's order of axes (down, right, backwards), taken for OpenCV's": _axes((0, 1, 0), (1, 0, 0), (0, 0, -1)),
     "with LLFF's order of axes (down, right, backwards), taken for OpenGL's": _axes((0, -1, 0), (1, 0, 0), (0, 0, 1)),
     "with OpenGL's order of axes (right, up, backwards), taken for LLFF's": _axes((0, 1, 0), (-1, 0, 0), (0, 0, 1)),
 }
-"""What a pose may have meant instead: the camera-to-world `[4, 4]` that was read -> what it should have been, up to one
-motion of the whole world."""
+"""Other conventions that a pose may follow: the camera-to-world `[4, 4]` that was read -> the pose in that convention,
+up to one motion of the whole world."""
 
 
 @dataclass(frozen=True)
 class _FeatureMatches:
-    """Pixels `[M, 2]` of the same things in two frames."""
+    """Pixels `[M, 2]` of the same features in two frames."""
 
     first: Camera
     second: Camera
@@ -64,7 +65,7 @@ class _FeatureMatches:
 
 
 def check_matches(dataset: Dataset, progress: Callable[[float, str], None]) -> InspectionSection:
-    """How far SIFT matches of up to `PAIRS` pairs of pictures lie from where the cameras say.
+    """How well SIFT matches of up to `PAIRS` pairs of pictures agree with the cameras.
 
     This knows what no look at the numbers can: axes of another convention, a wrong focal length, pictures in another
     order than poses. Things that move and chance matches do not fit either, so that shares of matches count.
@@ -102,7 +103,7 @@ def _warnings(shares: dict[str, float], total: int) -> list[str]:
 
 
 def _pairs(frames: list[Frame]) -> list[tuple[Frame, Frame]]:
-    """Frames of different places that see much the same, as near in time as there are."""
+    """Frames from different positions with similar view directions, as near in time as possible."""
     chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, min(PAIRS, len(frames))).astype(int)]
     positions = np.stack([f.camera.position.double().numpy() for f in frames])
     forward = np.stack([f.camera.camera_to_world[:3, 2].double().numpy() for f in frames])
@@ -126,7 +127,7 @@ def _match(a: Frame, b: Frame) -> _FeatureMatches | None:
     try:
         (here, first), (there, second) = _features(a), _features(b)
     except UserError:
-        return None  # the check of the files has told
+        return None  # the check of the files reports damaged files
     if first is None or second is None or len(second) < 2:
         return None
     near = cv2.BFMatcher().knnMatch(first, second, 2)

@@ -1,4 +1,4 @@
-"""Draws a data set into one picture: cameras in space and from above, some pictures, and the times of each split."""
+"""Draws a data set into one figure: cameras in space and from above, some pictures, and the times of each split."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
+from torch import Tensor
 
 from foreseen.data.inspection import Inspection
 from foreseen.data.inspection_cameras import camera_key, distinct_cameras, fit_aim
@@ -62,21 +63,27 @@ class _CameraPlot:
 def draw_inspection(inspection: Inspection) -> bytes:
     """A PNG of 1500 x 900 pixels.
 
-    Cameras stand in the world, turned upright. Data sets in normalised device coordinates have no bounds there: what
-    the mean camera sees of its near plane is drawn instead.
+    Cameras stand in the world, rotated upright. Data sets in normalised device coordinates have no bounds there: what
+    the mean camera sees of its near plane is drawn instead. Without camera poses there are only pictures and times.
     """
     figure = Figure(figsize=(15, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(3, 2, width_ratios=(1.3, 1), height_ratios=(1.9, 0.75, 0.8))
-    splits, stage = _split_of(inspection), _stage(inspection)
-    _draw_space(figure.add_subplot(grid[:, 0], projection="3d"), stage, inspection)
-    _draw_above(figure.add_subplot(grid[0, 1]), stage, inspection.dataset)
-    _draw_pictures(grid[1, 1], inspection.dataset)
-    _draw_times(figure.add_subplot(grid[2, 1]), inspection, splits)
+    splits = _split_of(inspection)
+    if inspection.dataset.has_cameras:
+        grid = figure.add_gridspec(3, 2, width_ratios=(1.3, 1), height_ratios=(1.9, 0.75, 0.8))
+        stage = _stage(inspection)
+        _draw_space(figure.add_subplot(grid[:, 0], projection="3d"), stage, inspection)
+        _draw_above(figure.add_subplot(grid[0, 1]), stage, inspection.dataset)
+        pictures, times = grid[1, 1], grid[2, 1]
+    else:
+        grid = figure.add_gridspec(2, 1, height_ratios=(2, 1))
+        pictures, times = grid[0], grid[1]
+    _draw_pictures(pictures, inspection.dataset)
+    _draw_times(figure.add_subplot(times), inspection, splits)
     doubts = len(inspection.warnings)
-    told = "nothing doubtful" if not doubts else f"{doubts} doubt" + ("s" if doubts > 1 else "")
+    summary = "nothing doubtful" if not doubts else f"{doubts} doubt" + ("s" if doubts > 1 else "")
     name = as_written(inspection.dataset.name)
-    figure.suptitle(f"{name} ({inspection.dataset.format}): {len(splits)} frames, {told}", size=14)
+    figure.suptitle(f"{name} ({inspection.dataset.format}): {len(splits)} frames, {summary}", size=14)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=100)
     return out.getvalue()
@@ -90,7 +97,7 @@ def _split_of(inspection: Inspection) -> list[str]:
 
 
 def _key(frame: Frame) -> tuple[object, ...]:
-    return frame.sequence, frame.camera_id, frame.time, frame.image_path
+    return frame.sequence, frame.camera_id, frame.time, frame.image_path, frame.image_index
 
 
 def _stage(inspection: Inspection) -> _CameraPlot:
@@ -121,7 +128,7 @@ def _places(inspection: Inspection, found: list[Frame]) -> list[_PlottedCamera]:
 
 
 def _upright(up: np.ndarray) -> np.ndarray:
-    """Rotation `[3, 3]` that turns `up` to z and keeps the world's axes where it can."""
+    """Rotation `[3, 3]` from `up` to z that keeps the world's axes where possible."""
     forward = np.eye(3)[1] if abs(up[1]) < 0.9 else np.eye(3)[2]
     x = np.cross(forward, up)
     x /= np.linalg.norm(x)
@@ -173,7 +180,7 @@ def _draw_space(axes: Any, stage: _CameraPlot, inspection: Inspection) -> None:
     axes.add_collection3d(Line3DCollection(stage.edges, colors="#555555", linewidths=1, linestyles="dashed"))
     axes.plot([], [], [], color="#555555", linestyle="dashed", label=name)
     if stage.moving:
-        axes.plot(*stage.positions.T, color="#888888", linewidth=0.8, label="way of the camera")
+        axes.plot(*stage.positions.T, color="#888888", linewidth=0.8, label="path of the camera")
     if stage.target is not None:
         axes.plot(*stage.target[:, None], "k*", markersize=13, label="what they look at", linestyle="none")
     for set_limits, low, high in zip((axes.set_xlim, axes.set_ylim, axes.set_zlim), stage.low, stage.high):
@@ -230,9 +237,16 @@ def _draw_pictures(place: Any, dataset: Dataset) -> None:
         axes.set(xticks=[], yticks=[])
         axes.set_title(f"time {chosen[index].time:.3g}", size=9)
         try:
-            axes.imshow(chosen[index].image().numpy())
+            axes.imshow(_shown(chosen[index].image(), dataset.value_range), vmin=0, vmax=1, cmap="gray")
         except UserError:
             axes.text(0.5, 0.5, "damaged", ha="center")
+
+
+def _shown(image: Tensor, value_range: tuple[float, float]) -> np.ndarray:
+    """`[H, W, 3]` in 0..1, or `[H, W]`, the mean of the channels, where there are not three."""
+    low, high = value_range
+    shown = ((image - low) / max(high - low, 1e-12)).clamp(0, 1) if value_range != (0.0, 1.0) else image
+    return (shown if shown.shape[-1] == 3 else shown.mean(-1)).numpy()
 
 
 def _time_label(dataset: Dataset) -> str:

@@ -14,7 +14,7 @@ from foreseen.scenes.moving_gaussians import MovingGaussians
 
 QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 INVISIBLE = 1 / 255
-"""Renderers pass over Gaussians that nowhere reach this opacity."""
+"""Renderers skip Gaussians whose opacity is below this everywhere."""
 
 LARGE_SHARE = 0.2
 FAR_EXTENTS = 20.0

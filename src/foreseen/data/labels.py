@@ -1,4 +1,4 @@
-"""Where the bodies of a sequence were at some times, as truth tells."""
+"""Poses and velocities of a sequence's bodies at some times, from the ground truth."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 from foreseen.data.types import GroundTruth
 
 SAME_TIME = 1e-6
-"""A time counts as one of truth's when it is this near, as a share of truth's time range."""
+"""Times that differ by less than this share of the ground truth's time range count as equal."""
 
 
 @dataclass(frozen=True)
 class PoseLabels:
-    """Poses and velocities of B bodies at T times. One time of it are initial conditions.
+    """Poses and velocities of B bodies at T times. With T = 1 they are initial conditions.
 
     Attributes:
         bodies: names.
         times: `[T]` float64, in the data set's unit.
         positions: `[T, B, 3]` float64, in scene units.
         velocities: `[T, B, 3]` float64, in scene units per time unit.
-        rotations: `[T, B, 3, 3]` float64, body to world; the identity where nothing tells.
+        rotations: `[T, B, 3, 3]` float64, body to world; the identity where they are not known.
     """
 
     bodies: tuple[str, ...]
@@ -34,13 +34,13 @@ class PoseLabels:
     rotations: Tensor
 
     def at(self, index: int) -> PoseLabels:
-        """One time of it."""
-        one = slice(index, index + 1 or None)
-        return PoseLabels(self.bodies, self.times[one], self.positions[one], self.velocities[one], self.rotations[one])
+        """The labels at one time, T = 1."""
+        at = slice(index, index + 1 or None)
+        return PoseLabels(self.bodies, self.times[at], self.positions[at], self.velocities[at], self.rotations[at])
 
 
 def labels_at(truth: GroundTruth | None, times: Sequence[float]) -> PoseLabels | None:
-    """What truth says at `times`, which must be times of its own; None where it is absent or lacks one of them."""
+    """The ground truth at `times`, all of which it must have; None where it is absent or lacks one of them."""
     if truth is None or len(truth.times) == 0 or len(times) == 0:
         return None
     wanted = np.asarray(times, dtype=np.float64)

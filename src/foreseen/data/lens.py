@@ -1,4 +1,4 @@
-"""Lens distortion, taken out of pictures when they are loaded, so that every camera inside is a pinhole."""
+"""Lens distortion, which is removed from pictures when they are loaded: all cameras are then pinholes."""
 
 from __future__ import annotations
 

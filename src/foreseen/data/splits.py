@@ -1,4 +1,4 @@
-"""Which frames are learned from, and which are kept back to ask what was learned."""
+"""Which frames are for training, and which are held out for evaluation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,14 +18,14 @@ SPLITS = ("train", "novel-view", "interpolation", "forecast", "unseen-sequence")
 HOLD_OUT_EVERY = 8
 HOLD_OUT_OFFSET = 4
 FIXED_CAMERAS = 3
-"""From so many cameras that stand still on, one is kept back where the data set does not say."""
+"""With so many fixed cameras or more, one is held out where the data set marks no test frames."""
 SAME_TIME = 1e-6
 """Times closer than this share of the time range are one time."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The frames of a data set by what they are for.
+    """The frames of a data set by their use.
 
     Attributes:
         frames: keyed by names of `SPLITS`, in the data set's order; empty ones are left out.
@@ -60,34 +61,31 @@ def make_splits(dataset: Dataset, observe_until: float | None = None) -> Splits:
     until = last if observe_until is None else first + observe_until * (last - first)
     slack = SAME_TIME * (last - first)
     roles, sentence = _roles(dataset, until + slack)
-    if observe_until is None:  # what is marked for tests alone may be later than anything that training sees
+    if observe_until is None:  # frames that are marked "test" may be later than all training frames
         until = max((f.time for f, role in roles if role == "train"), default=until)
         if last > until + slack:
             sentence += f" Training frames end at {until:g}: what is later is the forecast."
     split = _name_all(roles, until + slack, slack)
-    found = {name: tuple(f for f, s in zip(dataset.frames, split) if s == name) for name in SPLITS}
-    if not found["train"]:
+    by_split = {name: tuple(f for f, s in zip(dataset.frames, split) if s == name) for name in SPLITS}
+    if not by_split["train"]:
         fix = "give a larger --observe-until" if observe_until else "mark some of them as 'train'"
         raise UserError(f"{dataset.path}: no training frames: all up to time {until:g} are held out; {fix}")
     if observe_until is not None:
         sentence += f" Times after {until:g} ({observe_until:g} of the range) are the forecast."
-    return Splits({k: v for k, v in found.items() if v}, until, _hash(dataset, split), sentence)
+    return Splits({k: v for k, v in by_split.items() if v}, until, _hash(dataset, split), sentence)
 
 
 def check_times(dataset: Dataset) -> tuple[float, float]:
-    """The first and the last time. Raises `UserError` where they are the same or not finite."""
+    """The first and the last time, which are the same for a capture of one instant. Raises `UserError` where one is not
+    finite."""
     times = np.array([f.time for f in dataset.frames])
     if not np.isfinite(times).all():
         raise UserError(f"{dataset.path} has a frame whose time is not finite: correct it")
-    if np.unique(times).size < 2:
-        raise UserError(
-            f"{dataset.path}: all {times.size} frames have the same time: what moves needs two or more times"
-        )
     return float(times.min()), float(times.max())
 
 
 def _roles(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:
-    """Every frame with what it is for ("train", "val", "test", "unseen"), and the sentence that says why."""
+    """Every frame with its role ("train", "val", "test", "unseen"), and the sentence that says why."""
     marks = {s.split for s in dataset.sequences} | {f.split for f in dataset.frames}
     if marks == {None}:
         return _choose(dataset, until)
@@ -102,7 +100,7 @@ def _roles(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str
 
 
 def _role(frame: Frame, sequence: str | None, val_is_test: bool) -> str:
-    """What a frame is marked for; the mark of its whole sequence comes first."""
+    """A frame's role by its mark; the mark of its whole sequence wins."""
     if sequence == "test" or (sequence == "val" and val_is_test):
         return "unseen"
     role = "val" if sequence == "val" else frame.split or "train"
@@ -110,8 +108,10 @@ def _role(frame: Frame, sequence: str | None, val_is_test: bool) -> str:
 
 
 def _choose(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], str]:
-    """What is kept back of a data set without marks."""
+    """The roles of frames in a data set without marks."""
     frames = list(dataset.frames)
+    if len({f.time for f in frames}) == 1:
+        return _choose_of_one_instant(frames)
     fixed = _fixed_cameras(f for f in frames if f.time <= until)
     if len(fixed) >= FIXED_CAMERAS:
         roles = [(f, "test" if f.camera_id == fixed[-1] else "train") for f in frames]
@@ -124,17 +124,24 @@ def _choose(dataset: Dataset, until: float) -> tuple[list[tuple[Frame, str]], st
     return roles, f"The data set marks no test frames: every {HOLD_OUT_EVERY}th time is kept back."
 
 
+def _choose_of_one_instant(frames: list[Frame]) -> tuple[list[tuple[Frame, str]], str]:
+    """Every eighth picture is kept back, from the first on, where there are three or more."""
+    hidden = set(range(0, len(frames), HOLD_OUT_EVERY)) if len(frames) >= FIXED_CAMERAS else set()
+    roles = [(f, "test" if index in hidden else "train") for index, f in enumerate(frames)]
+    return roles, f"All frames have one time, and none is marked for tests: every {HOLD_OUT_EVERY}th is kept back."
+
+
 def _fixed_cameras(frames: Iterable[Frame]) -> list[str]:
     """Cameras of one pose and several times, by name."""
-    own: dict[str, list[Frame]] = defaultdict(list)
+    by_camera: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
-        own[frame.camera_id].append(frame)
-    return sorted(name for name, found in own.items() if len({f.time for f in found}) > 1 and _still(found))
+        by_camera[frame.camera_id].append(frame)
+    return sorted(name for name, own in by_camera.items() if len({f.time for f in own}) > 1 and _still(own))
 
 
 def _still(frames: list[Frame]) -> bool:
-    first = frames[0].camera.camera_to_world
-    return all(torch.equal(f.camera.camera_to_world, first) for f in frames)
+    poses = [f.calibration.camera_to_world for f in frames if f.calibration is not None]
+    return len(poses) == len(frames) and all(torch.equal(pose, poses[0]) for pose in poses)
 
 
 def _name_all(roles: list[tuple[Frame, str]], until: float, slack: float) -> list[str | None]:
@@ -157,12 +164,19 @@ def _name(frame: Frame, role: str, until: float, known: np.ndarray, slack: float
     return "novel-view" if known.size and np.abs(known - frame.time).min() <= slack else "interpolation"
 
 
+def _relative(file: Path, dataset: Dataset) -> str:
+    """The file's path inside of its data set, so that a data set may move."""
+    for folder in dataset.paths or (dataset.path,):
+        if file.is_relative_to(folder):
+            return file.name if file == folder else file.relative_to(folder).as_posix()
+    return file.as_posix()
+
+
 def _hash(dataset: Dataset, split: list[str | None]) -> str:
     digest = hashlib.sha256()
     for frame, name in zip(dataset.frames, split):
-        file = frame.image_path
-        if file.is_relative_to(dataset.path):
-            file = file.relative_to(dataset.path)
-        line = (name, frame.sequence, frame.camera_id, float(frame.time), file.as_posix())
+        number = () if frame.image_index is None else (frame.image_index,)
+        file = _relative(frame.image_path, dataset)
+        line = (name, frame.sequence, frame.camera_id, float(frame.time), file, *number)
         digest.update(f"{line!r}\n".encode())
     return digest.hexdigest()[:16]

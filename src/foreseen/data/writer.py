@@ -1,4 +1,4 @@
-"""Writes a data set: nerfstudio's transforms.json with times, truth and what lies beside the pictures."""
+"""Writes a data set: nerfstudio's transforms.json with times, layers, particles and ground truth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from foreseen.data.layers import STANDARD_LAYERS
+from foreseen.data.particles import particle_arrays
 from foreseen.data.types import SPLIT_HINTS, GroundTruth
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
@@ -22,19 +25,21 @@ WRITER_VERSION = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BODY = re.compile(r"(?! )[\w .-]{1,64}(?<! )")
 BODY_WORDS = "1 to 64 letters, digits, spaces (not at the ends), '.', '_', '-'"
-"""What names a body: it stands in tables, plots and pages."""
+"""Allowed names of bodies, which tables, plots and pages show."""
 
 
 @dataclass(frozen=True)
 class WrittenFrame:
-    """One picture and what is known of it.
+    """One picture, its camera and its layers.
 
     Attributes:
         camera: without NDC; its near and far are not stored (the data set states one pair).
         image: `[H, W, 3 or 4]` uint8, alpha straight.
         mask: `[H, W]` instance ids in 0..65535, 0 where nothing moves.
         depth: `[H, W]` float32 along z in scene units, 0 where nothing is hit.
-        flow: `[H, W, 2]` float32, pixels moved by until the same camera's next frame.
+        flow: `[H, W, 2]` float32, pixels moved by until the next frame of the track (layer `flow_forward`).
+        track: the physical camera, for one that moves; empty: `camera_id` is a fixed camera.
+        layers: further layers by name: those of `STANDARD_LAYERS`, or features `[H, W]` or `[H, W, C]`.
     """
 
     camera: Camera
@@ -45,6 +50,8 @@ class WrittenFrame:
     mask: np.ndarray | None = None
     depth: np.ndarray | None = None
     flow: np.ndarray | None = None
+    track: str = ""
+    layers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class DatasetWriter:
@@ -112,9 +119,11 @@ class DatasetWriter:
         truth: GroundTruth | None = None,
         split: str | None = None,
         backgrounds: dict[str, np.ndarray] | None = None,
+        particles: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Announces a sequence. `split` "test" marks new initial conditions; `backgrounds` maps camera ids to
-        pictures `[H, W, 3 or 4]` uint8 without the moving objects."""
+        pictures `[H, W, 3 or 4]` uint8 without the moving objects; `particles` has the arrays `times`, `positions`,
+        `object_ids` and, where they are known, `velocities` (see `foreseen.data.particles.Particles`)."""
         _check_name(name)
         _check_split(split)
         entry: dict[str, Any] = {"split": split, "backgrounds": {}}
@@ -126,6 +135,9 @@ class DatasetWriter:
                 if not BODY.fullmatch(body):
                     raise ValueError(f"'{body}' cannot name a body: {BODY_WORDS}")
             entry["truth"] = self._truth(name, truth)
+        if particles is not None:
+            entry["particles"] = f"particles/{name}.npz"
+            np.savez_compressed(self._place(entry["particles"]), **particle_arrays(**particles))  # type: ignore[arg-type]
         self._block["sequences"][name] = entry
 
     def add_frame(self, sequence: str, frame: WrittenFrame) -> None:
@@ -154,7 +166,11 @@ class DatasetWriter:
             entry["depth_file_path"] = self._array(f"depth/{stem}.npz", depth=frame.depth)
         if frame.flow is not None:
             entry["flow_file_path"] = self._array(f"flow/{stem}.npz", flow=frame.flow)
-        self._frames.append(entry)
+        if frame.track:
+            _check_name(frame.track)
+            entry["track"] = frame.track
+        layers = {name: self._layer(name, stem, array) for name, array in frame.layers.items()}
+        self._frames.append(entry | ({"layers": layers} if layers else {}))
 
     def _finish(self) -> None:
         if not self._frames:
@@ -190,12 +206,22 @@ class DatasetWriter:
         np.savez_compressed(self._place(relative), **{k: v.astype(np.float32) for k, v in arrays.items()})  # type: ignore[arg-type]
         return relative
 
+    def _layer(self, name: str, stem: str, array: np.ndarray) -> dict[str, str]:
+        """Writes a layer; returns its element of the frame's "layers"."""
+        _check_name(name)
+        decoder = STANDARD_LAYERS.get(name, "features")
+        if decoder == "ids":
+            return {"path": self._mask(f"layers/{name}/{stem}.png", array), "decoder": decoder}
+        if decoder == "flags":
+            return {"path": self._mask(f"layers/{name}/{stem}.png", array > 0), "decoder": decoder}
+        return {"path": self._array(f"layers/{name}/{stem}.npz", **{decoder: array}), "decoder": decoder}
+
     def _truth(self, name: str, truth: GroundTruth) -> dict[str, Any]:
         arrays = {"times": truth.times, "positions": truth.positions, "velocities": truth.velocities}
         arrays |= {f"state.{key}": value for key, value in truth.state.items()}
         np.savez(self._place(f"truth/{name}.npz"), **arrays)  # type: ignore[arg-type]
         return {
-            "law": truth.dynamics,
+            "dynamics": truth.dynamics,
             "constants": {key: float(value) for key, value in truth.constants.items()},
             "bodies": list(truth.bodies),
             "arrays": f"truth/{name}.npz",

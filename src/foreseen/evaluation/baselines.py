@@ -193,7 +193,7 @@ def _pasting(observed: ObservedFrames, positions_at: Callable[[GroundTruth, Fram
         ):
             return None
         source = seen[-1]
-        mask, background = source.mask(), background_picture(frame, sequence)
+        mask, background = source.layer("mask"), background_picture(frame, sequence)
         if mask is None or background is None:
             return None
         end = positions_at(sequence.truth, frame)

@@ -64,7 +64,7 @@ def choose_frames(
         if max_frames is not None:
             kept = _thinned(kept, max_frames)
         if kept:
-            chosen[name] = sorted(kept, key=lambda f: (f.sequence, f.camera_id, f.time))
+            chosen[name] = sorted(kept, key=lambda f: (f.sequence, f.track, f.time))
     if not chosen:
         raise UserError(f"no frame of {', '.join(splits)} lies at or before --max-time {max_time}: give a later time.")
     return chosen
@@ -88,8 +88,9 @@ def _spread(length: int, count: int) -> list[int]:
 
 
 def is_next_frame(frame: Frame, before: Frame, sequence: Sequence) -> bool:
-    """Whether `frame` is the same camera's next one, about one step of the sequence later."""
-    if (frame.sequence, frame.camera_id) != (before.sequence, before.camera_id):
+    """Whether `frame` is the next one of the same track, fixed or moving camera, about one step of the sequence
+    later."""
+    if (frame.sequence, frame.track) != (before.sequence, before.track):
         return False
     steps = np.diff(sequence.times)
     return len(steps) > 0 and 0 < frame.time - before.time <= MAX_FRAME_GAP * float(np.median(steps))

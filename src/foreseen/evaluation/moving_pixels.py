@@ -34,7 +34,7 @@ FLOW_PIXELS = 1.0
 def truth_mask(frame: Frame) -> Tensor | None:
     """`[H, W]` bool: the instance mask, else where the image is more than half opaque; None where it has
     neither."""
-    mask = frame.mask()
+    mask = frame.layer("mask")
     if mask is not None:
         return mask > 0
     rgba = frame.rgba()
@@ -53,7 +53,7 @@ def background_picture(frame: Frame, sequence: Sequence) -> Tensor | None:
 def describe_moving_part(dataset: Dataset) -> str:
     """How `truth_mask` finds the moving part of this data set, for the protocol."""
     frame = next(iter(dataset.frames))
-    if frame.mask_path is not None:
+    if "mask" in frame.layers:
         return "instance masks"
     return "opacity above one half" if frame.rgba().shape[-1] == 4 else "unknown"
 

@@ -42,10 +42,15 @@ class PhysicsChecker:
         if background is None:
             return
         buffer = self._buffers.setdefault(contestant, _ClipBuffer())
-        if buffer.frames and not is_next_frame(frame, buffer.frames[-1], self._sequences[frame.sequence]):
+        if buffer.frames and not self._continues(frame, buffer.frames[-1]):
             self._cut(buffer)
         buffer.frames.append(frame)
         buffer.masks.append(moving_mask(image, background).numpy())
+
+    def _continues(self, frame: Frame, before: Frame) -> bool:
+        """The rules hold for a static camera: a clip ends where the viewpoint changes."""
+        same_viewpoint = frame.camera_id == before.camera_id
+        return same_viewpoint and is_next_frame(frame, before, self._sequences[frame.sequence])
 
     def finish(self, method: str) -> dict[str, dict[str, Any]]:
         """Contestant -> {"consistency": what was found since the last call}, empty where there was no film; that of
@@ -97,14 +102,14 @@ def load_camera_truth(sequence: Sequence, camera_id: str) -> CameraTruth | None:
     times = [f.time for f in frames]
     labels = labels_at(sequence.truth, times)
     gravity = None if sequence.truth is None else sequence.truth.constants.get("gravity")
-    depths = (depth.numpy() for f in frames if (depth := f.depth()) is not None)
-    whole = all(f.depth_path is not None for f in frames)
+    depths = (depth.numpy() for f in frames if (depth := f.layer("depth")) is not None)
+    whole = all("depth" in f.layers for f in frames)
     return find_camera_truth(
         np.array(times), np.stack(known), frames[0].camera, labels, gravity, depths if whole else ()
     )
 
 
 def _instances(frame: Frame) -> np.ndarray | None:
-    mask = frame.mask()
+    mask = frame.layer("mask")
     mask = truth_mask(frame) if mask is None else mask
     return None if mask is None else mask.numpy().astype(np.uint16)

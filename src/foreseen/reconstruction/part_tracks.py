@@ -137,7 +137,7 @@ def _choose_frames(frames: Sequence[Frame], maximum: int) -> list[Frame]:
 
 def _nearest_time(frame: Frame, info: SceneInfo) -> tuple[int, int]:
     """Indices of a frame's sequence, and of its time among the sequence's training times."""
-    s = info.sequences.index(frame.sequence)
+    s = info.names.index(frame.sequence)
     return s, int(np.abs(np.array(info.times[s]) - frame.time).argmin())
 
 
@@ -197,7 +197,7 @@ def _track_in_silhouettes(
     centres, rotations = [], []
     # With views of all sequences, a part that hardly moves in its own one does not count as static.
     others = _views(_choose_frames(frames, config.shared_parts.max_views), config.hulls.silhouettes)
-    for name, times in zip(info.sequences, info.times):
+    for name, times in zip(info.names, info.times):
         start, window = times[0], times[-1] - times[0]
         own = [frame for frame in frames if frame.sequence == name]
         views = [SilhouetteView.of(frame, start, window, config.hulls.silhouettes) for frame in own]

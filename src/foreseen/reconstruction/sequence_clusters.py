@@ -69,7 +69,7 @@ def _choose_by_sequence(frames: Sequence[Frame], info: SceneInfo, config: Cluste
     """Some frames of every sequence, spread over its times and cameras."""
     per_sequence = max(config.min_frames, config.max_total_frames // len(info.times))
     count = min(config.frames_per_sequence, per_sequence)
-    names = info.sequences or tuple({frame.sequence for frame in frames})
+    names = info.names or tuple({frame.sequence for frame in frames})
     by_sequence: dict[str, list[Frame]] = {name: [] for name in names}
     for frame in sorted(frames, key=lambda f: (f.time, f.camera_id)):
         by_sequence[frame.sequence].append(frame)
@@ -103,7 +103,7 @@ class _PartAppearance:
         config: ClusterConfig,
     ) -> _PartAppearance:
         """From frames of one sequence; `centres` `[T, K, 3]` of its parts."""
-        times = np.array(info.times[info.sequences.index(frames[0].sequence)])
+        times = np.array(info.times[info.names.index(frames[0].sequence)])
         observations = []
         for frame in frames:
             view = SilhouetteView.of(frame, 0.0, 1.0, backgrounds.config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -32,7 +32,7 @@ class SilhouetteView:
         """Of a frame, where the observed window starts at `start` and lasts `window`, in the data set's unit of
         time."""
         factor = max(1, round(min(frame.camera.width, frame.camera.height) / config.resolution))
-        small = replace(frame, camera=frame.camera.downscale(factor))
+        small = frame.downscale(factor)
         return SilhouetteView(small.camera, (frame.time - start) / window, small.image().numpy())
 
 

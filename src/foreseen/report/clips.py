@@ -75,7 +75,7 @@ def _check_pictures(data: Dataset) -> None:
     """Raises `UserError` where one leads out of the data set's folder: what it leads to is the reader's own, and would
     travel with the page."""
     shown = [path for s in data.sequences for path in s.background_paths.values()]
-    shown += [path for f in data.frames for path in (f.image_path, f.mask_path, f.depth_path, f.flow_path) if path]
+    shown += [path for f in data.frames for path in (f.image_path, *(layer.path for layer in f.layers.values()))]
     for path in shown:
         check_stays_inside(data.path, path, "data set")
 

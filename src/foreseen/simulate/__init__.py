@@ -1,4 +1,4 @@
-"""Simulated scenes with exact truth: known physics, pictures by a ray caster of our own."""
+"""Simulated scenes with exact ground truth: known physics, pictures by our own ray caster."""
 
 from foreseen.simulate.options import SimulateOptions
 from foreseen.simulate.run import SCENARIOS, simulate

@@ -1,5 +1,4 @@
-"""A bead on a hill between two valleys. Re-creation of a scene of the Node-RF paper; its own numbers are not
-public."""
+"""A bead on a hill between two valleys. Re-creation of a scene of the Node-RF paper, whose numbers are not public."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from foreseen.simulate.surfaces import parallel_curve
 
 REACH, THICK, WALL = 0.84, 0.22, 0.9
 SETTLED_SECONDS = 3.0
-"""After so many seconds the bead of the usual constants has chosen its valley."""
+"""With the default constants the bead stays in one valley after so many seconds."""
 
 
 def _curve(constants: Numbers, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -27,7 +26,7 @@ def _curve(constants: Numbers, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
 
 
 def ground(constants: Numbers) -> Surface:
-    """The curve as a surface that is level along y, so that `laws.slide` applies; the bead keeps to y = 0."""
+    """The curve as a surface that is level along y, so that `equations.slide` applies; the bead stays at y = 0."""
     return Surface(
         height=lambda q: float(_curve(constants, q[0])[0]),
         gradient=lambda q: np.array([_curve(constants, q[0])[1], 0.0]),
@@ -44,8 +43,8 @@ def final_side(constants: Numbers, x: float, velocity: float) -> float:
 def separatrix(constants: Numbers, velocity: float, side: float) -> float:
     """Where on the outer slope of one side (-1 or 1) a bead must start to come to rest on the hill's top [m].
 
-    Outside of it the bead crosses to the other valley. Found by bisection to 0.1 mm between the valley and
-    the end of the ground, where the nearest end stands in if the ground holds no such place.
+    A bead that starts farther out crosses to the other valley. Found by bisection to 0.1 mm between the valley and the
+    end of the ground; the nearer of these two where there is no such point.
     """
     low, high = constants["half_width"], REACH
     for _ in range(12):
@@ -58,9 +57,9 @@ def separatrix(constants: Numbers, velocity: float, side: float) -> float:
 
 
 def draw(rng: np.random.Generator, constants: Numbers, which: SequenceIndex) -> Numbers:
-    """Sides in turns. Seen: two starts on an outer slope that stay on their side, one that crosses over, one
-    near the top, and so on; none is pushed off the end. Unseen: every other one within 1 cm of the separatrix,
-    where little decides.
+    """Starts alternate between the sides. Seen: two on an outer slope that stay on their side, one that crosses over,
+    one near the top, and so on; none leaves the ground. Unseen: every other one within 1 cm of the separatrix, where
+    small differences decide.
     """
     kind, velocity = which.index % 4, float(rng.uniform(-0.3, 0.3))
     side = (-1.0) ** (which.index + which.index // 4)
@@ -85,8 +84,8 @@ def _slide(constants: Numbers, x: float, velocity: float, times: np.ndarray) -> 
 
 
 def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> BodyMotion:
-    """See `laws.slide`: in one dimension x'' = -(g h' + h' h'' x'^2) / (1 + h'^2) - drag x'. The bead does
-    not turn."""
+    """See `equations.slide`: in one dimension x'' = -(g h' + h' h'' x'^2) / (1 + h'^2) - drag x'. The bead does not
+    rotate."""
     positions, velocities = _slide(constants, initial["x"], initial["velocity"], times)
     if (np.abs(positions[:, 0]) > REACH).any():
         raise UserError(f"bifurcating-hill: the bead leaves the ground (ends at {REACH:g} m): start lower or slower")
@@ -100,7 +99,7 @@ def bodies(constants: Numbers) -> tuple[Body, ...]:
 
 
 def stage(constants: Numbers, surroundings: bool) -> Stage:
-    """A block whose top is the law's curve, a radius lower along the normal."""
+    """A block whose top is the curve of the bead's centre, moved by a radius along the normal."""
     x = np.linspace(-REACH, REACH, 801)
     height, slope, _ = _curve(constants, x)
     out, depth = parallel_curve(x, height, slope, constants["radius"])

@@ -16,25 +16,25 @@ RADII = (0.15, 0.12, 0.135)
 HALF, TALL, THICK, WALL = 0.58, 0.05, 0.02, 1.0
 COLORS = ((0.75, 0.10, 0.06), (0.08, 0.22, 0.62), (0.80, 0.48, 0.04))
 DENSITY, STIFFNESS, STEP = 300.0, 4e5, 5e-4
-"""[kg/m^3]; contact stiffness over mass [1/s^2]: a contact lasts 5 ms, sinks in some millimetres; time step
-[s]."""
+"""Density of the balls [kg/m^3]; contact stiffness over mass [1/s^2], with which a contact lasts 5 ms and balls sink in
+by some millimetres; time step [s]."""
 
 AXES = ("x", "y", "z", "vx", "vy", "vz")
 
 
 def draw(rng: np.random.Generator, constants: Numbers, which: SequenceIndex) -> Numbers:
-    """In the air, apart from one another, with a push to any side."""
+    """Balls in the air that do not touch, with random velocities."""
     del constants, which
-    places: list[np.ndarray] = []
+    positions: list[np.ndarray] = []
     for radius in RADII:
         while True:
             reach = HALF - radius - 0.03
-            place = np.array([*rng.uniform(-reach, reach, 2), rng.uniform(0.35, 0.85)])
-            if all(np.linalg.norm(place - p) > radius + r + 0.03 for p, r in zip(places, RADII)):
+            position = np.array([*rng.uniform(-reach, reach, 2), rng.uniform(0.35, 0.85)])
+            if all(np.linalg.norm(position - p) > radius + r + 0.03 for p, r in zip(positions, RADII)):
                 break
-        places.append(place)
-    pushes = np.column_stack([rng.uniform(-0.9, 0.9, (len(RADII), 2)), rng.uniform(-0.3, 0.6, len(RADII))])
-    rows = np.column_stack([places, pushes])
+        positions.append(position)
+    velocities = np.column_stack([rng.uniform(-0.9, 0.9, (len(RADII), 2)), rng.uniform(-0.3, 0.6, len(RADII))])
+    rows = np.column_stack([positions, velocities])
     return {f"{name}{b + 1}": float(rows[b, k]) for b in range(len(RADII)) for k, name in enumerate(AXES)}
 
 
@@ -74,7 +74,7 @@ def _check(constants: Numbers, start: np.ndarray) -> None:
 
 
 def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> BodyMotion:
-    """Rigid balls under gravity with contacts and friction, in a tray whose walls go on upwards unseen."""
+    """Rigid balls under gravity with contacts and friction. The walls of the tray go on above what is rendered."""
     start = np.array([[initial[f"{name}{b + 1}"] for name in AXES] for b in range(len(RADII))])
     _check(constants, start)
     gap = float(times[1] - times[0])
@@ -90,7 +90,7 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> BodyMotion
         mujoco.mj_kinematics(model, data)
         velocity = data.qvel.reshape(-1, 6)
         rotation = data.xmat[1:].reshape(-1, 3, 3).copy()
-        # A free joint's angular velocity is told in the body's axes.
+        # MuJoCo gives a free joint's angular velocity in the body's axes.
         spin = np.einsum("bij,bj->bi", rotation, velocity[:, 3:])
         rows.append((data.xpos[1:].copy(), velocity[:, :3].copy(), rotation, spin))
     positions, velocities, rotations, spins = (np.stack(column) for column in zip(*rows))
@@ -98,7 +98,7 @@ def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> BodyMotion
 
 
 def bodies(constants: Numbers) -> tuple[Body, ...]:
-    """Balls of two tones, so that their turning shows."""
+    """Balls of two colours, so that their rotation is visible."""
     del constants
     return tuple(
         Body(f"ball-{b + 1}", (Sphere(Material(color, (0.78, 0.74, 0.66), 1.0), radius=radius),))

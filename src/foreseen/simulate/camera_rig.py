@@ -1,4 +1,4 @@
-"""Where cameras stand: on an arc in front of the scene."""
+"""Cameras on an arc in front of the scene."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from foreseen.geometry.cameras import Camera
 
 @dataclass(frozen=True)
 class CameraRig:
-    """Cameras that look at one point from a sphere around it. The front is -y, up is z.
+    """Cameras on a sphere, aimed at its centre. The front is -y, up is z.
 
     Attributes:
-        target: what they look at [m].
-        distance: from the target [m].
-        spread: the outermost cameras' angle from the front [degrees].
+        target: the centre [m].
+        distance: of the cameras from the target [m].
+        arc_degrees: angle of the outermost cameras from the front [degrees].
         elevation: lowest and highest angle above the horizon [degrees].
-        width: of what an image shows, at the target's depth [m].
+        width: what an image shows from left to right, at the target's depth [m].
     """
 
     target: tuple[float, float, float]
@@ -29,8 +29,7 @@ class CameraRig:
     width: float
 
     def camera(self, azimuth: float, elevation: float, size: int) -> Camera:
-        """The camera at these angles [degrees], with a square image; near and far are left to the data
-        set."""
+        """The camera at these angles [degrees], with a square image; the data set states near and far."""
         a, e = np.radians(azimuth), np.radians(elevation)
         away = np.array([np.sin(a) * np.cos(e), -np.cos(a) * np.cos(e), np.sin(e)])
         forward, right = -away, np.array([np.cos(a), np.sin(a), 0.0])
@@ -42,18 +41,18 @@ class CameraRig:
         return Camera(torch.tensor(pose), focal, focal, centre, centre, size, size, near=0.0, far=np.inf)
 
     def arc(self, count: int, size: int) -> list[Camera]:
-        """`count` cameras evenly along the arc, low and high in turns; a single one stands in front, half way
-        up."""
+        """`count` cameras evenly along the arc, alternately low and high; a single one is in front, at the mean
+        elevation."""
         if count == 1:
             return [self.camera(0.0, sum(self.elevation) / 2, size)]
         angles = np.linspace(-self.arc_degrees, self.arc_degrees, count)
         return [self.camera(a, self.elevation[i % 2], size) for i, a in enumerate(angles)]
 
     def held_out(self, size: int) -> Camera:
-        """The camera kept for tests: near the middle of the arc, where no training camera stands."""
+        """The test camera: near the middle of the arc, where there is no training camera."""
         low, high = self.elevation
         return self.camera(0.1 * self.arc_degrees, low + 0.6 * (high - low), size)
 
-    def anywhere(self, rng: np.random.Generator, size: int) -> Camera:
-        """A camera drawn anywhere on the arc's patch of the sphere."""
+    def random_camera(self, rng: np.random.Generator, size: int) -> Camera:
+        """A camera at a random azimuth on the arc and a random elevation."""
         return self.camera(rng.uniform(-self.arc_degrees, self.arc_degrees), rng.uniform(*self.elevation), size)

@@ -1,4 +1,4 @@
-"""Textbook laws of motion, integrated to near machine precision (SciPy's DOP853)."""
+"""Textbook equations of motion, integrated to near machine precision (SciPy's DOP853)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from scipy.integrate import solve_ivp
 def _integrate(f: Callable[[float, np.ndarray], np.ndarray], start: np.ndarray, times: np.ndarray) -> np.ndarray:
     """`[T, D]` at ascending `times`."""
     span = (float(times[0]), float(times[-1]))
-    found = solve_ivp(f, span, start, method="DOP853", t_eval=times, rtol=1e-10, atol=1e-12)
-    if not found.success:
-        raise RuntimeError(f"the equation of motion could not be integrated: {found.message}")
-    return found.y.T
+    solution = solve_ivp(f, span, start, method="DOP853", t_eval=times, rtol=1e-10, atol=1e-12)
+    if not solution.success:
+        raise RuntimeError(f"the equation of motion could not be integrated: {solution.message}")
+    return solution.y.T
 
 
 def swing(

@@ -127,7 +127,7 @@ def capsule_normal(p: Vector, half: float) -> Vector:
 
 @compiled
 def field_cell(x: float, y: float, half: Vector, nx: int, ny: int) -> tuple[int, int, float, float]:
-    """The grid cell that (x, y) lies in, and the place inside it (0..1 each)."""
+    """The grid cell that (x, y) lies in, and the position inside it (0..1 each)."""
     u = (x + half[0]) / (2 * half[0]) * (nx - 1)
     v = (y + half[1]) / (2 * half[1]) * (ny - 1)
     i = min(max(math.floor(u), 0), nx - 2)
@@ -155,7 +155,7 @@ def _patch(
     enter: float,
     leave: float,
 ) -> float:
-    """First meeting with one bilinear patch between `enter` and `leave`: the smaller root of a quadratic."""
+    """First hit of one bilinear patch between `enter` and `leave`: the smaller root of a quadratic."""
     h00, h10, h01, h11 = corners
     u0, v0 = (o[0] - corner[0]) / step[0], (o[1] - corner[1]) / step[1]
     du, dv = d[0] / step[0], d[1] / step[1]

@@ -1,4 +1,4 @@
-"""What a user may ask of a simulation."""
+"""Options of a simulation."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from foreseen.errors import UserError
 
 @dataclass(frozen=True)
 class SimulateOptions:
-    """Options of `foreseen simulate`. None stands for what is usual in the scenario."""
+    """Options of `foreseen simulate`. None: the scenario's own default."""
 
     sequences: int | None = None
-    """How many runs of the world, each with its own initial conditions. From four on, the last quarter is
-    marked "test": unseen sequences; --unseen says how many."""
+    """Number of sequences, each with its own initial conditions. Of four or more, the last quarter is marked "test":
+    unseen sequences; --unseen sets their number."""
     unseen: int | None = None
-    """How many of the sequences are marked "test", the last ones; None: a quarter."""
+    """Number of sequences that are marked "test", the last ones; None: a quarter."""
     frames: int | None = None
-    """Times a sequence, in all cameras at once. Every eighth is marked "test": unseen times."""
+    """Number of times in a sequence, the same for all cameras. Every eighth is marked "test": unseen times."""
     cameras: int | None = None
-    """Fixed training cameras on an arc. From two on, one more is added and marked "test": an unseen view."""
+    """Number of fixed training cameras on an arc. With two or more, another is added and marked "test": an unseen
+    view."""
     size: int = 160
     """Width and height of a picture [pixels]."""
     fps: float | None = None
-    """Times a second."""
+    """Frames per second."""
     seed: int = 0
-    """Of the initial conditions that are not typed, and of the places of moving cameras."""
+    """Random seed of initial conditions that are not given, and of the viewpoints of --monocular."""
     initial: str = ""
-    """Initial conditions such as "angle=0.6,velocity=0", of the first sequence; those of the next after a
-    semicolon. What is not named is drawn."""
+    """Initial conditions of the first sequence, such as "angle=0.6,velocity=0"; those of the next one after a
+    semicolon. Those that are not named are drawn at random."""
     constants: str = ""
-    """Constants of the law such as "damping=0"."""
+    """Constants of the equations of motion, such as "damping=0"."""
     background: Literal["room", "plain"] = "room"
-    """room: a floor, a wall, things that stand about. plain: nothing, pictures with alpha, stated on
-    white."""
+    """room: a floor, a wall and static objects. plain: nothing; pictures with alpha, on a stated white background."""
     monocular: bool = False
-    """One camera at a time, each time from another place, as in D-NeRF's data; a fixed one is added and
+    """One picture at a time, each from another random viewpoint, as in D-NeRF's data; a fixed camera is added and
     marked "test"."""
     samples: int = 3
-    """Rays a pixel and axis: anti-aliasing."""
+    """Rays per pixel and axis: anti-aliasing."""
     workers: int = 0
-    """Threads that draw; 0: as many as there are processors."""
+    """Threads that render; 0: as many as there are processors."""
 
     def __post_init__(self) -> None:
         minimum = {"sequences": 1, "frames": 2, "cameras": 1, "size": 8, "samples": 1, "workers": 0, "seed": 0}
@@ -53,4 +53,4 @@ class SimulateOptions:
         if self.unseen is not None and not 0 <= self.unseen < (self.sequences or math.inf):
             raise UserError(f"--unseen {self.unseen}: give 0 or more, and fewer than --sequences")
         if self.fps is not None and not 0 < self.fps < math.inf:
-            raise UserError(f"--fps {self.fps:g}: give a positive number of times a second")
+            raise UserError(f"--fps {self.fps:g}: give a number of frames per second above 0")

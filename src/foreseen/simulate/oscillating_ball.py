@@ -37,7 +37,7 @@ def draw(rng: np.random.Generator, constants: Numbers, which: SequenceIndex) -> 
 
 
 def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> BodyMotion:
-    """See `laws.slide`. The ball does not turn: it slides."""
+    """See `equations.slide`. The ball slides and does not rotate."""
     start, push = np.array([initial["x"], initial["y"]]), np.array([initial["vx"], initial["vy"]])
     surface = bowl(constants["steepness"])
     positions, velocities = slide(surface, start, push, times, gravity=constants["gravity"], drag=constants["drag"])
@@ -53,7 +53,7 @@ def bodies(constants: Numbers) -> tuple[Body, ...]:
 
 
 def block(constants: Numbers) -> HeightField:
-    """A block with the bowl carved into it, a radius below the law's surface."""
+    """A block with the bowl carved into it, a radius below the surface on which the ball's centre moves."""
     k, radius = constants["steepness"], constants["radius"]
     reach = np.linspace(0, RIM + 0.1, 400)
     out, depth = parallel_curve(reach, LIFT + k * reach**2, 2 * k * reach, radius)

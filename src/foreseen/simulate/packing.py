@@ -1,4 +1,4 @@
-"""A stage at one moment as the table that the ray caster's kernels read."""
+"""A stage at one time as the table that the ray caster's kernels read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from foreseen.simulate.scene import Box, Capsule, HeightField, Poses, Solid, Sph
 
 
 def pack(stage: Stage, now: Poses | None, after: Poses | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The table `[P, WIDTH]` of `foreseen.simulate.kernel_tables`, still things first, and the heights of all fields
-    end to end.
+    """The table `[P, WIDTH]` of `foreseen.simulate.kernel_tables`, static solids first, and the heights of all fields
+    one after another.
 
     Args:
         now: poses of the moving bodies; None leaves them out.
-        after: their poses at the next frame, for the flow; without it nothing moves.
+        after: their poses at the next frame, for the flow; None: the flow is 0.
     """
     origin = (np.eye(3), np.zeros(3))
     rows = [_row(solid, 0, origin, origin) for solid in stage.static]

@@ -22,7 +22,7 @@ def draw(rng: np.random.Generator, constants: Numbers, which: SequenceIndex) -> 
 
 
 def solve(constants: Numbers, initial: Numbers, times: np.ndarray) -> BodyMotion:
-    """See `laws.swing`. The body's origin is the bob's centre, its z axis points to the pivot."""
+    """See `equations.swing`. The body's origin is the bob's centre, its z axis points to the pivot."""
     if not 0.2 <= constants["length"] <= 0.75:
         raise UserError(f"pendulum: length={constants['length']:g} leaves the picture; give 0.2 to 0.75 [m]")
     angle, velocity = swing(initial["angle"], initial["velocity"], times, **constants)

@@ -1,4 +1,4 @@
-"""Two laws on one stage: in every other sequence a pendulum swings, in the ones between a ball slides in a bowl."""
+"""Two systems in one static scene: in every other sequence a pendulum swings, in the others a ball slides in a bowl."""
 
 from __future__ import annotations
 

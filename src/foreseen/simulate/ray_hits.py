@@ -1,4 +1,4 @@
-"""Rays and tabled solids: what is hit, where its surface faces, what colour it has; compiled by Numba."""
+"""Rays and solids: the nearest hit, its surface normal and its colour; compiled by Numba."""
 
 from __future__ import annotations
 
@@ -102,8 +102,7 @@ def distance_to(solids: np.ndarray, heights: np.ndarray, p: int, o: Vector, d: V
 
 @compiled
 def nearest(solids: np.ndarray, heights: np.ndarray, first: int, o: Vector, d: Vector) -> tuple[float, int]:
-    """Distance and index of what a ray meets first among the solids from index `first` on; (MISS, -1) if
-    nothing."""
+    """Distance and index of the first solid that a ray hits, from index `first` on; (MISS, -1) if none."""
     best, index = MISS, -1
     for p in range(first, solids.shape[0]):
         t = distance_to(solids, heights, p, o, d)
@@ -165,8 +164,7 @@ def normal_and_albedo(
     flat = _local_normal(solids, heights, p, local)
     normal = rotate(solids, p, ROTATION, flat)
     facing = -dot(normal, d)
-    # Only planes have two sides; near its outline a smoothed height field may seem to face away, and must not
-    # turn.
+    # Only planes have two sides. Near its outline the smoothed normal of a height field may face away; it is kept.
     if facing < 0.0 and solids[p, KIND] == PLANE:
         normal = (-normal[0], -normal[1], -normal[2])
     w = _checker(solids, p, local, flat, footprint / max(abs(facing), 0.1))

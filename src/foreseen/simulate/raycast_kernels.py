@@ -1,16 +1,11 @@
-"""The inner loop of the ray caster: nearest solid, its shade, and the truth of the pixel's centre; compiled
-by Numba.
+"""The inner loop of the ray caster: nearest solid, shading, and exact values at the pixel's centre; compiled by Numba.
 
-The kernels run on one thread and release the interpreter's lock, so that several pictures are drawn in
-parallel, a thread each. A pixel depends on nothing but its own rays: the bytes are the same with any number
-of threads.
+The kernels run on one thread and release the interpreter's lock, so that several pictures are rendered in parallel, one
+on each thread. A pixel depends on its own rays alone: the bytes are the same with any number of threads.
 
-P solids are one table `[P, WIDTH]`, filled by `foreseen.simulate.packing`: one array to hand from function to
-function, where a tuple of arrays would cost more than the arithmetic.
-
-What stands still is traced once for all pictures of a camera: `rays` `[H, W, S, DEPTHS]` along each of the S
-rays of a pixel, the last of them through its centre, and `static_pixels` `[H, W, CALM]`, the pixel as it looks while
-nothing that moves comes near. Then only pixels near what moves, and near its shadow, are traced again.
+The static solids are traced once for all pictures of a camera: `rays` `[H, W, S, DEPTHS]` along each of the S rays of a
+pixel, the last of them through its centre, and `static_pixels` `[H, W, CALM]`, the pixel without moving bodies. Then
+only pixels near moving bodies, and near their shadows, are traced again. The tables are those of `kernel_tables`.
 """
 
 from __future__ import annotations
@@ -49,8 +44,8 @@ from foreseen.simulate.shading import free_sky, glow_on, lit, shadow, sun_on
 
 @compiled
 def _pixel_ray(lens, column, row, k, samples):
-    """Origin, unit direction, and depth along z of a unit of distance, of ray k of the `samples` squared ones
-    of a pixel; the one after the last runs through the pixel's centre."""
+    """Origin, unit direction, and depth along z per distance, of ray k of a pixel's `samples` squared rays; the one
+    after the last runs through the pixel's centre."""
     x, y = column + 0.5, row + 0.5
     if k < samples * samples:
         x, y = column + (k % samples + 0.5) / samples, row + (k // samples + 0.5) / samples
@@ -127,7 +122,7 @@ def _summarise(rays, row, column, static_pixels):
 
 @compiled
 def fill_backdrop(solids, heights, lens, light_params, samples, rays, static_pixels):
-    """Trace what stands still into `rays` and `static_pixels`, both zero before."""
+    """Trace the static solids into `rays` and `static_pixels`, both zero before."""
     for row in range(rays.shape[0]):
         for column in range(rays.shape[1]):
             for k in range(rays.shape[2]):
@@ -137,8 +132,8 @@ def fill_backdrop(solids, heights, lens, light_params, samples, rays, static_pix
 
 @compiled
 def _is_static(solids, first, lens, light_params, o, d, static_pixels, row, column):
-    """True where nothing that moves is seen in the pixel of this central ray, nor shades what is seen there.
-    Cautious: it asks for the balls that hold the moving solids."""
+    """True where no moving solid is seen in the pixel of this central ray, nor changes the light there. Conservative:
+    it tests the bounding balls of the moving solids."""
     point = (
         static_pixels[row, column, CENTRE],
         static_pixels[row, column, CENTRE + 1],
@@ -164,7 +159,7 @@ def _is_static(solids, first, lens, light_params, o, d, static_pixels, row, colu
 
 @compiled
 def _still_color(solids, heights, first, rays, row, column, k, light_params):
-    """sRGB of what stands still, in the shade of the solids that move (from index `first` on)."""
+    """sRGB of a static point, in the shadow of the moving solids (from index `first` on)."""
     point, normal = _triple(rays, row, column, k, POINT), _triple(rays, row, column, k, NORMAL)
     before = rays[row, column, k, COVERED]
     covered = before
@@ -179,7 +174,7 @@ def _still_color(solids, heights, first, rays, row, column, k, light_params):
 
 @compiled
 def _moving_color(solids, heights, p, o, d, t, footprint, light_params):
-    """sRGB of the point at distance t on a solid that moves, in the shade of everything."""
+    """sRGB of the point at distance t on a moving solid, in the shadow of all solids."""
     point = along(o, d, t)
     normal, albedo = normal_and_albedo(solids, heights, p, point, d, footprint)
     sun = sun_on(normal, light_params)
@@ -208,7 +203,7 @@ def _blend(solids, heights, first, lens, light_params, samples, rays, row, colum
     count = rays.shape[2] - 1
     for k in range(count):
         color, hit = _color(solids, heights, first, lens, light_params, samples, rays, row, column, k)
-        # sRGB is averaged, not light: it is how renderers that learn from these pictures blend.
+        # sRGB is averaged, not linear light: renderers that learn from these pictures blend in the same way.
         red, green, blue, hits = red + color[0], green + color[1], blue + color[2], hits + hit
     if hits > 0:
         rgba[row, column, 0], rgba[row, column, 1] = red / hits, green / hits
@@ -217,14 +212,14 @@ def _blend(solids, heights, first, lens, light_params, samples, rays, row, colum
 
 @compiled
 def draw(solids, heights, first, lens, light_params, samples, rays, static_pixels, rgba, truth):
-    """Fill a picture and its truth.
+    """Fill a picture and its exact values.
 
     Args:
         solids: all of them; those from index `first` on move, the others are in `rays` and `static_pixels`.
-        samples: rays a pixel and axis.
+        samples: rays per pixel and axis.
         rgba: `[H, W, 4]`, zero before: sRGB averaged over the rays that hit, and the share that did.
-        truth: `[H, W, 4]`, zero before: instance, depth along z (0: nothing is hit) and flow (0: stands
-            still) at the pixel's centre.
+        truth: `[H, W, 4]`, zero before: instance, depth along z (0: nothing is hit) and flow (0: static) at
+            the pixel's centre.
     """
     height, width, count, _ = rays.shape
     for row in range(height):

@@ -1,4 +1,4 @@
-"""From a scenario to a data set on disk: solve, draw in parallel, write."""
+"""From a scenario to a data set on disk: solve the equations of motion, render in parallel, write."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ SCENARIOS = {
     "bifurcating-hill": "foreseen.simulate.bifurcating_hill",
     "pendulum-and-ball": "foreseen.simulate.pendulum_and_ball",
 }
-"""Name -> module with a `SCENARIO`; nothing is imported until it is asked for."""
+"""Name -> module with a `SCENARIO`, which is imported when the scenario is used."""
 
 MAX_BACKDROP_BYTES = 1_000_000_000
-"""Bytes for backdrops that are held at once."""
+"""Bytes of all backdrops in memory at once. Larger: more frames are rendered at the same time."""
 
 HOLD_OUT_EVERY, HOLD_OUT_OFFSET = 8, 4
 """Times i with i % 8 == 4 are marked "test" in every camera."""
@@ -53,8 +53,8 @@ def load_scenario(name: str) -> Scenario:
     """
     if name not in SCENARIOS:
         raise UserError(f"unknown scenario '{name}': {suggest(name, SCENARIOS)}")
-    found: Scenario = import_module(SCENARIOS[name]).SCENARIO
-    return found
+    scenario: Scenario = import_module(SCENARIOS[name]).SCENARIO
+    return scenario
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class SimulatedSequence:
     """One sequence.
 
     Attributes:
-        unseen: whether it is an unseen one.
-        law, constants: what it obeys.
-        stage: what is drawn: what stands still in all sequences, and its own bodies.
-        motion: at one time more than is filmed.
+        unseen: whether it is marked as an unseen sequence.
+        dynamics, constants: its equations of motion and their constants.
+        stage: what is rendered: the static solids of all sequences, and its own bodies.
+        motion: at the frames' times and at one time more, which the flow of the last frame needs.
     """
 
     name: str
@@ -78,7 +78,12 @@ class SimulatedSequence:
 
 @dataclass(frozen=True)
 class SimulatedCamera:
-    """One camera: where it stands, and which times it films."""
+    """One viewpoint.
+
+    Attributes:
+        times: indices of the times at which it takes a frame.
+        held_out: its frames are marked "test".
+    """
 
     name: str
     camera: Camera
@@ -93,7 +98,7 @@ def _no_progress(share: float, words: str) -> None:
 def simulate(
     scenario: str, out: Path | str, options: SimulateOptions | None = None, progress: Progress | None = None
 ) -> Path:
-    """Simulate a scenario and write it as a data set with exact truth.
+    """Simulate a scenario and write it as a data set with exact ground truth.
 
     Args:
         scenario: one of `SCENARIOS`.
@@ -104,7 +109,7 @@ def simulate(
         UserError: unknown names, numbers that make no sense, or `out` is not empty.
     """
     options, out, notify = options or SimulateOptions(), Path(out), progress or _no_progress
-    load_scenario(scenario)  # an unknown name is told before anything else
+    load_scenario(scenario)  # an unknown name is reported before any other error
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not empty: give another --out or remove it first")
     notify(0.0, "solving the equation of motion")
@@ -120,8 +125,7 @@ def simulate(
 
 @dataclass(frozen=True)
 class SimulationPlan:
-    """All that is known before anything is drawn: `stage` is what stands still, and there is one time more
-    than is filmed, for the flow."""
+    """What is to be rendered. `stage` is static; `times` has one time more than there are frames, for the flow."""
 
     name: str
     scenario: Scenario
@@ -138,7 +142,7 @@ class SimulationPlan:
 
     @property
     def workers(self) -> int:
-        """Threads that draw."""
+        """Threads that render."""
         return self.options.workers or os.cpu_count() or 1
 
     @property
@@ -159,18 +163,18 @@ def _plan(name: str, options: SimulateOptions) -> SimulationPlan:
 
 
 def _render_frames(plan: SimulationPlan, out: Path, pool: ThreadPoolExecutor, notify: Progress) -> None:
-    """Look around with every camera, then draw and write frame by frame."""
-    notify(0.0, "looking around (the first time, the ray caster is compiled)")
+    """Render every camera's static view, then render and write frame by frame."""
+    notify(0.0, "rendering static views (the first time, the ray caster is compiled)")
     samples, few = plan.options.samples, plan.jobs_at_once
-    appearances = (partial(_survey, plan.stage, plan.runs, view, samples) for view in plan.views)
-    surveys = list(_in_order(pool, appearances, few))
+    static_views = (partial(_survey, plan.stage, plan.runs, view, samples) for view in plan.views)
+    surveys = list(_in_order(pool, static_views, few))
     with _writer(plan, out, surveys) as writer:
         for run in plan.runs:
             pictures = {v.name: s.picture.image(plan.alpha) for v, s in zip(plan.views, surveys)}
             split = "test" if run.unseen else None
             writer.add_sequence(run.name, truth=_truth(plan.times, run), split=split, backgrounds=pictures)
         frame_jobs = [FrameJob(run, view, index) for view in plan.views for run in plan.runs for index in view.times]
-        # The shots of a fixed camera share a backdrop, those of a film from many places have one each.
+        # The frames of a fixed camera share a backdrop; frames from many viewpoints have one each.
         ahead = few if plan.options.monocular else 2 * plan.workers
         jobs = _jobs(pool, plan.stage, frame_jobs, samples)
         for done, (job, picture) in enumerate(_in_order(pool, jobs, ahead), 1):
@@ -181,7 +185,7 @@ def _render_frames(plan: SimulationPlan, out: Path, pool: ThreadPoolExecutor, no
 def _solve(
     scenario: Scenario, constants: Numbers, stage: Stage, times: np.ndarray, options: SimulateOptions
 ) -> list[SimulatedSequence]:
-    """Every sequence's motion. What of its initial conditions is not typed depends on the seed and its own number
+    """Every sequence's motion. Initial conditions that are not given depend on the seed and the sequence's own number
     alone."""
     count = options.sequences or scenario.sequences
     typed = [parse_numbers(text, scenario.initial, "--initial") for text in options.initial.split(";")]
@@ -206,7 +210,7 @@ def _views(rig: CameraRig, frames: int, options: SimulateOptions, count: int) ->
     held_out = SimulatedCamera("held-out", rig.held_out(options.size), every, True)
     if options.monocular:
         rng = np.random.default_rng([options.seed, 2])
-        return [SimulatedCamera(f"view-{i:04d}", rig.anywhere(rng, options.size), (i,), False) for i in every] + [
+        return [SimulatedCamera(f"view-{i:04d}", rig.random_camera(rng, options.size), (i,), False) for i in every] + [
             held_out
         ]
     fixed = [SimulatedCamera(f"camera-{i}", c, every, False) for i, c in enumerate(rig.arc(count, options.size))]
@@ -215,8 +219,12 @@ def _views(rig: CameraRig, frames: int, options: SimulateOptions, count: int) ->
 
 @dataclass(frozen=True)
 class StaticView:
-    """What one view sees with nothing moving: the picture, and how near, how far and within which corners
-    things lie."""
+    """What a viewpoint sees without the moving bodies.
+
+    Attributes:
+        near, far: least and largest distance of anything from the camera, moving bodies included [m].
+        low, high: corners `[3]` of the box around all of it [m].
+    """
 
     picture: RenderedFrame
     near: float
@@ -242,12 +250,12 @@ def _survey(stage: Stage, runs: list[SimulatedSequence], view: SimulatedCamera, 
 
 
 def _reach(stage: Stage) -> float:
-    """How far what moves extends from its body's origin."""
+    """The largest distance of a moving body's surface from the body's origin [m]."""
     return max(_extent(solid) for body in stage.bodies for solid in body.solids)
 
 
 def _extent(solid: Solid) -> float:
-    """How far a body's solid extends from the body's origin."""
+    """The largest distance of a solid's surface from its body's origin [m]."""
     size = solid.radius if isinstance(solid, Sphere) else 0.0
     if isinstance(solid, Capsule):
         size = solid.radius + solid.half
@@ -255,7 +263,7 @@ def _extent(solid: Solid) -> float:
 
 
 def _in_order(pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
-    """Results in the order of the jobs, with no more than `ahead` of them under way."""
+    """Results in the order of the jobs, at most `ahead` of which run at once."""
     waiting: deque[Future[T]] = deque()
     for job in jobs:
         waiting.append(pool.submit(job))
@@ -267,7 +275,7 @@ def _in_order(pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], T]], ahead: 
 
 @dataclass(frozen=True)
 class FrameJob:
-    """One frame to be: sequence, view and number of its time."""
+    """One frame to render: sequence, viewpoint and index of its time."""
 
     run: SimulatedSequence
     view: SimulatedCamera
@@ -283,12 +291,12 @@ class FrameJob:
 def _jobs(
     pool: ThreadPoolExecutor, stage: Stage, frame_jobs: list[FrameJob], samples: int
 ) -> Iterator[Callable[[], tuple[FrameJob, RenderedFrame]]]:
-    """One job a shot. Shots of one view lie together and share its backdrop, which is traced ahead of
+    """One job for each frame. Frames of one viewpoint follow one another and share its backdrop, which is traced before
     them."""
     view, still = None, Future[Backdrop]()
     for job in frame_jobs:
         if job.view is not view:
-            # The pool takes jobs in order, so whoever waits for a backdrop waits for a thread that is at it.
+            # The pool takes jobs in order: a frame that waits for a backdrop waits for a thread that computes it.
             view, still = job.view, pool.submit(backdrop, stage, job.view.camera, samples)
         yield partial(_draw, job, still, samples)
 
@@ -313,7 +321,7 @@ def _frame(job: FrameJob, picture: RenderedFrame, time: float, alpha: bool) -> W
 
 
 def _truth(times: np.ndarray, run: SimulatedSequence) -> GroundTruth:
-    """What a sequence obeys, and its motion at the times that are filmed."""
+    """The equations of motion of a sequence, and its motion at the frames' times."""
     motion = run.motion
     state = {"rotations": motion.rotations} | motion.state
     return GroundTruth(

@@ -1,4 +1,4 @@
-"""What a scenario is: kinds of sequences with a law each, what is drawn, where the cameras stand, and what is usual."""
+"""What a scenario is: systems with equations of motion, what is rendered, the cameras, and default numbers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class BodyMotion:
     state: dict[str, np.ndarray] = field(default_factory=dict)
 
     def poses(self, index: int) -> Poses:
-        """Where the bodies are at one time."""
+        """Poses of the bodies at one time."""
         return Poses(self.rotations[index], self.positions[index])
 
 
 @dataclass(frozen=True)
 class SequenceIndex:
-    """Which sequence's initial conditions are asked for: its number among the seen or among the unseen ones."""
+    """A sequence's number, among the seen or among the unseen sequences."""
 
     index: int
     unseen: bool
@@ -44,16 +44,16 @@ class SequenceIndex:
 
 @dataclass(frozen=True)
 class ScenarioSystem:
-    """A kind of sequence: what moves, and by which law.
+    """What moves in a sequence, and its equations of motion.
 
     Attributes:
-        law: name of the law, stored with the truth.
-        constants: the law's constants and their usual values; lengths in metres, times in seconds.
+        dynamics: name of the equations of motion, stored with the ground truth.
+        constants: their constants and default values; lengths in metres, times in seconds.
         initial: names of the initial conditions and what they mean.
         draw: seeded initial conditions of one sequence, one number for each name.
-        solve: constants, initial conditions and T times (from 0) -> the motion. Raises UserError where these
-            make no sense.
-        bodies: constants -> what moves, as it is drawn.
+        solve: constants, initial conditions and T times (from 0) -> the motion. Raises `UserError` for impossible
+            values.
+        bodies: constants -> the moving bodies, as they are rendered.
     """
 
     dynamics: str
@@ -64,7 +64,7 @@ class ScenarioSystem:
     bodies: Callable[[Numbers], tuple[Body, ...]]
 
     def constants_of(self, constants: Numbers) -> Numbers:
-        """Those of a scenario's constants that are this law's."""
+        """Those of a scenario's constants that belong to this system."""
         return {name: constants[name] for name in self.constants}
 
 
@@ -74,11 +74,11 @@ class Scenario:
 
     Attributes:
         summary: one line for the user.
-        kinds: of sequences, which take turns; a constant that two share has one value.
-        stage: the constants of all kinds, and whether the room around is drawn -> what stands still, in every
+        systems: sequence i has system i modulo their number; a constant that two systems share has one value.
+        stage: constants of all systems, and whether the room is rendered -> the static solids, the same in every
             sequence, and the light.
-        rig: where the cameras stand.
-        sequences, frames, fps, cameras: what is usual.
+        rig: the cameras.
+        sequences, frames, fps, cameras: default numbers.
     """
 
     summary: str
@@ -92,22 +92,22 @@ class Scenario:
 
     @property
     def constants(self) -> Numbers:
-        """Of all kinds."""
+        """Constants of all systems."""
         return {name: value for system in self.systems for name, value in system.constants.items()}
 
     @property
     def initial(self) -> dict[str, str]:
-        """Names of the initial conditions of all kinds, and what they mean."""
+        """Names of the initial conditions of all systems, and what they mean."""
         return {name: meaning for system in self.systems for name, meaning in system.initial.items()}
 
     def system(self, which: SequenceIndex, typed: Numbers) -> ScenarioSystem:
-        """The kind of a sequence: whose turn it is, or the next that knows the typed initial conditions.
+        """The system of a sequence: that of its number, or the next that has the given initial conditions.
 
         Raises:
-            UserError: no kind knows them all.
+            UserError: no system has them all.
         """
-        rotation = which.index % len(self.systems)
-        for system in self.systems[rotation:] + self.systems[:rotation]:
+        first = which.index % len(self.systems)
+        for system in self.systems[first:] + self.systems[:first]:
             if typed.keys() <= system.initial.keys():
                 return system
         choice = ", or ".join(", ".join(system.initial) for system in self.systems)
@@ -115,12 +115,11 @@ class Scenario:
 
 
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-"""Turns a plane's normal from z to -y: a wall seen from the front."""
+"""Rotates a plane's normal from z to -y: a wall seen from the front."""
 
 
 def room(wall: float) -> tuple[Solid, ...]:
-    """A floor at z = 0 and a wall at y = `wall`, checked, with two things at its foot that give the eye some
-    hold."""
+    """A checked floor at z = 0, a checked wall at y = `wall` [m], and two static solids in front of the wall."""
     return (
         Plane(Material((0.62, 0.57, 0.50), (0.40, 0.37, 0.34), 0.25)),
         Plane(Material((0.46, 0.55, 0.64), (0.53, 0.61, 0.68), 0.4), position=(0, wall, 0), rotation=UPRIGHT),

@@ -1,4 +1,4 @@
-"""What the ray caster draws: solids of one colour or checked, fixed to the world or to a moving body."""
+"""What the ray caster renders: solids of one colour or checked, fixed to the world or to a moving body."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Material:
-    """A colour in linear light, 0..1, and perhaps a second one in a checker of tiles of edge `check` [scene
-    units]."""
+    """A colour in linear light, 0..1, and optionally a second one in a checker pattern with tiles of edge `check`
+    [scene units]."""
 
     color: Triple
     second: Triple | None = None
@@ -23,12 +23,12 @@ class Material:
 
 @dataclass(frozen=True)
 class Solid:
-    """A shape with paint, in the frame of its body (or of the world, where it does not move).
+    """A shape with a material, in the frame of its body (or of the world, where it is static).
 
     Attributes:
         position: of the shape's origin, in the body's frame.
         rotation: `[3, 3]` from the shape's frame to the body's.
-        casts: whether it throws a shadow.
+        casts_shadow: whether it casts a shadow.
     """
 
     paint: Material
@@ -61,7 +61,7 @@ class Capsule(Solid):
 
 @dataclass(frozen=True)
 class Plane(Solid):
-    """The whole plane z = 0. A floor or a wall of a room: it throws no shadow."""
+    """The whole plane z = 0: a floor or a wall, which casts no shadow."""
 
     casts_shadow: bool = False
 
@@ -78,13 +78,13 @@ class HeightField(Solid):
 
 @dataclass(frozen=True)
 class Light:
-    """One distant light and the glow of sky and ground.
+    """One distant light, and ambient light from sky and ground.
 
     Attributes:
         towards: direction to the light, of any length.
         sun: strength on a surface that faces it.
         radius: angular radius of its disc [rad]: the softness of shadows.
-        sky, ground: glow from straight above and straight below.
+        sky, ground: ambient light on a surface that faces straight up, or straight down.
     """
 
     towards: Triple = (-0.45, -0.6, 1.0)
@@ -94,14 +94,14 @@ class Light:
     ground: float = 0.16
 
     def light_params(self) -> LightParameters:
-        """The same as the kernels take it."""
+        """The same in the kernels' form."""
         x, y, z = np.array(self.towards) / np.linalg.norm(self.towards)
         return LightParameters(float(x), float(y), float(z), self.sun, self.radius, self.sky, self.ground)
 
 
 @dataclass(frozen=True)
 class Body:
-    """A rigid thing that moves: its solids in its own frame, whose origin is its centre of mass."""
+    """A moving rigid body: its solids in its own frame, whose origin is its centre of mass."""
 
     name: str
     solids: tuple[Solid, ...]
@@ -109,7 +109,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Stage:
-    """Everything that is drawn: what stands still, and the moving bodies; body b has instance id b + 1."""
+    """Everything that is rendered: static solids and moving bodies; body b has instance id b + 1."""
 
     static: tuple[Solid, ...]
     bodies: tuple[Body, ...] = ()
@@ -118,7 +118,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Poses:
-    """Where B bodies are: rotations `[B, 3, 3]` and positions `[B, 3]`, body to world."""
+    """Poses of B bodies: rotations `[B, 3, 3]` and positions `[B, 3]`, body to world."""
 
     rotations: np.ndarray
     positions: np.ndarray

@@ -1,4 +1,4 @@
-"""Light on tabled solids: sun with soft shadows, and the glow of sky and ground; compiled by Numba."""
+"""Light on solids: direct light with soft shadows, and ambient light from sky and ground; compiled by Numba."""
 
 from __future__ import annotations
 
@@ -84,9 +84,8 @@ def shadow(
 
 @compiled
 def free_sky(solids: np.ndarray, first: int, hit: int, point: Vector, normal: Vector) -> float:
-    """Share of the sky that the spheres from index `first` on leave free: one of radius r at distance d takes
-    cos(angle) r^2/d^2 of the hemisphere, faded out to nothing at d = 5 r so that what is far stays
-    untouched."""
+    """Share of the sky that the spheres from index `first` on do not cover: one of radius r at distance d covers
+    cos(angle) r^2/d^2 of the hemisphere, which fades to 0 at d = 5 r."""
     free = 1.0
     for p in range(first, solids.shape[0]):
         if p == hit or solids[p, KIND] != SPHERE or solids[p, CASTS] == 0.0:
@@ -112,7 +111,7 @@ def lit(albedo: Vector, light: float) -> Vector:
 
 @compiled
 def sun_on(normal: Vector, light_params: LightParameters) -> float:
-    """Sunlight on an open surface: Lambert."""
+    """Direct light on a surface without shadows: Lambert."""
     return light_params.sun * max(
         normal[0] * light_params.x + normal[1] * light_params.y + normal[2] * light_params.z, 0.0
     )
@@ -120,6 +119,6 @@ def sun_on(normal: Vector, light_params: LightParameters) -> float:
 
 @compiled
 def glow_on(normal: Vector, light_params: LightParameters) -> float:
-    """Light from sky and ground on an open surface: a hemisphere."""
+    """Ambient light from sky and ground: a hemisphere."""
     up = 0.5 + 0.5 * normal[2]
     return light_params.sky * up + light_params.ground * (1.0 - up)

@@ -1,4 +1,4 @@
-"""The ground under a ball whose centre keeps to a given surface."""
+"""The ground under a ball whose centre moves on a given surface."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def parallel_curve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The curve at distance `radius` below the curve z = height(x), as ascending x and its z.
 
-    The law moves the ball's centre; what it rolls past lies a radius off, along the normal.
+    The equations of motion are those of the ball's centre; the ground lies a radius away, along the normal.
 
     Raises:
-        UserError: the curve bends down more tightly than the ball: no ground touches it only there.
+        UserError: the curve's crest is sharper than the ball: no ground touches the ball at one point only.
     """
     length = np.sqrt(1 + slope**2)
     below = x + radius * slope / length

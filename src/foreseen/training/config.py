@@ -94,9 +94,9 @@ def preset_config(method: str, preset: str) -> Any:
 
 def describe_data(dataset: Dataset, splits: Splits, downscale: int, observe_until: float | None) -> DataSource:
     """What is recorded of a data set that has been shrunk by `downscale` already."""
-    camera = training_frames(splits)[0].camera
+    width, height = training_frames(splits)[0].size
     path = str(Path(dataset.path).resolve())
-    return DataSource(path, dataset.format, downscale, observe_until, dataset.background, camera.width, camera.height)
+    return DataSource(path, dataset.format, downscale, observe_until, dataset.background, width, height)
 
 
 def describe_split(splits: Splits) -> SplitRecord:

@@ -12,7 +12,8 @@ from accelerate import Accelerator
 import foreseen
 from foreseen.core.batch import Sampler, sampler_of
 from foreseen.core.method import Method
-from foreseen.core.scene_info import scene_info, sequence_names, training_frames, training_labels
+from foreseen.core.requirements import check_requirements
+from foreseen.core.scene_info import scene_info, training_frames, training_labels
 from foreseen.data import load_dataset
 from foreseen.data.splits import Splits, make_splits
 from foreseen.data.types import Dataset
@@ -113,6 +114,7 @@ def train(
     _check_folder(out, requested)
     seed_everything(seed)
     built = find_method(method).load()(config, requested.scene)
+    check_requirements(method, built.traits, requested.scene)
     _check_machine(built, method, device, precision)
     accelerator = make_accelerator(device, precision)
     first = accelerator.is_main_process
@@ -198,7 +200,7 @@ def _load(dataset: Dataset | Path | str, downscale: int) -> Dataset:
     if downscale < 1:
         raise UserError(f"--downscale is {downscale}: give a whole number from 1 up.")
     loaded = dataset if isinstance(dataset, Dataset) else load_dataset(Path(dataset))
-    smallest = min((min(f.camera.width, f.camera.height) for f in loaded.frames), default=0)
+    smallest = min((min(f.size) for f in loaded.frames), default=0)
     if downscale > smallest:
         raise UserError(f"--downscale is {downscale}, and a picture of {loaded.path} has a side of {smallest} pixels.")
     return loaded.downscale(downscale)
@@ -243,4 +245,4 @@ def _sampler(
     reporter.say(f"reading {len(frames)} training frames.")
     rank = accelerator.process_index
     kind = sampler_of(method.batch_spec(0))
-    return kind(frames, sequence_names(data, frames), info, seed * 1009 + rank, memory_mb, reporter.say)
+    return kind.of(data, frames, info, seed * 1009 + rank, memory_mb=memory_mb, say=reporter.say)

@@ -69,7 +69,8 @@ class Run:
                     f"the data of the run in {self.path} is no longer at {data.path}: put it back, or "
                     "correct data.path in its config.json."
                 )
-            loaded = load_dataset(Path(data.path), format=data.format, background=data.background)
+            ndc = self.config.scene.ndc
+            loaded = load_dataset(Path(data.path), format=data.format, background=data.background, ndc=ndc)
             self._dataset = loaded.downscale(data.downscale)
         return self._dataset
 

@@ -1,4 +1,4 @@
-"""D-NeRF's form of Blender's transforms: transforms_{train,val,test}.json, pictures with alpha, times."""
+"""D-NeRF's variant of Blender's transforms: transforms_{train,val,test}.json, pictures with alpha, times."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foreseen.data.extent import extent_from_cameras, with_extent
 from foreseen.data.images import ImageCache
+from foreseen.data.layers import standard_layers
 from foreseen.data.readers.transforms import (
     FrameEntry,
     ascending,
@@ -29,9 +30,10 @@ MASKS = "masks"
 
 
 def read(path: Path, *, background: tuple[float, float, float] | None, cache: ImageCache) -> Dataset:
-    """One sequence, filmed at the times of all splits. Transparent pictures lie on `background`, or on white.
+    """One sequence with the frames of all splits. Transparent pictures lie on `background`, or on white.
 
-    Frames of one pose and one set of intrinsics share a `camera_id`. Masks are read from `masks/` beside the
+    Frames of one pose and one set of intrinsics share a `camera_id`, and are a track: D-NeRF's cameras jump from frame
+    to frame, so that no frame follows another one in a moving camera. Masks are read from `masks/` beside the
     pictures. Near, far and bounds are no part of the format: see `extent_from_cameras`.
 
     Raises:
@@ -75,9 +77,9 @@ def _frames(found: dict[str, list[FrameEntry]], on: tuple[float, float, float], 
             width, height = picture_size(picture, stated or common, entry.where if stated else "the first picture")
             common = common or (width, height)
             camera = Camera(entry.pose(), *intrinsics(entry, width, height), width, height, 0.0, 1.0)
-            mask = _mask(picture, width, height)
+            layers = standard_layers(mask=_mask(picture, width, height))
             frames.append(
-                Frame(SEQUENCE, camera, "", entry.number("time"), picture, hint, mask, background=on, cache=cache)
+                Frame(SEQUENCE, camera, "", entry.number("time"), picture, hint, layers, background=on, cache=cache)
             )
     names = camera_names(f.camera for f in frames)
     return [replace(f, camera_id=name) for f, name in zip(frames, names)]

@@ -10,20 +10,23 @@ import torch
 from torch import Tensor
 
 from foreseen.data.images import ImageCache
-from foreseen.data.readers.transforms import PICTURE_ENDINGS, camera_names, picture_size, rigid
+from foreseen.data.picture_files import PICTURE_ENDINGS
+from foreseen.data.readers.transforms import camera_names, picture_size, rigid
+from foreseen.data.tracks import assign_tracks
 from foreseen.data.types import Dataset, Frame, Sequence
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.ndc import NDC
 
 NEAR_SHARE = 0.1
-"""This share of the pictures may state a nearest depth that is too small: false matches of the reconstruction."""
+"""Share of the pictures, 0..1, whose stated nearest depth may be too small, because of false matches of the
+reconstruction. Larger: the near plane moves farther from the cameras."""
 
 NEAR_MARGIN = 0.9
-"""The near plane lies at this share of the nearest depth that is believed."""
+"""The near plane lies at this share of the nearest depth that counts. Smaller: nearer to the cameras."""
 
 MIN_NDC_COSINE = 0.2
-"""Least cosine between a ray and the mean view direction at which normalised device coordinates are used."""
+"""Least cosine between a ray and the mean view direction; below it normalised device coordinates are not used."""
 
 SEQUENCE = "sequence-0"
 VIDEO = "pictures count as frames of one video, in the order of their names, evenly spaced from 0 to 1"
@@ -31,10 +34,10 @@ VIDEO = "pictures count as frames of one video, in the order of their names, eve
 
 @dataclass(frozen=True)
 class PoseTable:
-    """What the tables say, axes and sizes already ours.
+    """The tables of a format, converted to our axes and sizes.
 
     Attributes:
-        cameras: near 0 and far 1 stand in for what `dataset` finds out.
+        cameras: with near 0 and far 1, which `dataset` replaces.
         depths: `[N, 2]` nearest and farthest depth in each picture, in scene units.
         times: `[N]`, in the data set's unit.
         splits: hints, None where the format is silent.
@@ -119,7 +122,7 @@ def average_pose(poses: np.ndarray) -> np.ndarray:
 
 
 def normalised_device_coordinates(cameras: list[Camera], depths: np.ndarray) -> NDC | None:
-    """NDC about the average pose, or None where the cameras turn too far for them.
+    """NDC about the average pose, or None where the cameras rotate too far for them.
 
     A nearest depth counts from the reference camera: how far the picture's own camera stands before it is added.
     `NEAR_SHARE` of the pictures may lie nearer than what the near plane is derived from.
@@ -154,12 +157,13 @@ def dataset(
     background: tuple[float, float, float] | None,
     cache: ImageCache,
     warnings: tuple[str, ...],
+    allow_ndc: bool = True,
 ) -> Dataset:
-    """One sequence of the pictures of a table; in NDC unless the cameras turn too far for that."""
+    """One sequence of the pictures of a table; in NDC, if that is allowed and the cameras do not rotate too far."""
     on = background or (1.0, 1.0, 1.0)
-    ndc = normalised_device_coordinates(table.cameras, table.depths)
+    ndc = normalised_device_coordinates(table.cameras, table.depths) if allow_ndc else None
     near, far = (0.0, 1.0) if ndc is not None else _world_range(table.depths)
-    if ndc is None:
+    if ndc is None and allow_ndc:
         warnings += ("the cameras do not all face one way: rays stay in scene units instead of NDC",)
     cameras = [replace(c, near=near, far=far, ndc=ndc) for c in table.cameras]
     frames = [
@@ -168,6 +172,7 @@ def dataset(
             cameras, camera_names(cameras), table.times, table.pictures, table.splits, strict=True
         )
     ]
+    frames = assign_tracks(frames)
     frames.sort(key=lambda f: (f.time, f.camera_id))
     return Dataset(
         path=path,
@@ -197,6 +202,6 @@ def _corners(camera: Camera) -> Tensor:
 def _unit(vector: np.ndarray) -> np.ndarray:
     length = float(np.linalg.norm(vector))
     if length < 1e-6:
-        # Cameras all around have no mean direction; any will do, as they get no NDC.
+        # Cameras all around have no mean direction; any is fine, as they get no NDC.
         return np.eye(3)[0]
     return vector / length

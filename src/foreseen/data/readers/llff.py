@@ -31,10 +31,11 @@ TIMES = "times.txt"
 """Our addition: one number a picture, in the order of their names. Without it they count as frames of one video."""
 
 
-def read(path: Path, *, background: tuple[float, float, float] | None, cache: ImageCache) -> Dataset:
-    """One sequence, in normalised device coordinates where the cameras face one way.
+def read(path: Path, *, background: tuple[float, float, float] | None, cache: ImageCache, ndc: bool = True) -> Dataset:
+    """One sequence, in normalised device coordinates where the cameras face one way and `ndc` allows it.
 
     The format has no times: see `TIMES`. Frames of one pose share a `camera_id`. Nothing is marked as training or test.
+    Pictures of different times are of one moving camera; with equal times in `TIMES` they are a capture of one instant.
 
     Raises:
         UserError: tables that are absent, of another shape, not finite or not rigid; pictures that are absent, of
@@ -64,6 +65,7 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
         time_unit="unknown" if times else "durations of the capture",
         background=background,
         cache=cache,
+        allow_ndc=ndc,
         warnings=(*doubts, *_order_warning(pictures)),
     )
 

@@ -1,4 +1,4 @@
-"""nerfstudio's transforms.json with times; what our own writer wrote is read back exactly."""
+"""nerfstudio's transforms.json with times. What our own writer wrote is read back exactly."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from foreseen.data.extent import SceneExtent, extent_from_cameras, with_extent
+from foreseen.data.extent import extent_from_cameras, with_extent
 from foreseen.data.images import ImageCache
+from foreseen.data.layers import FrameLayer, decoder_of, standard_layers
 from foreseen.data.lens import LensDistortion
+from foreseen.data.particles import Particles
 from foreseen.data.readers.transforms import (
     FrameEntry,
     ascending,
@@ -26,14 +28,15 @@ from foreseen.data.readers.transforms import (
     read_document,
     stated_size,
 )
-from foreseen.data.types import SPLIT_HINTS, Dataset, Frame, GroundTruth, Sequence
+from foreseen.data.tracks import assign_tracks
+from foreseen.data.types import SPLIT_HINTS, Dataset, Frame, GroundTruth, SceneExtent, Sequence
 from foreseen.data.writer import BODY, BODY_WORDS, WRITER_VERSION
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
 
 FILE = "transforms.json"
 SEQUENCE = "sequence-0"
-"""Where a foreign file names none."""
+"""The sequence's name where a foreign file has none."""
 
 PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 DISTORTION = ("k1", "k2", "p1", "p2", "k3")
@@ -57,7 +60,7 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
     found = entries(document, file)
     on = background or _background(block, file)
     frames = [_frame(entry, _hint(entry), on, cache) for entry in found]
-    frames = _with_camera_names(frames)
+    frames = _with_tracks(_with_camera_names(frames), found)
     warnings = [*_ignored(found), *_unsorted(frames)]
     extent = _stated_extent(block, file)
     if extent is None:
@@ -79,14 +82,14 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
 
 
 def _block(document: dict[str, Any], file: Path) -> dict[str, Any]:
-    """What our writer added; empty in foreign files."""
+    """The block that our writer adds; empty in foreign files."""
     block = document.get("foreseen", {})
     if not isinstance(block, dict):
         raise UserError(f"{file}: 'foreseen' is no JSON object: remove it")
     version = block.get("writer_version", WRITER_VERSION)
     if version != WRITER_VERSION:
         raise UserError(
-            f"{file} was written in version {version} of the form, this foreseen reads version {WRITER_VERSION}:"
+            f"{file} was written in version {version} of the format, this foreseen reads version {WRITER_VERSION}:"
             " update foreseen, or write the data set again"
         )
     return block
@@ -137,18 +140,40 @@ def _frame(entry: FrameEntry, hint: str | None, background: tuple[float, float, 
         picture_size(mask, size, f"its picture {image.name}")
     return Frame(
         sequence=entry.name("sequence") or SEQUENCE,
-        camera=camera,
+        calibration=camera,
         camera_id=entry.name("camera_id") or "",
         time=entry.number("time"),
         image_path=image,
         split=hint,
-        mask_path=mask,
-        depth_path=_array(entry, "depth_file_path"),
-        flow_path=None if lens else _array(entry, "flow_file_path"),
+        layers=_layers(entry, mask, lens is not None),
         lens=lens,
         background=background,
         cache=cache,
     )
+
+
+def _layers(entry: FrameEntry, mask: Path | None, distorted: bool) -> dict[str, FrameLayer]:
+    """The layers that have a field of their own, and those of the field "layers"."""
+    flow = None if distorted else _array(entry, "flow_file_path")
+    layers = standard_layers(mask=mask, depth=_array(entry, "depth_file_path"), flow_forward=flow)
+    stated = entry.fields.get("layers") or {}
+    if not isinstance(stated, dict) or not all(isinstance(fields, dict) for fields in stated.values()):
+        raise UserError(f"{entry.where}: 'layers' is no JSON object of objects: give name -> path, decoder")
+    for name, fields in stated.items():
+        layer = _layer(FrameEntry(fields, {}, entry.folder, f"{entry.where}: layers.{name}"))
+        if not (distorted and decoder_of(layer.decoder).in_pixels):
+            layers[one_line(name, f"{entry.where}: a name in 'layers'")] = layer
+    return layers
+
+
+def _layer(entry: FrameEntry) -> FrameLayer:
+    path, decoder = entry.path("path"), entry.text("decoder")
+    if path is None or decoder is None:
+        raise UserError(f"{entry.where} lacks 'path' or 'decoder': add it")
+    decoder_of(decoder)
+    if not path.is_file():
+        raise UserError(f"{path} is absent: restore the file or remove {entry.where}")
+    return FrameLayer(path, decoder, stated_size(entry))
 
 
 def _array(entry: FrameEntry, name: str) -> Path | None:
@@ -196,15 +221,23 @@ def _with_camera_names(frames: list[Frame]) -> list[Frame]:
     return [f if f.camera_id else replace(f, camera_id=name) for f, name in zip(frames, names)]
 
 
+def _with_tracks(frames: list[Frame], found: list[FrameEntry]) -> list[Frame]:
+    """The tracks that the file names; else a stated `camera_id` is a physical camera; else tracks follow from the
+    viewpoints."""
+    stated = [entry.name("track") or entry.name("camera_id") for entry in found]
+    derived = iter(assign_tracks([f for f, name in zip(frames, stated, strict=True) if not name]))
+    return [replace(f, track=name) if name else next(derived) for f, name in zip(frames, stated, strict=True)]
+
+
 def _ignored(found: list[FrameEntry]) -> list[str]:
-    """What a foreign file says and we do not use."""
+    """Warnings about fields of a foreign file that are not used."""
     warnings = []
     if any(e.get("mask_path") is not None for e in found):
         warnings.append("mask_path (pixels to leave out) is not used; instance masks are instance_mask_path")
     points = found[0].shared.get("ply_file_path") if found else None
     if isinstance(points, str):
         warnings.append(
-            f"ply_file_path is not read by itself: Gaussians begin there with --cloud.points FOLDER/{points}"
+            f"ply_file_path is not read by itself: Gaussians start there with --cloud.points FOLDER/{points}"
         )
     for name in ("depth_file_path", "flow_file_path"):
         paths = [e.text(name) for e in found]
@@ -219,41 +252,49 @@ def _unsorted(frames: list[Frame]) -> list[str]:
     times: dict[tuple[str, str], list[float]] = {}
     for frame in frames:
         times.setdefault((frame.sequence, frame.camera_id), []).append(frame.time)
-    # Cameras that have one frame each are one camera that moves: then the order of the file tells.
-    films = list(times.values()) if any(len(t) > 1 for t in times.values()) else [[f.time for f in frames]]
-    sorted_films = sum(ascending(film) for film in films)
-    return [] if sorted_films == len(films) else ["times are not in order in the file; frames are sorted by time"]
+    # Cameras that have one frame each may be one moving camera: then the order of the whole file counts.
+    videos = list(times.values()) if any(len(t) > 1 for t in times.values()) else [[f.time for f in frames]]
+    in_order = all(ascending(video) for video in videos)
+    return [] if in_order else ["times are not in order in the file; frames are sorted by time"]
 
 
 def _sequences(folder: Path, block: dict[str, Any], frames: list[Frame], file: Path) -> tuple[Sequence, ...]:
-    told = block.get("sequences", {})
-    if not isinstance(told, dict) or not all(isinstance(x, dict) for x in told.values()):
+    stated = block.get("sequences", {})
+    if not isinstance(stated, dict) or not all(isinstance(x, dict) for x in stated.values()):
         raise UserError(f"{file}: foreseen.sequences is no JSON object of objects: write the data set again")
-    names = dict.fromkeys([*told, *(f.sequence for f in frames)])
-    own = {name: [f for f in frames if f.sequence == name] for name in names}
+    names = dict.fromkeys([*stated, *(f.sequence for f in frames)])
+    by_name = {name: [f for f in frames if f.sequence == name] for name in names}
     return tuple(
-        _sequence(folder, name, told.get(name, {}), own[name], f"{file}: foreseen.sequences.{name}")
+        _sequence(folder, name, stated.get(name, {}), by_name[name], f"{file}: foreseen.sequences.{name}")
         for name in names
-        if own[name]
+        if by_name[name]
     )
 
 
-def _sequence(folder: Path, name: str, told: dict[str, Any], frames: list[Frame], where: str) -> Sequence:
-    split = told.get("split")
+def _sequence(folder: Path, name: str, stated: dict[str, Any], frames: list[Frame], where: str) -> Sequence:
+    split = stated.get("split")
     if split is not None and split not in SPLIT_HINTS:
         raise UserError(f"{where}.split '{split}' is unknown: {suggest(str(split), SPLIT_HINTS)}")
     backgrounds = {}
-    for camera_id, text in (told.get("backgrounds") or {}).items():
+    for camera_id, text in (stated.get("backgrounds") or {}).items():
         backgrounds[camera_id] = inside(folder, str(text), f"{where}.backgrounds.{camera_id}")
         camera = next((f.camera for f in frames if f.camera_id == camera_id), None)
         picture_size(backgrounds[camera_id], (camera.width, camera.height) if camera else None, where)
-    truth = _truth(folder, told["truth"], f"{where}.truth") if told.get("truth") else None
+    particles = _particles(folder, stated["particles"], f"{where}.particles") if stated.get("particles") else None
+    truth = _truth(folder, stated["truth"], f"{where}.truth") if stated.get("truth") else None
     ordered = sorted(frames, key=lambda f: (f.time, f.camera_id))
-    return Sequence(name, tuple(ordered), truth, split, backgrounds)
+    return Sequence(name, tuple(ordered), truth, split, backgrounds, particles)
+
+
+def _particles(folder: Path, text: Any, where: str) -> Particles:
+    path = inside(folder, str(text), where)
+    if not path.is_file():
+        raise UserError(f"{path} is absent: restore it, or remove {where}")
+    return Particles(path)
 
 
 def _bodies(names: Any, where: str) -> tuple[str, ...]:
-    """Names that tables, plots and pages can carry."""
+    """Names of bodies, checked: tables, plots and pages show them."""
     if not isinstance(names, list):
         raise UserError(f"{where} is no list of names: write the data set again")
     for name in names:
@@ -262,16 +303,15 @@ def _bodies(names: Any, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _truth(folder: Path, told: dict[str, Any], where: str) -> GroundTruth:
+def _truth(folder: Path, stated: dict[str, Any], where: str) -> GroundTruth:
     try:
-        path = inside(folder, told["arrays"], f"{where}.arrays")
-        dynamics, bodies, constants = (
-            one_line(str(told["law"]), f"{where}.law"),
-            told["bodies"],
-            dict(told["constants"]),
-        )
+        path = inside(folder, stated["arrays"], f"{where}.arrays")
+        name = "law" if "law" in stated else "dynamics"  # "law" in data sets written by version 0.1
+        dynamics, bodies = one_line(str(stated[name]), f"{where}.{name}"), stated["bodies"]
+        constants = dict(stated["constants"])
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{where} lacks 'arrays', 'law', 'bodies' or 'constants': write the data set again") from None
+        missing = "'arrays', 'dynamics', 'bodies' or 'constants'"
+        raise UserError(f"{where} lacks {missing}: write the data set again") from None
     bodies = _bodies(bodies, f"{where}.bodies")
     try:
         with np.load(path, allow_pickle=False) as archive:

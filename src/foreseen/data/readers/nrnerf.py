@@ -33,8 +33,9 @@ IMAGES = "images"
 HOLD_OUT_EVERY = 8
 
 
-def read(path: Path, *, background: tuple[float, float, float] | None, cache: ImageCache) -> Dataset:
-    """One sequence of a moving camera, in normalised device coordinates where the camera faces one way.
+def read(path: Path, *, background: tuple[float, float, float] | None, cache: ImageCache, ndc: bool = True) -> Dataset:
+    """One sequence of a moving camera, in normalised device coordinates where the camera faces one way and `ndc` allows
+    it.
 
     The format has no times: pictures count as evenly spaced from 0 to 1.
 
@@ -69,6 +70,7 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
         time_unit="durations of the capture",
         background=background,
         cache=cache,
+        allow_ndc=ndc,
         warnings=(f"the format states no times: {VIDEO}",),
     )
 

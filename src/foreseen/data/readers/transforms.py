@@ -16,18 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreseen.data.images import PICTURE_MODES, picture_header
+from foreseen.data.picture_files import PICTURE_ENDINGS, PICTURE_MODES, picture_header
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
 
 RIGID_TOLERANCE = 1e-3
-"""Largest entry of R^T R - 1 that is put down to rounding."""
+"""Largest entry of R^T R - 1 that counts as rounding. Larger: accepts matrices with more scale or shear."""
 
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4000
-"""Bytes that file systems take."""
+"""Longest names and paths that file systems accept."""
 MAX_FLOAT = float(np.finfo(np.float64).max)
-
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG")
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -38,7 +36,7 @@ def read_document(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is absent: restore it, or give the folder that holds it") from None
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path} is broken JSON at line {error.lineno}, column {error.colno} ({error.msg}): mend it there"
+            f"{path} is broken JSON at line {error.lineno}, column {error.colno} ({error.msg}): fix it there"
         ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not text ({error.reason} at byte {error.start}): replace it") from None
@@ -57,7 +55,7 @@ class FrameEntry:
 
     Attributes:
         fields: its own; they win over `shared`, the fields of the whole file.
-        where: how messages name it.
+        where: its name in messages.
     """
 
     fields: dict[str, Any]
@@ -89,7 +87,7 @@ class FrameEntry:
         return value
 
     def name(self, name: str) -> str | None:
-        """A text of the element's own that people read. Raises `UserError` where it is something else."""
+        """A text of the element's own that is shown to users. Raises `UserError` where it is something else."""
         text = self.text(name)
         return None if text is None else one_line(text, f"{self.where}: '{name}'")
 
@@ -109,7 +107,7 @@ class FrameEntry:
         return next((c for c in candidates if c.is_file()), candidates[0])
 
     def pose(self) -> Tensor:
-        """`camera_to_world` `[4, 4]`: OpenGL's axes (y up, z backward) turned into OpenCV's."""
+        """`camera_to_world` `[4, 4]`: OpenGL's axes (y up, z backward) converted to OpenCV's."""
         matrix = rigid(self.fields.get("transform_matrix"), f"{self.where}: 'transform_matrix'")
         matrix[:, 1:3] *= -1
         return torch.from_numpy(matrix).float()
@@ -141,7 +139,7 @@ def inside(folder: Path, text: str, where: str) -> Path:
 
 
 def one_line(text: str, where: str) -> str:
-    """`text`. Raises `UserError` where it holds characters that steer a terminal."""
+    """`text`. Raises `UserError` where it holds characters that control a terminal."""
     if any(category(c) == "Cc" for c in text):
         raise UserError(f"{where} is {_shown(text)}: leave out its control characters")
     return text
@@ -235,12 +233,11 @@ def _key(camera: Camera) -> tuple[float, ...]:
 
 
 def _shown(value: Any) -> str:
-    """A JSON value in a message."""
+    """A JSON value, shortened for a message."""
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def ascending(times: Iterable[float]) -> bool:
     """Whether times never go back."""
-    found = list(times)
-    return all(a <= b for a, b in pairwise(found))
+    return all(before <= after for before, after in pairwise(times))

@@ -72,7 +72,7 @@ class FastDNeRF(TimeConditionedMethod):
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str | None:
         """Closes what silhouettes say is empty."""
         if not self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
-            names = self.info.sequences or (frames[0].sequence,)
+            names = self.info.names or (frames[0].sequence,)
             starts = dict(zip(names, self.start_times.tolist()))
             silhouettes = self.config.hulls.silhouettes
             views = [

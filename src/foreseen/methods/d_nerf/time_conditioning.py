@@ -138,7 +138,7 @@ def check_sequences(info: SceneInfo) -> None:
     """Raises `UserError` for several sequences that cannot be told apart by how they begin."""
     if len(info.times) == 1:
         return
-    for name, bodies in zip(info.sequences, info.bodies):
+    for name, bodies in zip(info.names, info.bodies):
         if not bodies:
             raise UserError(
                 f"d-nerf tells several sequences apart by how their bodies begin, and '{name}' has no truth "

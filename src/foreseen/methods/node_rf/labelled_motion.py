@@ -100,7 +100,7 @@ def check_sequences(info: SceneInfo) -> None:
 
 
 def _names(info: SceneInfo) -> tuple[str, ...]:
-    return info.sequences or tuple(str(i) for i in range(len(info.times)))
+    return info.names or tuple(str(i) for i in range(len(info.times)))
 
 
 def _refuse(name: str) -> PoseLabels:

@@ -89,7 +89,7 @@ def _state_from_labels(method: RigidODEMany, cluster: int, given: PoseLabels) ->
 def _names(method: RigidODEMany, clusters: Sequence[int]) -> str:
     """Kinds, told by a sequence of each."""
     return ", ".join(
-        f"that of sequence '{method.info.sequences[int(method.sequences(cluster)[0])]}'" for cluster in clusters
+        f"that of sequence '{method.info.names[int(method.sequences(cluster)[0])]}'" for cluster in clusters
     )
 
 

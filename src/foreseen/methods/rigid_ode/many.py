@@ -76,7 +76,7 @@ class RigidODEMany(Method[Any, RayBatch]):
 
     def __init__(self, config: RigidODEConfig, info: SceneInfo) -> None:
         super().__init__()
-        info = replace(info, bounds=_padded_bounds(info.bounds))
+        info = info.with_bounds(_padded_bounds(info.bounds))
         self.config, self.info = config, info
         self.batch = RaySpec(rays=config.rays, foreground=config.foreground)
         counts = torch.tensor([len(times) for times in info.times])
