@@ -13,9 +13,10 @@ from foreseen import __version__
 from foreseen.errors import UserError
 from foreseen.export.clip_frames import default_times
 from foreseen.export.clip_subject import ClipSubject
+from foreseen.render import as_gaussians
 from foreseen.scenes.files import moving, ply, read_splats, splat, spz
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.scenes.moving_gaussians import MovingGaussians, gather_motion
+from foreseen.scenes.moving_gaussians import gather_motion
 from foreseen.training.files import write_atomically, written_folder
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ def source_from_file(path: Path) -> tuple[SplatSource, tuple[str, ...]]:
     """Gaussians of a file, and notes on how it was read. Raises `UserError` as `read_splats` does."""
     file = read_splats(path)
     scene = file.scene
-    if isinstance(scene, MovingGaussians):
-        return SplatSource(str(path), scene.at, tuple(scene.times.tolist()), scene.time_unit), file.notes
-    return SplatSource(str(path), lambda _: scene), file.notes
+    return SplatSource(str(path), scene.at, tuple(scene.times.tolist()), scene.time_unit), file.notes
 
 
 def source_from_run(run: Run, subject: ClipSubject) -> SplatSource:
@@ -62,12 +61,13 @@ def source_from_run(run: Run, subject: ClipSubject) -> SplatSource:
 
     def at(time: float) -> Gaussians:
         scene = subject.forecast.scene(time)
-        if not isinstance(scene, Gaussians):
+        gaussians = as_gaussians(scene)
+        if gaussians is None:
             raise UserError(
                 f"the run in {run.path} has no Gaussians: '{run.config.method}' makes a {type(scene).__name__}, which "
                 "splat files cannot hold; show it with `foreseen render`, or train a method that makes Gaussians."
             )
-        return scene
+        return gaussians
 
     at(times[0])
     if run.method.traits.static:

@@ -8,7 +8,6 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from foreseen.export.clip import MIN_OPACITY_FOR_DEPTH, depth_picture
@@ -35,7 +34,7 @@ def render_in_bands(render_view: Appearance, camera: Camera, lines: int) -> Iter
         bands.append(render_view(replace(camera, cy=camera.cy - top, height=height)))
         if top + height < camera.height:
             yield None
-    yield ImageResult(*(torch.cat([getattr(b, name) for b in bands]) for name in ("rgb", "depth", "opacity")))
+    yield ImageResult.concatenate(bands)
 
 
 class ChannelColorizer:

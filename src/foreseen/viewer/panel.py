@@ -13,7 +13,7 @@ import viser
 
 from foreseen.core.capabilities import Layer
 from foreseen.export.compose import FORECAST, OBSERVED, Timeline
-from foreseen.scenes.gaussians import Gaussians
+from foreseen.render import as_gaussians
 from foreseen.viewer.channels import CHANNELS
 from foreseen.viewer.sources import ViewerSource
 from foreseen.viewer.splat_drawing import DRAWS
@@ -137,7 +137,7 @@ def build_panel(gui: viser.GuiApi, session: BrowserSession) -> ControlPanel:
         maximum = session.resolution
         told(gui.add_slider("finest lines", 60, 1080, 20, maximum.lines), session.set_lines)
         told(gui.add_slider("frames a second", 2, 30, 1, int(maximum.rate)), session.set_rate)
-        if any(isinstance(s.cached_scene(s.timeline.start), Gaussians) for s in session.sources):
+        if any(as_gaussians(s.cached_scene(s.timeline.start)) is not None for s in session.sources):
             told(gui.add_dropdown("Gaussians drawn by", DRAWS), session.set_draws)
     told_of = gui.add_html(notes(session.sources), visible=bool(notes(session.sources)))
     return ControlPanel(

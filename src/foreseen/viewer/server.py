@@ -15,7 +15,7 @@ from functools import partial
 import viser
 
 from foreseen.errors import UserError
-from foreseen.scenes.gaussians import Gaussians
+from foreseen.render import as_gaussians
 from foreseen.viewer.cameras import look_distance, view_of
 from foreseen.viewer.origin import is_own_origin
 from foreseen.viewer.session import NOTICE_SECONDS, BrowserSession
@@ -79,7 +79,7 @@ class Viewer:
     def _warm_up(self) -> None:
         """A small picture for nobody: kernels are compiled while the browser opens."""
         first = self._first[0] if self._first else None
-        if first is not None and first.renders and not isinstance(first.scene(first.timeline.start), Gaussians):
+        if first is not None and first.renders and as_gaussians(first.scene(first.timeline.start)) is None:
             with contextlib.suppress(UserError):
                 first.render_view(first.reference.resize(16, 12), first.timeline.start)
 

@@ -21,12 +21,10 @@ from foreseen.export.clip_subject import ClipSubject, choose_subject
 from foreseen.export.compose import Timeline
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at, look_at_point, up_direction
-from foreseen.render import ImageResult, render
-from foreseen.render.preview import preview as coarse_preview
-from foreseen.render.ray_reach import extend_reach
+from foreseen.render import ImageResult, extend_reach, render
+from foreseen.render import preview as coarse_preview
 from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.scenes.moving_gaussians import MovingGaussians
 from foreseen.training.report import readable_time
 from foreseen.training.run import Run
 from foreseen.viewer.state_controls import StateControl, find_state_controls, format_initial_condition
@@ -183,6 +181,7 @@ class ViewerSource(ABC):
             self._made = key, self.scene(time)
         return self._made[1]
 
+    @torch.no_grad()
     def render_view(self, camera: Camera, time: float, *, preview: bool = False) -> ImageResult:
         """What `camera` sees at a moment, more quickly and less exactly as a `preview`. Raises `UserError` where
         nothing renders this kind of scene."""
@@ -343,16 +342,15 @@ class SplatFileSource(ViewerSource):
 
     def __init__(self, file: SplatFile) -> None:
         self.name, self._scene = file.path.name, file.scene
-        times = self._scene.times.tolist() if isinstance(self._scene, MovingGaussians) else [0.0]
-        unit = self._scene.time_unit if isinstance(self._scene, MovingGaussians) else ""
+        times = self._scene.times.tolist() or [0.0]
         self.moves = len(times) > 1
         ordered = self.scene(times[0]).means.double().sort(dim=0).values
         # Far-off Gaussians would make everything else a dot.
         self.bounds = torch.stack([ordered[int(share * (len(ordered) - 1))] for share in (0.02, 0.98)])
-        self._set_timeline(Timeline(times[0], times[-1], times[-1], unit or "unknown"))
+        self._set_timeline(Timeline(times[0], times[-1], times[-1], self._scene.time_unit or "unknown"))
 
     def scene(self, time: float) -> Gaussians:
-        return self._scene.at(time) if isinstance(self._scene, MovingGaussians) else self._scene
+        return self._scene.at(time)
 
 
 def _moments(timeline: Timeline, frames: Sequence[Frame]) -> tuple[float, float]:

@@ -13,13 +13,13 @@ from foreseen.data.types import Frame
 from foreseen.export.clip_frames import frame_at
 from foreseen.export.compose import PAPER, to_bytes
 from foreseen.geometry.cameras import Camera
-from foreseen.render import ImageResult
+from foreseen.render import ImageResult, as_gaussians
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.cameras import ViewerCamera
 from foreseen.viewer.channels import Channel, ChannelColorizer, render_in_bands
 from foreseen.viewer.layout import column_size, fit_size, match_height, side_by_side
 from foreseen.viewer.resolution import AdaptiveResolution, Size
-from foreseen.viewer.sources import DatasetSource, ViewerSource
+from foreseen.viewer.sources import ViewerSource
 
 TRUTH = "truth"
 
@@ -65,8 +65,7 @@ class ViewRenderer:
         """What is wanted, where it is Gaussians and nothing else: what the browser can splat itself."""
         if not request.alone or request.channel != "rgb":
             return None
-        scene = self.sources[request.columns[0]].cached_scene(request.time)
-        return scene if isinstance(scene, Gaussians) else None
+        return as_gaussians(self.sources[request.columns[0]].cached_scene(request.time))
 
     def render(self, request: RenderRequest, size: Size, *, preview: bool) -> Iterator[np.ndarray | None]:
         """None while it is at it, then the picture `[H, W, 3]` uint8.
@@ -97,7 +96,7 @@ class ViewRenderer:
 
     def _column(self, request: RenderRequest, index: int, size: Size, preview: bool) -> Iterator[np.ndarray | None]:
         source = self.sources[index]
-        if isinstance(source, DatasetSource):
+        if not source.renders:
             frame = self.captured(request, source)
             yield _plain(size) if frame is None else match_height(to_bytes(frame.image()), size)
             return

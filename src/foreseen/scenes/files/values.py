@@ -135,7 +135,9 @@ def to_gaussians(
     values = {name: _tensor(getattr(columns, name)) for name in ("means", "quaternions", "scales", "opacities")}
     extras = None if columns.extras is None else _tensor(columns.extras)
     harmonics = _tensor(columns.harmonics)
-    return Gaussians(**values, harmonics=harmonics, background=background, extras=extras, antialiased=antialiased)
+    return Gaussians(
+        **values, harmonics=harmonics, background=background, extras=extras, antialiased=antialiased, extra_names=()
+    )
 
 
 def _tensor(values: Array) -> torch.Tensor:
