@@ -16,7 +16,7 @@ from foreseen.viewer.origin import is_own_origin
 pytest.importorskip("viser", reason="viser comes with the extra [view]")
 
 from foreseen.viewer.server import Viewer, free_port
-from foreseen.viewer.sources import ViewerSource
+from foreseen.viewer.source import ViewerSource
 from visitor import Visitor, serving, wait
 
 

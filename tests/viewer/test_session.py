@@ -27,7 +27,8 @@ from foreseen.viewer.panel import SIDE_BY_SIDE, UNLOCKED_LABEL
 from foreseen.viewer.recorder import RECORD_INTERVAL
 from foreseen.viewer.resolution import MAX_WINDOW_SIDE
 from foreseen.viewer.session import BrowserSession
-from foreseen.viewer.sources import DatasetSource, ViewerSource
+from foreseen.viewer.source import ViewerSource
+from foreseen.viewer.sources import DatasetSource
 from visitor import visited, wait
 
 

@@ -17,7 +17,8 @@ from foreseen.viewer.cameras import view_of
 from foreseen.viewer.channels import ChannelColorizer, flow_picture, motion_picture, render_in_bands
 from foreseen.viewer.layout import column_size, fit_size, match_height, shortened, side_by_side
 from foreseen.viewer.resolution import AdaptiveResolution
-from foreseen.viewer.sources import DatasetSource, RunSource, ViewerSource
+from foreseen.viewer.source import ViewerSource
+from foreseen.viewer.sources import DatasetSource, RunSource
 from foreseen.viewer.state_controls import StateControl, find_state_controls, format_initial_condition, free_axes
 from foreseen.viewer.view_renderer import RenderRequest, ViewRenderer, splat_arrays
 from sliding_square import DT, HEIGHT, OBSERVED_UNTIL, STEPS, WIDTH, PretendRun, camera, make_dataset

@@ -19,7 +19,7 @@ from foreseen.render import as_gaussians
 from foreseen.viewer.cameras import look_distance, view_of
 from foreseen.viewer.origin import is_own_origin
 from foreseen.viewer.session import NOTICE_SECONDS, BrowserSession
-from foreseen.viewer.sources import ViewerSource
+from foreseen.viewer.source import ViewerSource
 
 BUSY_SECONDS, IDLE_SECONDS = 0.002, 0.1
 """Seconds between two looks at what there is to do."""

@@ -19,7 +19,7 @@ from foreseen.viewer.cameras import ViewerCamera
 from foreseen.viewer.channels import Channel, ChannelColorizer, render_in_bands
 from foreseen.viewer.layout import column_size, fit_size, match_height, side_by_side
 from foreseen.viewer.resolution import AdaptiveResolution, Size
-from foreseen.viewer.sources import ViewerSource
+from foreseen.viewer.source import ViewerSource
 
 TRUTH = "truth"
 
