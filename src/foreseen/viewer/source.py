@@ -123,10 +123,10 @@ class ViewerSource(ABC):
         "forecast"."""
         if self.timeline.is_forecast(time):
             return "forecast"
-        observed = not len(self.observed_times) or bool(
-            np.abs(self.observed_times - time).min() <= 0.51 * self.time_step
-        )
-        return "observed" if observed else "interpolated"
+        if not len(self.observed_times):
+            return "observed"
+        near = bool(np.abs(self.observed_times - time).min() <= 0.51 * self.time_step)
+        return "observed" if near else "interpolated"
 
     @property
     def extent(self) -> float:
