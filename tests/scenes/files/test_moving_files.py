@@ -89,7 +89,10 @@ def nan_at_2(x: Tensor) -> Tensor:
     (lambda: change("means", lambda x: x[:, :2]), r"'means' has the shape \(7, 2\), not \(7, 3\)"),
     (lambda: change("harmonics", lambda x: x[:, :3]), r"'harmonics' has the shape \(7, 3, 3\)"),
     (lambda: change("extras", lambda x: x[:3]), r"'extras' has the shape \(3, 2\)"),
-    (lambda: change("opacities", nan_at_2), r"at the first time: the opacities of Gaussians are to be finite, but at \[2\]"),
+    (
+        lambda: change("opacities", nan_at_2),
+        r"at the first time: the opacities of Gaussians are to be finite, but at \[2\]",
+    ),
     (lambda: change("scales.values", lambda x: -x), "scales.values: the scales of Gaussians are to be above 0"),
     (lambda: change("means.values", lambda x: x[:2]), r"'means.values' has the shape \(2, 3, 3\)"),
     (lambda: change("means.index", lambda x: x + 1), "'means.index' is not ascending within the 7 Gaussians"),
