@@ -212,7 +212,7 @@ def work_off(job: Job, work: Path, answer: Path) -> None:
     import shutil
 
     import foreseen as package
-    from foreseen.render.dispatch import render_rays
+    from foreseen.render import renderer_for
     from foreseen.scenes import ComposedField, RadianceField, VoxelScene
     from foreseen.training.trainer import Trainer
 
@@ -227,7 +227,8 @@ def work_off(job: Job, work: Path, answer: Path) -> None:
         return render
 
     for kind in (RadianceField, ComposedField, VoxelScene):
-        render_rays.register(kind, counted(render_rays.dispatch(kind)))
+        renderer = renderer_for(kind)
+        renderer.render_rays = counted(renderer.render_rays)  # type: ignore[method-assign]
     Trainer._take_step = lambda trainer, say_line: watch(trainer, say_line)  # type: ignore[method-assign]
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)

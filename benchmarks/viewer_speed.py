@@ -29,7 +29,8 @@ from foreseen.scenes.gaussians import Gaussians
 from foreseen.training import load_run
 from foreseen.viewer.server import Viewer
 from foreseen.viewer.session import BrowserSession
-from foreseen.viewer.sources import RunSource, SplatFileSource, ViewerSource
+from foreseen.viewer.source import ViewerSource
+from foreseen.viewer.sources import RunSource, SplatFileSource
 
 FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 WINDOW = {"width": 1000, "height": 640}

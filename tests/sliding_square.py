@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from foreseen.core.method import Traits
 from foreseen.core.observation import Observation
 from foreseen.data.layers import standard_layers
 from foreseen.data.splits import Splits
@@ -98,7 +99,7 @@ class PretendRun:
         self.path = folder
         self.drift = drift
         self.step, self.train_seconds = 100, 12.5
-        self.method = SimpleNamespace(still=False, observes=("sequence",))
+        self.method = SimpleNamespace(traits=Traits(), observes=("sequence",))
         self.info = SimpleNamespace(bounds=((-1, -1, 0), (1, 1, 5)), near=0.1, far=9.0, bodies=(("square",),))
         self._dataset = dataset
         frames = {"train": [], "novel-view": [], "forecast": []}

@@ -1,9 +1,13 @@
 """The house is built as docs/design.md says."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
+from collections.abc import Collection
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -94,3 +98,141 @@ def test_nothing_is_left_undone() -> None:
     words = re.compile(r"\b(TODO|FIXME|XXX|breakpoint\(\)|pdb)\b")
     found = [p.name for p in PACKAGE.rglob("*.py") if words.search(p.read_text())]
     assert not found
+
+
+@cache
+def parsed() -> dict[str, ast.Module]:
+    """The syntax tree of every module of the package, by its dotted name."""
+    trees = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        trees[name] = ast.parse(path.read_text(), str(path))
+    return trees
+
+
+def imported(tree: ast.Module, modules: Collection[str]) -> set[str]:
+    """Modules of the package that a module imports anywhere: at the top, in functions, and for type checking."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                names.add(submodule if submodule in modules else node.module)
+    return names & set(modules)
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of two modules or more."""
+    reach = {start: set(nexts) for start, nexts in graph.items()}
+    for middle in graph:  # Warshall's transitive closure
+        for reached in reach.values():
+            if middle in reached:
+                reached |= reach[middle]
+    groups = {frozenset(m for m in reach[start] if start in reach[m]) for start in graph if start in reach[start]}
+    return sorted(sorted(group) for group in groups)
+
+
+IMPORT_CYCLES: set[str] = {
+    *("foreseen", "foreseen.training", "foreseen.training.config", "foreseen.training.launch"),
+    *("foreseen.training.machine", "foreseen.training.run", "foreseen.training.trainer", "foreseen.evaluation"),
+    *("foreseen.evaluation.ensemble_plot", "foreseen.evaluation.evaluate", "foreseen.evaluation.forecast_context"),
+    *("foreseen.evaluation.frames", "foreseen.evaluation.physics_clips", "foreseen.evaluation.protocol"),
+    *("foreseen.evaluation.report", "foreseen.evaluation.uncertainty"),
+    *("foreseen.analysis.analyze", "foreseen.analysis.plot_elements", "foreseen.analysis.plots"),
+    *("foreseen.report.build", "foreseen.report.page"),
+    *("foreseen.methods.rigid_ode.initial_condition", "foreseen.methods.rigid_ode.many"),
+}
+"""Modules that are still in a cycle. Only ever shorten this list."""
+
+
+def test_no_modules_import_one_another() -> None:
+    trees = parsed()
+    graph = {name: imported(tree, trees) - {name} for name, tree in trees.items()}
+    new = [cycle for cycle in cycles(graph) if not set(cycle) <= IMPORT_CYCLES]
+    assert not new, "these modules import one another; pass a callable or a small protocol instead"
+
+
+def test_the_test_of_cycles_finds_them() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"d"}}
+    assert cycles(graph) == [["a", "b", "c"]]
+    tree = ast.parse("if TYPE_CHECKING:\n    from x import a\ndef f():\n    import x.b")
+    assert imported(tree, ["x", "x.a", "x.b"]) == {"x.a", "x.b"}
+
+
+def class_names() -> dict[str, list[str]]:
+    """Modules that define each class, by its name."""
+    modules = defaultdict(list)
+    for module, tree in parsed().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                modules[node.name].append(module)
+    return modules
+
+
+SHARED_CLASS_NAMES = {"Deformation"}
+"""Names of two classes each. Only ever shorten this list."""
+
+
+def test_class_names_are_unique() -> None:
+    twice = {name: modules for name, modules in class_names().items() if len(modules) > 1}
+    assert not twice.keys() - SHARED_CLASS_NAMES
+
+
+def subclasses(root: str) -> set[str]:
+    """Names of the classes of the package that derive from `root`, and `root` itself."""
+    bases = {}
+    for tree in parsed().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                named = (base.value if isinstance(base, ast.Subscript) else base for base in node.bases)
+                bases[node.name] = {ast.unparse(base).rpartition(".")[2] for base in named}
+    found = {root}
+    while more := {name for name, own in bases.items() if own & found} - found:
+        found |= more
+    return found
+
+
+def asked_types(tree: ast.Module) -> set[str]:
+    """Names of the classes that a module compares an object's type with."""
+    asked: set[str] = set()
+    for node in ast.walk(tree):
+        operands: list[ast.expr] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            operands = node.args[1:]
+        elif isinstance(node, ast.Compare) and any(
+            isinstance(side, ast.Call) and ast.unparse(side.func) == "type" for side in (node.left, *node.comparators)
+        ):
+            operands = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchClass):
+            operands = [node.cls]
+        for operand in operands:
+            for part in ast.walk(operand):
+                if isinstance(part, ast.Name | ast.Attribute):
+                    asked.add(ast.unparse(part).rpartition(".")[2])
+    return asked
+
+
+REGISTRIES = ("foreseen.render.registry", "foreseen.core.capabilities")
+
+
+def test_nobody_asks_for_the_type_of_a_scene_or_a_method() -> None:
+    """What depends on it is asked of the scene's renderer, or of the method's capabilities."""
+    from foreseen.core import capabilities
+    from foreseen.render.registry import scene_types
+
+    scenes = {kind.__name__ for kind in scene_types()} | {"MovingGaussians"}
+    protocols = {name for name, value in vars(capabilities).items() if getattr(value, "_is_protocol", False)}
+    forbidden = scenes | protocols | subclasses("Method")
+    assert {"RadianceField", "Gaussians", "HasLayers", "Method", "ConditionedNeRF"} <= forbidden
+    asked = {name: asked_types(tree) & forbidden for name, tree in parsed().items() if name not in REGISTRIES}
+    assert not {name: types for name, types in asked.items() if types}
+
+
+def test_the_test_of_types_finds_them() -> None:
+    tree = ast.parse(
+        "isinstance(x, Gaussians | scenes.VoxelScene)\nissubclass(x, (A, B))\ntype(x) is C\n"
+        "match x:\n    case D():\n        pass"
+    )
+    assert asked_types(tree) >= {"Gaussians", "VoxelScene", "A", "B", "C", "D"}

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from foreseen.viewer.server import Viewer
 from foreseen.viewer.session import BrowserSession
-from foreseen.viewer.sources import ViewerSource
+from foreseen.viewer.source import ViewerSource
 
 PATIENCE = 300.0
 

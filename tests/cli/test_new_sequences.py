@@ -72,8 +72,8 @@ def test_clips_of_new_sequences(folder: Path) -> None:
         (["--initial", "x=fast"], "--initial: x=fast: write NAME=NUMBER"),
         (["--initial", ""], "--initial: name a position, such as x=0.7"),
         (["--initial", "vx=1"], "initial conditions need a position: give some of x, y and z."),
-        (["--initial", "x=0", "--sequence", "sequence-000"], "--sequence and --initial both say what begins"),
-        (["--initial", "x=0", "--channel", "side-by-side"], "side-by-side needs a sequence that was filmed"),
+        (["--initial", "x=0", "--sequence", "sequence-000"], "--sequence and --initial exclude each other"),
+        (["--initial", "x=0", "--channel", "side-by-side"], "side-by-side needs a captured sequence"),
         (["--sequence", "sequence-003", "--context", "0"], "--context 0: give 1 or more."),
     ],
 )

@@ -104,7 +104,7 @@ def test_a_run_is_followed_whatever_its_folder_holds(
         while len(requested) < 5:
             assert time.monotonic() < end
             time.sleep(0.001)
-    assert capsys.readouterr().err == "foreseen: warning: run is shown as it was (KeyError: 'cloud.means')\n"
+    assert capsys.readouterr().err == "foreseen: warning: run keeps its last checkpoint (KeyError: 'cloud.means')\n"
 
 
 def test_a_port_that_is_none_is_refused(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

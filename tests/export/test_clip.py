@@ -98,7 +98,7 @@ def test_unknown_paths_and_cameras_suggest(run: PretendRun) -> None:
     with pytest.raises(UserError, match="no camera 'rigth': did you mean 'right'"):
         plan_clip(run, "train:rigth")
     with pytest.raises(
-        UserError, match="side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not orbit"
+        UserError, match="side-by-side needs a camera of the data: give --path train:CAMERA_ID, not orbit"
     ):
         plan_clip(run, "orbit", with_truth=True)
 

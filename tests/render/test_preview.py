@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from foreseen.geometry.cameras import Camera
-from foreseen.render import render
-from foreseen.render.preview import preview
+from foreseen.render import preview, render
 from foreseen.scenes import ComposedField, RadianceField
 from random_gaussians import random_gaussians
 

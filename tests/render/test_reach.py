@@ -3,8 +3,7 @@
 import torch
 
 from foreseen.geometry.cameras import Camera
-from foreseen.render import render
-from foreseen.render.ray_reach import extend_reach
+from foreseen.render import extend_reach, render
 from foreseen.scenes import ComposedField, RadianceField
 
 BOUNDS = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
@@ -39,7 +38,7 @@ def test_from_far_away_and_from_inside() -> None:
         assert middle(extend_reach(scene(), camera(distance), BOUNDS), distance)[0] > 0.9
 
 
-def test_the_ladder_of_samples_stays() -> None:
+def test_the_sample_positions_stay() -> None:
     found = extend_reach(scene(), camera(0.1), BOUNDS)
     steps = (2.0 - found.near) / found.step
     assert abs(steps - round(steps)) < 1e-4 or found.near == 0.5 * found.step

@@ -275,8 +275,23 @@ def test_render_finds_the_renderer():
     picture, result = render(s, view), splat(s, view)
     assert torch.equal(picture.rgb, result.rgb) and torch.equal(picture.opacity, result.opacity)
     assert torch.equal(picture.depth, result.depth) and not picture.rgb.requires_grad
+    assert torch.equal(picture.channels["extras"], result.extras)
     with pytest.raises(TypeError, match="pictures, not by rays"):
         render_rays(s, view.rays(torch.zeros(1, 2)))
+
+
+def test_extra_channels_of_a_picture_have_names_and_gradients():
+    s, view = leaves(scene(extras=4), torch.float32), camera()
+    named = dataclasses.replace(s, extra_names=(("flow", 3), ("blend", 1)))
+    picture, result = render(named, view), splat(s, view)
+    assert picture.channels["flow"].shape == (37, 53, 3) and picture.channels["blend"].shape == (37, 53, 1)
+    assert torch.equal(torch.cat(list(picture.channels.values()), -1), result.extras)
+    weights = torch.linspace(-1, 1, 37 * 53 * 4).reshape(37, 53, 4)
+    made = torch.autograd.grad((torch.cat(list(picture.channels.values()), -1) * weights).sum(), [s.extras, s.means])
+    expected = torch.autograd.grad((result.extras * weights).sum(), [s.extras, s.means])
+    assert all(torch.equal(a, b) for a, b in zip(made, expected)) and made[0].abs().sum() > 0
+    with pytest.raises(UserError, match="extras are"):
+        render(dataclasses.replace(s, extra_names=(("flow", 3),)), view)
 
 
 def test_cuda_without_gsplat_says_what_to_install(monkeypatch):

@@ -228,3 +228,42 @@ def test_evaluation_is_deterministic_and_training_follows_the_seed() -> None:
         torch.manual_seed(seed)
         draws.append(render_rays(scene, rays, stratified=True).rgb)
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+def with_channels(level: Tensor) -> FieldQuery:
+    """`smooth`, with a channel that is `level` everywhere and one that is the position."""
+
+    def query(x: Tensor, directions: Tensor, ray: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        density, color = smooth(x, directions, ray)
+        return density, color, {"level": level.expand(len(x)), "position": x}
+
+    return query
+
+
+@pytest.mark.parametrize("options", [{"samples": 12}, {"samples": 6, "importance_samples": 6}])
+def test_extra_channels_are_weighted_as_the_colour_is(options: dict[str, int]) -> None:
+    level = torch.tensor(0.7, dtype=torch.float64)
+    result = render_rays(field(with_channels(level), **options), rays_along_z(3), keep_samples=True)
+    plain = render_rays(field(smooth, **options), rays_along_z(3))
+    assert torch.equal(result.rgb, plain.rgb) and plain.channels == {} and plain.sample_weights is None
+    assert result.channels["level"].shape == (3, 1) and result.channels["position"].shape == (3, 3)
+    torch.testing.assert_close(result.channels["level"][:, 0], 0.7 * result.opacity)
+    torch.testing.assert_close(result.channels["position"][:, 2], result.depth)
+    assert result.sample_weights is not None and result.sample_distances is not None
+    assert result.sample_weights.shape == result.sample_distances.shape == (3, 12)
+    torch.testing.assert_close(result.sample_weights.sum(-1), result.opacity)
+    torch.testing.assert_close((result.sample_weights * result.sample_distances).sum(-1), result.depth)
+
+
+def test_gradients_of_channels_and_weights_agree_with_finite_differences() -> None:
+    def seen(level: Tensor, strength: Tensor) -> tuple[Tensor, ...]:
+        def query(x: Tensor, directions: Tensor, ray: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+            density, color = smooth(x, directions, ray)
+            return strength * density, color, {"level": level * x[:, 2:]}
+
+        result = render_rays(field(query, samples=5), rays_along_z(2), keep_samples=True)
+        assert result.sample_weights is not None
+        return result.channels["level"], result.sample_weights
+
+    inputs = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.7, 1.3)]
+    assert torch.autograd.gradcheck(seen, inputs)

@@ -21,7 +21,7 @@ pytest.importorskip("viser", reason="viser comes with the extra [view]")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra [dev]")
 
 from foreseen.viewer.cameras import ViewerCamera  # noqa: E402
-from foreseen.viewer.sources import ViewerSource  # noqa: E402
+from foreseen.viewer.source import ViewerSource  # noqa: E402
 
 PATIENCE = 300.0
 RigidPart = tuple[int, int, int, int]

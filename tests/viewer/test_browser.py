@@ -89,7 +89,7 @@ def test_a_click_on_a_frustum_takes_one_there(browser: Any, tmp_path: Path) -> N
         half = math.tan(handle.fov / 2)
         ahead = handle.scale / (half * half * handle.aspect / 3) ** (1 / 3)  # viser keeps a frustum's volume
         page.mouse.click(*on_screen(session, pose[:3, 3] + ahead * pose[:3, 2]))
-        until(page, lambda _: page.get_by_role("combobox", name="stand in").input_value() == "left")
+        until(page, lambda _: page.get_by_role("combobox", name="camera lock").input_value() == "left")
         until(page, lambda seen: seen.mean() > 60)
         assert np.allclose(session.client.camera.position, pose[:3, 3], atol=1e-3)
         page.close()

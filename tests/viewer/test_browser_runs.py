@@ -74,18 +74,18 @@ def test_gaussians_are_seen_past_the_last_frame_and_their_parts_alone(
         page.get_by_text("Quality").click()
         choose(page, "Gaussians drawn by", draws)
         until(page, lambda _: splats_in(page) == (draws == "browser"))
-        tick(page, "possible futures", False)
+        tick(page, "ensemble", False)
         first = steady(page)
-        assert isinstance(served.viewer.sessions[0].source[0].cached_scene(0.0), Gaussians)
+        assert isinstance(served.viewer.sessions[0].sources[0].cached_scene(0.0), Gaussians)
         press(page, "End")
         page.get_by_text("forecast", exact=True).wait_for()
         last = until(page, lambda seen: differs(seen, first) > 0.02)
-        choose(page, "parts", "at rest")
+        choose(page, "layer", "static")
         rest = until(page, lambda seen: differs(seen, last) > 0.02)
         press(page, "Home")
         page.get_by_text("observed", exact=True).wait_for()
         until(page, lambda seen: differs(seen, first) > 0.02 and nearer(seen, rest, last))  # it does rest
-        choose(page, "parts", "moving")
+        choose(page, "layer", "dynamic")
         until(page, lambda seen: differs(seen, rest) > 0.02 and differs(seen, first) > 0.02)
 
 
@@ -150,22 +150,22 @@ def test_two_runs_side_by_side_and_the_truth_beside_them(browser: Any, trained: 
         choose(page, "run", "bent")
         until(page, lambda seen: gaps(seen, [338]) == [False] and drawn(seen) and differs(seen, parts) > 0.02)
         choose(page, "run", "side by side")
-        tick(page, "truth beside", True)
+        tick(page, "ground truth", True)
         until(page, lambda seen: gaps(seen, [224, 451]) == [True, True])
-        frame = served.viewer.sessions[0].source[0].frames[0]
+        frame = served.viewer.sessions[0].sources[0].frames[0]
         film = np.asarray(Image.fromarray(to_bytes(frame.image())).resize((222, 222), Image.Resampling.BILINEAR))
         truth = (454, 209, 222, 222)
         until(page, lambda seen: nearer(seen, film, np.full_like(film, 255)), truth)
         press(page, "End")
         page.get_by_text("forecast", exact=True).wait_for()
-        until(page, lambda seen: np.abs(seen - PAPER).mean() < 8, truth)  # nobody filmed the future
+        until(page, lambda seen: np.abs(seen - PAPER).mean() < 8, truth)  # nothing was captured there
         assert drawn(canvas(page, (0, 209, 222, 222)))
 
 
 def test_every_channel(browser: Any, trained: Trained) -> None:
     with Served(lambda: [RunSource(trained("voxels"), "run")]) as served:
         page = served.open(browser)
-        tick(page, "possible futures", False)
+        tick(page, "ensemble", False)
         colours = steady(page)
         choose(page, "channel", "depth")
         until(page, lambda seen: drawn(seen) and differs(seen, colours) > 0.9 and np.ptp(seen, axis=-1).max() > 60)
@@ -210,7 +210,7 @@ def test_speed_loop_and_a_recorded_path(browser: Any, trained: Trained, tmp_path
             page.get_by_text(word, exact=True).wait_for()
         tick(page, "loop", False)
         page.get_by_role("button", name="Play", exact=True).wait_for()
-        assert told_time(page) == pytest.approx(served.viewer.sessions[0].source[0].timeline.end, abs=2e-3)
+        assert told_time(page) == pytest.approx(served.viewer.sessions[0].sources[0].timeline.end, abs=2e-3)
     main(
         ["render", str(run.path), "--path", str(file), "--fps", "4", "--size", "16x12", "--out", str(tmp_path / "out")]
     )
@@ -238,7 +238,7 @@ def test_sequences_that_were_learned_and_one_that_was_not(browser: Any, trained:
         other = until(page, lambda seen: differs(seen, one) > 0.02)
         choose(page, "sequence", "sequence-002")
         until(page, lambda seen: min(differs(seen, one), differs(seen, other)) > 0.02)
-        source = served.viewer.sessions[0].source[0]
+        source = served.viewer.sessions[0].sources[0]
         assert source.timeline.observed_until == pytest.approx(source.frames[-1].time * 4 / 13, rel=0.01)
 
 
@@ -249,7 +249,7 @@ def test_a_handle_is_dragged_by_the_mouse_and_the_forecast_follows(browser: Any,
         (session,) = served.viewer.sessions
         until(page, lambda _: bool(session.overlays.handles))
         source, position = session.sources[0], session.overlays.handles[0].position
-        before, render_bounds = session.values[0], np.array([HANDLE * source.extent, 0, 0])
+        before, render_bounds = session.initial_condition.values[0], np.array([HANDLE * source.extent, 0, 0])
         start, end = (on_screen(session, position + share * render_bounds) for share in (0.7, 1.5))
 
         def hovered(seen: np.ndarray) -> bool:
@@ -261,15 +261,19 @@ def test_a_handle_is_dragged_by_the_mouse_and_the_forecast_follows(browser: Any,
         page.mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=5)
         page.mouse.move(*end, steps=5)
         far = pytest.approx(before + 0.8 * render_bounds[0], abs=0.25 * render_bounds[0])
-        until(page, lambda seen: session.values[0] == far and differs(seen, first) > 0.02)  # while it is held
+        until(
+            page, lambda seen: session.initial_condition.values[0] == far and differs(seen, first) > 0.02
+        )  # while it is held
         page.mouse.up()
-        until(page, lambda _: not session._dragging)
-        x = session.values[0]
+        until(page, lambda _: not session.initial_condition._dragging)
+        x = session.initial_condition.values[0]
         page.get_by_text(f"x={x:.3g}"[:5]).wait_for()
-        assert page.get_by_role("combobox", name="sequence").input_value() == "(begins by hand)"
+        assert page.get_by_role("combobox", name="sequence").input_value() == "(initial condition)"
         press(
             page, "Home", slider=-len(source.state_controls)
         )  # that of x, counted from below: the one of time is made anew
         low = source.state_controls[0].low
         page.get_by_text(f"x={low:.3g}"[:5]).wait_for()
-        until(page, lambda seen: differs(seen, first) > 0.02 and session.values[0] == pytest.approx(low))
+        until(
+            page, lambda seen: differs(seen, first) > 0.02 and session.initial_condition.values[0] == pytest.approx(low)
+        )

@@ -81,14 +81,14 @@ def test_a_path_that_is_full_takes_no_more_views(tmp_path: Path) -> None:
     recorder.between = MAX_SECONDS
     recorder.add(view(0.0), 0.0, 1.0)
     recorder.add(view(1.0), 1.0, 1.0)
-    with pytest.raises(UserError, match=r"goes on for 3600 s and has 100,000 views at most: save it"):
+    with pytest.raises(UserError, match=r"lasts at most 3600 s and has at most 100,000 views: save it"):
         recorder.add(view(2.0), 2.0, 1.0)
     assert len(read_path(saved(recorder, tmp_path)).views) == 2
     recorder.toggle(0.0)
     assert not recorder.tick(0.0, view(3.0), 3.0, 1.0) and not recorder.recording
     recorder.clear()
     recorder.views = [CameraKeyframe(0.0, 0.0, 40.0, np.eye(4))] * (MAX_VIEWS - 1)
-    with pytest.raises(UserError, match="views at most"):
+    with pytest.raises(UserError, match="at most 100,000 views"):
         recorder.add(view(2.0), 2.0, 1.0)
 
 

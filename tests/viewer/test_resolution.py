@@ -49,7 +49,7 @@ def test_refinement_grows_and_ends_at_the_finest(window: tuple[int, int], lines:
     one = AdaptiveResolution(lines=lines)
     one.measured(1000, 1000 * cost)
     size, seen = one.moving(one.finest(window)), 0
-    while (finer := one.steps_per_interval(size, one.finest(window))) is not None:
+    while (finer := one.refine(size, one.finest(window))) is not None:
         assert finer[1] > size[1]
         size, seen = finer, seen + 1
     assert size == one.finest(window) and seen < 12

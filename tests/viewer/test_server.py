@@ -16,7 +16,7 @@ from foreseen.viewer.origin import is_own_origin
 pytest.importorskip("viser", reason="viser comes with the extra [view]")
 
 from foreseen.viewer.server import Viewer, free_port
-from foreseen.viewer.sources import ViewerSource
+from foreseen.viewer.source import ViewerSource
 from visitor import Visitor, serving, wait
 
 
@@ -33,7 +33,7 @@ class Nothing(ViewerSource):
 
 def arrived(viewer: Viewer, visitor: Visitor) -> None:
     visitor.render_view()
-    wait(lambda: viewer._came)
+    wait(lambda: viewer._new_clients)
 
 
 def disconnected(viewer: Viewer) -> None:
@@ -48,7 +48,7 @@ def test_who_leaves_while_the_session_begins_leaves_none(monkeypatch: pytest.Mon
         begin = viewer._begin
 
         def slowly(client: object) -> bool:
-            visitor.unlock()
+            visitor.leave()
             disconnected(viewer)
             return begin(client)  # type: ignore[arg-type]
 
@@ -60,10 +60,10 @@ def test_for_who_has_left_no_session_begins() -> None:
     with serving(Nothing()) as viewer:
         visitor = Visitor(viewer.address)
         arrived(viewer, visitor)
-        visitor.unlock()
+        visitor.leave()
         disconnected(viewer)
         viewer._first, viewer._make = None, lambda: pytest.fail("made for nobody")  # type: ignore[method-assign]
-        assert viewer._members() == [] and not viewer._came
+        assert viewer._members() == [] and not viewer._new_clients
 
 
 def test_what_goes_wrong_for_a_new_browser_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,8 +77,8 @@ def test_what_goes_wrong_for_a_new_browser_ends_nothing(capsys: pytest.CaptureFi
         other = Visitor(viewer.address)
         arrived(viewer, other)
         assert len(viewer._members()) == 1
-        visitor.unlock()
-        other.unlock()
+        visitor.leave()
+        other.leave()
 
 
 def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str], monkeypat
         monkeypatch.setattr(viewer.sessions[0], "step", lambda: 1 / 0)
         assert not any(viewer._step(key) for _ in range(5))
         assert capsys.readouterr().err.count("division by zero") == 1
-        visitor.unlock()
+        visitor.leave()
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_a_page_from_elsewhere_is_sent_away(capsys: pytest.CaptureFixture[str]) 
             other.render_view()
             disconnected(viewer)
             wait(lambda: not viewer._server._websock_server._live_connections)
-            other.unlock()
-        assert viewer._members() == [] and not viewer._came
+            other.leave()
+        assert viewer._members() == [] and not viewer._new_clients
         assert capsys.readouterr().err.count("a page of http://evil.example was refused") == 1
         own = Visitor(viewer.address, viewer.address)
         arrived(viewer, own)
         assert len(viewer._members()) == 1
-        own.unlock()
+        own.leave()
 
 
 @contextmanager
@@ -140,13 +140,13 @@ def taken(port: int) -> Iterator[None]:
         yield
 
 
-def test_ports_that_are_taken() -> None:
+def test_ports_in_use() -> None:
     with taken(65534):
         assert free_port("127.0.0.1", 65534) == 65535
-        with taken(65535), pytest.raises(UserError, match=r"--port 65534: it is taken, and so are those after it"):
+        with taken(65535), pytest.raises(UserError, match=r"--port 65534: it is in use, and so are those after it"):
             Viewer(lambda: [Nothing()], "test", "127.0.0.1", 65534)
     assert free_port("127.0.0.1", 0) == 0
-    with pytest.raises(UserError, match=r"--host 203\.0\.113\.7: nobody can listen there"):
+    with pytest.raises(UserError, match=r"--host 203\.0\.113\.7: cannot listen there"):
         free_port("203.0.113.7", 8080)
 
 

@@ -1,4 +1,4 @@
-"""What one browser is shown and told, step by step."""
+"""What one browser is shown, step by step."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from sliding_square import CAMERAS, make_dataset
 
 pytest.importorskip("viser", reason="viser comes with the extra [view]")
 
-from foreseen.viewer.panel import SIDE_BY_SIDE, UNLOCKED_LABEL
+from foreseen.viewer.controls import UNLOCKED_LABEL
+from foreseen.viewer.panel import SIDE_BY_SIDE
 from foreseen.viewer.recorder import RECORD_INTERVAL
 from foreseen.viewer.resolution import MAX_WINDOW_SIDE
 from foreseen.viewer.session import BrowserSession
-from foreseen.viewer.sources import DatasetSource, ViewerSource
+from foreseen.viewer.source import ViewerSource
+from foreseen.viewer.sources import DatasetSource
 from visitor import visited, wait
 
 
 class Ramp(ViewerSource):
-    """A run that is brighter to the right, and has two futures after its border."""
+    """A run that is brighter to the right, and has an ensemble of two after its border."""
 
     def __init__(self, name: str = "ramp", border: float = 1.0) -> None:
         self.name, self.bounds = name, torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
@@ -65,14 +67,14 @@ class Clock:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for name in ("session", "standing", "keeping"):
+    for name in ("session", "camera_lock", "capture"):
         monkeypatch.setattr(f"foreseen.viewer.{name}.clock", clock)
     return clock
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What users are told."""
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notifications of the browser."""
     said: list[str] = []
     monkeypatch.setattr(
         "viser.ClientHandle.add_notification", lambda self, title, text, **_: said.append(f"{title}: {text}")
@@ -113,14 +115,14 @@ def test_names_of_bodies_are_no_markup(name: str, time: Clock) -> None:
 
     with visited(Thrown()) as (session, _):
         do(session, lambda: session.set_initial_value(0, 0.5))
-        typed, notes = session.panel.typed, session.panel.notes
-        assert typed is not None and "=0.5" in typed.content and "10 steps" in notes.content
-        for handle in (typed, notes, session.panel.path):
+        command, notes = session.panel.command, session.panel.notes
+        assert command is not None and "=0.5" in command.content and "10 steps" in notes.content
+        for handle in (command, notes, session.panel.path):
             assert type(handle).__name__ == "GuiHtmlHandle"
             assert "<img" not in handle.content and "data:" not in handle.content
 
 
-def test_the_run_that_is_seen_alone_tells_time_and_futures(time: Clock) -> None:
+def test_the_run_that_is_seen_alone_tells_time_and_ensemble(time: Clock) -> None:
     with visited(Ramp("early", 0.5), Ramp("late", 1.5)) as (session, _):
         do(session, lambda: session.seek(1.0))
         steps(session, time)
@@ -157,11 +159,11 @@ def test_handles_are_those_of_the_run_that_is_seen(time: Clock) -> None:
         assert not session.overlays.handles
         before = session.sources[1].version
         do(session, lambda: session.set_initial_value(0, 0.25))
-        assert session.panel.typed is not None and "still takes other initial" in session.panel.typed.content
+        assert session.panel.command is not None and "still takes other initial" in session.panel.command.content
         assert session.sources[1].version == before
 
 
-def test_a_run_that_lacks_a_sequence_is_named(time: Clock, told: list[str]) -> None:
+def test_a_run_that_lacks_a_sequence_is_named(time: Clock, messages: list[str]) -> None:
     class Told(Ramp):
         def __init__(self, name: str, *sequences: str) -> None:
             super().__init__(name)
@@ -174,11 +176,11 @@ def test_a_run_that_lacks_a_sequence_is_named(time: Clock, told: list[str]) -> N
         assert session.panel.sequence is not None and session.panel.sequence.options == ("one", "two")
         do(session, lambda: session.choose("two"))
         assert [s.sequence for s in session.sources] == ["one", "two"]
-        assert told == ["Not all runs know it: a has no sequence two, and shows what it did."]
+        assert messages == ["Not in all runs: a has no sequence two, and is unchanged."]
 
 
 def two_sequences(data: Dataset) -> Dataset:
-    """The second one was filmed by a camera of another name."""
+    """The second one was captured by a camera of another name."""
     (first,) = data.sequences
     frames = tuple(replace(f, sequence="other", camera_id=f"far {f.camera_id}") for f in first.frames)
     return replace(data, sequences=(first, replace(first, name="other", frames=frames)))
@@ -214,7 +216,7 @@ def test_one_stays_where_one_stands_while_one_compares(time: Clock, data: Datase
         assert session.panel.camera_lock.options == (UNLOCKED_LABEL, *CAMERAS)
 
 
-def test_a_picture_that_cannot_be_read_is_told_once(time: Clock, data: Dataset, told: list[str]) -> None:
+def test_a_picture_that_cannot_be_read_is_reported_once(time: Clock, data: Dataset, messages: list[str]) -> None:
     first = next(f for f in data.frames if f.camera_id == "left")
     first.image_path.write_bytes(first.image_path.read_bytes()[:60])
     disconnected = [f for f in data.frames if f.camera_id == "right"][-1]
@@ -223,14 +225,14 @@ def test_a_picture_that_cannot_be_read_is_told_once(time: Clock, data: Dataset, 
         steps(session, time)
         frustums = session.overlays.frustums
         assert frustums["left"][0].image is None and frustums["right"][0].image is not None
-        assert len(told) == 1 and str(first.image_path) in told[0] and "truncated" in told[0]
+        assert len(messages) == 1 and str(first.image_path) in messages[0] and "truncated" in messages[0]
         do(session, lambda: session.seek(session.front.timeline.end))
         steps(session, time)
         assert frustums["right"][0].image is None and frustums["left"][0].image is not None
-        assert len(told) == 2 and str(disconnected.image_path) in told[1]
+        assert len(messages) == 2 and str(disconnected.image_path) in messages[1]
         do(session, lambda: session.seek(0.0))
         steps(session, time)
-        assert len(told) == 2 and not session.step()
+        assert len(messages) == 2 and not session.step()
 
 
 def test_pictures_on_frustums_come_one_at_a_time(time: Clock, data: Dataset) -> None:
@@ -268,7 +270,7 @@ def test_a_refinement_that_fails_is_not_tried_again(time: Clock) -> None:
         assert session.request() is not None and source.appearances < 10
 
 
-def test_a_warning_is_told_anew_after_the_user_has_done_something(time: Clock) -> None:
+def test_a_warning_is_shown_again_after_the_user_has_done_something(time: Clock) -> None:
     with visited(Ramp()) as (session, _):
         assert (
             session.is_new_warning("no light")
@@ -297,7 +299,7 @@ def test_a_picture_is_taken_in_pieces(time: Clock, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_browser_that_does_not_draw_its_picture(
-    time: Clock, told: list[str], monkeypatch: pytest.MonkeyPatch
+    time: Clock, messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def left(*_: object, **__: object) -> np.ndarray:
         raise RuntimeError("the client disconnected")
@@ -307,8 +309,8 @@ def test_a_browser_that_does_not_draw_its_picture(
         monkeypatch.setattr(session.client, "get_render", left)
         session.in_browser = True
         do(session, session.capture.take_picture)
-        wait(lambda: session.step() and told)
-        assert told == ["No picture: The browser did not draw it: try again."]
+        wait(lambda: session.step() and messages)
+        assert messages == ["No picture: The browser did not draw it. Try again."]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -344,14 +346,14 @@ def test_a_window_is_not_larger_than_any_screen(time: Clock) -> None:
         assert request is not None and request.window == (MAX_WINDOW_SIDE, MAX_WINDOW_SIDE)
 
 
-def test_a_recording_ends_where_a_path_must(time: Clock, told: list[str]) -> None:
+def test_a_recording_ends_where_a_path_must(time: Clock, messages: list[str]) -> None:
     with visited(Ramp()) as (session, _):
         do(session, session.capture.toggle_recording)
         assert session.panel.record.label == "Stop recording" and session.capture.recorder.views
         time.now += MAX_SECONDS + RECORD_INTERVAL
         session.step()
         assert session.panel.record.label == "Record" and not session.capture.recorder.recording
-        assert len(told) == 1 and "The recording has ended" in told[0]
+        assert len(messages) == 1 and "The recording has ended" in messages[0]
 
 
 def test_paths_are_recorded_of_runs_only(time: Clock, data: Dataset) -> None:

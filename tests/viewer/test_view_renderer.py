@@ -17,7 +17,8 @@ from foreseen.viewer.cameras import view_of
 from foreseen.viewer.channels import ChannelColorizer, flow_picture, motion_picture, render_in_bands
 from foreseen.viewer.layout import column_size, fit_size, match_height, shortened, side_by_side
 from foreseen.viewer.resolution import AdaptiveResolution
-from foreseen.viewer.sources import DatasetSource, RunSource, ViewerSource
+from foreseen.viewer.source import ViewerSource
+from foreseen.viewer.sources import DatasetSource, RunSource
 from foreseen.viewer.state_controls import StateControl, find_state_controls, format_initial_condition, free_axes
 from foreseen.viewer.view_renderer import RenderRequest, ViewRenderer, splat_arrays
 from sliding_square import DT, HEIGHT, OBSERVED_UNTIL, STEPS, WIDTH, PretendRun, camera, make_dataset
@@ -117,7 +118,7 @@ def test_covariances_turn_with_the_quaternion() -> None:
     assert np.allclose(colours, 0.5) and opacities.tolist() == [[0.5], [1.0]]
 
 
-def test_a_bead_on_a_hill_is_told_by_x_and_a_ball_in_a_plane_by_both() -> None:
+def test_a_bead_on_a_hill_is_determined_by_x_and_a_ball_in_a_plane_by_both() -> None:
     x = np.random.default_rng(0).uniform(-1, 1, 500)
     y = np.random.default_rng(1).uniform(-1, 1, 500)
     assert free_axes(np.stack([x, 0 * x, 0.3 * x**4 - 0.2 * x**2], -1)) == (0,)
@@ -126,7 +127,7 @@ def test_a_bead_on_a_hill_is_told_by_x_and_a_ball_in_a_plane_by_both() -> None:
     assert free_axes(np.stack([x, 0.001 * y, x], -1)) == (0,)
 
 
-def test_knobs_are_written_as_the_command_line_reads_them() -> None:
+def test_state_controls_are_written_as_the_command_line_reads_them() -> None:
     state_controls = [StateControl("x", 0, 0, False, -1, 1, 0), StateControl("vx", 0, 0, True, -1, 1, 0)]
     assert format_initial_condition(state_controls, [0.25, -1.5]) == "x=0.25,vx=-1.5"
 
@@ -182,7 +183,7 @@ def test_the_slider_stops_at_the_frames_times(source: PretendShown) -> None:
     )
 
 
-def test_a_run_without_knobs_takes_no_initial_conditions(source: PretendShown) -> None:
+def test_a_run_without_state_controls_takes_no_initial_conditions(source: PretendShown) -> None:
     from foreseen.errors import UserError
 
     assert source.state_controls == ()
@@ -225,15 +226,15 @@ def test_pictures_are_compared_from_the_cameras_of_the_run_that_is_seen(source: 
     assert not torch.equal(at, next(f for f in source.frames if f.camera_id == "left").camera.position)
 
 
-def test_a_view_that_rests_is_painted_in_pieces(source: PretendShown) -> None:
-    painter = ViewRenderer([source], AdaptiveResolution(rate=1000.0))
-    painter.resolution.measured(1, 1.0)
-    pieces = list(painter.render(wanted(source), (WIDTH, HEIGHT), preview=False))
+def test_a_view_that_rests_is_rendered_in_pieces(source: PretendShown) -> None:
+    renderer = ViewRenderer([source], AdaptiveResolution(rate=1000.0))
+    renderer.resolution.measured(1, 1.0)
+    pieces = list(renderer.render(wanted(source), (WIDTH, HEIGHT), preview=False))
     assert pieces[:-1] == [None] * (len(pieces) - 1) and len(pieces) == HEIGHT / 8
     assert pieces[-1].shape == (HEIGHT, WIDTH, 3)
 
 
-def test_a_run_begins_as_one_turns_its_knobs(tmp_path: Path, source: PretendShown) -> None:
+def test_a_run_starts_from_its_state_controls(tmp_path: Path, source: PretendShown) -> None:
     run = source.pretend
     run.method.observes = ("sequence", "initial")
     taken = []
@@ -245,14 +246,14 @@ def test_a_run_begins_as_one_turns_its_knobs(tmp_path: Path, source: PretendShow
     one.set_initial_condition([0.5, -2.0])
     initial = taken[-1].initial
     assert initial.positions[0, 0].tolist()[0] == 0.5 and initial.velocities[0, 0].tolist()[0] == -2.0
-    assert initial.positions[0, 0, 1:].isnan().all()  # what has no knob follows
+    assert initial.positions[0, 0, 1:].isnan().all()  # an axis without a control follows
     assert one.version > version and one.sequence is None and not one.captured and one.truth is None
     assert one.describe_time(0.01) == "forecast" and one.timeline.observed_until == 0.0
     one.choose("slide")
     assert one.captured and one.describe_time(0.0) == "observed"
 
 
-def test_knobs_are_those_of_sequences_with_the_same_bodies(tmp_path: Path, data: Dataset) -> None:
+def test_state_controls_are_those_of_sequences_with_the_same_bodies(tmp_path: Path, data: Dataset) -> None:
     run = PretendRun(tmp_path / "run", data)
     run.method.observes = ("sequence", "initial")
     (first,) = data.sequences
@@ -289,7 +290,7 @@ def test_what_moves_is_shown_alone_where_a_run_tells_it_apart(source: PretendSho
     version = source.version
     assert source.has_layers and source.scene(0.3) == "all"
     source.show_layer("dynamic")
-    assert source.scene(0.3) == "moving" and source.version > version
+    assert source.scene(0.3) == "dynamic" and source.version > version
     forecast.layer = lambda time, which: None
     assert not source.has_layers and source.scene(0.3) == "all"
 

@@ -15,7 +15,7 @@ from foreseen.cli.options import call
 from foreseen.errors import UserError
 
 if TYPE_CHECKING:
-    from foreseen.viewer.sources import ViewerSource
+    from foreseen.viewer.source import ViewerSource
 
 PORT = 8080
 POLL_SECONDS = 0.5

@@ -24,25 +24,23 @@ FAR_EXTENTS = 20.0
 def inspect_splats(path: Path) -> tuple[InspectionSection, ...]:
     """Sections of the report. Raises `UserError` where the file cannot be read."""
     file = read_splats(path)
-    moving = file.scene if isinstance(file.scene, MovingGaussians) else None
-    rest = moving.rest if moving else file.scene
-    assert isinstance(rest, Gaussians)
-    degree = math.isqrt(rest.harmonics.shape[1]) - 1
+    scene, first = file.scene, file.scene.first
+    degree = math.isqrt(first.harmonics.shape[1]) - 1
     rows = [
         ("format", file.format),
-        ("Gaussians", str(len(rest.means))),
+        ("Gaussians", str(len(first.means))),
         ("spherical harmonics", f"degree {degree}"),
-        ("background", numbers(rest.background)),
+        ("background", numbers(first.background)),
     ]
-    if rest.extras is not None:
-        rows.append(("extra channels", str(rest.extras.shape[1])))
-    if rest.antialiased:
+    if first.extras is not None:
+        rows.append(("extra channels", str(first.extras.shape[1])))
+    if first.antialiased:
         rows.append(("antialiased", "yes"))
     contents = InspectionSection("What is there", tuple(rows), tuple(f"{note}." for note in file.notes))
-    return (contents, *([_motion(moving)] if moving else []), _place(rest), _sizes(rest))
+    return (contents, *([_motion(scene)] if len(scene.times) else []), _place(first), _sizes(first))
 
 
-def _motion(moving: MovingGaussians) -> InspectionSection:
+def _motion(moving: Gaussians | MovingGaussians) -> InspectionSection:
     unit = f" {moving.time_unit}".rstrip()
     rows = [("times", f"{counted(len(moving.times), 'time')}, {between(moving.times.tolist())}{unit}")]
     rows += [(f"changing {name}", f"of {len(track.index)} Gaussians") for name, track in moving.tracks.items()]

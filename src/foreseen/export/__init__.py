@@ -1,4 +1,4 @@
-"""What leaves a run: clips along camera paths, and its Gaussians as files for other programs."""
+"""Exports of a run: clips along camera paths, and its Gaussians as files for other programs."""
 
 from foreseen.export.clip import ClipFrame, clip_timeline, write_clip
 from foreseen.export.clip_frames import parse_size, parse_times, plan_clip

@@ -20,10 +20,10 @@ from foreseen.geometry.cameras import Camera
 SUFFIX = ".json"
 FORMAT, VERSION = "foreseen camera path", 1
 MAX_SECONDS = 3600.0
-"""Seconds of a clip. A longer one is a mistake in the file."""
+"""Longest clip [s]. A longer one is a mistake in the file."""
 MAX_VIEWS = 100_000
 MAX_FOV = 170.0
-"""Degrees of a field of view."""
+"""Largest field of view [degrees]."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class CameraKeyframe:
     """One view of a path.
 
     Attributes:
-        at: when the clip comes by [s].
-        time: what is shown then, in the data set's unit.
+        at: time in the clip [s].
+        time: shown time, in the data set's unit.
         fov: vertical field of view [degrees].
         pose: rigid `[4, 4]` float64, camera to world, OpenCV axes.
     """
@@ -45,7 +45,7 @@ class CameraKeyframe:
 
 @dataclass(frozen=True)
 class CameraPath:
-    """Views by the clip's clock, strictly ascending; `aspect` is width by height of the window they were seen in."""
+    """Views by the time in the clip, strictly ascending; `aspect` is width by height of the viewer's window."""
 
     views: tuple[CameraKeyframe, ...]
     aspect: float
@@ -58,7 +58,7 @@ def encode_path(path: CameraPath) -> bytes:
 
 
 def read_path(file: Path) -> CameraPath:
-    """Reads a file. Raises `UserError` for what is no camera path; the message names the field and the mend."""
+    """Reads a file. Raises `UserError` for what is no camera path; the message names the field and the fix."""
     if not file.is_file():
         raise UserError(f"--path {file} is no file: give a camera path that the viewer saved.")
     try:
@@ -102,12 +102,12 @@ def _number(fields: dict[str, Any], name: str, where: str, low: float = -1e9, hi
 def along(
     path: CameraPath, fps: float, template: Camera, size: tuple[int, int] | None
 ) -> tuple[list[Camera], list[float]]:
-    """Cameras and times of a clip with so many frames a second.
+    """Cameras and times of a clip with `fps` frames per second.
 
-    Positions, times and fields of view go straight from view to view, rotations the shortest way.
+    Positions, times and fields of view are interpolated linearly between views, rotations along the shortest way.
 
     Args:
-        like: whose bounds of rays all cameras take, and whose height where `size` is None.
+        template: its near and far are those of all cameras, and its height where `size` is None.
     """
     views = path.views
     at = np.array([v.at for v in views])

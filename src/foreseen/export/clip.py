@@ -1,4 +1,4 @@
-"""A run along a camera path: colours, depth, or beside the truth."""
+"""A run along a camera path: colours, depth, or beside the ground truth."""
 
 from __future__ import annotations
 
@@ -26,17 +26,24 @@ if TYPE_CHECKING:
 Channel = Literal["rgb", "depth", "side-by-side"]
 Progress = Callable[[float, str], None]
 Marks = Mapping[float, Tensor]
-"""Time -> points `[N, 3]` to be marked."""
+"""Time -> points `[N, 3]` to mark."""
 DEPTH_COLOURS = "magma_r"
 """Near is bright, far is dark."""
 MIN_OPACITY_FOR_DEPTH = 0.5
-"""Depth is read where at least this share of the light comes from the scene."""
+"""Depth is used where the opacity is at least this."""
 
 
 @dataclass(frozen=True)
 class ClipFrame:
-    """One frame of a clip: where the camera stands, when, what was filmed there, if anything was, and the box that its
-    rays are to reach, where it may stand outside of what was filmed."""
+    """One frame of a clip.
+
+    Attributes:
+        camera: the camera.
+        time: in the data set's unit.
+        truth: the captured frame of the same camera and time, if there is one.
+        render_bounds: `[2, 3]` corners of the box that rays must reach, where the camera may be anywhere; None: the
+            camera's own near and far.
+    """
 
     camera: Camera
     time: float
@@ -60,27 +67,24 @@ def write_clip(
     """Renders `clip_frames` into an mp4 or a folder of PNGs (see `VideoWriter`).
 
     Args:
-        run: whose data set has the units.
-        shots: the frames, cameras of one size.
-        out: a name ending in .mp4, else a folder.
-        subject: what is rendered; None: the first sequence that was learned.
-        channel: colours; depth, coloured over the range of the whole clip; or truth, rendering and their difference.
-        timeline: for "side-by-side": where the observed part ends. None takes it from the run.
-        futures: mark where the parts' centres may be, in each future that the run leaves possible; not with "depth".
-        fps, crf: frames a second and quality of an mp4.
-        progress: called with the share that is done (0..1) and what is being done.
+        run: its data set states the units. clip_frames: the frames; all cameras have one size. out: a name ending in
+        .mp4, else a folder. subject: what is rendered; None: the first training sequence. channel: colours; depth,
+        coloured over the range of the whole clip; or ground truth, rendering and their difference. timeline: for
+        "side-by-side": the end of the observed window. None takes it from the run. ensemble: mark the objects' centres
+        in each trajectory of the run's ensemble; not with "depth". fps, crf: frames per second and quality of an mp4.
+        progress: called with the finished share (0..1) and the current step.
 
     Returns:
         `out`.
 
     Raises:
-        UserError: see `VideoWriter`; or there is only one future.
+        UserError: see `VideoWriter`; or the run has no ensemble.
     """
     notify, subject = progress or _no_progress, subject or choose_subject(run)
     forecast = subject.forecast
     forecast.prepare(clip_frame.time for clip_frame in clip_frames)
     marks = _marks(forecast, clip_frames, channel) if ensemble else {}
-    with VideoWriter(out, fps=fps, crf=crf) as video:  # refuses a bad target before anything is rendered
+    with VideoWriter(out, fps=fps, crf=crf) as video:  # refuses a wrong target before anything is rendered
         if channel == "depth":
             frames = _depth_frames(forecast, clip_frames, notify)
         elif channel == "rgb":
@@ -113,15 +117,15 @@ def _marks(forecast: Forecast, clip_frames: Sequence[ClipFrame], channel: Channe
     if channel == "depth":
         raise UserError("--ensemble marks colours: give --channel rgb or side-by-side.")
     times = sorted({clip_frame.time for clip_frame in clip_frames})
-    found = forecast.ensemble(times)
-    if found is None:
-        raise UserError("--ensemble: this run leaves one future only: leave it out.")
-    return {time: found[:, i].flatten(0, 1).float() for i, time in enumerate(times)}
+    centres = forecast.ensemble(times)
+    if centres is None:
+        raise UserError("--ensemble: this run has one trajectory only: leave it out.")
+    return {time: centres[:, i].flatten(0, 1).float() for i, time in enumerate(times)}
 
 
 def _marked(picture: Tensor, clip_frame: ClipFrame, marks: Marks) -> np.ndarray:
-    found = to_bytes(picture)
-    return mark_points(found, clip_frame.camera, marks[clip_frame.time]) if clip_frame.time in marks else found
+    pixels = to_bytes(picture)
+    return mark_points(pixels, clip_frame.camera, marks[clip_frame.time]) if clip_frame.time in marks else pixels
 
 
 def _colours(forecast: Forecast, clip_frame: ClipFrame, marks: Marks) -> np.ndarray:
@@ -145,7 +149,7 @@ def _beside_truth(forecast: Forecast, clip_frame: ClipFrame, timeline: Timeline,
 
 
 def _depth_frames(forecast: Forecast, clip_frames: Sequence[ClipFrame], notify: Progress) -> Iterator[np.ndarray]:
-    """Coloured once the range of the whole clip is known, or the colours would flicker."""
+    """Depth is coloured after the range of the whole clip is known: otherwise the colours would flicker."""
     depths, opacities = [], []
     for clip_frame in _counted(clip_frames, notify):
         result = forecast.render(clip_frame.camera, clip_frame.time, render_bounds=clip_frame.render_bounds)
@@ -157,7 +161,7 @@ def _depth_frames(forecast: Forecast, clip_frames: Sequence[ClipFrame], notify: 
 
 def colour_depth(depths: Sequence[Tensor], opacities: Sequence[Tensor]) -> Iterator[np.ndarray]:
     """Depth maps `[H, W]` with opacities `[H, W]` uint8 -> pictures `[H, W, 3]` uint8, fading to black where
-    nothing is.
+    nothing is seen.
 
     The range of colours runs from the 1st to the 99th percentile of what is seen in all of them.
     """
@@ -171,7 +175,7 @@ def colour_depth(depths: Sequence[Tensor], opacities: Sequence[Tensor]) -> Itera
 
 def depth_picture(depth: Tensor, opacity: Tensor, low: float, high: float) -> np.ndarray:
     """A depth map `[H, W]` with opacities `[H, W]` in 0..1 -> a picture `[H, W, 3]` uint8, coloured from `low` to
-    `high` and fading to black where nothing is."""
+    `high` and fading to black where nothing is seen."""
     from matplotlib import colormaps
 
     level = (depth.float().numpy() - low) / max(high - low, 1e-6)

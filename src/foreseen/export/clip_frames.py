@@ -1,4 +1,4 @@
-"""From the words of the command line to cameras and times."""
+"""Cameras and times of a clip, from the options of the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KINDS = ("train", "fixed", "follow", "orbit", "spiral")
 PATHS = ("train:CAMERA_ID", *KINDS[1:], "FILE.json")
 MAX_FRAMES = 300
-"""Frames of a clip where nobody says how many."""
+"""Largest number of frames of a clip without --times."""
 
 
 def parse_times(text: str) -> list[float]:
@@ -56,7 +56,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def default_times(frames: Sequence[Frame]) -> list[float]:
-    """The times at which the sequence was filmed; where they are many, `MAX_FRAMES` ones over their range."""
+    """The captured times of the sequence; where there are more, `MAX_FRAMES` times over their range."""
     times = sorted({f.time for f in frames})
     return times if len(times) <= MAX_FRAMES else [float(t) for t in np.linspace(times[0], times[-1], MAX_FRAMES)]
 
@@ -76,21 +76,21 @@ def plan_clip(
     """Cameras and times of a clip.
 
     Args:
-        run: whose cameras are followed.
-        path: "train:CAMERA_ID" (where that camera stood; it need not have been trained on), "fixed" (the first
+        run: its data set has the cameras.
+        path: "train:CAMERA_ID" (a camera of the data; it need not have been trained on), "fixed" (the first
             training camera), "follow" (from the first training pose to the last), "orbit" or "spiral" (around the
             scene), or a file that holds a path with its times (see `read_path`).
-        times: of the frames, in the data set's unit; None takes those that were filmed: by any camera, or by the
-            one beside whose pictures the truth is wanted.
-        subject: whose times and pictures are taken; None: the first sequence that was learned.
+        times: of the frames, in the data set's unit; None takes the captured ones: of all cameras, or of the one camera
+            whose ground truth is shown.
+        subject: its times and pictures are taken; None: the first training sequence.
         size: width and height of the pictures; None keeps the data's.
         downscale: shrink the pictures by this whole factor instead.
         degrees: of an orbit.
-        fps: frames a second of a path from a file.
-        with_truth: look up what was filmed at each time.
+        fps: frames per second of a path from a file.
+        with_truth: look up the captured frame at each time.
 
     Raises:
-        UserError: an unknown path or camera; truth asked for where no camera stood.
+        UserError: an unknown path or camera; ground truth for a path without a captured camera.
     """
     if path.lower().endswith(SUFFIX):
         return _from_file(run, Path(path), times, subject or choose_subject(run), size, downscale, fps, with_truth)
@@ -98,10 +98,10 @@ def plan_clip(
     if kind not in KINDS or bool(colon) != (kind == "train"):
         raise UserError(f"unknown path '{path}': {suggest(path, PATHS)}")
     if with_truth and kind not in ("train", "fixed"):
-        raise UserError(f"--channel side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not {path}.")
+        raise UserError(f"--channel side-by-side needs a camera of the data: give --path train:CAMERA_ID, not {path}.")
     subject = subject or choose_subject(run)
     if with_truth and not subject.captured:
-        raise UserError("--channel side-by-side needs a sequence that was filmed: leave --initial out.")
+        raise UserError("--channel side-by-side needs a captured sequence: leave --initial out.")
     frames = subject.frames
     train = run.splits().frames["train"]
     seen = [f for f in train if f.sequence == frames[0].sequence] or [
@@ -110,10 +110,10 @@ def plan_clip(
     seen = sorted(seen, key=lambda f: f.time)
     if kind in ("train", "fixed"):
         camera_id = _known_camera(camera_id, frames) if kind == "train" else seen[0].camera_id
-        own = [f for f in frames if f.camera_id == camera_id]
-        captured = own if with_truth else []
+        camera_frames = [f for f in frames if f.camera_id == camera_id]
+        captured = camera_frames if with_truth else []
         times = default_times(captured or frames) if times is None else list(times)
-        cameras = fixed(own[0].camera, len(times))
+        cameras = fixed(camera_frames[0].camera, len(times))
     else:
         captured = []
         times = default_times(frames) if times is None else list(times)
@@ -136,15 +136,15 @@ def _from_file(
     if times is not None:
         raise UserError(f"--path {file} has the times of its views: leave --times out.")
     if with_truth:
-        raise UserError(f"--channel side-by-side needs a camera that filmed: give --path train:CAMERA_ID, not {file}.")
-    like = subject.frames[0].camera
-    cameras, moments = along(path, fps, like.downscale(downscale), size)
+        raise UserError(f"--channel side-by-side needs a camera of the data: give --path train:CAMERA_ID, not {file}.")
+    template = subject.frames[0].camera
+    cameras, shown_times = along(path, fps, template.downscale(downscale), size)
     render_bounds = torch.tensor(run.info.bounds)
-    return [ClipFrame(camera, time, render_bounds=render_bounds) for camera, time in zip(cameras, moments)]
+    return [ClipFrame(camera, time, render_bounds=render_bounds) for camera, time in zip(cameras, shown_times)]
 
 
 def _moving(kind: str, seen: Sequence[Frame], count: int, degrees: float) -> list[Camera]:
-    """The camera of every frame of a path that moves, by the cameras that were trained on."""
+    """The cameras of a moving path, from the training cameras."""
     if kind == "follow":
         return follow([f.camera for f in seen], count)
     cameras = [f.camera for f in {f.camera_id: f for f in reversed(seen)}.values()][::-1]
@@ -152,14 +152,14 @@ def _moving(kind: str, seen: Sequence[Frame], count: int, degrees: float) -> lis
 
 
 def _known_camera(camera_id: str, frames: Sequence[Frame]) -> str:
-    known = {f.camera_id for f in frames}
-    if camera_id not in known:
-        raise UserError(f"--path train:{camera_id}: the data has no camera '{camera_id}': {suggest(camera_id, known)}")
+    ids = {f.camera_id for f in frames}
+    if camera_id not in ids:
+        raise UserError(f"--path train:{camera_id}: the data has no camera '{camera_id}': {suggest(camera_id, ids)}")
     return camera_id
 
 
 def frame_at(captured: Sequence[Frame], time: float, frames: Sequence[Frame]) -> Frame | None:
-    """The frame of the camera within half a step of `time`, if there is one."""
+    """The captured frame within half a time step of `time`, if there is one."""
     if not captured:
         return None
     times = sorted({f.time for f in frames})

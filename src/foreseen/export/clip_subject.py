@@ -1,4 +1,4 @@
-"""What a clip shows: a sequence that was learned, one that was never seen, or one that a user types."""
+"""What a clip shows: a training sequence, an unseen one, or the forecast from an initial condition."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 TYPED_PRECISION = 2e-3
-"""What a user types is known so well (see `Observation.precision`): nobody measures a beginning much better, and where
-that decides between two futures the forecast is to say so."""
+"""Precision of an initial condition that a user types (see `Observation.precision`). Measurements are hardly better,
+and where such a difference decides between two trajectories the ensemble has to show both. Larger: wider ensembles."""
 
 
 @dataclass(frozen=True)
 class ClipSubject:
-    """One film.
+    """One sequence, captured or forecast.
 
     Attributes:
         forecast: what is rendered.
         frames: the data set's frames whose cameras and times it takes.
-        filmed: those frames show this film, not another one.
-        observed_until: end of what was given of it.
+        captured: those frames show this sequence itself.
+        observed_until: end of its observed window.
     """
 
     forecast: Forecast
@@ -49,9 +49,9 @@ def choose_subject(
     """What to show of a run.
 
     Args:
-        sequence: name of a sequence of the data; None takes the first that was learned.
-        initial: initial conditions that the user types (see `typed_labels`), instead of a sequence.
-        observe, context: what is given of a sequence that was not learned (see `forecast_contexts`).
+        sequence: name of a sequence of the data; None takes the first training sequence.
+        initial: an initial condition that the user types (see `typed_labels`), instead of a sequence.
+        observe, context: what is observed of a sequence that was not trained on (see `forecast_contexts`).
 
     Raises:
         UserError: an unknown sequence, both a sequence and initial conditions, or what the method does not take.
@@ -60,20 +60,20 @@ def choose_subject(
     learned = sequence_names(dataset, splits.frames["train"])
     if initial is not None:
         if sequence is not None:
-            raise UserError("--sequence and --initial both say what begins: give one of them.")
+            raise UserError("--sequence and --initial exclude each other: give one of them.")
         frames = tuple(f for f in dataset.frames if f.sequence == learned[0])
         start = min(f.time for f in frames)
-        bodies = bodies_named(initial, [own or ("part",) for own in run.info.bodies] or [("part",)])
+        bodies = bodies_named(initial, [names or ("part",) for names in run.info.bodies] or [("part",)])
         observation = Observation(initial=typed_labels(initial, bodies, start), precision=TYPED_PRECISION)
         return ClipSubject(run.forecast(observation), frames, False, start)
     name = learned[0] if sequence is None else sequence
-    known = [s.name for s in dataset.sequences]
-    if name not in known:
-        raise UserError(f"--sequence {name}: the data has no such sequence: {suggest(name, known)}")
+    names = [s.name for s in dataset.sequences]
+    if name not in names:
+        raise UserError(f"--sequence {name}: the data has no such sequence: {suggest(name, names)}")
     frames = tuple(f for f in dataset.frames if f.sequence == name)
     if name in learned:
         return ClipSubject(run.forecast(Observation(learned.index(name))), frames, True, float(splits.observed_until))
     begin = forecast_contexts(run, splits, observe, context).get(name)
     if begin is None:
-        raise UserError(f"--sequence {name}: this run learned other sequences and does not forecast new ones.")
+        raise UserError(f"--sequence {name}: this run was trained on other sequences and does not forecast new ones.")
     return ClipSubject(run.forecast(begin.observation), frames, True, begin.end)

@@ -1,4 +1,4 @@
-"""Pictures side by side with labels, and a bar that shows where the observed part ends."""
+"""Pictures side by side with labels, and a bar that shows where the observed window ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GAIN = 4
-"""By how much differences are amplified."""
+"""Factor by which differences are amplified."""
 MIN_PANEL_HEIGHT = 240
-"""Panels below this height [pixels] are enlarged by a whole factor: labels need room."""
+"""Panels below this height [pixels] are enlarged by a whole factor, so that labels fit."""
 MARGIN, BAR = 8, 8
 INK, PAPER = (235, 235, 235), (24, 24, 28)
 FAINT_COLOR = (120, 120, 128)
@@ -22,7 +22,7 @@ OBSERVED, FORECAST = (86, 180, 233), (230, 120, 0)
 
 @dataclass(frozen=True)
 class Timeline:
-    """What the bar under a clip shows.
+    """The times of a clip, and the end of the observed window.
 
     Attributes:
         start, end: first and last time of the clip.
@@ -36,13 +36,13 @@ class Timeline:
     unit: str = "unknown"
 
     def share(self, time: float) -> float:
-        """Where a time lies on the bar, 0..1."""
+        """Position of a time on the bar, 0..1."""
         if self.end <= self.start:
             return 1.0
         return min(max((time - self.start) / (self.end - self.start), 0.0), 1.0)
 
     def is_forecast(self, time: float) -> bool:
-        """Later than what was observed, by more than rounding."""
+        """Whether a time is after the observed window, by more than rounding."""
         return time > self.observed_until + 1e-6 * max(abs(self.end - self.start), 1e-6)
 
 
@@ -69,7 +69,7 @@ def compose(panels: Sequence[tuple[str, np.ndarray | None]], time: float, timeli
         panels: label and picture `[H, W, 3]` uint8 each, of one size; None is drawn as an empty panel. At least one
             is a picture.
         time: the frame's time.
-        timeline: range of the clip, and where the observed part ends.
+        timeline: range of the clip, and the end of the observed window.
 
     Returns:
         `[H', W', 3]` uint8, both sizes even.
@@ -97,13 +97,13 @@ def compose(panels: Sequence[tuple[str, np.ndarray | None]], time: float, timeli
 def _draw_absent(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], text: int) -> None:
     draw.rectangle(box, outline=FAINT_COLOR)
     middle = ((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
-    draw.text(middle, "not filmed", fill=FAINT_COLOR, font=_font(text), anchor="mm")
+    draw.text(middle, "not captured", fill=FAINT_COLOR, font=_font(text), anchor="mm")
 
 
 def _draw_timeline(
     draw: ImageDraw.ImageDraw, place: tuple[int, int, int], time: float, timeline: Timeline, text: int
 ) -> None:
-    """The bar: its observed part blue, what lies after it orange, faint where the clip has not come yet."""
+    """The bar: observed times are blue, later ones orange, faint after the current time."""
     left, top, right = place
     length = right - left
     border = left + round(length * timeline.share(timeline.observed_until))
@@ -117,8 +117,8 @@ def _draw_timeline(
     if left < border < right:
         draw.rectangle((border - 1, top - MARGIN // 2, border + 1, top + BAR + MARGIN // 2), fill=INK)
     draw.rectangle((now - 2, top - 3, now + 2, top + BAR + 3), fill=INK)
-    words, colour = ("forecast", FORECAST) if forecast else ("observed", OBSERVED)
+    label, colour = ("forecast", FORECAST) if forecast else ("observed", OBSERVED)
     unit = "" if timeline.unit == "unknown" else f" {timeline.unit}"
     below = top + BAR + MARGIN + text // 2
-    draw.text((left, below), words, fill=colour, font=_font(text), anchor="lm")
+    draw.text((left, below), label, fill=colour, font=_font(text), anchor="lm")
     draw.text((right, below), f"t = {time:.3f}{unit}", fill=INK, font=_font(text), anchor="rm")

@@ -1,4 +1,4 @@
-"""Where parts may be, marked in a picture."""
+"""Marks at points of the scene in a picture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from foreseen.geometry.cameras import Camera
 
 COLOUR, EDGE = (255, 255, 255), (24, 24, 28)
 SUPERSAMPLING = 4
-"""Marks are drawn so much larger and shrunk, for smooth edges."""
+"""Marks are drawn larger by this factor and then shrunk, for smooth edges."""
 
 
 def mark_points(picture: np.ndarray, camera: Camera, points: Tensor) -> np.ndarray:
-    """A dot for each of `points` `[N, 3]` before the camera, on a picture `[H, W, 3]` uint8 of its size."""
+    """Draws a dot at each of `points` `[N, 3]` in front of the camera, on a picture `[H, W, 3]` uint8 of its size."""
     height, width = picture.shape[:2]
     radius = SUPERSAMPLING * max(height / 110, 1.5)
     mark = Image.new("RGBA", (SUPERSAMPLING * width, SUPERSAMPLING * height), (0, 0, 0, 0))

@@ -13,9 +13,10 @@ from foreseen import __version__
 from foreseen.errors import UserError
 from foreseen.export.clip_frames import default_times
 from foreseen.export.clip_subject import ClipSubject
+from foreseen.render import as_gaussians
 from foreseen.scenes.files import moving, ply, read_splats, splat, spz
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.scenes.moving_gaussians import MovingGaussians, gather_motion
+from foreseen.scenes.moving_gaussians import gather_motion
 from foreseen.training.files import write_atomically, written_folder
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ class SplatSource:
     Attributes:
         name: for messages.
         at: the Gaussians at a time.
-        times: at which they are exported where nobody says; empty where they know no time.
+        times: at which they are exported by default; empty where they are static.
         time_unit: such as "s", or empty.
-        prepare: told all the times before `at` is asked for any.
+        prepare: called with all times before the first call of `at`.
     """
 
     name: str
@@ -51,23 +52,22 @@ def source_from_file(path: Path) -> tuple[SplatSource, tuple[str, ...]]:
     """Gaussians of a file, and notes on how it was read. Raises `UserError` as `read_splats` does."""
     file = read_splats(path)
     scene = file.scene
-    if isinstance(scene, MovingGaussians):
-        return SplatSource(str(path), scene.at, tuple(scene.times.tolist()), scene.time_unit), file.notes
-    return SplatSource(str(path), lambda _: scene), file.notes
+    return SplatSource(str(path), scene.at, tuple(scene.times.tolist()), scene.time_unit), file.notes
 
 
 def source_from_run(run: Run, subject: ClipSubject) -> SplatSource:
-    """Gaussians of a run. Raises `UserError` where its scenes are something else."""
+    """Gaussians of a run. Raises `UserError` where its scenes are of another type."""
     times = tuple(default_times(subject.frames))
 
     def at(time: float) -> Gaussians:
         scene = subject.forecast.scene(time)
-        if not isinstance(scene, Gaussians):
+        gaussians = as_gaussians(scene)
+        if gaussians is None:
             raise UserError(
                 f"the run in {run.path} has no Gaussians: '{run.config.method}' makes a {type(scene).__name__}, which "
                 "splat files cannot hold; show it with `foreseen render`, or train a method that makes Gaussians."
             )
-        return scene
+        return gaussians
 
     at(times[0])
     if run.method.traits.static:
@@ -84,7 +84,7 @@ def export_splats(
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
 ) -> tuple[str, ...]:
-    """Writes `out`; it is there whole under its name, or not at all.
+    """Writes `out`, completely or not at all.
 
     Args:
         source: what to write.
@@ -92,18 +92,18 @@ def export_splats(
         out: a file with the format's ending, for a sequence a folder: frame_0001.ply, frame_0002.ply, ...
         times: in the source's unit; None takes the source's own.
         overwrite: replace a file (never a folder).
-        progress: told the share (0..1) that is done, and what is being done.
+        progress: called with the finished share (0..1) and the current step.
 
     Returns:
-        What the format cannot hold and was left out, a sentence each.
+        What the format cannot store and was left out, a sentence each.
 
     Raises:
         UserError: times that do not fit source or format, a place that is taken, Gaussians that cannot be written.
     """
     _check_place(format, out, overwrite)
-    wanted = _times(source, format, times)
-    source.prepare(wanted)
-    frames = _frames(source, wanted, progress)
+    export_times = _times(source, format, times)
+    source.prepare(export_times)
+    frames = _frames(source, export_times, progress)
     if format == "ply-sequence":
         with written_folder(out) as folder:
             for i, (time, gaussians) in enumerate(frames):
@@ -114,9 +114,9 @@ def export_splats(
         with _source_is_named(source):
             content = moving.encode(gather_motion(frames, source.time_unit))
     else:
-        one = wanted[0] if wanted else None
-        gaussians = source.at(one or 0.0)
-        content, left = _encode(format, gaussians, source, one), left_out(gaussians, format)
+        time = export_times[0] if export_times else None
+        gaussians = source.at(time or 0.0)
+        content, left = _encode(format, gaussians, source, time), left_out(gaussians, format)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, content)
     return left
@@ -132,7 +132,7 @@ def _encode(format: str, gaussians: Gaussians, source: SplatSource, time: float 
 
 @contextmanager
 def _source_is_named(source: SplatSource, when: str = "") -> Iterator[None]:
-    """Says whose Gaussians cannot be written."""
+    """Names the source in errors of its Gaussians."""
     try:
         yield
     except UserError as error:
@@ -180,14 +180,14 @@ def _check_place(format: SplatFormat, out: Path, overwrite: bool) -> None:
 
 
 def left_out(gaussians: Gaussians, format: str) -> tuple[str, ...]:
-    """What a file of this format cannot hold of these Gaussians, a sentence each."""
-    lost = []
+    """What a file of this format cannot store of these Gaussians, a sentence each."""
+    missing = []
     if format == "splat" and gaussians.harmonics.shape[1] > 1:
-        lost.append("colours that change with the view's direction (harmonics above degree 0)")
+        missing.append("colours that change with the view's direction (harmonics above degree 0)")
     if format == "splat" and gaussians.antialiased:
-        lost.append("that the Gaussians are antialiased")
+        missing.append("that the Gaussians are antialiased")
     if format in ("splat", "spz") and gaussians.extras is not None:
-        lost.append(f"{gaussians.extras.shape[1]} extra channels")
+        missing.append(f"{gaussians.extras.shape[1]} extra channels")
     if format in ("splat", "spz") and any(gaussians.background):
-        lost.append("the background's colour")
-    return tuple(lost)
+        missing.append("the background's colour")
+    return tuple(missing)

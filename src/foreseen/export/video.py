@@ -1,4 +1,4 @@
-"""Pictures in a row as an mp4 or a folder of PNGs; there whole under the final name, or not at all."""
+"""A sequence of pictures as an mp4 or a folder of PNGs, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from foreseen.training.files import full_disk_is_named
 
 FPS = 24.0
 CRF = 18
-"""Quality of H.264: lower is better and larger; 18 looks lossless to most."""
-# Matrix, primaries and transfer of BT.709, as H.264 numbers them: without them players guess by the picture's
-# size.
+"""Quality of H.264: lower is better and the file larger; 18 is visually almost lossless."""
+# Matrix, primaries and transfer of BT.709, as H.264 numbers them: without them players guess from the size.
 _BT709 = 1
 
 
@@ -28,8 +27,8 @@ class VideoWriter:
         with VideoWriter(Path("clip.mp4"), fps=24) as video:
             video.add(frame)
 
-    All is written beside `path` and renamed when the block ends without an error. Odd sizes gain a row or a
-    column in the mp4 (yuv420p wants even ones), a copy of the last. An mp4 of the same name is replaced.
+    Everything is written beside `path` and renamed when the block ends without an error. In an mp4 the last row or
+    column of odd sizes is repeated (yuv420p needs even ones). An mp4 of the same name is replaced.
 
     Raises:
         UserError: another file ending, a folder that is not empty, no frame, or a full disk.

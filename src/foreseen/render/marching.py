@@ -1,6 +1,6 @@
 """Packed rendering of composed fields: samples only where something is, composited ray by ray.
 
-The quadrature is that of `foreseen.render.volume`, on a ladder of equal steps from which empty points are left out.
+The quadrature is that of `foreseen.render.volume`, with equal steps. Steps in empty space are skipped.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from foreseen.render.result import RayResult
 from foreseen.scenes.composed_field import ComposedField
 
 MIN_TRANSMITTANCE = 1e-3
-"""A ray ends when the cached density has left less than this share of its light, where no cell counts as thicker than
-`packed.CELL_THICKNESS`: a cell's cached density is its largest, and a ray may pass beside what is opaque in it."""
+"""A ray ends when its transmittance through the cached densities is below this. No cell counts as thicker than
+`packed.CELL_THICKNESS`: a cell stores its largest density, and a ray may miss what is opaque in it. Larger: faster, and
+faint content behind is lost."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class PackedSamples:
 
 
 def march_rays(scene: ComposedField, rays: Rays, *, stratified: bool = False) -> RayResult:
-    """Renders rays `[N]`. `stratified` shifts each ray's ladder by a random share of a step (torch's global generator),
-    otherwise by half a step."""
+    """Renders rays `[N]`. `stratified` shifts the samples of each ray by a random share of a step (torch's global
+    generator), otherwise by half a step."""
     count = rays.origins.shape[0]
     jitter = torch.rand(count) if stratified else torch.full((count,), 0.5)
     samples = sample(scene, rays, jitter)
@@ -57,7 +58,7 @@ def march_rays(scene: ComposedField, rays: Rays, *, stratified: bool = False) ->
 
 @torch.no_grad()
 def sample(scene: ComposedField, rays: Rays, jitter: Tensor) -> PackedSamples:
-    """The points of each ray's ladder at which some part's cached density is above the threshold."""
+    """The steps of each ray at which some part's cached density is above the threshold."""
     count = rays.origins.shape[0]
     rotations, centres, cells = (
         np.ascontiguousarray(x.detach().cpu().expand(count, *x.shape[1:]).numpy())
@@ -93,16 +94,16 @@ def sample(scene: ComposedField, rays: Rays, jitter: Tensor) -> PackedSamples:
 
 @torch.no_grad()
 def sample_reference(scene: ComposedField, rays: Rays, jitter: Tensor) -> PackedSamples:
-    """The definition of `sample`, point after point: slow."""
+    """The definition of `sample`, step after step in plain Python: slow."""
     kept: list[tuple[int, int, float]] = []
     starts = [0]
     size = scene.grid.shape[1]
     for r, (origin, direction) in enumerate(zip(rays.origins, rays.directions)):
         row = r if scene.centres.shape[0] > 1 else 0
-        light = 1.0
+        transmittance = 1.0
         for i in range(math.ceil((scene.far - scene.near) / scene.step)):
             distance = scene.near + (i + float(jitter[r])) * scene.step
-            if distance > scene.far or light < MIN_TRANSMITTANCE:
+            if distance > scene.far or transmittance < MIN_TRANSMITTANCE:
                 break
             for k, stride in enumerate(scene.ray_strides.tolist()):
                 offset = origin + distance * direction - scene.centres[row, k]
@@ -115,7 +116,7 @@ def sample_reference(scene: ComposedField, rays: Rays, jitter: Tensor) -> Packed
                 if density > scene.threshold:
                     length = scene.step * stride * float(direction.norm())
                     cells_passed = length / (2 * float(scene.half_extents[k].max()) / size)
-                    light *= math.exp(-min(density * length, packed.CELL_THICKNESS * min(1, cells_passed)))
+                    transmittance *= math.exp(-min(density * length, packed.CELL_THICKNESS * min(1, cells_passed)))
                     kept.append((r, k, distance))
         starts.append(len(kept))
     ray_index, component, distances = zip(*kept) if kept else ((), (), ())

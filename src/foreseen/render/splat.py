@@ -23,17 +23,19 @@ from foreseen.scenes.gaussians import Gaussians
 
 @dataclass(frozen=True)
 class SplatResult:
-    """What a camera sees of N Gaussians, and what adding and removing Gaussians goes by.
+    """What a camera sees of N Gaussians, and what densification needs.
 
     Attributes:
         rgb: `[H, W, 3]` on the scene's background.
-        depth: `[H, W]` distance along the ray to each Gaussian's depth, weighted by what it gives, in scene units: 0
-            where nothing is seen; divided by `opacity` the expected distance of what is.
-        opacity: `[H, W]` in 0..1: the share of the light that does not come from the background.
-        extras: `[H, W, E]` the extra channels, weighted alike, on 0; None where the scene has none.
+        depth: `[H, W]` weighted sum of the distances along the ray to the Gaussians' depths, in scene units: 0 where
+            nothing is seen; divided by `opacity` the expected distance.
+        opacity: `[H, W]` in 0..1: 1 minus the transmittance.
+        extras: `[H, W, E]` the extra channels with the same weights, on a background of 0; None where the scene has
+            none.
         radii: `[N, 2]` half width and height [pixels] of the box in which a Gaussian counts; 0 for those not drawn.
-        shifts: `[N, 2]` zeros that were added to the projected centres [pixels], a leaf of the graph: after `backward`
-            its `grad` is the loss's gradient by each centre's place in the picture. None without gradients.
+        means2d: `[N, 2]` zeros that were added to the projected centres [pixels], a leaf of the graph: after `backward`
+            its `grad` is the gradient of the loss with respect to the projected centres. None where it was not asked
+            for.
     """
 
     rgb: Tensor
@@ -45,18 +47,19 @@ class SplatResult:
 
     @property
     def visible(self) -> Tensor:
-        """`[N]` bool: which Gaussians were drawn, or would have been but for what is before them."""
+        """`[N]` bool: the Gaussians that reach the picture, also those hidden by others."""
         return self.radii[:, 0] > 0
 
     def screen_gradients(self, camera: Camera) -> Tensor:
-        """`[N]` lengths of the loss's gradients by the projected centres, after `backward`, where the whole picture is
-        two units wide and high: what clone and split compare with a threshold (Kerbl et al. 2023, section 5.2)."""
+        """`[N]` norms of the loss's gradients with respect to the projected centres, after `backward`, in units in
+        which the whole picture is 2 wide and high: densification compares them with a threshold (Kerbl et al. 2023,
+        section 5.2)."""
         if self.means2d is None or self.means2d.grad is None:
             raise RuntimeError("screen_gradients needs a picture made with gradients, after backward.")
         return (self.means2d.grad * self.means2d.grad.new_tensor([camera.width / 2, camera.height / 2])).norm(dim=-1)
 
 
-def splat(scene: Gaussians, camera: Camera, window: Window | None = None) -> SplatResult:
+def splat(scene: Gaussians, camera: Camera, window: Window | None = None, *, with_means2d: bool = True) -> SplatResult:
     """Renders Gaussians.
 
     Differentiable in the scene's tensors and in `camera.camera_to_world`. First derivatives only.
@@ -65,43 +68,46 @@ def splat(scene: Gaussians, camera: Camera, window: Window | None = None) -> Spl
         scene: N Gaussians; N may be 0.
         camera: where from. Its near and far bound the distances of centres, unless they are in normalised device
             coordinates.
-        window: left, top, width and height of the part to render [pixels], the whole picture where it is None. The
-            part has the pixels of the whole.
+        window: left, top, width and height of the region to render [pixels], the whole picture where it is None. The
+            region has exactly the pixels of the whole picture.
+        with_means2d: while gradients are on, return `means2d`; the result then always needs gradients.
 
     Raises:
         UserError: tensors of shapes that do not fit, or on CUDA where gsplat is not installed.
     """
     scene.check()
     window = (0, 0, camera.width, camera.height) if window is None else window
-    means2d = torch.zeros_like(scene.means[:, :2]).requires_grad_() if torch.is_grad_enabled() else None
+    means2d = (
+        torch.zeros_like(scene.means[:, :2]).requires_grad_() if with_means2d and torch.is_grad_enabled() else None
+    )
     features = scene.means.new_zeros(len(scene.means), 0) if scene.extras is None else scene.extras
     if scene.means.is_cuda:
         from foreseen.render.splat_cuda import splat_cuda
 
-        found = splat_cuda(scene, features, camera, window, means2d)
+        sums = splat_cuda(scene, features, camera, window, means2d)
     elif scene.means.dtype == torch.float32 and scene.means.device.type == "cpu":
-        found = _compiled(scene, features, camera, window, means2d)
+        sums = _compiled(scene, features, camera, window, means2d)
     else:
-        found = splat_reference(scene, features, camera, window, means2d)
-    rgb, depth, light, extras, radii = found
+        sums = splat_reference(scene, features, camera, window, means2d)
+    rgb, depth, transmittance, extras, radii = sums
     depth = depth * _lengths(camera, window).to(depth)
-    return SplatResult(rgb, depth, 1 - light, None if scene.extras is None else extras, radii, means2d)
+    return SplatResult(rgb, depth, 1 - transmittance, None if scene.extras is None else extras, radii, means2d)
 
 
-Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Colour `[H, W, 3]`, depth along z and light that is left `[H, W]`, extra channels `[H, W, E]`, radii `[N, 2]`."""
+SplatSums = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Colour `[H, W, 3]`, depth along z and transmittance `[H, W]`, extra channels `[H, W, E]`, radii `[N, 2]`."""
 
 
 def splat_reference(
     scene: Gaussians, features: Tensor, camera: Camera, window: Window, means2d: Tensor | None
-) -> Parts:
+) -> SplatSums:
     """The definition: any device, any precision. `features` `[N, E]` are the extra channels."""
-    found = reference.project_reference(scene, camera, window, means2d)
-    columns = torch.cat([found.colors, found.depths[:, None], features[found.index]], dim=-1)
-    sums, light = reference.composite_reference(found, columns, *window[2:])
-    rgb = sums[..., :3] + light[..., None] * sums.new_tensor(scene.background)
-    radii = scene.means.new_zeros(len(scene.means), 2).index_copy(0, found.index, found.radii)
-    return rgb, sums[..., 3], light, sums[..., 4:], radii
+    projected = reference.project_reference(scene, camera, window, means2d)
+    columns = torch.cat([projected.colors, projected.depths[:, None], features[projected.index]], dim=-1)
+    sums, transmittance = reference.composite_reference(projected, columns, *window[2:])
+    rgb = sums[..., :3] + transmittance[..., None] * sums.new_tensor(scene.background)
+    radii = scene.means.new_zeros(len(scene.means), 2).index_copy(0, projected.index, projected.radii)
+    return rgb, sums[..., 3], transmittance, sums[..., 4:], radii
 
 
 def _lengths(camera: Camera, window: Window) -> Tensor:
@@ -112,13 +118,13 @@ def _lengths(camera: Camera, window: Window) -> Tensor:
     return (1 + x.square() + y.square()[:, None]).sqrt()
 
 
-def _compiled(scene: Gaussians, features: Tensor, camera: Camera, window: Window, means2d: Tensor | None) -> Parts:
+def _compiled(scene: Gaussians, features: Tensor, camera: Camera, window: Window, means2d: Tensor | None) -> SplatSums:
     pose = camera.camera_to_world.to(scene.means)
-    parts: Parts = _Splat.apply(
+    sums: SplatSums = _Splat.apply(
         scene.means, scene.quaternions, scene.scales, scene.opacities, scene.harmonics, features, pose, means2d,
         _SplatSettings(scene, camera, window),
     )  # fmt: skip
-    return parts
+    return sums
 
 
 class _SplatSettings:
@@ -158,14 +164,14 @@ class _Splat(torch.autograd.Function):
     def forward(
         ctx: Any, means: Tensor, quaternions: Tensor, scales: Tensor, opacities: Tensor, harmonics: Tensor,
         features: Tensor, pose: Tensor, means2d: Tensor | None, fixed: _SplatSettings,
-    ) -> Parts:  # fmt: skip
-        own = tuple(_array(x) for x in (means, quaternions, scales, opacities, harmonics))
-        moved = np.empty((0, 2), np.float32) if means2d is None else _array(means2d)
+    ) -> SplatSums:  # fmt: skip
+        inputs = tuple(_array(x) for x in (means, quaternions, scales, opacities, harmonics))
+        offsets2d = np.empty((0, 2), np.float32) if means2d is None else _array(means2d)
         count, channels = len(means), features.shape[1]
         record = np.empty((count, gaussian_projection.RECORD), np.float32)
         tiles = np.empty((count, 4), np.int32)
         gaussian_projection.project(
-            *own, moved, _array(pose), fixed.lens, *fixed.bounds, fixed.window, fixed.antialiased,
+            *inputs, offsets2d, _array(pose), fixed.lens, *fixed.bounds, fixed.window, fixed.antialiased,
             np.float32(reference.LOW_PASS), np.float32(reference.ALPHA_MIN), fixed.tile, record, tiles, threads(),
         )  # fmt: skip
         bins = gaussian_tiles.bin_gaussians(record, tiles, fixed.columns, fixed.rows)
@@ -177,7 +183,7 @@ class _Splat(torch.autograd.Function):
         )  # fmt: skip
         radii = torch.from_numpy(record[:, gaussian_projection.RADIUS_X : gaussian_projection.RADIUS_Y + 1].copy())
         ctx.save_for_backward(means, quaternions, scales, opacities, harmonics, features, pose, *out)
-        ctx.fixed, ctx.projected = fixed, (record, tiles, *bins)
+        ctx.fixed, ctx.projected, ctx.with_means2d = fixed, (record, tiles, *bins), means2d is not None
         ctx.mark_non_differentiable(radii)
         return *out, radii
 
@@ -191,17 +197,17 @@ class _Splat(torch.autograd.Function):
             record, _array(features), tiles, offsets, starts, entries, fixed.columns, *fixed.limits,
             *(x.numpy() for x in out), *(_array(g) for g in gradients[:4]), slots, threads(),
         )  # fmt: skip
-        own = means, quaternions, scales, opacities, harmonics
-        found = [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (*own, features, means[:, :2])]
+        inputs = means, quaternions, scales, opacities, harmonics
+        grads = [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (*inputs, features, means[:, :2])]
         to_pose = np.zeros((threads(), 3, 4), np.float64)
         gaussian_projection.project_backward(
-            *(_array(x) for x in own), _array(pose), fixed.lens, fixed.antialiased, np.float32(reference.LOW_PASS),
-            record, tiles, offsets, slots, *(x.numpy() for x in found), to_pose, threads(),
+            *(_array(x) for x in inputs), _array(pose), fixed.lens, fixed.antialiased, np.float32(reference.LOW_PASS),
+            record, tiles, offsets, slots, *(x.numpy() for x in grads), to_pose, threads(),
         )  # fmt: skip
-        *grads, to_shifts = found
+        *grads, grad_means2d = grads
         grad_pose = torch.zeros_like(pose)
         grad_pose[:3] = torch.from_numpy(to_pose.sum(0)).to(pose)
-        return *grads, grad_pose, to_shifts, None
+        return *grads, grad_pose, grad_means2d if ctx.with_means2d else None, None
 
 
 def _array(x: Tensor) -> np.ndarray:

@@ -66,10 +66,10 @@ def splat_cuda(
         for block in blocks
     ]
     summed = torch.cat([sums[0, ..., : block.shape[-1]] for (sums, _), block in zip(drawn, blocks)], dim=-1)
-    light = 1 - drawn[0][1][0, ..., 0]
-    rgb = summed[..., :3] + light[..., None] * summed.new_tensor(scene.background)
+    transmittance = 1 - drawn[0][1][0, ..., 0]
+    rgb = summed[..., :3] + transmittance[..., None] * summed.new_tensor(scene.background)
     seen = torch.where((opacities[0] > 0)[:, None], radii[0], 0).to(centres)
-    return rgb, summed[..., 3], light, summed[..., 4:], seen
+    return rgb, summed[..., 3], transmittance, summed[..., 4:], seen
 
 
 def padded(columns: Tensor) -> Tensor:

@@ -19,14 +19,16 @@ from foreseen.scenes.gaussians import Gaussians
 LOW_PASS = 0.3
 """Variance [pixels^2] that every Gaussian gains on the picture (Kerbl et al. 2023)."""
 ALPHA_MAX, ALPHA_MIN = 0.99, 1 / 255
-"""An alpha above the first is cut to it; below the second a Gaussian does not count."""
+"""Alphas are cut to the first; where alpha is below the second a Gaussian is not drawn."""
 MIN_TRANSMITTANCE = 1e-4
-"""A Gaussian that would leave no more than this share of a pixel's light is not drawn, nor anything behind it."""
+"""A Gaussian that would lower a pixel's transmittance to this or below is not drawn, nor anything behind it."""
 MIN_DEPTH = 0.01
-"""Centres nearer to the camera's plane than this are not drawn, in scene units."""
+"""Gaussians with a centre nearer to the camera's plane than this [scene units] are not drawn."""
 MARGIN = 0.3
-"""The local affine map is taken no further outside the picture than this share of half its size (Kerbl et al. 2023)."""
+"""The local affine map is evaluated no further outside the picture than this share of half its size (Kerbl et al.
+2023)."""
 TILE = 16
+"""Pixels of a tile's side."""
 
 Window = tuple[int, int, int, int]
 """A part of a picture: left, top, width, height, in pixels."""
@@ -34,10 +36,10 @@ Window = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Projection:
-    """The V Gaussians that can be seen, on the picture.
+    """The V visible Gaussians, projected to the picture.
 
     Attributes:
-        index: `[V]` places in the scene, ascending.
+        index: `[V]` indices of the scene's Gaussians, ascending.
         centres: `[V, 2]` x and y, in pixels of the window.
         covariances: `[V, 3]` xx, xy, yy, in pixels^2, low-pass included.
         depths: `[V]` along z.
@@ -55,12 +57,12 @@ class Projection:
     radii: Tensor
 
     def keep(self, mask: Tensor) -> Projection:
-        """Those of `mask` `[V]`."""
+        """The Gaussians of `mask` `[V]`."""
         return Projection(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
 
 
 def bounds(camera: Camera) -> tuple[float, float]:
-    """Distances between which centres are seen, in scene units: normalised device coordinates do not say any."""
+    """Smallest and largest distance [scene units] of visible centres; no limit in normalised device coordinates."""
     return (camera.near, camera.far) if camera.ndc is None else (0.0, math.inf)
 
 
@@ -94,14 +96,14 @@ def project_reference(scene: Gaussians, camera: Camera, window: Window, means2d:
     directions = scene.means[index] - camera.position.to(local)
     basis = harmonics_basis(torch.nn.functional.normalize(directions, dim=-1), scene.harmonics.shape[1])
     colors = (0.5 + torch.einsum("vk,vkc->vc", basis, scene.harmonics[index])).clamp(min=0)
-    found = Projection(index, centres, covariances, z, opacities, colors, radii)
+    projected = Projection(index, centres, covariances, z, opacities, colors, radii)
     finite = torch.stack([x.flatten(1).isfinite().all(1) for x in (centres, covariances, colors)]).all(0)
     inside = (centres + radii >= 0.5).all(1) & (centres - radii <= local.new_tensor(window[2:]) - 0.5).all(1)
-    return found.keep(finite & (reach >= 0) & inside)
+    return projected.keep(finite & (reach >= 0) & inside)
 
 
 def _before_the_camera(scene: Gaussians, camera: Camera) -> tuple[Tensor, Tensor]:
-    """Centres in the camera's axes `[V, 3]`, and which Gaussians they are."""
+    """Centres in the camera's axes `[V, 3]`, and the indices of their Gaussians."""
     pose = camera.camera_to_world.to(scene.means)
     local = (scene.means - pose[:3, 3]) @ pose[:3, :3]
     near, far = bounds(camera)
@@ -110,15 +112,15 @@ def _before_the_camera(scene: Gaussians, camera: Camera) -> tuple[Tensor, Tensor
     return local[index], index
 
 
-def composite_reference(found: Projection, features: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """Sums of `features` `[V, C]` weighted by what each Gaussian gives `[H, W, C]`, and the light that passes all of
-    them `[H, W]`."""
-    order = found.depths.detach().argsort(stable=True)
-    found, features = found.keep(order), features[order]
+def composite_reference(projected: Projection, features: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
+    """Sums of `features` `[V, C]`, weighted by each Gaussian's alpha and the transmittance before it, `[H, W, C]`; and
+    the transmittance behind all of them `[H, W]`."""
+    order = projected.depths.detach().argsort(stable=True)
+    projected, features = projected.keep(order), features[order]
     rows = []
     for top in range(0, height, TILE):
         row = [
-            _composite_tile(found, features, left, top, min(TILE, width - left), min(TILE, height - top))
+            _composite_tile(projected, features, left, top, min(TILE, width - left), min(TILE, height - top))
             for left in range(0, width, TILE)
         ]
         rows.append(torch.cat(row, dim=1))
@@ -126,22 +128,22 @@ def composite_reference(found: Projection, features: Tensor, width: int, height:
     return picture[..., :-1], picture[..., -1]
 
 
-def _composite_tile(found: Projection, features: Tensor, left: int, top: int, width: int, height: int) -> Tensor:
-    """`[height, width, C + 1]`: sums of features, and what light is left, front to back."""
-    x, y = found.centres.detach().unbind(-1)
-    rx, ry = found.radii.unbind(-1)
+def _composite_tile(projected: Projection, features: Tensor, left: int, top: int, width: int, height: int) -> Tensor:
+    """`[height, width, C + 1]`: sums of features, and the transmittance behind all of them."""
+    x, y = projected.centres.detach().unbind(-1)
+    rx, ry = projected.radii.unbind(-1)
     here = (x + rx >= left) & (x - rx <= left + width) & (y + ry >= top) & (y - ry <= top + height)
-    found, features = found.keep(here), features[here]
+    projected, features = projected.keep(here), features[here]
     across = torch.arange(width).to(features) + left + 0.5
     down = torch.arange(height).to(features) + top + 0.5
-    dx = (across - found.centres[:, :1])[:, None, :]
-    dy = (down - found.centres[:, 1:])[:, :, None]
-    xx, xy, yy = (v[:, None, None] for v in found.covariances.unbind(-1))
+    dx = (across - projected.centres[:, :1])[:, None, :]
+    dy = (down - projected.centres[:, 1:])[:, :, None]
+    xx, xy, yy = (v[:, None, None] for v in projected.covariances.unbind(-1))
     power = (yy * dx.square() - 2 * xy * dx * dy + xx * dy.square()) / (2 * (xx * yy - xy.square()))
-    alpha = (found.opacities[:, None, None] * (-power).exp()).clamp(max=ALPHA_MAX)
+    alpha = (projected.opacities[:, None, None] * (-power).exp()).clamp(max=ALPHA_MAX)
     alpha = torch.where(alpha >= ALPHA_MIN, alpha, 0)
-    left_over = (1 - alpha).cumprod(0)
-    before = torch.cat([torch.ones_like(alpha[:1]), left_over[:-1]]) if len(alpha) else alpha
-    weights = torch.where(left_over > MIN_TRANSMITTANCE, before * alpha, 0)
+    behind = (1 - alpha).cumprod(0)
+    before = torch.cat([torch.ones_like(alpha[:1]), behind[:-1]]) if len(alpha) else alpha
+    weights = torch.where(behind > MIN_TRANSMITTANCE, before * alpha, 0)
     sums = torch.einsum("nhw,nc->hwc", weights, features)
     return torch.cat([sums, 1 - weights.sum(0)[..., None]], dim=-1)

@@ -2,7 +2,7 @@
 
 Source: Mildenhall et al. 2020 (NeRF), sections 4 and 5.2, equations 3 to 5. `docs/rendering.md` has them, and
 says where and why we differ: every ray is cut into intervals that cover [near, far] without a gap, and the
-field is asked at one point of each.
+field is evaluated at one point of each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ SAMPLES = 64
 """Intervals of a ray where `RadianceField.options` names none."""
 
 WEIGHT_FLOOR = 1e-5
-"""Added to every coarse weight before importance sampling, so that no part of a ray is ever given up."""
+"""Added to every coarse weight before importance sampling, so that every interval can receive samples. Larger: samples
+are spread more evenly."""
 
 
 class Composite(NamedTuple):
@@ -31,6 +32,14 @@ class Composite(NamedTuple):
     depth: Tensor
     opacity: Tensor
     weights: Tensor
+
+
+class Quadrature(NamedTuple):
+    """The composite of N rays, the distances `[N, S]` of its samples, and the field's extra channels `[N, C]`."""
+
+    composite: Composite
+    distances: Tensor
+    channels: dict[str, Tensor]
 
 
 def even_edges(rays: Rays, near: float, far: float, samples: int) -> Tensor:
@@ -97,42 +106,59 @@ def composite(density: Tensor, color: Tensor, lengths: Tensor, distances: Tensor
     return Composite(rgb, (weights * distances).sum(-1), opacity, weights)
 
 
-def integrate(query: FieldQuery, scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool) -> Composite:
-    """Ask `query` once in each interval of `edges` `[N, S + 1]` along `rays` `[N]`, and composite."""
+def integrate(query: FieldQuery, scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool) -> Quadrature:
+    """Evaluates `query` once in each interval of `edges` `[N, S + 1]` along `rays` `[N]`, and composites."""
     distances = place_samples(edges, stratified)
     count, samples = distances.shape
     directions = rays.view_directions[:, None].expand(count, samples, 3).reshape(-1, 3)
     index = torch.arange(count, device=edges.device).repeat_interleave(samples)
-    density, color = query(rays.at(distances).reshape(-1, 3), directions, index)
+    density, color, *more = query(rays.at(distances).reshape(-1, 3), directions, index)
     # Directions in NDC are not of unit length: distance 0..1 runs over the whole scene.
     lengths = (edges[:, 1:] - edges[:, :-1]) * rays.directions.norm(dim=-1, keepdim=True)
     background = edges.new_tensor(scene.background)
     density, color = density.reshape(count, samples), color.reshape(count, samples, 3)
-    return composite(density, color, lengths, distances, background)
+    result = composite(density, color, lengths, distances, background)
+    values = more[0] if more else {}
+    channels = {
+        name: (result.weights[..., None] * value.reshape(count, samples, -1)).sum(-2) for name, value in values.items()
+    }
+    return Quadrature(result, distances, channels)
 
 
-def render_dense(scene: RadianceField, rays: Rays, *, stratified: bool = False) -> RayResult:
-    """What `rays` `[N]` see of `scene`, asking the field everywhere between near and far.
+def render_dense(
+    scene: RadianceField, rays: Rays, *, stratified: bool = False, keep_samples: bool = False
+) -> RayResult:
+    """What `rays` `[N]` see of `scene`. The field is evaluated everywhere between near and far.
 
     `scene.options` may set "samples" (intervals of the first pass) and "importance_samples" (edges added for
-    the second pass, none by default). The first pass asks `scene.coarse` where there is one: then its picture
-    is `coarse_rgb`; a field alone proposes its own importance samples, without gradient.
+    the second pass, none by default). The first pass evaluates `scene.coarse` where there is one: then its picture
+    is `coarse_rgb`; a field alone proposes its own importance samples, without gradient. Extra channels, and with
+    `keep_samples` weights and distances, are those of the last pass.
     """
     samples = int(scene.options.get("samples", SAMPLES))
     importance = int(scene.options.get("importance_samples", 0))
     edges = even_edges(rays, scene.near, scene.far, samples)
     coarse: Composite | None = None
     if scene.coarse is not None:
-        coarse = integrate(scene.coarse, scene, rays, edges, stratified)
+        coarse = integrate(scene.coarse, scene, rays, edges, stratified).composite
     if importance > 0:
         proposal = coarse if coarse is not None else propose(scene, rays, edges, stratified)
         edges = importance_edges(edges, proposal.weights, importance, stratified)
-    fine = integrate(scene.query, scene, rays, edges, stratified)
-    requested = fine.weights.numel() + (edges.shape[0] * samples if coarse is not None or importance > 0 else 0)
-    return RayResult(fine.rgb, fine.depth, fine.opacity, None if coarse is None else coarse.rgb, requested)
+    fine, distances, channels = integrate(scene.query, scene, rays, edges, stratified)
+    evaluated = fine.weights.numel() + (edges.shape[0] * samples if coarse is not None or importance > 0 else 0)
+    return RayResult(
+        fine.rgb,
+        fine.depth,
+        fine.opacity,
+        coarse_rgb=None if coarse is None else coarse.rgb,
+        samples=evaluated,
+        channels=channels,
+        sample_weights=fine.weights if keep_samples else None,
+        sample_distances=distances if keep_samples else None,
+    )
 
 
 def propose(scene: RadianceField, rays: Rays, edges: Tensor, stratified: bool) -> Composite:
     """A first pass of the field itself, for its weights alone."""
     with torch.no_grad():
-        return integrate(scene.query, scene, rays, edges, stratified)
+        return integrate(scene.query, scene, rays, edges, stratified).composite

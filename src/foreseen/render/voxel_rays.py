@@ -1,7 +1,7 @@
 """Rendering of voxel scenes: one compiled kernel from ray to colour, and back.
 
 What is computed is the packed quadrature of `foreseen.render.marching` over the scene's `composed` form, which is its
-definition; a ray ends where its own samples, not cached ones, have left less than `MIN_TRANSMITTANCE` of its light.
+definition. A ray ends where the transmittance of its samples, not of cached densities, is below `MIN_TRANSMITTANCE`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from foreseen.render.result import RayResult
 from foreseen.scenes.voxel_scene import VoxelScene
 
 MIN_TRANSMITTANCE = 1e-3
-"""A ray ends when less than this share of its light is left."""
+"""A ray ends when its transmittance is below this. Larger: faster, and faint content behind is lost."""
 FAR_AWAY = 1e12
+"""Coordinate, in scene units, of a part whose pose is not finite: no ray reaches it."""
 
 
 def trace_rays(scene: VoxelScene, rays: Rays, *, stratified: bool = False) -> RayResult:
-    """Renders rays `[N]`. `stratified` shifts each ray's ladder by a random share of a step (torch's global
+    """Renders rays `[N]`. `stratified` shifts the samples of each ray by a random share of a step (torch's global
     generator), otherwise by half a step. Differentiable in voxels, poses and light."""
     values = scene.voxels.values
     if not scene.voxels.compiled(rays.origins):
@@ -113,7 +114,7 @@ def _run(
     rgb: Tensor, depth: Tensor, opacity: Tensor, samples: Tensor, *rest: Any,
 ) -> None:  # fmt: skip
     half_extents, ray_strides, grid, threshold, layout, index = fixed.boxes
-    rotations, centres = _away_where_not_finite(rotations, centres)
+    rotations, centres = _move_nonfinite_away(rotations, centres)
     kernel.trace(
         *fixed.rays, _array(rotations), _array(centres), half_extents, ray_strides, grid, threshold, layout, index,
         _array(values), fixed.gain, fixed.shift, fixed.scales, _array(light), np.float32(MIN_TRANSMITTANCE),
@@ -121,8 +122,8 @@ def _run(
     )  # fmt: skip
 
 
-def _away_where_not_finite(rotations: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """The poses, where one that is not finite stands far from everything: it shows nothing."""
+def _move_nonfinite_away(rotations: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """The poses; one that is not finite is moved far away, where no ray sees it."""
     lost = ~(rotations.isfinite().flatten(-2).all(-1) & centres.isfinite().all(-1))
     if not lost.any():
         return rotations, centres
@@ -131,11 +132,11 @@ def _away_where_not_finite(rotations: Tensor, centres: Tensor) -> tuple[Tensor, 
 
 
 def _neighbours_together(rays: Rays) -> Tensor:
-    """An order in which rays of one camera that look the same way follow each other: they share voxels, and the
-    processor's caches notice."""
-    appearances = ((rays.view_directions + 1) * 24).long()
+    """An order in which rays of one camera with similar directions follow each other: they read the same voxels from
+    the processor's cache."""
+    directions = ((rays.view_directions + 1) * 24).long()
     origin = (rays.origins * 1000).long() @ torch.tensor([73856093, 19349663, 83492791]) % 1009
-    return (((origin * 64 + appearances[:, 0]) * 64 + appearances[:, 1]) * 64 + appearances[:, 2]).argsort(stable=True)
+    return (((origin * 64 + directions[:, 0]) * 64 + directions[:, 1]) * 64 + directions[:, 2]).argsort(stable=True)
 
 
 def _array(x: Tensor) -> np.ndarray:

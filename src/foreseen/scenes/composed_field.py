@@ -1,4 +1,4 @@
-"""Radiance fields at rest in the frames of rigid parts, composed in one space at one time."""
+"""Radiance fields, each static in the frame of a rigid part, composed in one space at one time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class ComposedField:
         query: the fields.
         rotations: `[R, K, 3, 3]`, from a part's frame to the space of the rays.
         centres: `[R, K, 3]`.
-        halves: `[K, 3]` half sizes of the boxes.
-        cells: `[R, K]` int64, which grid a part's cached density is read from; -1: the part is not there.
-        grid: `[B, G, G, G]` cached density of each grid's box: what is empty is skipped, a ray ends where it is opaque.
+        half_extents: `[K, 3]` half sizes of the boxes.
+        cells: `[R, K]` int64, index of the grid that holds a part's cached density; -1: the part is absent.
+        grid: `[B, G, G, G]` cached density of each grid's box: empty cells are skipped, opaque ones end a ray.
         threshold: cached densities up to this count as empty.
-        step: distance between two points of a ray's ladder.
-        strides: `[K]` int64; a part is sampled at every so many points of the ladder.
+        step: distance between two steps of ray marching.
+        ray_strides: `[K]` int64; a part is sampled at every so many steps.
         near, far: bounds of every ray.
         background: colour behind everything.
     """

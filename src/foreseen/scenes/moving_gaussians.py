@@ -1,4 +1,4 @@
-"""3D Gaussians over time: at rest, and what of them changes."""
+"""3D Gaussians over time: those of the first time, and what of them changes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foreseen.errors import UserError
+from foreseen.scenes.attribute_track import AttributeTrack
 from foreseen.scenes.gaussians import Gaussians
 
 ATTRIBUTES = ("means", "quaternions", "scales", "opacities", "harmonics", "extras")
@@ -16,48 +17,35 @@ ATTRIBUTES = ("means", "quaternions", "scales", "opacities", "harmonics", "extra
 
 
 @dataclass(frozen=True)
-class AttributeTrack:
-    """How one attribute changes, of those Gaussians in which it does.
-
-    Attributes:
-        index: `[M]` int64, ascending: which Gaussians.
-        values: `[T, M, ...]` at the times.
-    """
-
-    index: Tensor
-    values: Tensor
-
-
-@dataclass(frozen=True)
 class MovingGaussians:
     """The same N Gaussians at any time.
 
     Attributes:
-        rest: at the first time.
+        first: the Gaussians at the first time.
         times: `[T]` float64, strictly ascending, T at least 1.
-        tracks: by the name of an attribute of `Gaussians`; what is not named rests.
-        time_unit: such as "s"; empty where nobody said.
+        tracks: by the name of an attribute of `Gaussians`; an attribute without a track is static.
+        time_unit: such as "s"; empty where it is not stated.
     """
 
-    rest: Gaussians
+    first: Gaussians
     times: Tensor
     tracks: Mapping[str, AttributeTrack] = field(default_factory=dict)
     time_unit: str = ""
 
     def at(self, time: float) -> Gaussians:
-        """The Gaussians at `time`: exactly at the times, linear in between (quaternions the shorter way round and
-        normalised), as at the nearest one outside."""
+        """The Gaussians at `time`: exact at each of the times, linear in between (quaternions the shorter way round and
+        normalised). Before the first and after the last time they are as at the nearest one."""
         after = int(torch.searchsorted(self.times, time).clamp(max=len(self.times) - 1))
         before = after if float(self.times[after]) <= time else max(after - 1, 0)
         span = float(self.times[after] - self.times[before])
         share = (time - float(self.times[before])) / span if span > 0 else 0.0
         changed = {
-            name: getattr(self.rest, name).index_copy(
+            name: getattr(self.first, name).index_copy(
                 0, track.index, _between(name, track.values, before, after, share)
             )
             for name, track in self.tracks.items()
         }
-        return replace(self.rest, **changed)
+        return replace(self.first, **changed)
 
 
 def _between(name: str, values: Tensor, before: int, after: int, share: float) -> Tensor:
@@ -82,44 +70,47 @@ def gather_motion(frames: Iterable[tuple[float, Gaussians]], time_unit: str = ""
     """
     times: list[float] = []
     collected: dict[str, _Collected] = {}
-    rest: Gaussians | None = None
+    first: Gaussians | None = None
     for time, gaussians in frames:
-        if rest is None:
-            rest = gaussians
-            collected = {name: _Collected(value) for name, value in _attributes(rest).items()}
+        if first is None:
+            first = gaussians
+            collected = {name: _Collected(value) for name, value in _attributes(first).items()}
         elif time <= times[-1]:
             raise UserError(f"times of moving Gaussians ascend, but {time:g} comes after {times[-1]:g}.")
         present = _attributes(gaussians)
         for name in ATTRIBUTES:
-            first, now = (tuple(found[name].shape) if name in found else None for found in (_attributes(rest), present))
-            if first != now:
+            before, now = (
+                tuple(attributes[name].shape) if name in attributes else None
+                for attributes in (_attributes(first), present)
+            )
+            if before != now:
                 raise UserError(
-                    f"at time {time:g} the Gaussians' {name} have the shape {now}, but {first} at first: the 4D form "
+                    f"at time {time:g} the Gaussians' {name} have the shape {now}, but {before} at first: the 4D form "
                     "holds the same Gaussians at all times; write a PLY sequence."
                 )
         for name, value in present.items():
             collected[name].add(value)
         times.append(time)
-    if rest is None:
+    if first is None:
         raise UserError("moving Gaussians need one time at least.")
-    tracks = {name: track for name, one in collected.items() if (track := one.track()) is not None}
-    return MovingGaussians(rest, torch.tensor(times, dtype=torch.float64), tracks, time_unit)
+    tracks = {name: track for name, rows in collected.items() if (track := rows.track()) is not None}
+    return MovingGaussians(first, torch.tensor(times, dtype=torch.float64), tracks, time_unit)
 
 
 def _attributes(gaussians: Gaussians) -> dict[str, Tensor]:
-    found = {name: getattr(gaussians, name) for name in ATTRIBUTES}
-    return {name: value for name, value in found.items() if value is not None}
+    values = {name: getattr(gaussians, name) for name in ATTRIBUTES}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 class _Collected:
-    """Of one attribute: the rows of each frame that differ from the first."""
+    """The rows of one attribute that differ from those of the first frame, frame by frame."""
 
-    def __init__(self, rest: Tensor) -> None:
-        self.rest = rest
+    def __init__(self, first: Tensor) -> None:
+        self.first = first
         self.frames: list[tuple[Tensor, Tensor]] = []
 
     def add(self, values: Tensor) -> None:
-        rows = (values != self.rest).flatten(1).any(1) if values.ndim > 1 else values != self.rest
+        rows = (values != self.first).flatten(1).any(1) if values.ndim > 1 else values != self.first
         index = rows.nonzero()[:, 0]
         self.frames.append((index, values[index]))
 
@@ -128,7 +119,7 @@ class _Collected:
         index = torch.unique(torch.cat([rows for rows, _ in self.frames]))
         if not len(index):
             return None
-        values = self.rest[index].expand(len(self.frames), *self.rest[index].shape).clone()
+        values = self.first[index].expand(len(self.frames), *self.first[index].shape).clone()
         for frame, (rows, changed) in zip(values, self.frames):
             frame[torch.searchsorted(index, rows)] = changed
         return AttributeTrack(index, values)

@@ -8,15 +8,16 @@ from typing import Any
 
 from torch import Tensor
 
-FieldQuery = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(positions [M, 3], view directions [M, 3], ray indices [M] int64) -> density [M] and colour [M, 3] in 0..1.
+FieldQuery = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor] | tuple[Tensor, Tensor, dict[str, Tensor]]]
+"""(positions [M, 3], view directions [M, 3], ray indices [M] int64) -> density [M] and colour [M, 3] in 0..1, and
+optionally extra channels by name, [M, C] each, such as scene flow or blending weights.
 
 Positions are in the space of the rays. The ray index lets a training batch give each ray its own time."""
 
 
 @dataclass(frozen=True)
 class RadianceField:
-    """Density and colour as a function of position and direction, and how to find where they are not empty.
+    """Density, colour and extra channels as functions of position and direction.
 
     Attributes:
         query: the field, or the fine network of a pair.

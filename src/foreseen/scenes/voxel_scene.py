@@ -1,4 +1,4 @@
-"""Voxel grids at rest in the frames of rigid parts, composed in one space."""
+"""Voxel grids, each static in the frame of a rigid part, composed in one space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foreseen.nn.voxels import VoxelGrids
 from foreseen.scenes.composed_field import ComposedField
 
 FAR_AWAY = 1e6
-"""Each coordinate of a part that is not in the scene: farther than any ray goes."""
+"""Each coordinate [scene units] of a part that is not in the scene: no ray reaches it."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class VoxelScene:
         rotations: `[R, K, 3, 3]`, from a part's frame to the space of the rays.
         centres: `[R, K, 3]`.
         rows: `[N]` int64, the pose that ray n sees; None where there is one.
-        halves: `[K, 3]` half sizes of the boxes.
-        light: `[3]` where the light comes from, times its strength beside that of a lamp at the viewer.
-        grid: `[K, G, G, G]` cached densities: what is empty is skipped.
+        half_extents: `[K, 3]` half sizes of the boxes.
+        light: `[3]` direction to the light, times its strength relative to a lamp at the viewer.
+        grid: `[K, G, G, G]` cached densities: empty cells are skipped.
         threshold: cached densities up to this count as empty.
-        step: distance between two points of a ray's ladder.
-        strides: `[K]` int64; a part is sampled at every so many points of the ladder.
+        step: distance between two steps of ray marching.
+        ray_strides: `[K]` int64; a part is sampled at every so many steps.
         near, far: bounds of every ray.
         background: colour behind everything.
     """
@@ -50,7 +50,7 @@ class VoxelScene:
     background: tuple[float, float, float]
 
     def only(self, boxes: Tensor) -> VoxelScene:
-        """The scene with some boxes alone, `boxes` `[K]` bool: the others are far away."""
+        """The scene with the boxes of `boxes` `[K]` bool only: the others are moved far away."""
         return replace(self, centres=torch.where(boxes[:, None], self.centres, FAR_AWAY))
 
     def composed(self) -> ComposedField:
@@ -60,7 +60,7 @@ class VoxelScene:
         centres = self.centres if rows is None else self.centres[rows]
 
         def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-            # The light does not turn a part: it follows its pose, and does not steer it.
+            # No gradient flows from the shading to the pose.
             rotation = poses[ray if rows is not None else torch.zeros_like(ray), part].detach()
             toward = torch.einsum("mba,mb->ma", rotation, self.light.to(view) - view)
             features = self.voxels.features(local, part)

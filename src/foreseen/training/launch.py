@@ -19,7 +19,7 @@ from foreseen.data.splits import Splits, make_splits
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.methods import find_method
-from foreseen.render.dispatch import check_device
+from foreseen.render import check_device
 from foreseen.training.checkpoints import Checkpoint, check_fits, clean_up, newest_checkpoint
 from foreseen.training.config import (
     FILE,

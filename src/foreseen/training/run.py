@@ -20,8 +20,7 @@ from foreseen.data.types import Dataset
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
 from foreseen.methods import find_method
-from foreseen.render import ImageResult, render
-from foreseen.render.ray_reach import extend_reach
+from foreseen.render import ImageResult, extend_reach, render
 from foreseen.scenes import Scene
 from foreseen.training.checkpoints import Checkpoint, check_fits, list_checkpoints, newest_checkpoint, read_checkpoint
 from foreseen.training.config import RunConfig, read_config

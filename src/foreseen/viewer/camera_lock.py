@@ -1,70 +1,82 @@
-"""In which of the data's cameras one stands."""
+"""Looking through one of the data set's cameras, until the view is moved."""
 
 from __future__ import annotations
 
 import time as clock
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
+import viser
 
 from foreseen.data.types import Frame
 from foreseen.viewer.cameras import ViewerCamera, look_distance, view_of
-from foreseen.viewer.panel import UNLOCKED_LABEL, set_handle_value
-
-if TYPE_CHECKING:
-    from foreseen.viewer.session import BrowserSession
+from foreseen.viewer.controls import UNLOCKED_LABEL, ControlPanel, set_handle_value
+from foreseen.viewer.player import Player
+from foreseen.viewer.source import ViewerSource
 
 CAMERA_MOVE_SECONDS = 1.0
-"""Seconds that a browser may take to where it was told to stand."""
+"""Seconds that a browser may take to move its camera where the viewer told it."""
+
+
+class LockSession(Protocol):
+    """What a camera lock needs of its session."""
+
+    client: viser.ClientHandle
+    panel: ControlPanel
+    player: Player
+
+    @property
+    def front(self) -> ViewerSource: ...
+    def seek(self, time: float, slider: bool = False) -> None: ...
 
 
 class CameraLock:
-    """The place of one session's user, and the list that names it."""
+    """The camera that one session looks through, and the list that names it."""
 
-    def __init__(self, session: BrowserSession) -> None:
+    def __init__(self, session: LockSession) -> None:
         self.session = session
-        self._place: tuple[str, ViewerCamera, float] | None = None
+        self._locked: tuple[str, ViewerCamera, float] | None = None
 
     @property
     def free(self) -> bool:
-        """One stands in no camera."""
-        return self._place is None
+        """The view is not locked to a camera."""
+        return self._locked is None
 
     def current_camera(self, view: ViewerCamera) -> str | None:
-        """The camera in whose place one stands, until one moves away."""
-        if self._place is None:
+        """The camera that the view is locked to; moving away unlocks it."""
+        if self._locked is None:
             return None
-        camera_id, position, since = self._place
+        camera_id, camera_view, since = self._locked
         now = clock.monotonic()
-        if view.near(position, self.session.front.extent):
-            self._place = (camera_id, position, now)
+        if view.near(camera_view, self.session.front.extent):
+            self._locked = (camera_id, camera_view, now)
         elif now - since > CAMERA_MOVE_SECONDS:
             self.unlock()
             return None
         return camera_id
 
     def unlock(self) -> None:
-        """One stands in no camera from now on."""
-        self._place = None
+        """Frees the view."""
+        self._locked = None
         self.refresh()
 
     def refresh(self) -> None:
-        """Lists the cameras that there are by now. Where one's own is not among them, one stands in none."""
+        """Lists the current cameras. Frees the view where its camera is no longer among them."""
         ids = self.session.panel.list_cameras(self.session.front)
-        if self._place is not None and self._place[0] not in ids:
-            self._place = None
-        set_handle_value(self.session.panel.camera_lock, UNLOCKED_LABEL if self._place is None else self._place[0])
+        if self._locked is not None and self._locked[0] not in ids:
+            self._locked = None
+        set_handle_value(self.session.panel.camera_lock, UNLOCKED_LABEL if self._locked is None else self._locked[0])
 
     def lock_to(self, camera_id: str) -> None:
-        """Looks through one of the cameras; those that filmed at one time only take one to that time."""
+        """Looks through one of the cameras. A camera that captured at one time only also sets the time."""
         session = self.session
         frames = session.front.frames
-        own = [f for f in frames if f.camera_id == camera_id]
-        if not own:
-            self._place = None
+        camera_frames = [f for f in frames if f.camera_id == camera_id]
+        if not camera_frames:
+            self._locked = None
             return
-        frame = min(own, key=lambda f: abs(f.time - session.player.time))
-        if len(own) == 1 and len({f.time for f in frames}) > 1:
+        frame = min(camera_frames, key=lambda f: abs(f.time - session.player.time))
+        if len(camera_frames) == 1 and len({f.time for f in frames}) > 1:
             session.seek(frame.time, slider=True)
         self._go_to(frame)
         set_handle_value(session.panel.camera_lock, camera_id)
@@ -79,4 +91,4 @@ class CameraLock:
             camera.up_direction = -frame.camera.camera_to_world[:3, 1].double().numpy()
             camera.look_at = position + distance * forward
             camera.fov = view.fov
-        self._place = (frame.camera_id, view, clock.monotonic())
+        self._locked = (frame.camera_id, view, clock.monotonic())

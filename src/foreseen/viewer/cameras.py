@@ -21,7 +21,7 @@ Vector = tuple[float, ...]
 
 @dataclass(frozen=True)
 class ViewerCamera:
-    """Where somebody looks from.
+    """The view of a browser.
 
     Attributes:
         wxyz: from the camera's axes (OpenCV) to the world's.
@@ -34,7 +34,7 @@ class ViewerCamera:
     fov: float
 
     def camera(self, size: Size, template: Camera) -> Camera:
-        """A camera of `size` that sees this. Bounds and normalised device coordinates are those of `template`."""
+        """A camera of `size` with this view; near, far and normalised device coordinates are those of `template`."""
         pose = torch.eye(4, dtype=template.camera_to_world.dtype)
         pose[:3, :3] = torch.from_numpy(Rotation.from_quat(self.wxyz, scalar_first=True).as_matrix())
         pose[:3, 3] = torch.tensor(self.position)
@@ -51,7 +51,7 @@ class ViewerCamera:
         )
 
     def near(self, other: ViewerCamera, length: float) -> bool:
-        """Whether both are the same for the eye: positions within a thousandth of `length`, axes within 0.1 degrees."""
+        """Whether both look the same: positions within a thousandth of `length`, axes within 0.1 degrees."""
         if math.dist(self.position, other.position) > 1e-3 * length:
             return False
         a, b = (Rotation.from_quat(v.wxyz, scalar_first=True) for v in (self, other))
@@ -59,19 +59,19 @@ class ViewerCamera:
 
 
 def view_of(camera: Camera) -> ViewerCamera:
-    """What a camera of the data sees, as nearly as the browser can: its picture's middle is the optical axis."""
+    """The view closest to a data set's camera: in a browser the optical axis is the middle of the picture."""
     pose = camera.camera_to_world.detach().cpu().double().numpy()
     quaternion = Rotation.from_matrix(pose[:3, :3]).as_quat(scalar_first=True)
     return ViewerCamera(tuple(quaternion.tolist()), tuple(pose[:3, 3].tolist()), vertical_fov(camera))
 
 
 def vertical_fov(camera: Camera) -> float:
-    """In radians."""
+    """Vertical field of view [rad]."""
     return 2 * math.atan(camera.height / 2 / camera.fy)
 
 
 def look_distance(camera: Camera, target: np.ndarray) -> float:
-    """How far before the camera the point lies around which the mouse turns: as far along the axis as `target`."""
+    """Distance from the camera to the point that the mouse rotates around: the depth of `target`."""
     pose = camera.camera_to_world.detach().cpu().double().numpy()
     ahead = float((target - pose[:3, 3]) @ pose[:3, 2])
     return ahead if ahead > 0 else max(float(np.linalg.norm(target - pose[:3, 3])), 1e-3)

@@ -1,38 +1,52 @@
-"""What somebody takes along from the browser: pictures, and camera paths with their times."""
+"""Pictures and camera paths that are saved from the browser."""
 
 from __future__ import annotations
 
 import io
 import threading
 import time as clock
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
+import viser
 from PIL import Image
 
-from foreseen.viewer.panel import describe_path
+from foreseen.viewer.controls import ControlPanel
+from foreseen.viewer.panel_text import describe_path
 from foreseen.viewer.recorder import FULL_MESSAGE, PathRecorder
-from foreseen.viewer.resolution import Size
-from foreseen.viewer.view_renderer import RenderRequest
-
-if TYPE_CHECKING:
-    from foreseen.viewer.session import BrowserSession
+from foreseen.viewer.resolution import AdaptiveResolution, Size
+from foreseen.viewer.view_renderer import RenderRequest, ViewRenderer
 
 BROWSER_TIMEOUT = 60.0
-"""Seconds that a browser may take to draw a picture."""
+"""Seconds to wait for a picture that the browser draws."""
+
+
+class CaptureSession(Protocol):
+    """What capturing needs of its session."""
+
+    client: viser.ClientHandle
+    panel: ControlPanel
+    resolution: AdaptiveResolution
+    renderer: ViewRenderer
+    in_browser: bool
+    disconnected: bool
+
+    def request(self) -> RenderRequest | None: ...
+    def submit(self, act: Callable[[], None]) -> None: ...
+    def show_message(self, title: str, text: str) -> None: ...
 
 
 class Capture:
-    """Pictures and paths of one session. All go to the browser as files: nothing is written on the server's side."""
+    """Pictures and paths of one session. All are sent to the browser as files; the server writes nothing."""
 
-    def __init__(self, session: BrowserSession) -> None:
+    def __init__(self, session: CaptureSession) -> None:
         self.session = session
         self.recorder = PathRecorder()
-        self._taken: list[tuple[str, Iterator[np.ndarray | None]]] = []
+        self._pending: list[tuple[str, Iterator[np.ndarray | None]]] = []
 
     def tick(self, now: float, request: RenderRequest) -> None:
-        """What is looked at now, for a recording."""
+        """Adds the current view to a running recording."""
         recording = self.recorder.recording
         if self.recorder.tick(now, request.view, request.time, request.window[0] / request.window[1]):
             self._update_path()
@@ -41,25 +55,25 @@ class Capture:
             self.session.show_message("The recording has ended", FULL_MESSAGE)
 
     def take_picture(self) -> None:
-        """The picture in its finest form goes to the browser, as a file, once it is there."""
+        """Sends the picture at full resolution to the browser, as a file, when it is rendered."""
         request = self.session.request()
         if request is None:
             return
         name, size = f"foreseen-t{request.time:.3f}.png", self.session.resolution.finest(request.window)
         if self.session.in_browser:
-            # The browser answers when it has drawn: waiting for it here would keep all others waiting.
+            # The browser answers after drawing: waiting for it here would block all other sessions.
             threading.Thread(target=self._fetch_picture, args=(name, request, size), daemon=True).start()
             return
-        self._taken.append((name, self.session.painter.render(request, size, preview=False)))
+        self._pending.append((name, self.session.renderer.render(request, size, preview=False)))
 
     def continue_picture(self) -> bool:
-        """Paints a piece of a picture that is taken. Returns whether there was one."""
-        if not self._taken:
+        """Renders a piece of a picture that was asked for. Returns whether there was one."""
+        if not self._pending:
             return False
-        name, work = self._taken.pop()
-        picture = next(work)  # what goes wrong is not tried again
+        name, work = self._pending.pop()
+        picture = next(work)  # a picture that fails is not tried again
         if picture is None:
-            self._taken.append((name, work))
+            self._pending.append((name, work))
         else:
             self._send_picture(name, picture)
         return True
@@ -76,9 +90,9 @@ class Capture:
                 transport_format="png",
                 timeout=BROWSER_TIMEOUT,
             )
-        except (RuntimeError, TimeoutError):  # it has left, could not draw, or is too busy
+        except (RuntimeError, TimeoutError):  # it has disconnected, could not draw, or is too busy
             self.session.submit(
-                lambda: self.session.show_message("No picture", "The browser did not draw it: try again.")
+                lambda: self.session.show_message("No picture", "The browser did not draw it. Try again.")
             )
             return
         self._send_picture(name, drawn[..., :3])
@@ -98,16 +112,16 @@ class Capture:
             self._update_path()
 
     def set_seconds_between(self, seconds: float) -> None:
-        """From one added view to the next."""
+        """Sets the time from one added view to the next."""
         self.recorder.between = float(seconds)
 
     def toggle_recording(self) -> None:
-        """Records as one looks around and plays, or ends that."""
+        """Starts or stops recording the views."""
         self.recorder.toggle(clock.monotonic())
         self.session.panel.record.label = "Stop recording" if self.recorder.recording else "Record"
 
     def clear_path(self) -> None:
-        """Forgets the path."""
+        """Removes all views of the path."""
         self.recorder.clear()
         self.session.panel.record.label = "Record"
         self._update_path()

@@ -1,4 +1,4 @@
-"""From what a camera sees to a picture for the screen."""
+"""Pictures of the channels: colours, depth, opacity, motion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from foreseen.export.clip import MIN_OPACITY_FOR_DEPTH, depth_picture
@@ -20,32 +19,33 @@ Channel = Literal["rgb", "depth", "opacity", "motion"]
 CHANNELS: tuple[Channel, ...] = ("rgb", "depth", "opacity", "motion")
 
 MAX_STATIC_FLOW = 0.15
-"""Optical flow up to so many pixels is shown as rest."""
+"""Optical flow up to this length [pixels] is shown as static."""
 MIN_FLOW_SIDE = 32
-"""Optical flow is not looked for in pictures with a side below this."""
+"""No optical flow is computed for pictures with a side [pixels] below this."""
 
-Appearance = Callable[[Camera], ImageResult]
+RenderView = Callable[[Camera], ImageResult]
 
 
-def render_in_bands(render_view: Appearance, camera: Camera, lines: int) -> Iterator[ImageResult | None]:
-    """What `camera` sees, so many lines at a time: None after each band but the last, then the whole picture."""
+def render_in_bands(render_view: RenderView, camera: Camera, lines: int) -> Iterator[ImageResult | None]:
+    """What `camera` sees, in bands of `lines` lines: yields None after each band but the last, then the whole
+    picture."""
     bands = []
     for top in range(0, camera.height, lines):
         height = min(lines, camera.height - top)
         bands.append(render_view(replace(camera, cy=camera.cy - top, height=height)))
         if top + height < camera.height:
             yield None
-    yield ImageResult(*(torch.cat([getattr(b, name) for b in bands]) for name in ("rgb", "depth", "opacity")))
+    yield ImageResult.concatenate(bands)
 
 
 class ChannelColorizer:
-    """Pictures of every channel. It remembers the range of depths that it has shown, so that colours stay."""
+    """Pictures of every channel. It keeps the range of depths, so that colours do not change between pictures."""
 
     def __init__(self) -> None:
         self._depths: tuple[float, float] | None = None
 
     def reset_range(self) -> None:
-        """The next depths begin a range of their own."""
+        """Starts a new range of depths."""
         self._depths = None
 
     def picture(self, channel: Channel, now: ImageResult, later: ImageResult | None = None) -> np.ndarray:
@@ -69,11 +69,11 @@ class ChannelColorizer:
 
 
 def motion_picture(now: Tensor, later: Tensor) -> np.ndarray:
-    """Optical flow from one picture `[H, W, 3]` to another, as colours `[H, W, 3]` uint8: the hue says where to, the
-    saturation how far beside the fastest pixel; what rests is white.
+    """Optical flow from one picture `[H, W, 3]` to another, as colours `[H, W, 3]` uint8: the hue is its direction, the
+    saturation its length relative to the fastest pixel; static pixels are white.
 
-    The flow is that of dense inverse search (Kroeger et al. 2016), found in what was rendered, so that it works with
-    every kind of scene.
+    The flow is computed from the rendered pictures by dense inverse search (Kroeger et al. 2016), so it works with
+    every type of scene.
     """
     height, width = now.shape[:2]
     if min(height, width) < MIN_FLOW_SIDE:

@@ -1,4 +1,4 @@
-"""Runs that are still being trained: new checkpoints, as they come."""
+"""New checkpoints of runs that are still being trained."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from foreseen.training.run import Run
 
 POLL_SECONDS = 1.0
-"""Seconds between two looks at a run's folder."""
+"""Seconds between two checks of a run's folder."""
 
 
 class CheckpointWatcher:
-    """While entered, reads new checkpoints in a thread of its own: nobody who looks around waits for them.
+    """While entered, reads new checkpoints in its own thread, so that nobody has to wait for them.
 
     Attributes:
-        runs: as they are by now.
+        runs: with their newest checkpoints.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -33,13 +33,13 @@ class CheckpointWatcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        told: set[str] = set()
+        warned: set[str] = set()
         while not self._ended.wait(POLL_SECONDS):
             for index, run in enumerate(self.runs):
                 try:
                     self.runs[index] = run.newer() or run
-                except Exception as error:  # whatever a folder that is being written holds, the next one may be whole
-                    line = f"foreseen: warning: {run.path} is shown as it was ({type(error).__name__}: {error})"
-                    if line not in told:
+                except Exception as error:  # the folder is being written: the next try may succeed
+                    line = f"foreseen: warning: {run.path} keeps its last checkpoint ({type(error).__name__}: {error})"
+                    if line not in warned:
                         print(line, file=sys.stderr, flush=True)
-                    told.add(line)
+                    warned.add(line)

@@ -1,4 +1,4 @@
-"""Which web pages may connect: the viewer's own, and none from elsewhere that is open in the same browser."""
+"""Which web pages may connect: the viewer's own, and no other page that is open in the same browser."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 
 def is_own_origin(origin: str | None, requested: str | None, listening: str) -> bool:
-    """Whether it is the viewer's own page that connects, or no page at all.
+    """Whether the viewer's own page connects, or a program that is no browser.
 
     Args:
-        origin: the header `Origin`, where the page is from; None: no browser asks.
-        asked: the header `Host`, the address that was connected to.
-        listening: the host that is listened on.
+        origin: the header `Origin`, the page's own address; None: no browser connects.
+        requested: the header `Host`, the address that was connected to.
+        listening: the host that the viewer listens on.
     """
     if origin is None:
         return True
@@ -24,7 +24,7 @@ def is_own_origin(origin: str | None, requested: str | None, listening: str) -> 
         return False
     if page.netloc.lower() != (requested or "").lower():
         return False
-    # Somebody else's name can be made to lead here (DNS rebinding); then both headers are that name.
+    # A foreign name can be made to resolve to this machine (DNS rebinding); then both headers have that name.
     return _is_address(name) or name in ("localhost", listening.lower(), socket.gethostname().lower())
 
 

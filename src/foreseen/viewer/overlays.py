@@ -1,4 +1,4 @@
-"""What the browser draws into the picture itself: cameras, paths, possible futures, handles, Gaussians."""
+"""What the browser draws over the picture: cameras, trajectories, the ensemble, handles, Gaussians."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from foreseen.export.clip_frames import frame_at
 from foreseen.export.compose import FORECAST, INK, OBSERVED, to_bytes
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.cameras import view_of
-from foreseen.viewer.sources import ViewerSource
+from foreseen.viewer.source import ViewerSource
 from foreseen.viewer.view_renderer import splat_arrays
 
 ROOT = "/over"
 MAX_FRUSTUMS = 48
-"""More frustums than that hide what they look at; then some are left out, evenly."""
+"""Largest number of frustums: more would hide the scene. Of more cameras an even selection is shown."""
 THUMBNAIL_HEIGHT = 72
 """Height of the pictures on frustums, in pixels."""
 FRUSTUM = 0.12
@@ -30,9 +30,9 @@ FRUSTUM = 0.12
 HANDLE = 0.12
 """Size of a handle, as a share of the scene's extent."""
 DOT = 0.01
-"""Size of a dot, as a share of the way from the first camera to what it looks at."""
+"""Size of a dot, as a share of the distance from the first camera to its target."""
 ENSEMBLE_TIMES = 64
-"""Possible futures are drawn through so many times."""
+"""Number of times that the lines of an ensemble are drawn through."""
 
 
 class Overlays:
@@ -51,14 +51,14 @@ class Overlays:
         self._dots: dict[str, Any] = {}
 
     def show(self, visible: bool) -> None:
-        """All of it, or nothing: in a divided window it would lie in the wrong places."""
+        """Shows or hides all overlays: in a divided window they would be in the wrong places."""
         if self.root.visible != visible:
             self.root.visible = visible
 
     # --- cameras
 
     def set_cameras(self, source: ViewerSource, time: float, on_click: Callable[[str], None], visible: bool) -> None:
-        """Frustums of the data's cameras; what they saw at `time` is loaded later."""
+        """Adds frustums of the data's cameras; their pictures at `time` are loaded later."""
         for handle, _ in self.frustums.values():
             handle.remove()
         self.frustums, self._pictures = {}, {}
@@ -66,8 +66,8 @@ class Overlays:
             return
         by_id = {f.camera_id: f for f in reversed(source.frames)}
         ids = list(by_id)[::-1]
-        some = np.linspace(0, len(ids) - 1, min(len(ids), MAX_FRUSTUMS)).round().astype(int)
-        for camera_id in (ids[i] for i in some):
+        selection = np.linspace(0, len(ids) - 1, min(len(ids), MAX_FRUSTUMS)).round().astype(int)
+        for camera_id in (ids[i] for i in selection):
             frame = self._frame(source, camera_id, time) or by_id[camera_id]
             view = view_of(frame.camera)
             distance = max(float(np.linalg.norm(source.target - np.array(view.position))), 1e-6)
@@ -90,7 +90,7 @@ class Overlays:
             self._pictures[camera_id] = frame
 
     def update_cameras(self, source: ViewerSource, time: float) -> None:
-        """Those frustums whose camera has seen another picture by now are to show it."""
+        """Changes the pictures of frustums whose camera has another picture at `time`."""
         for camera_id, (handle, before) in list(self.frustums.items()):
             frame = self._frame(source, camera_id, time)
             if frame is not None and frame.image_path != before.image_path:
@@ -98,10 +98,10 @@ class Overlays:
                 self._pictures[camera_id] = frame
 
     def load_picture(self) -> bool:
-        """Puts one picture more on its frustum. Returns whether there was one to load.
+        """Loads one picture onto its frustum. Returns whether there was one to load.
 
         Raises:
-            UserError: it cannot be read, which is told once for each file; the frustum stays without.
+            UserError: it cannot be read, raised once for each file; the frustum stays empty.
         """
         if not self._pictures:
             return False
@@ -116,7 +116,7 @@ class Overlays:
         return True
 
     def hide_camera(self, camera_lock: str | None) -> None:
-        """The frustum that one stands in would hide what is seen from there."""
+        """Hides the frustum that the view is locked to: it would cover the view."""
         for camera_id, (handle, _) in self.frustums.items():
             if handle.visible == (camera_id == camera_lock):
                 handle.visible = camera_id != camera_lock
@@ -128,7 +128,7 @@ class Overlays:
     # --- paths
 
     def set_path(self, source: ViewerSource, visible: bool) -> None:
-        """The exact paths of the bodies, where they are known."""
+        """Shows the true trajectories of the bodies, where they are known."""
         self._remove("path")
         if visible and source.truth is not None and len(source.truth.times) > 1:
             positions = source.truth.positions.transpose(1, 0, 2)
@@ -138,25 +138,26 @@ class Overlays:
             )
 
     def set_ensemble(self, source: ViewerSource, visible: bool) -> bool:
-        """Lines along all futures from where the observed part ends. Returns whether there is more than one."""
-        self._remove("futures")
+        """Shows the trajectories of the ensemble from the end of the observed window. Returns whether there are
+        several."""
+        self._remove("ensemble")
         self._remove("now")
         self._ensemble = None
         line = source.timeline
         times = np.linspace(min(line.observed_until, line.end), line.end, ENSEMBLE_TIMES)
-        found = source.ensemble(times.tolist()) if visible else None
-        if found is None or len(found) < 2:
+        ensemble = source.ensemble(times.tolist()) if visible else None
+        if ensemble is None or len(ensemble) < 2:
             return False
-        self._ensemble, self._times = found, times
-        paths = found.permute(0, 2, 1, 3).flatten(0, 1).numpy()
+        self._ensemble, self._times = ensemble, times
+        paths = ensemble.permute(0, 2, 1, 3).flatten(0, 1).numpy()
         segments = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2, 3)
-        self._dots["futures"] = self.scene.add_line_segments(
-            f"{ROOT}/futures", segments.astype(np.float32), FORECAST, thickness=2.0, thickness_units="screen"
+        self._dots["ensemble"] = self.scene.add_line_segments(
+            f"{ROOT}/ensemble", segments.astype(np.float32), FORECAST, thickness=2.0, thickness_units="screen"
         )
         return True
 
     def update_ensemble(self, source: ViewerSource, time: float) -> None:
-        """Dots where the parts may be now."""
+        """Shows dots at the ensemble's positions at `time`."""
         self._remove("now")
         if self._ensemble is None or not source.timeline.is_forecast(time):
             return
@@ -185,8 +186,8 @@ class Overlays:
         positions: dict[int, np.ndarray],
         on_move: Callable[[int, Sequence[float], bool], None],
     ) -> None:
-        """A handle where each body of `positions` begins. `on_move` is told the body, the place, and whether the handle
-        is held."""
+        """Shows a handle at each body's initial position. `on_move` is called with the body, the position, and whether
+        the handle is still held."""
         for body in self.handles.keys() - positions.keys():
             self.handles.pop(body).remove()
         for body, position in positions.items():
@@ -195,7 +196,7 @@ class Overlays:
                 continue
             axes = {k.axis for k in source.state_controls if k.body == body and not k.velocity}
             handle = self.scene.add_transform_controls(
-                f"{ROOT}/begin-{body}",
+                f"{ROOT}/initial-{body}",
                 scale=HANDLE * source.extent,
                 active_axes=(0 in axes, 1 in axes, 2 in axes),
                 disable_rotations=True,
@@ -218,7 +219,7 @@ class Overlays:
     # --- Gaussians
 
     def set_splats(self, gaussians: Gaussians | None) -> None:
-        """Gaussians for the browser to splat, or none."""
+        """Sends Gaussians for the browser to splat, or removes them."""
         if gaussians is None:
             if self._splats is not None:
                 self._splats.remove()  # hidden ones would be sorted and drawn all the same
@@ -233,7 +234,7 @@ def _clicked(act: Callable[[str], None], camera_id: str, event: object) -> None:
 
 
 def thumbnail(frame: Frame) -> np.ndarray:
-    """The frame's picture, small: shrunk after it is read, so that pictures of one size are kept in memory."""
+    """The frame's picture, made small after it is read, so that only one size is cached."""
     import cv2
 
     picture = to_bytes(frame.image())
@@ -242,13 +243,15 @@ def thumbnail(frame: Frame) -> np.ndarray:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def initial_positions(source: ViewerSource, values: Sequence[float], found: np.ndarray | None) -> dict[int, np.ndarray]:
-    """Where each body with knobs begins: `found` `[K, 3]` where the forecast tells, else as the knobs say, and in the
-    middle along other axes."""
+def initial_positions(
+    source: ViewerSource, values: Sequence[float], predicted: np.ndarray | None
+) -> dict[int, np.ndarray]:
+    """The initial position of each body with state controls: `predicted` `[K, 3]` where the forecast has it, else the
+    controls' values, and the middle of the bounds along other axes."""
     positions: dict[int, np.ndarray] = {}
-    for knob, value in zip(source.state_controls, values):
-        if found is not None and knob.body < len(found):
-            positions[knob.body] = np.array(found[knob.body], dtype=float)
-        elif not knob.velocity:
-            positions.setdefault(knob.body, source.bounds.double().mean(0).numpy())[knob.axis] = value
+    for control, value in zip(source.state_controls, values):
+        if predicted is not None and control.body < len(predicted):
+            positions[control.body] = np.array(predicted[control.body], dtype=float)
+        elif not control.velocity:
+            positions.setdefault(control.body, source.bounds.double().mean(0).numpy())[control.axis] = value
     return positions

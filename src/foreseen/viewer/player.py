@@ -1,4 +1,4 @@
-"""What a player does with time, without a screen."""
+"""The time of a player, without a screen."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass
 class Player:
-    """Time that stands or runs between `start` and `end`.
+    """A time between `start` and `end`, paused or playing.
 
     Attributes:
         start, end: first and last time, in the data set's unit.
-        time: now, always between them.
-        rate: data time for each second at speed 1.
-        playing: time runs.
+        time: the current time, always between them.
+        rate: data time per second at speed 1.
+        playing: the time advances.
         speed: times `rate`; above 0.
-        loop: from the end it goes on at the start, else it stops there.
+        loop: continue at the start after the end; else stop there.
     """
 
     start: float
@@ -27,22 +27,22 @@ class Player:
     loop: bool = True
 
     def seek(self, time: float) -> None:
-        """Goes to `time`, or to the nearer end; what plays goes on from there."""
+        """Goes to `time`, or to the nearer end; playing continues from there."""
         self.time = min(max(time, self.start), self.end)
 
     def toggle(self) -> None:
-        """Plays or stops. At the end it begins anew."""
+        """Plays or pauses. At the end it starts again."""
         self.playing = not self.playing
         if self.playing and self.time >= self.end:
             self.time = self.start
 
     def span(self, start: float, end: float) -> None:
-        """Takes another range."""
+        """Sets the range."""
         self.start, self.end = start, max(start, end)
         self.seek(self.time)
 
     def advance(self, seconds: float) -> bool:
-        """Lets `seconds` of the clock on the wall pass. Returns whether time has changed."""
+        """Advances by `seconds` of real time. Returns whether the time has changed."""
         if not self.playing or seconds <= 0:
             return False
         length, before = self.end - self.start, self.time

@@ -1,4 +1,4 @@
-"""Camera paths as they are recorded: view by view, or as one looks around."""
+"""Recording of camera paths: view by view, or continuously."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from foreseen.viewer.cameras import ViewerCamera
 RECORD_INTERVAL = 1 / 20
 """Seconds between the views of a recording."""
 JUMP_SECONDS = 1e-6
-"""Seconds in which a recording jumps to an earlier time: no frame of a clip falls between."""
+"""Duration [s] of a jump to an earlier time in a recording: no frame of a clip falls inside."""
 FULL_MESSAGE = (
-    f"A path goes on for {MAX_SECONDS:g} s and has {MAX_VIEWS:,} views at most: save it, and begin another one."
+    f"A path lasts at most {MAX_SECONDS:g} s and has at most {MAX_VIEWS:,} views: save it, and start another one."
 )
 
 
 class PathRecorder:
-    """Views with their times. `between`: seconds from one added view to the next."""
+    """Views with their times. `between`: time [s] from one added view to the next."""
 
     def __init__(self) -> None:
         self.between = 2.0
@@ -29,28 +29,28 @@ class PathRecorder:
 
     @property
     def recording(self) -> bool:
-        """Every look is recorded."""
+        """Views are recorded continuously."""
         return self._since is not None
 
     @property
     def seconds(self) -> float:
-        """How long the clip will be."""
+        """Duration of the clip."""
         return self.views[-1].at if self.views else 0.0
 
     def add(self, view: ViewerCamera, time: float, aspect: float) -> None:
-        """One view more, at the path's end. Raises `UserError` where it is full."""
+        """Appends a view. Raises `UserError` where the path is full."""
         at = self.seconds + self.between if self.views else 0.0
         if self._is_full(at):
             raise UserError(FULL_MESSAGE)
         self._add(at, view, time, aspect)
 
     def toggle(self, now: float) -> None:
-        """Begins to record at the end of what there is, or ends it; `now` in seconds of any clock."""
+        """Starts recording at the end of the path, or stops; `now` in seconds of any clock."""
         start = self.seconds + (RECORD_INTERVAL if self.views else 0.0)
         self._since = None if self.recording else now - start
 
     def tick(self, now: float, view: ViewerCamera, time: float, aspect: float) -> bool:
-        """What is looked at now. Returns whether it was recorded."""
+        """Records the current view, if it is time to. Returns whether it was recorded."""
         if self._since is None:
             return False
         at = now - self._since
@@ -65,7 +65,7 @@ class PathRecorder:
         return True
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Removes all views."""
         self.views, self._since = [], None
 
     def encode(self) -> bytes:
@@ -75,7 +75,7 @@ class PathRecorder:
         return encode_path(CameraPath(tuple(self.views), self._aspect))
 
     def _is_full(self, at: float) -> bool:
-        return at > MAX_SECONDS or len(self.views) + 1 >= MAX_VIEWS  # a jump takes two
+        return at > MAX_SECONDS or len(self.views) + 1 >= MAX_VIEWS  # a jump needs two
 
     def _add(self, at: float, view: ViewerCamera, time: float, aspect: float) -> None:
         pose = np.eye(4)

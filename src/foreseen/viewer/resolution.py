@@ -1,4 +1,4 @@
-"""How many pixels can be rendered in time."""
+"""The number of pixels that can be rendered in time."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 MAX_WINDOW_SIDE = 8192
-"""Pixels of a window's side that are believed: a browser can say anything."""
+"""Largest side of a window [pixels]; a browser can send anything."""
 SMOOTHING_WEIGHT = 0.4
-"""Weight of the newest measurement."""
+"""Weight of the newest measurement, 0..1. Larger: faster adaptation, more flicker."""
 STEP = 2.0
-"""Each refinement has so many times the lines of the one before."""
+"""Each refinement has this many times the lines of the one before."""
 HYSTERESIS = 1.25
-"""While things move the number of lines stays as it is unless it is off by this factor: sizes that jump flicker."""
+"""While the view moves, the number of lines changes only if it is wrong by this factor: changing sizes flicker."""
 
 
 @dataclass
 class AdaptiveResolution:
-    """Keeps the frame rate while things move, and refines in steps when they rest.
+    """Keeps the frame rate while the view moves, and refines in steps when it is static.
 
     Attributes:
-        rate: wanted frames a second while things move.
-        lines: height of the finest picture.
-        fewest: height of the coarsest one.
-        seconds_per_pixel: measured while things move; None before the first picture.
-        resting_seconds_per_pixel: the same at rest, where pictures are rendered more carefully.
+        rate: target frames per second while the view moves.
+        lines: height of the finest picture [pixels].
+        min_lines: height of the coarsest one.
+        seconds_per_pixel: measured while the view moves; None before the first picture.
+        static_seconds_per_pixel: the same for a static view, whose pictures are rendered in more detail.
     """
 
     rate: float = 12.0
@@ -38,11 +38,11 @@ class AdaptiveResolution:
     _moving: int = field(default=0, repr=False)
 
     def finest(self, window: Size) -> Size:
-        """Of a window: as it is, or with `lines` lines."""
+        """The largest size for a window: its own, or with `lines` lines."""
         return scaled(window, self.lines)
 
     def moving(self, window: Size) -> Size:
-        """What can be rendered within a frame while things move."""
+        """The size that can be rendered within a frame's time while the view moves."""
         if self.seconds_per_pixel is None:
             lines = 2 * self.min_lines
         else:
@@ -54,7 +54,7 @@ class AdaptiveResolution:
         return scaled(window, self._moving)
 
     def refine(self, size: Size, window: Size) -> Size | None:
-        """The next size after `size` for a view at rest; None where that was the finest."""
+        """The next size after `size` for a static view; None where that was the finest."""
         finest = self.finest(window)
         if size[1] >= finest[1]:
             return None
@@ -62,7 +62,7 @@ class AdaptiveResolution:
         return finest if following[1] * math.sqrt(STEP) > finest[1] else following
 
     def measured(self, pixels: int, seconds: float, *, moving: bool = True) -> None:
-        """So long did it take to render so many pixels, while things moved or at rest."""
+        """Takes a measurement: the time to render `pixels`, while the view moved or was static."""
         new = seconds / max(pixels, 1)
         if moving:
             self.seconds_per_pixel = _smoothed(self.seconds_per_pixel, new)
@@ -75,6 +75,6 @@ def _smoothed(old: float | None, new: float) -> float:
 
 
 def scaled(window: Size, lines: int) -> Size:
-    """The window's shape with `lines` lines, and never larger than the window."""
+    """The window's aspect ratio with `lines` lines, never larger than the window."""
     height = max(min(lines, window[1]), 1)
     return max(round(window[0] * height / max(window[1], 1)), 1), height

@@ -15,23 +15,23 @@ from functools import partial
 import viser
 
 from foreseen.errors import UserError
-from foreseen.scenes.gaussians import Gaussians
+from foreseen.render import as_gaussians
 from foreseen.viewer.cameras import look_distance, view_of
 from foreseen.viewer.origin import is_own_origin
 from foreseen.viewer.session import NOTICE_SECONDS, BrowserSession
-from foreseen.viewer.sources import ViewerSource
+from foreseen.viewer.source import ViewerSource
 
 BUSY_SECONDS, IDLE_SECONDS = 0.002, 0.1
-"""Seconds between two looks at what there is to do."""
+"""Seconds between two checks for work, while there is some and while there is none."""
 MAX_PORTS = 1000
-"""So many ports are tried."""
+"""Number of ports that are tried."""
 
 
 class Viewer:
-    """Serves browsers until it is told to stop.
+    """Serves browsers until it is stopped.
 
     Args:
-        make: what a new browser is shown: things of its own, as each browser has its own time and sequence.
+        make: returns the sources for a new browser; each browser has its own, as it has its own time and sequence.
         title: of the page.
         host, port: where to listen; where the port is taken, the next free one.
 
@@ -41,27 +41,27 @@ class Viewer:
 
     def __init__(self, make: Callable[[], Sequence[ViewerSource]], title: str, host: str, port: int) -> None:
         self._make = make
-        self._first: Sequence[ViewerSource] | None = make()  # what is wrong is told before anybody comes
+        self._first: Sequence[ViewerSource] | None = make()  # errors are raised before anybody connects
         self._wake = threading.Event()
-        self._came: dict[int, viser.ClientHandle] = {}
+        self._new_clients: dict[int, viser.ClientHandle] = {}
         self._sessions: dict[int, BrowserSession] = {}
         self._refused: set[str | None] = set()
         self._lock = threading.Lock()
         self._server = _listen(host, port, title)
-        self._stage(self._first[0])
+        self._set_first_view(self._first[0])
         self._server.on_client_connect(self._connected)
-        self._server.on_client_disconnect(self._left)
+        self._server.on_client_disconnect(self._disconnected)
 
     @property
     def address(self) -> str:
-        """Of the page, with the real port."""
+        """Address of the page, with the actual port."""
         host = self._server.get_host()
         name = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         return f"http://{name}:{self._server.get_port()}"
 
     @property
     def sessions(self) -> list[BrowserSession]:
-        """Of the browsers that are served."""
+        """Sessions of the connected browsers."""
         return list(self._sessions.values())
 
     def run(self, stop: Callable[[], object]) -> None:
@@ -73,25 +73,25 @@ class Viewer:
                 busy = [self._step(key) for key in self._members()]
                 self._wake.wait(BUSY_SECONDS if any(busy) else IDLE_SECONDS)
         finally:
-            with contextlib.redirect_stdout(io.StringIO()):  # viser's own farewell
+            with contextlib.redirect_stdout(io.StringIO()):  # viser prints a line
                 self._server.stop()
 
     def _warm_up(self) -> None:
-        """A small picture for nobody: kernels are compiled while the browser opens."""
+        """Renders a small picture, so that kernels are compiled while the browser opens."""
         first = self._first[0] if self._first else None
-        if first is not None and first.renders and not isinstance(first.scene(first.timeline.start), Gaussians):
+        if first is not None and first.renders and as_gaussians(first.scene(first.timeline.start)) is None:
             with contextlib.suppress(UserError):
                 first.render_view(first.reference.resize(16, 12), first.timeline.start)
 
     def _members(self) -> list[int]:
-        """Sessions of those who are here; of those who came they begin."""
+        """Ids of the connected browsers; begins the sessions of new ones."""
         with self._lock:
-            came, self._came = self._came, {}
-        for key, client in came.items():
+            new, self._new_clients = self._new_clients, {}
+        for key, client in new.items():
             if key in self._server.get_clients():
                 self._catch_errors(client, partial(self._begin, client))
-        here = self._server.get_clients()  # somebody may have left while a session began
-        self._sessions = {key: session for key, session in self._sessions.items() if key in here}
+        connected = self._server.get_clients()  # some may have left while a session began
+        self._sessions = {key: session for key, session in self._sessions.items() if key in connected}
         return list(self._sessions)
 
     def _begin(self, client: viser.ClientHandle) -> bool:
@@ -104,8 +104,8 @@ class Viewer:
         return self._catch_errors(session.client, session.step)
 
     def _catch_errors(self, client: viser.ClientHandle, act: Callable[[], bool]) -> bool:
-        """What goes wrong for one browser is told there, and disturbs no other one. A browser that has left needs no
-        words."""
+        """Errors of one browser are shown there, and do not disturb others. Those of a browser that has left are
+        ignored."""
         try:
             return act()
         except Exception as error:
@@ -115,18 +115,18 @@ class Viewer:
             session = self._sessions.get(client.client_id)
             if session is None or session.is_new_warning(text):
                 print(f"foreseen: warning: the viewer: {text}", file=sys.stderr, flush=True)
-                client.add_notification("That went wrong", text, auto_close_seconds=NOTICE_SECONDS)
+                client.add_notification("Something went wrong", text, auto_close_seconds=NOTICE_SECONDS)
             return False
 
     def _connected(self, client: viser.ClientHandle) -> None:
         if not self._admits(client):
             return
         with self._lock:
-            self._came[client.client_id] = client
+            self._new_clients[client.client_id] = client
         self._wake.set()
 
     def _admits(self, client: viser.ClientHandle) -> bool:
-        """Whether it is the viewer's own page; any other one is sent away."""
+        """Whether the client is the viewer's own page; any other page is refused."""
         connection = self._server._websock_server._live_connections.get(client.client_id)
         if connection is None or connection.request is None:
             return False
@@ -134,21 +134,21 @@ class Viewer:
         origin = headers.get("Origin")
         if is_own_origin(origin, headers.get("Host"), self._server.get_host()):
             return True
-        asyncio.run_coroutine_threadsafe(connection.close(1008, "a page from elsewhere"), connection.loop)
+        asyncio.run_coroutine_threadsafe(connection.close(1008, "a page of another origin"), connection.loop)
         if origin not in self._refused:
-            fix = "if it is the viewer's own, open it by number, or give the name as --host"
+            fix = "if it is the viewer's own, open it by its IP address, or give the name as --host"
             print(f"foreseen: warning: a page of {origin} was refused: {fix}.", file=sys.stderr, flush=True)
         self._refused.add(origin)
         return False
 
-    def _left(self, client: viser.ClientHandle) -> None:
+    def _disconnected(self, client: viser.ClientHandle) -> None:
         session = self._sessions.get(client.client_id)
         if session is not None:
             session.disconnected = True
         self._wake.set()
 
-    def _stage(self, first: ViewerSource) -> None:
-        """Where a browser looks from at first."""
+    def _set_first_view(self, first: ViewerSource) -> None:
+        """Sets the first view of new browsers."""
         server, start = self._server, first.initial_camera
         view, forward = view_of(start), start.camera_to_world[:3, 2].double().numpy()
         server.scene.set_up_direction(tuple(float(x) for x in first.up))  # type: ignore[arg-type]
@@ -162,8 +162,8 @@ class Viewer:
 
 
 def free_port(host: str, port: int) -> int:
-    """The first port from `port` on that nobody listens on. Raises `UserError` where there is none, or no such host:
-    viser would wait for ever."""
+    """The first free port from `port` on. Raises `UserError` where there is none, or no such host: viser would wait for
+    ever."""
     for attempt in range(port, min(port + MAX_PORTS, 65536)):
         try:
             family = socket.getaddrinfo(host, attempt, type=socket.SOCK_STREAM)[0][0]
@@ -172,20 +172,20 @@ def free_port(host: str, port: int) -> int:
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 reason = error.strerror
-                raise UserError(f"--host {host}: nobody can listen there ({reason}): give another one.") from None
-    raise UserError(f"--port {port}: it is taken, and so are those after it: give another one.")
+                raise UserError(f"--host {host}: cannot listen there ({reason}): give another one.") from None
+    raise UserError(f"--port {port}: it is in use, and so are those after it: give another one.")
 
 
 def _listen(host: str, port: int, title: str) -> viser.ViserServer:
     port = free_port(host, port)
-    with contextlib.redirect_stdout(io.StringIO()):  # viser's own banner: the real address is printed once
+    with contextlib.redirect_stdout(io.StringIO()):  # viser's banner: we print the actual address once
         server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
-    # A page must not be able to open a tunnel to the outside, whatever it asks for.
+    # A page must never be able to open a tunnel to the internet.
     server.request_share_url = _no_tunnel  # type: ignore[method-assign]
     server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
     server.gui.main_panel.dock_right()
     server.scene.world_axes.visible = False
-    # Nothing of ours is lit: shadows would be drawn into every frame for nothing.
+    # No object of the viewer is lit: shadows would only cost time.
     server.scene.configure_default_lights(enabled=False, cast_shadow=False)
     server.scene.configure_environment_map(None)
     return server

@@ -1,9 +1,9 @@
-"""What a browser is to show, and its picture: one view, or several things beside one another."""
+"""Requests of a browser, and their pictures: one view, or several side by side."""
 
 from __future__ import annotations
 
 import math
-import time
+import time as clock
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,30 +13,30 @@ from foreseen.data.types import Frame
 from foreseen.export.clip_frames import frame_at
 from foreseen.export.compose import PAPER, to_bytes
 from foreseen.geometry.cameras import Camera
-from foreseen.render import ImageResult
+from foreseen.render import ImageResult, as_gaussians
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.viewer.cameras import ViewerCamera
 from foreseen.viewer.channels import Channel, ChannelColorizer, render_in_bands
 from foreseen.viewer.layout import column_size, fit_size, match_height, side_by_side
 from foreseen.viewer.resolution import AdaptiveResolution, Size
-from foreseen.viewer.sources import DatasetSource, ViewerSource
+from foreseen.viewer.source import ViewerSource
 
-TRUTH = "truth"
+TRUTH = "ground truth"
 
 
 @dataclass(frozen=True)
 class RenderRequest:
-    """All that decides how a picture looks.
+    """Everything that determines a picture.
 
     Attributes:
-        view: from where.
-        window: the browser's, in pixels.
-        time: a moment.
-        channel: what is shown of it.
-        columns: which of the things that are shown.
-        truth: what was filmed is put beside.
-        standing: the data set's camera whose place was taken, None anywhere else.
-        versions: of all things that are shown.
+        view: the camera.
+        window: size of the browser's window [pixels].
+        time: in the data set's unit.
+        channel: colours, depth, opacity or motion.
+        columns: indices of the sources that are shown.
+        truth: the ground truth is shown beside.
+        camera_lock: the data set's camera that the view is locked to; None: free.
+        versions: versions of all sources.
     """
 
     view: ViewerCamera
@@ -50,31 +50,30 @@ class RenderRequest:
 
     @property
     def alone(self) -> bool:
-        """One picture fills the window, and what the browser draws lies in it as it should."""
+        """One picture fills the window, so that overlays are in the right places."""
         return len(self.columns) == 1 and not self.truth
 
 
 class ViewRenderer:
-    """Paints what is wanted, in a size that it is told, and measures how long that takes."""
+    """Renders requests in a given size, and measures how long that takes."""
 
     def __init__(self, source: Sequence[ViewerSource], resolution: AdaptiveResolution) -> None:
         self.sources, self.resolution = source, resolution
         self.colours = ChannelColorizer()
 
     def gaussians(self, request: RenderRequest) -> Gaussians | None:
-        """What is wanted, where it is Gaussians and nothing else: what the browser can splat itself."""
+        """The scene of a request as Gaussians, which the browser can splat itself; None where it cannot."""
         if not request.alone or request.channel != "rgb":
             return None
-        scene = self.sources[request.columns[0]].cached_scene(request.time)
-        return scene if isinstance(scene, Gaussians) else None
+        return as_gaussians(self.sources[request.columns[0]].cached_scene(request.time))
 
     def render(self, request: RenderRequest, size: Size, *, preview: bool) -> Iterator[np.ndarray | None]:
-        """None while it is at it, then the picture `[H, W, 3]` uint8.
+        """Yields None until the picture `[H, W, 3]` uint8 is ready.
 
         Args:
-            size: of what is rendered, in the window's form.
-            steadily: in one go and as a preview: things move; otherwise None comes after each frame's time, so that one
-                can stop it.
+            size: of the rendering, with the window's aspect ratio.
+            preview: render in one piece and coarsely, while the view moves; otherwise None is yielded about once per
+                frame's time, so that the caller can stop.
         """
         if request.alone:
             picture = None
@@ -97,15 +96,15 @@ class ViewRenderer:
 
     def _column(self, request: RenderRequest, index: int, size: Size, preview: bool) -> Iterator[np.ndarray | None]:
         source = self.sources[index]
-        if isinstance(source, DatasetSource):
+        if not source.renders:
             frame = self.captured(request, source)
             yield _plain(size) if frame is None else match_height(to_bytes(frame.image()), size)
             return
         camera = self._camera(request, source, size)
         results: list[ImageResult] = []
-        ahead = [request.time, request.time + source.step] if request.channel == "motion" else [request.time]
-        for moment in ahead:
-            for result in self._render_view(source, camera, moment, preview):
+        times = [request.time, request.time + source.step] if request.channel == "motion" else [request.time]
+        for shown_time in times:
+            for result in self._render_view(source, camera, shown_time, preview):
                 if result is None:
                     yield None
                 else:
@@ -113,56 +112,56 @@ class ViewRenderer:
         yield self.colours.picture(request.channel, *results)
 
     def _render_view(
-        self, source: ViewerSource, camera: Camera, moment: float, preview: bool
+        self, source: ViewerSource, camera: Camera, time: float, preview: bool
     ) -> Iterator[ImageResult | None]:
-        spent = time.perf_counter()
+        started = clock.perf_counter()
         lines = self._band(camera, preview)
-        for result in render_in_bands(lambda c: source.render_view(c, moment, preview=preview), camera, lines):
+        for result in render_in_bands(lambda c: source.render_view(c, time, preview=preview), camera, lines):
             if result is None:
-                self.resolution.measured(lines * camera.width, time.perf_counter() - spent, moving=False)
+                self.resolution.measured(lines * camera.width, clock.perf_counter() - started, moving=False)
                 yield None
-                spent = time.perf_counter()
+                started = clock.perf_counter()
                 continue
             if preview:
-                self.resolution.measured(camera.width * camera.height, time.perf_counter() - spent)
+                self.resolution.measured(camera.width * camera.height, clock.perf_counter() - started)
             yield result
 
     def _band(self, camera: Camera, preview: bool) -> int:
-        """Lines that are rendered in one go."""
+        """Number of lines that are rendered at once."""
         cost = self.resolution.static_seconds_per_pixel or self.resolution.seconds_per_pixel
         if preview or cost is None:
             return camera.height
         return max(int(1 / (self.resolution.rate * cost * camera.width)), 8)
 
     def _camera(self, request: RenderRequest, source: ViewerSource, size: Size) -> Camera:
-        """Where one stands, exactly as the data's camera where pictures are compared."""
+        """The camera of the view; exactly that of the data set where pictures are compared."""
         if request.camera_lock is not None and not request.alone:
-            taken = next(
+            locked = next(
                 (f.camera for f in self.sources[request.columns[0]].frames if f.camera_id == request.camera_lock), None
             )
-            if taken is not None:
-                own = source.reference
-                return replace(taken.resize(*fit_size(size, (taken.width, taken.height))), near=own.near, far=own.far)
-        # A narrower column sees as far to the sides as the window would, and more above and below.
+            if locked is not None:
+                near, far = source.reference.near, source.reference.far
+                return replace(locked.resize(*fit_size(size, (locked.width, locked.height))), near=near, far=far)
+        # A narrower column keeps the horizontal field of view of the window, and shows more above and below.
         narrower = max(request.window[0] / request.window[1] / (size[0] / size[1]), 1.0)
         fov = 2 * math.atan(math.tan(request.view.fov / 2) * narrower)
         return replace(request.view, fov=fov).camera(size, source.reference)
 
     def captured(self, request: RenderRequest, source: ViewerSource) -> Frame | None:
-        """What the camera in whose place one stands saw at the wanted time."""
+        """The captured frame of the locked camera at the requested time, if there is one."""
         if request.camera_lock is None or not source.captured:
             return None
-        own = [f for f in source.frames if f.camera_id == request.camera_lock]
-        return frame_at(own, request.time, source.frames)
+        camera_frames = [f for f in source.frames if f.camera_id == request.camera_lock]
+        return frame_at(camera_frames, request.time, source.frames)
 
     def _truth(self, request: RenderRequest) -> tuple[str, np.ndarray | None]:
         first = self.sources[request.columns[0]]
         if not first.captured:
-            return f"{TRUTH}: not filmed, it begins as you said", None
+            return f"{TRUTH}: not captured from this initial condition", None
         if request.camera_lock is None:
-            return f"{TRUTH}: stand in a camera to see it", None
+            return f"{TRUTH}: lock the view to a camera to see it", None
         frame = self.captured(request, first)
-        return (f"{TRUTH}: not filmed then", None) if frame is None else (TRUTH, to_bytes(frame.image()))
+        return (f"{TRUTH}: not captured at this time", None) if frame is None else (TRUTH, to_bytes(frame.image()))
 
 
 def _plain(size: Size) -> np.ndarray:
@@ -170,9 +169,10 @@ def _plain(size: Size) -> np.ndarray:
 
 
 def splat_arrays(gaussians: Gaussians) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """As viser takes them: centres `[N, 3]`, covariances `[N, 3, 3]`, colours `[N, 3]` and opacities `[N, 1]` in 0..1.
+    """Gaussians as viser takes them: centres `[N, 3]`, covariances `[N, 3, 3]`, colours `[N, 3]` and opacities `[N, 1]`
+    in 0..1.
 
-    Colours are those of degree 0: the browser knows no harmonics. What is not finite is left out.
+    Colours are those of degree 0: the browser has no harmonics. Gaussians that are not finite are left out.
     """
     from scipy.spatial.transform import Rotation
 

@@ -37,7 +37,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     found = read_splats(path).scene
     assert isinstance(found, MovingGaussians)
     assert torch.equal(found.times, given.times) and found.time_unit == "s"
-    assert found.rest.background == given.rest.background and found.rest.antialiased
+    assert found.first.background == given.first.background and found.first.antialiased
     assert set(found.tracks) == set(ATTRIBUTES)
     for time in (-1.0, 0.1, 0.2, 0.25, 1.0, 2.0, 3.0):
         for name in ATTRIBUTES:
@@ -89,7 +89,10 @@ def nan_at_2(x: Tensor) -> Tensor:
     (lambda: change("means", lambda x: x[:, :2]), r"'means' has the shape \(7, 2\), not \(7, 3\)"),
     (lambda: change("harmonics", lambda x: x[:, :3]), r"'harmonics' has the shape \(7, 3, 3\)"),
     (lambda: change("extras", lambda x: x[:3]), r"'extras' has the shape \(3, 2\)"),
-    (lambda: change("opacities", nan_at_2), r"at rest: the opacities of Gaussians are to be finite, but at \[2\]"),
+    (
+        lambda: change("opacities", nan_at_2),
+        r"at the first time: the opacities of Gaussians are to be finite, but at \[2\]",
+    ),
     (lambda: change("scales.values", lambda x: -x), "scales.values: the scales of Gaussians are to be above 0"),
     (lambda: change("means.values", lambda x: x[:2]), r"'means.values' has the shape \(2, 3, 3\)"),
     (lambda: change("means.index", lambda x: x + 1), "'means.index' is not ascending within the 7 Gaussians"),

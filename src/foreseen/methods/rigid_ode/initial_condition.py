@@ -180,6 +180,7 @@ def _image_errors(
     return total
 
 
+@torch.no_grad()
 def _picture(method: RigidODEMany, cluster: int, state: Tensor, first: float, frame: Frame) -> Tensor:
     """`[H, W, 3]`: what the frame's camera sees at its time of a kind's solution from `state` at `first`."""
     dynamics = method.dynamics[cluster]
@@ -275,6 +276,7 @@ def _centroid(method: RigidODEMany, frame: Frame) -> Tensor | None:
     return torch.tensor([column + 0.5, row + 0.5], dtype=torch.float64)
 
 
+@torch.no_grad()
 def _at_rest(method: RigidODEMany, camera: Camera) -> Tensor:
     """`[H, W, 3]`: what the camera sees where the parts are far away."""
     own, parts = method.centres, len(method.appearance.half_extents) - 1

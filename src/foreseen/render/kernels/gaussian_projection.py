@@ -3,10 +3,10 @@
 `foreseen.render.splat` calls them; `project_reference` of `foreseen.render.splat_reference` is their twin. A Gaussian
 on the picture is a row of `RECORD` numbers, in which the power of its density at (dx, dy) from its centre is
 
-    power = sharp_x (dx - lean dy)^2 + sharp_y dy^2
+    power = inverse_variance_x (dx - shear dy)^2 + inverse_variance_y dy^2
 
-with lean = xy / yy, sharp_y = 1 / (2 yy), sharp_x = yy / (2 det): sums of squares lose no digits, and a row of pixels
-knows where the Gaussian begins and ends by one square root.
+with shear = xy / yy, inverse_variance_y = 1 / (2 yy), inverse_variance_x = yy / (2 det). Sums of squares lose no
+digits, and one square root gives the first and last pixel that the Gaussian reaches in a row.
 """
 
 import numpy as np
@@ -20,11 +20,11 @@ X, Y, INVERSE_VARIANCE_X, SHEAR, INVERSE_VARIANCE_Y, OPACITY, REACH, RED, GREEN,
 SUMS = 10
 """Gradients to X .. OPACITY, RED .. DEPTH, in this order; those to extra channels follow."""
 MAX_FINITE = np.float32(1e30)
-"""A comparison with it is false for what is not a number, and for what is infinite."""
+"""Comparisons with it are false for NaN and for infinite values."""
 MIN_COMPENSATION = np.float32(1e-12)
 """An antialiased Gaussian's opacity is compensated by no less than the root of this."""
 FAST_MATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
-"""Fast arithmetic that still knows what is not a number."""
+"""Fast arithmetic that keeps NaN."""
 
 ONE, TWO, HALF = np.float32(1.0), np.float32(2.0), np.float32(0.5)
 

@@ -2,12 +2,12 @@
 
 `foreseen.render.splat` calls them; `composite_reference` of `foreseen.render.splat_reference` is their twin.
 
-A tile's pixels are planes of floats, row after row: the light that is left, sums. A Gaussian is drawn row by row,
-sixteen pixels at a time, from the first pixel that it reaches in that row to the last. Nothing branches: where alpha is
-too small the weight is 0, and a pixel that has ended keeps its light with the sign turned. Backward goes front to back
-once more: what lies behind a Gaussian is the pixel's final value less what was summed up to it, so that nothing is kept
-of the forward pass but the picture. Each Gaussian has a slot for every tile that it reaches: no two threads add to the
-same number.
+A tile is stored as planes of floats, row after row: first the transmittance of its pixels, then the sums. A Gaussian is
+drawn row by row, sixteen pixels at a time, from the first pixel that it reaches in that row to the last. There are no
+branches: where alpha is too small the weight is 0, and a finished pixel keeps its transmittance with a negative sign.
+The backward pass goes front to back once more. What lies behind a Gaussian is the pixel's final value minus the sum up
+to it, so the forward pass keeps nothing but the picture. Each Gaussian has a slot for every tile that it reaches: no
+two threads add to the same number.
 """
 
 import numpy as np
@@ -32,11 +32,11 @@ from foreseen.render.kernels.gaussian_projection import (
 from foreseen.render.kernels.gaussian_tiles import TILE_HEIGHT, TILE_WIDTH
 
 STRIDE = TILE_WIDTH + WIDTH
-"""Floats from one row of a tile to the next: what begins in a row's last pixel ends in the same row."""
+"""Floats from one row of a tile to the next: a load that begins at a row's last pixel stays in the same row."""
 PLANE = TILE_HEIGHT * STRIDE
 BATCH = 32
-"""So many Gaussians are fetched together: waiting for one record at a time took a third of the forward pass. Between
-batches a tile looks in which rows light is left."""
+"""Number of Gaussians that are fetched together: waiting for one record at a time took a third of the forward pass.
+Between batches a tile checks which rows have unfinished pixels."""
 
 ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
@@ -103,16 +103,16 @@ def _rows(row, top, first, last):
 
 @njit(inline="always")
 def _meet(state, at, offset, base, inverse_variance_x, opacity, largest, smallest, stop):
-    """Takes from the light of sixteen pixels what a Gaussian gives to them. Returns how far across they lie, alpha
-    before and after it is cut, and the weight."""
+    """Updates the transmittance of sixteen pixels by one Gaussian. Returns their horizontal offsets from its centre,
+    alpha before and after the cut, and the weight."""
     across = lanes() + splat(offset)
     full = opacity * decay(minimum(fma(inverse_variance_x * across, across, base), splat(6.0)))
     alpha = minimum(full, splat(largest))
-    light = load(state, at)
-    weight = where(alpha >= splat(smallest), alpha * light, splat(0.0))
-    after = light - weight
+    transmittance = load(state, at)
+    weight = where(alpha >= splat(smallest), alpha * transmittance, splat(0.0))
+    after = transmittance - weight
     alive = after > splat(stop)
-    store(state, at, where(alive, after, minimum(light, -light)))
+    store(state, at, where(alive, after, minimum(transmittance, -transmittance)))
     return across, full, alpha, where(alive, weight, splat(0.0))
 
 
@@ -152,9 +152,10 @@ def _draw(record, extras, entries, left, top, largest, smallest, stop, state, ba
 
 @njit(parallel=True, cache=True, nogil=True, boundscheck=False, error_model="numpy")
 def draw(
-    record, extras, starts, entries, columns, largest, smallest, stop, background, rgb, depth, light, sums, chunks
-):
-    """Composites all tiles into `rgb [H, W, 3]`, `depth [H, W]` (along z), `light [H, W]` that is left, and the sums of
+    record, extras, starts, entries, columns, largest, smallest, stop, background,
+    rgb, depth, transmittance, sums, chunks,
+):  # fmt: skip
+    """Composites all tiles into `rgb [H, W, 3]`, `depth [H, W]` (along z), `transmittance [H, W]`, and the sums of
     `extras [N, E]`, `sums [H, W, E]`."""
     height, width, channels = depth.shape[0], depth.shape[1], extras.shape[1]
     for chunk in prange(chunks):
@@ -177,7 +178,7 @@ def draw(
                 for x in range(wide):
                     at, y, to = r * STRIDE + x, top + r, left + x
                     through = abs(state[at])
-                    light[y, to] = through
+                    transmittance[y, to] = through
                     for c in range(3):
                         rgb[y, to, c] = state[at + (1 + c) * PLANE] + through * background[c]
                     depth[y, to] = state[at + 4 * PLANE]
@@ -190,8 +191,8 @@ def _draw_backward(
     record, extras, entries, tiles, offsets, column, line, largest, smallest, stop, state, batch, begins, ends,
     middles, extra_sums, slots,
 ):  # fmt: skip
-    """Fills the slots of one tile's `entries`. Planes of `state`: light, what is to come, gradients of the colours, of
-    depth, of the extra channels."""
+    """Fills the slots of one tile's `entries`. Planes of `state`: transmittance, weighted sum of all that is still
+    behind, gradients of the colours, of depth, of the extra channels."""
     channels = extras.shape[1]
     left, top = column * TILE_WIDTH, line * TILE_HEIGHT
     top_row, bottom_row = 0, TILE_HEIGHT - 1
@@ -260,7 +261,7 @@ def _draw_backward(
 @njit(parallel=True, cache=True, nogil=True, boundscheck=False, error_model="numpy")
 def draw_backward(
     record, extras, tiles, offsets, starts, entries, columns, largest, smallest, stop,
-    rgb, depth, light, sums, g_rgb, g_depth, g_light, g_sums, slots, chunks,
+    rgb, depth, transmittance, sums, g_rgb, g_depth, g_transmittance, g_sums, slots, chunks,
 ):  # fmt: skip
     """Fills `slots [P, SUMS + E]`, which must be zero on entry, with the gradients of what `draw` gave."""
     height, width, channels = depth.shape[0], depth.shape[1], extras.shape[1]
@@ -283,7 +284,7 @@ def draw_backward(
                     at, y, to = r * STRIDE + x, top + r, left + x
                     state[at] = ONE
                     # The background's part needs no term of its own: it is in the picture.
-                    behind = depth[y, to] * g_depth[y, to] + light[y, to] * g_light[y, to]
+                    behind = depth[y, to] * g_depth[y, to] + transmittance[y, to] * g_transmittance[y, to]
                     for c in range(3):
                         behind += rgb[y, to, c] * g_rgb[y, to, c]
                         state[at + (2 + c) * PLANE] = g_rgb[y, to, c]

@@ -1,4 +1,5 @@
-"""Which Gaussians a tile has to look at, nearest first: a radix sort by depth, then a counting sort into tiles."""
+"""Lists of the Gaussians that reach each tile, nearest first: a radix sort by depth, then a counting sort into
+tiles."""
 
 import numpy as np
 from numba import njit
@@ -6,7 +7,7 @@ from numba import njit
 from foreseen.render.kernels.gaussian_projection import DEPTH
 
 TILE_WIDTH, TILE_HEIGHT = 64, 16
-"""In pixels. Wide, because a row of pixels is worked on from where a Gaussian begins, not from where a tile does."""
+"""In pixels. Wide, because work on a row starts at the first pixel of a Gaussian, not of a tile."""
 _BITS = 11
 
 

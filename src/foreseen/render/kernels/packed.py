@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit, prange
 
 CELL_THICKNESS = 1.75
-"""No cell counts as thicker than this when it is asked whether a ray may end: one of which less than a thousandth of
-the light is left has met four opaque cells."""
+"""Largest optical thickness of one cell in the test that ends a ray. With this value a ray of transmittance below 0.001
+has passed four opaque cells. Larger: rays end earlier, and may miss what lies behind one cell."""
 
 
 @njit(inline="always")
@@ -65,11 +65,10 @@ def march(
     """Walks each ray in equal steps and keeps the points where some component's cached density exceeds `threshold`.
 
     Called twice: with `write` False it counts each ray's samples into `starts[ray + 1]`; with True it fills the arrays.
-    A ray ends when the cached density, no cell of it thicker than `CELL_THICKNESS`, has left less than `stop` of its
-    light.
-    Shapes: origins, directions [N, 3]; jitter [N] in 0..1; rotations [N, K, 3, 3]; centres [N, K, 3]; halves [K, 3];
-    strides [K] (a component is looked at every so many steps); cells [N, K] (a component's grid, -1 for none);
-    grid [B, G, G, G].
+    A ray ends when the transmittance of the cached density (no cell thicker than `CELL_THICKNESS`) is below `stop`.
+    Shapes: origins, directions [N, 3]; jitter [N] in 0..1; rotations [N, K, 3, 3]; centres [N, K, 3];
+    half_extents [K, 3]; ray_strides [K] (a component is sampled at every so many steps); cells [N, K] (a component's
+    grid, -1 for none); grid [B, G, G, G].
     """
     count, parts, size = origins.shape[0], centres.shape[1], grid.shape[1]
     for chunk in prange(chunks):
@@ -81,7 +80,7 @@ def march(
             first, last = far, near
             length = step * np.sqrt(directions[r, 0] ** 2 + directions[r, 1] ** 2 + directions[r, 2] ** 2)
             for k in range(parts):
-                # A cell's density is its largest: the ray may yet pass beside what is opaque in it.
+                # A cell stores its largest density: the ray may still miss what is opaque in it.
                 cell = 2 * max(half_extents[k, 0], half_extents[k, 1], half_extents[k, 2]) / size
                 maximum[k] = CELL_THICKNESS * min(1.0, length * ray_strides[k] / cell)
                 if cells[r, k] < 0:
@@ -94,15 +93,15 @@ def march(
                     first = min(first, low[k])
                     last = max(last, high[k])
             kept = 0
-            light = np.float32(1.0)
+            transmittance = np.float32(1.0)
             base = starts[r]
             i = int((first - near) / step)
             while True:
                 t = np.float32(near + (i + jitter[r]) * step)
-                if t > last or t > far or light < stop:
+                if t > last or t > far or transmittance < stop:
                     break
                 for k in range(parts):
-                    # Jitter chooses the point of a stride, too: one half is the middle.
+                    # Jitter also chooses the step within a stride: one half is the middle.
                     if t < low[k] or t > high[k] or i % ray_strides[k] != int(jitter[r] * ray_strides[k]):
                         continue
                     if not _local(origins[r], directions[r], t, rotations[r, k], centres[r, k], half_extents[k], local):
@@ -110,7 +109,7 @@ def march(
                     density = _cached_density(grid, cells[r, k], local, size)
                     if density <= threshold:
                         continue
-                    light *= np.exp(-min(density * length * ray_strides[k], maximum[k]))
+                    transmittance *= np.exp(-min(density * length * ray_strides[k], maximum[k]))
                     if write:
                         ray_index[base + kept] = r
                         component[base + kept] = k
@@ -127,25 +126,25 @@ def composite(density, color, distances, lengths, starts, background, rgb, depth
     count = starts.shape[0] - 1
     for chunk in prange(chunks):
         for r in range(chunk * count // chunks, (chunk + 1) * count // chunks):
-            light = np.float32(1.0)
+            transmittance = np.float32(1.0)
             a0 = np.float32(0.0)
             a1 = np.float32(0.0)
             a2 = np.float32(0.0)
             z = np.float32(0.0)
             for i in range(starts[r], starts[r + 1]):
                 keep = np.exp(-density[i] * lengths[i])
-                w = light * (np.float32(1.0) - keep)
+                w = transmittance * (np.float32(1.0) - keep)
                 weights[i] = w
                 a0 += w * color[i, 0]
                 a1 += w * color[i, 1]
                 a2 += w * color[i, 2]
                 z += w * distances[i]
-                light *= keep
-            rgb[r, 0] = a0 + light * background[r, 0]
-            rgb[r, 1] = a1 + light * background[r, 1]
-            rgb[r, 2] = a2 + light * background[r, 2]
+                transmittance *= keep
+            rgb[r, 0] = a0 + transmittance * background[r, 0]
+            rgb[r, 1] = a1 + transmittance * background[r, 1]
+            rgb[r, 2] = a2 + transmittance * background[r, 2]
             depth[r] = z
-            opacity[r] = np.float32(1.0) - light
+            opacity[r] = np.float32(1.0) - transmittance
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
@@ -161,7 +160,7 @@ def composite_backward(
             v0, v1, v2, vz, va = g_rgb[r, 0], g_rgb[r, 1], g_rgb[r, 2], g_depth[r], g_opacity[r]
             # What the samples after this one and the background make of v . output.
             behind = v0 * rgb[r, 0] + v1 * rgb[r, 1] + v2 * rgb[r, 2] + vz * depth[r]
-            light = np.float32(1.0)
+            transmittance = np.float32(1.0)
             for i in range(starts[r], starts[r + 1]):
                 w = weights[i]
                 here = v0 * color[i, 0] + v1 * color[i, 1] + v2 * color[i, 2] + vz * distances[i]
@@ -169,6 +168,6 @@ def composite_backward(
                 g_color[i, 1] = w * v1
                 g_color[i, 2] = w * v2
                 behind -= w * here
-                light -= w
-                # d alpha = length * (1 - alpha) d sigma; light after this sample is T (1 - alpha).
-                g_density[i] = lengths[i] * (light * here - behind + va * end)
+                transmittance -= w
+                # d alpha = length * (1 - alpha) d sigma; transmittance after this sample is T (1 - alpha).
+                g_density[i] = lengths[i] * (transmittance * here - behind + va * end)

@@ -3,8 +3,8 @@
 `foreseen.render.voxel_rays` calls it and says what it computes; the twin is the packed renderer with the field's plain
 form (`VoxelScene.composed`).
 
-Backward walks each ray front to back once more: what lies behind a sample is the ray's final colour less what has been
-summed up to it, so nothing is kept of the forward pass but that colour. Every thread has gradient arrays of its own.
+The backward pass walks each ray front to back once more. What lies behind a sample is the ray's final colour minus the
+sum up to it, so the forward pass keeps nothing but that colour. Every thread has its own gradient arrays.
 """
 
 import numpy as np
@@ -52,9 +52,9 @@ def trace(
     gradients.
 
     Shapes: order [N], in which the rays are taken; origins, directions, views (unit, world) [N, 3]; rows [N], which
-    pose; jitter [N] in 0..1; rotations [R, K, 3, 3]; centres [R, K, 3]; halves [K, 3]; strides [K]; grid [K, G, G, G]
-    cached densities; layout [K, L, 2]; index flat; values [M, 7]; scales [K] density per unit length for a softplus
-    of 1; light [3]; grad_values [M, 7] of the first chunk; grad_others [chunks - 1, M, 7] of the others;
+    pose; jitter [N] in 0..1; rotations [R, K, 3, 3]; centres [R, K, 3]; half_extents [K, 3]; ray_strides [K]; grid [K,
+    G, G, G] cached densities; layout [K, L, 2]; index flat; values [M, 7]; scales [K] density per unit length for a
+    softplus of 1; light [3]; grad_values [M, 7] of the first chunk; grad_others [chunks - 1, M, 7] of the others;
     grad_rotations [chunks, R, K, 3, 3]; grad_centres [chunks, R, K, 3]; grad_light [chunks, 3].
     """
     count, parts, size, levels = origins.shape[0], centres.shape[1], grid.shape[1], layout.shape[1]
@@ -87,11 +87,11 @@ def trace(
                     for b in range(3):
                         toward[k, a] += rotations[row, k, b, a] * (light[b] - views[r, b])
                     sum_flat[k, a], sum_far[k, a], sum_toward[k, a] = zero, zero, zero
-            light_left, reached, kept = one, zero, 0
+            transmittance, reached, kept = one, zero, 0
             for a in range(3):
                 done[a] = zero
             i = max(int((first - near) / step - one), 0)
-            while light_left >= stop:
+            while transmittance >= stop:
                 t = np.float32(near + (np.float32(i) + jitter[r]) * step)
                 if t > last:
                     break
@@ -104,7 +104,7 @@ def trace(
                     if t > high[k]:
                         continue
                     beside = False
-                    # Jitter chooses the point of a stride, too: one half is the middle.
+                    # Jitter also chooses the step within a stride: one half is the middle.
                     if i % ray_strides[k] != int(jitter[r] * ray_strides[k]):
                         continue
                     outside = False
@@ -124,8 +124,8 @@ def trace(
                     soft = np.log(one + np.exp(raw)) if raw < 15 else raw
                     long = length * ray_strides[k] * scales[k]
                     passed = np.exp(-soft * long)
-                    weight = light_left * (one - passed)
-                    light_left *= passed
+                    weight = transmittance * (one - passed)
+                    transmittance *= passed
                     kept += 1
                     reached += weight * t
                     shade = one
@@ -136,11 +136,11 @@ def trace(
                         done[a] += weight * color[a]
                     if not differentiate:
                         continue
-                    thick = g_depth[r] * (light_left * t - (depth[r] - reached)) + g_opacity[r] * (one - opacity[r])
+                    thick = g_depth[r] * (transmittance * t - (depth[r] - reached)) + g_opacity[r] * (one - opacity[r])
                     g_shade = zero
                     for a in range(3):
-                        thick += g_rgb[r, a] * (light_left * color[a] - (rgb[r, a] - done[a]))
-                        # Beyond 0 or 1 only what leads back counts.
+                        thick += g_rgb[r, a] * (transmittance * color[a] - (rgb[r, a] - done[a]))
+                        # A colour that was clamped to 0..1 gets only gradients that lead back into the range.
                         c = features[1 + a] * shade
                         g_color[a] = weight * g_rgb[r, a]
                         if (c > one and g_color[a] < zero) or (c < zero and g_color[a] > zero):
@@ -158,8 +158,8 @@ def trace(
                 i = max(i + 1, int((upcoming - near) / step - one)) if beside else i + 1
             if not differentiate:
                 for a in range(3):
-                    rgb[r, a] = done[a] + light_left * background[a]
-                depth[r], opacity[r], samples[r] = reached, one - light_left, kept
+                    rgb[r, a] = done[a] + transmittance * background[a]
+                depth[r], opacity[r], samples[r] = reached, one - transmittance, kept
                 continue
             for k in range(parts):
                 if high[k] < low[k]:

@@ -13,9 +13,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from foreseen.errors import UserError
+from foreseen.scenes.attribute_track import AttributeTrack
 from foreseen.scenes.files.values import BLACK, SplatFile, checked, to_columns
 from foreseen.scenes.gaussians import DEGREES, Gaussians
-from foreseen.scenes.moving_gaussians import ATTRIBUTES, AttributeTrack, MovingGaussians
+from foreseen.scenes.moving_gaussians import ATTRIBUTES, MovingGaussians
 
 SUFFIX = ".safetensors"
 KEY = "moving_gaussians"
@@ -35,21 +36,21 @@ def read(path: Path) -> SplatFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{path} is truncated or no safetensors file ({error}): copy or export it again.") from None
-    rest = _rest(path, header, tensors)
+    first = _first(path, header, tensors)
     times = _times(path, tensors)
-    tracks = {name: track for name in ATTRIBUTES if (track := _track(path, name, tensors, rest, len(times)))}
-    scene = MovingGaussians(rest, times, tracks, header["time_unit"])
+    tracks = {name: track for name in ATTRIBUTES if (track := _track(path, name, tensors, first, len(times)))}
+    scene = MovingGaussians(first, times, tracks, header["time_unit"])
     return SplatFile(path, f"4D Gaussians, version {VERSION}", scene)
 
 
 def encode(scene: MovingGaussians) -> bytes:
     """The content of a file. Raises `UserError` for Gaussians that cannot be written."""
-    rest = scene.rest
-    columns = to_columns(rest)
+    first = scene.first
+    columns = to_columns(first)
     header = {
         "version": VERSION,
-        "background": list(rest.background),
-        "antialiased": rest.antialiased,
+        "background": list(first.background),
+        "antialiased": first.antialiased,
         "time_unit": scene.time_unit,
     }
     tensors = {"times": scene.times.to("cpu", torch.float64)}
@@ -84,7 +85,7 @@ def _header(path: Path, text: str | None) -> dict[str, Any]:
     }
 
 
-def _rest(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Gaussians:
+def _first(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Gaussians:
     harmonics = _tensor(path, "harmonics", tensors)
     count = len(harmonics) if harmonics.ndim == 3 else -1
     degrees = tuple((count, (degree + 1) ** 2, 3) for degree in DEGREES)
@@ -97,15 +98,16 @@ def _rest(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Gau
     extras = _tensor(path, "extras", tensors) if "extras" in tensors else None
     if extras is not None and (extras.ndim != 2 or len(extras) != count):
         raise _wrong(path, "extras", f"has the shape {tuple(extras.shape)}, not [{count}, E]")
-    rest = Gaussians(
+    first = Gaussians(
         **values,
         harmonics=harmonics,
         background=header["background"],
         extras=extras,
         antialiased=header["antialiased"],
+        extra_names=(),
     )
-    _require_good(path, "at rest", lambda: to_columns(rest))
-    return rest
+    _require_valid(path, "at the first time", lambda: to_columns(first))
+    return first
 
 
 def _times(path: Path, tensors: dict[str, Tensor]) -> Tensor:
@@ -115,23 +117,23 @@ def _times(path: Path, tensors: dict[str, Tensor]) -> Tensor:
     return times
 
 
-def _track(path: Path, name: str, tensors: dict[str, Tensor], rest: Gaussians, count: int) -> AttributeTrack | None:
+def _track(path: Path, name: str, tensors: dict[str, Tensor], first: Gaussians, count: int) -> AttributeTrack | None:
     if f"{name}.values" not in tensors:
         return None
-    resting = getattr(rest, name)
-    if resting is None:
+    initial = getattr(first, name)
+    if initial is None:
         raise _wrong(path, f"{name}.values", f"is there, but not '{name}'")
     values = _tensor(path, f"{name}.values", tensors)
     index = _tensor(path, f"{name}.index", tensors, torch.int64)
-    if index.ndim != 1 or tuple(values.shape) != (count, len(index), *resting.shape[1:]):
+    if index.ndim != 1 or tuple(values.shape) != (count, len(index), *initial.shape[1:]):
         raise _wrong(path, f"{name}.values", f"has the shape {tuple(values.shape)}, which does not fit index and times")
-    if len(index) and (int(index[0]) < 0 or int(index[-1]) >= len(resting) or not bool((index.diff() > 0).all())):
-        raise _wrong(path, f"{name}.index", f"is not ascending within the {len(resting)} Gaussians")
-    _require_good(path, f"{name}.values", lambda: checked(name, values))
+    if len(index) and (int(index[0]) < 0 or int(index[-1]) >= len(initial) or not bool((index.diff() > 0).all())):
+        raise _wrong(path, f"{name}.index", f"is not ascending within the {len(initial)} Gaussians")
+    _require_valid(path, f"{name}.values", lambda: checked(name, values))
     return AttributeTrack(index, values)
 
 
-def _require_good(path: Path, what: str, check: Callable[[], object]) -> None:
+def _require_valid(path: Path, what: str, check: Callable[[], object]) -> None:
     try:
         check()
     except UserError as error:

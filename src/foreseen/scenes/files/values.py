@@ -1,4 +1,4 @@
-"""What files of Gaussians share: checks of what was read and of what is to be written, and how numbers are stored."""
+"""What files of Gaussians share: checks before writing and after reading, and how numbers are stored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SH_0 = 0.28209479177387814
 """The constant spherical harmonic, 1 / (2 sqrt(pi))."""
 
 BLACK = (0.0, 0.0, 0.0)
-"""Behind Gaussians of a file that names no background, as most viewers show them."""
+"""Background of a file that states none, as in most viewers."""
 
 TINY = float(np.finfo(np.float32).tiny)
 MIN_QUATERNION_NORM = 1e-18
@@ -38,7 +38,7 @@ class SplatFile:
         path: the file.
         format: what it is, in words.
         scene: Gaussians at one time, or moving ones.
-        notes: what was read otherwise than it stands there, one sentence each.
+        notes: what was changed while reading, one sentence each.
     """
 
     path: Path
@@ -135,7 +135,9 @@ def to_gaussians(
     values = {name: _tensor(getattr(columns, name)) for name in ("means", "quaternions", "scales", "opacities")}
     extras = None if columns.extras is None else _tensor(columns.extras)
     harmonics = _tensor(columns.harmonics)
-    return Gaussians(**values, harmonics=harmonics, background=background, extras=extras, antialiased=antialiased)
+    return Gaussians(
+        **values, harmonics=harmonics, background=background, extras=extras, antialiased=antialiased, extra_names=()
+    )
 
 
 def _tensor(values: Array) -> torch.Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from foreseen.errors import UserError
 from foreseen.geometry.cameras import Camera
-from foreseen.render import render, render_rays
-from foreseen.render.dispatch import QUADRATURE_BYTES, rays_per_chunk
+from foreseen.render import ImageResult, Renderer, as_gaussians, preview, register, render, render_rays, renderer_for
+from foreseen.render.registry import _RENDERERS
+from foreseen.render.renderers.radiance_field import QUADRATURE_BYTES
 from foreseen.scenes import RadianceField
 
 
@@ -26,6 +27,10 @@ def ball(x: Tensor, directions: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
 
 def scene(**options: int) -> RadianceField:
     return RadianceField(ball, 1.0, 3.0, (1.0, 1.0, 1.0), ball, options)
+
+
+def rays_per_chunk(field: RadianceField, memory_mb: float) -> int:
+    return renderer_for(type(field)).rays_per_chunk(field, memory_mb)  # type: ignore[attr-defined]
 
 
 def test_chunks_change_nothing() -> None:
@@ -68,9 +73,58 @@ def test_an_unknown_scene_is_named() -> None:
         "no renderer for a scene of type Fog; there is one for ComposedField, Gaussians, ImageGaussians, RadianceField"
     )
     with pytest.raises(TypeError, match=message):
-        render(Fog(1.0), camera())  # type: ignore[arg-type]
+        render(Fog(1.0), camera())
     with pytest.raises(TypeError, match=message):
-        render_rays(Fog(1.0), camera().rays(torch.zeros(1, 2)))  # type: ignore[arg-type]
+        render_rays(Fog(1.0), camera().rays(torch.zeros(1, 2)))
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A scene of another package: brighter to the right."""
+
+    brightness: Tensor
+
+
+class GradientRenderer(Renderer[Gradient]):
+    def render(self, scene: Gradient, camera: Camera, *, memory_mb: float, device: torch.device | str) -> ImageResult:
+        ramp = scene.brightness * torch.linspace(0, 1, camera.width).expand(camera.height, -1)
+        return ImageResult(ramp[..., None].expand(-1, -1, 3), torch.zeros_like(ramp), torch.ones_like(ramp))
+
+
+def test_another_package_registers_a_scene_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SteepGradient(Gradient):
+        pass
+
+    monkeypatch.setattr("foreseen.render.registry._RENDERERS", dict(_RENDERERS))
+    register(Gradient, GradientRenderer())
+    for kind in (Gradient, SteepGradient):
+        own = kind(torch.tensor(0.5, requires_grad=True))
+        image = render(own, camera())
+        assert image.rgb.shape == (5, 7, 3)
+        image.rgb.sum().backward()
+        assert own.brightness.grad is not None and own.brightness.grad > 0
+        assert preview(own, 4) is own and as_gaussians(own) is None
+        with pytest.raises(TypeError, match="rendered as whole pictures, not by rays"):
+            render_rays(own, camera().rays(torch.zeros(1, 2)))
+
+
+def test_gradients_flow_through_chunks_and_stop_where_the_caller_says_so() -> None:
+    level = torch.tensor(0.3, requires_grad=True)
+
+    def query(x: Tensor, directions: Tensor, ray: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        density, color = ball(x, directions, ray)
+        return density + level, color, {"place": x, "level": level.expand(len(x))}
+
+    field = RadianceField(query, 1.0, 3.0, (1.0, 1.0, 1.0), options={"samples": 16, "bytes_per_sample": 1024})
+    gradients = []
+    for memory_mb in (256.0, 3 * 16 * (1024 + QUADRATURE_BYTES) / 2**20):
+        image = render(field, camera(), memory_mb=memory_mb)
+        assert image.channels["place"].shape == (5, 7, 3) and image.channels["level"].shape == (5, 7, 1)
+        gradients.append(torch.autograd.grad(image.rgb.sum() + image.channels["place"].sum(), level)[0])
+    torch.testing.assert_close(*gradients)
+    with torch.no_grad():
+        image = render(field, camera())
+    assert not any(x.requires_grad for x in (image.rgb, image.depth, image.opacity, *image.channels.values()))
 
 
 MEASURE = """
@@ -88,6 +142,7 @@ scene = RadianceField(query, 1.0, 3.0, (1.0, 1.0, 1.0), query, {"samples": 64, "
 camera = lambda n: Camera(torch.eye(4), 10.0, 10.0, n / 2, n / 2, n, n, near=1.0, far=3.0)
 # Not getrusage: its peak is inherited from the process that started this one.
 peak = lambda: int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
+torch.set_grad_enabled(False)
 render(scene, camera(2))
 before = peak()
 for bound in (48, 4096):
