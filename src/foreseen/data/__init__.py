@@ -6,7 +6,9 @@ splits = make_splits(data, observe_until=0.75)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from foreseen.data.images import ImageCache
 from foreseen.data.splits import Splits, check_times, make_splits
 from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
 from foreseen.errors import UserError, suggest
+from foreseen.plugins import Registry
 
 __all__ = [
     "FORMATS",
@@ -21,6 +24,7 @@ __all__ = [
     "Frame",
     "GroundTruth",
     "ImageCache",
+    "ReaderEntry",
     "Sequence",
     "Splits",
     "find_format",
@@ -28,13 +32,42 @@ __all__ = [
     "make_splits",
 ]
 
-FORMATS: dict[str, tuple[str, ...]] = {
-    "nerfstudio": ("transforms.json",),
-    "blender": ("transforms_train.json", "transforms_val.json", "transforms_test.json"),
-    "nrnerf": ("precomputed.json",),
-    "llff": ("poses_bounds.npy",),
-}
-"""Format -> the files that tell it. Each names a module in `foreseen.data.readers`; the first that fits wins."""
+
+@dataclass(frozen=True)
+class ReaderEntry:
+    """How a data format is known and read.
+
+    Attributes:
+        files: a folder that holds one of them is of this format.
+        module: has the function `read(folder, *, background, cache) -> Dataset`; imported when it is needed.
+    """
+
+    files: tuple[str, ...]
+    module: str
+
+
+def _own(name: str, *files: str) -> ReaderEntry:
+    return ReaderEntry(files, f"foreseen.data.readers.{name}")
+
+
+def _load(point: EntryPoint) -> ReaderEntry:
+    entry = point.load()
+    if not isinstance(entry, ReaderEntry):
+        raise TypeError(f"{point.value} is a {type(entry).__name__}, not a ReaderEntry")
+    return entry
+
+
+FORMATS: Registry[ReaderEntry] = Registry(
+    {
+        "nerfstudio": _own("nerfstudio", "transforms.json"),
+        "blender": _own("blender", "transforms_train.json", "transforms_val.json", "transforms_test.json"),
+        "nrnerf": _own("nrnerf", "precomputed.json"),
+        "llff": _own("llff", "poses_bounds.npy"),
+    },
+    "foreseen.readers",
+    _load,
+)
+"""By the name of the format; the first that fits wins. Packages add theirs as entry points `foreseen.readers`."""
 
 
 def load_dataset(
@@ -71,22 +104,22 @@ def load_dataset(
 def _reader(name: str) -> Any:
     if name not in FORMATS:
         raise UserError(f"unknown data format '{name}': {suggest(name, FORMATS)}")
-    return import_module(f"foreseen.data.readers.{name}")
+    return import_module(FORMATS[name].module)
 
 
 def find_format(folder: Path) -> str:
     """The format of what lies in a folder. Raises `UserError` where none is known."""
-    for name, files in FORMATS.items():
-        if any((folder / file).is_file() for file in files):
+    for name, entry in FORMATS.items():
+        if any((folder / file).is_file() for file in entry.files):
             return name
     if not any(folder.iterdir()):
         raise UserError(f"{folder} is empty: give the folder of a data set")
-    known = ", ".join(file for files in FORMATS.values() for file in files)
+    known = ", ".join(file for entry in FORMATS.values() for file in entry.files)
     raise UserError(f"{folder} holds no data set (none of {known}): give its folder, or name the format")
 
 
 def _folder(path: Path) -> Path:
-    if path.is_file() and any(path.name in files for files in FORMATS.values()):
+    if path.is_file() and any(path.name in entry.files for entry in FORMATS.values()):
         return path.parent
     if path.is_file():
         raise UserError(f"{path} is a file: give the folder of a data set")
