@@ -41,7 +41,7 @@ METRICS = {
 def main(
     minutes: float = 10.0,
     methods: tuple[str, ...] = (
-        "gaussian-ode:fast",
+        "rigid-ode:gaussians",
         "rigid-ode:fast",
         "4d-gaussians:fast",
         "deformable-gaussians:fast",

@@ -37,7 +37,7 @@ THIRDS = ("first third", "second third", "last third")
 
 def main(
     minutes: float = 3.0,
-    methods: tuple[str, ...] = ("gaussian-ode:fast", "gaussian-ode:fast", "rigid-ode:fast"),
+    methods: tuple[str, ...] = ("rigid-ode:gaussians", "gaussian-ode:fast", "rigid-ode:fast"),
     scenes: tuple[str, ...] = SCENES,
     trays: tuple[int, ...] = (0, 1, 2),
     tray_frames: int = 96,

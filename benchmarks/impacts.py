@@ -128,7 +128,7 @@ def _found(path: Path, share: float | None) -> Any:
     """The method before its first step, with the parts that silhouettes show it."""
     data = load_dataset(path)
     splits = make_splits(data, share)
-    method = find_method("gaussian-ode").load()(preset_config("gaussian-ode", "fast"), scene_info(data, splits))
+    method = find_method("rigid-ode").load()(preset_config("rigid-ode", "gaussians"), scene_info(data, splits))
     say(f"{path.name}: {method.warm_start(training_frames(splits), [])}")
     return method
 

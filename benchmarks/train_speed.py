@@ -73,9 +73,9 @@ def main(
     clock = Clock(work / "seconds.txt")
     rows: list[dict[str, Any]] = []
     pair = ((32, False), (16, True)) * (steps // 48)
-    fast = run(Job("node-rf fast", "rigid-ode", "fast", str(data), {}, warm_up, pair), work)
-    rows += [fast, {**fast["twin"], "name": "node-rf fast, plain-torch twin"}]
-    for method in ("rigid-ode", "d-nerf"):
+    fast = run(Job("rigid-ode fast", "rigid-ode", "fast", str(data), {}, warm_up, pair), work)
+    rows += [fast, {**fast["twin"], "name": "rigid-ode fast, plain-torch twin"}]
+    for method in ("node-rf", "d-nerf"):
         slow = ((slow_steps, False),)
         rows.append(run(Job(f"{method} paper", method, "paper", str(data), {}, 1, slow), work))
         equal: dict[str, Any] = at_rays_and_samples(fast["rays"], fast["samples"])

@@ -67,7 +67,7 @@ def main(
         results: Where the table goes.
     """
     clock = Clock(work / "seconds.txt")
-    data, run = work / "pendulum-100-160", work / f"node-rf-{minutes:g}"
+    data, run = work / "pendulum-100-160", work / f"rigid-ode-{minutes:g}"
     if not data.exists():
         foreseen("simulate", "pendulum", "--frames", 100, "--cameras", 4, "--size", 160, "--out", data)
     train(Contestant("rigid-ode", "fast"), data, run, seed=0, minutes=minutes, more=("--observe-until", 0.5))
@@ -76,7 +76,7 @@ def main(
         BY_BROWSER: measure(lambda: [some], seconds, "browser"),
         "gaussians, drawn by the server": measure(lambda: [some], seconds, "server"),
         "gaussians, as the viewer chooses": measure(lambda: [some], seconds, "auto"),
-        "node-rf fast": measure(lambda: [RunSource(learned, "rigid-ode")], seconds, None),
+        "rigid-ode fast": measure(lambda: [RunSource(learned, "rigid-ode")], seconds, None),
     }
     publish("viewer_speed", "The viewer's speed", page(found, count), provenance(clock.seconds(), [0]), found, results)
 

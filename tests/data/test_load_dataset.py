@@ -19,7 +19,7 @@ def message(path: Path, **options: object) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "file"), [(n, f) for n, files in FORMATS.items() for f in files])
+@pytest.mark.parametrize(("name", "file"), [(n, f) for n, entry in FORMATS.items() for f in entry.files])
 def test_a_file_tells_the_format(tmp_path: Path, name: str, file: str) -> None:
     (tmp_path / file).touch()
     assert find_format(tmp_path) == name
@@ -90,8 +90,8 @@ def test_broken_json_names_the_line_through_the_top_level_function(tmp_path: Pat
 
 
 def test_what_the_room_offers() -> None:
-    names = "FORMATS Dataset Frame GroundTruth ImageCache Sequence Splits find_format load_dataset load_datasets"
-    assert foreseen.data.__all__ == [*names.split(), "make_splits"]
+    names = "FORMATS Dataset Frame GroundTruth ImageCache ReaderEntry Sequence Splits find_format load_dataset"
+    assert foreseen.data.__all__ == [*names.split(), "load_datasets", "make_splits"]
     assert all(hasattr(foreseen.data, name) for name in foreseen.data.__all__)
 
 

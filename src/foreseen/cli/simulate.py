@@ -27,7 +27,7 @@ def simulate(
     """Simulate a scene with known physics and write it as a data set with exact truth.
 
     Args:
-        scenario: pendulum, bouncing-balls, oscillating-ball, bifurcating-hill or pendulum-and-ball.
+        scenario: pendulum, bouncing-balls, oscillating-ball, bifurcating-hill, pendulum-and-ball, or one of a plugin.
         out: The data set's folder; must not exist, or be empty.
         options: What to simulate.
     """

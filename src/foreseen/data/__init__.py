@@ -7,7 +7,9 @@ splits = make_splits(data, observe_until=0.75)
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from foreseen.data.splits import Splits, check_times, make_splits
 from foreseen.data.tracks import number_tracks
 from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
 from foreseen.errors import UserError, suggest
+from foreseen.plugins import Registry
 
 __all__ = [
     "FORMATS",
@@ -25,6 +28,7 @@ __all__ = [
     "Frame",
     "GroundTruth",
     "ImageCache",
+    "ReaderEntry",
     "Sequence",
     "Splits",
     "find_format",
@@ -33,22 +37,49 @@ __all__ = [
     "make_splits",
 ]
 
-FORMATS: dict[str, tuple[str, ...]] = {
-    "nerfstudio": ("transforms.json",),
-    "blender": ("transforms_train.json", "transforms_val.json", "transforms_test.json"),
-    "nrnerf": ("precomputed.json",),
-    "llff": ("poses_bounds.npy",),
-    "video": (),
-    "array": (),
-}
-"""Format -> the files by which a folder is recognised. Each names a module in `foreseen.data.readers`; the first that
-fits wins. Without such a file a folder of pictures or with a video is read as "video"."""
 
-WITH_NDC = ("llff", "nrnerf")
-"""Formats of cameras that face one way, read in normalised device coordinates where that is possible."""
+@dataclass(frozen=True)
+class ReaderEntry:
+    """How a data format is recognised and read.
 
-WITHOUT_CAMERAS = ("video", "array")
-"""Formats that state no camera poses; a frame rate may be given."""
+    Attributes:
+        files: a folder that holds one of them is of this format.
+        module: has the function `read(folder, *, background, cache) -> Dataset`; imported when it is used.
+        cameras: the format states camera poses; without them `read` also takes `fps`, frames per second.
+        ndc: `read` also takes `ndc`: whether to use normalised device coordinates where the cameras allow it.
+    """
+
+    files: tuple[str, ...]
+    module: str
+    cameras: bool = True
+    ndc: bool = False
+
+
+def _entry(name: str, *files: str, cameras: bool = True, ndc: bool = False) -> ReaderEntry:
+    return ReaderEntry(files, f"foreseen.data.readers.{name}", cameras, ndc)
+
+
+def _load_entry(point: EntryPoint) -> ReaderEntry:
+    entry = point.load()
+    if not isinstance(entry, ReaderEntry):
+        raise TypeError(f"{point.value} is a {type(entry).__name__}, not a ReaderEntry")
+    return entry
+
+
+FORMATS: Registry[ReaderEntry] = Registry(
+    {
+        "nerfstudio": _entry("nerfstudio", "transforms.json"),
+        "blender": _entry("blender", "transforms_train.json", "transforms_val.json", "transforms_test.json"),
+        "nrnerf": _entry("nrnerf", "precomputed.json", ndc=True),
+        "llff": _entry("llff", "poses_bounds.npy", ndc=True),
+        "video": _entry("video", cameras=False),
+        "array": _entry("array", cameras=False),
+    },
+    "foreseen.readers",
+    _load_entry,
+)
+"""By the name of the format; the first that fits wins. A folder of pictures or with a video, and without a file of a
+format, is read as "video". Packages add theirs as entry points `foreseen.readers`."""
 
 
 def load_dataset(
@@ -81,12 +112,15 @@ def load_dataset(
     try:
         folder = _folder(Path(path))
         name = find_format(folder) if format is None else format
-        options: dict[str, Any] = {} if fps is None else {"fps": fps}
-        if name in WITH_NDC:
-            options["ndc"] = ndc
-        if fps is not None and name not in WITHOUT_CAMERAS:
+        entry = _find_entry(name)
+        if fps is not None and entry.cameras:
             raise UserError(f"--fps {fps:g}: the format '{name}' states its own times; leave --fps out")
-        data = _reader(name).read(folder, background=background, cache=ImageCache(memory_budget_mb), **options)
+        options: dict[str, Any] = {} if fps is None else {"fps": fps}
+        if entry.ndc:
+            options["ndc"] = ndc
+        data = import_module(entry.module).read(
+            folder, background=background, cache=ImageCache(memory_budget_mb), **options
+        )
     except PermissionError as error:
         raise UserError(f"{error.filename} may not be read: change its permissions") from None
     check_times(data)
@@ -99,16 +133,16 @@ def load_datasets(paths: Iterable[Path | str], **options: Any) -> Dataset:
     return collect([load_dataset(path, **options) for path in paths])
 
 
-def _reader(name: str) -> Any:
+def _find_entry(name: str) -> ReaderEntry:
     if name not in FORMATS:
         raise UserError(f"unknown data format '{name}': {suggest(name, FORMATS)}")
-    return import_module(f"foreseen.data.readers.{name}")
+    return FORMATS[name]
 
 
 def find_format(folder: Path) -> str:
     """The format of a folder or file. Raises `UserError` where none is known."""
-    for name, files in FORMATS.items():
-        if any((folder / file).is_file() for file in files):
+    for name, entry in FORMATS.items():
+        if any((folder / file).is_file() for file in entry.files):
             return name
     if folder.is_file():
         return "array" if folder.suffix in ARRAY_ENDINGS else "video"
@@ -116,12 +150,12 @@ def find_format(folder: Path) -> str:
         return "video"
     if not any(folder.iterdir()):
         raise UserError(f"{folder} is empty: give the folder of a data set")
-    known = ", ".join(file for files in FORMATS.values() for file in files)
+    known = ", ".join(file for entry in FORMATS.values() for file in entry.files)
     raise UserError(f"{folder} holds no data set (none of {known}): give its folder, or name the format")
 
 
 def _folder(path: Path) -> Path:
-    if path.is_file() and any(path.name in files for files in FORMATS.values()):
+    if path.is_file() and any(path.name in entry.files for entry in FORMATS.values()):
         return path.parent
     if path.is_file() and path.suffix.lower() in (*VIDEO_ENDINGS, *ARRAY_ENDINGS):
         return path

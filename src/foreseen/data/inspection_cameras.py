@@ -160,7 +160,8 @@ def _stated_angles(dataset: Dataset) -> tuple[list[tuple[float, float]], int, in
     """Each file's `camera_angle_x` and the focal length [px] that this means at the width of its first frame; how many
     of all frames state another focal length themselves; how many state one."""
     angles, wrong, total = [], 0, 0
-    files = [dataset.path / name for name in FORMATS.get(dataset.format, ()) if name.startswith("transforms")]
+    names = FORMATS[dataset.format].files if dataset.format in FORMATS else ()
+    files = [dataset.path / name for name in names if name.startswith("transforms")]
     for file in (f for f in files if f.is_file()):
         for index, entry in enumerate(entries(read_document(file), file)):
             angle, focal, width = (entry.get(name) for name in ("camera_angle_x", "fl_x", "w"))

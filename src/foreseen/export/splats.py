@@ -114,9 +114,9 @@ def export_splats(
         with _source_is_named(source):
             content = moving.encode(gather_motion(frames, source.time_unit))
     else:
-        time = export_times[0] if export_times else None
-        gaussians = source.at(time or 0.0)
-        content, left = _encode(format, gaussians, source, time), left_out(gaussians, format)
+        single_time = export_times[0] if export_times else None
+        gaussians = source.at(single_time or 0.0)
+        content, left = _encode(format, gaussians, source, single_time), left_out(gaussians, format)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, content)
     return left

@@ -1,9 +1,13 @@
-"""The methods, by name. Nothing heavy is imported until a method is loaded."""
+"""The methods, by name: those of foreseen, and those that installed packages offer as entry points `foreseen.methods`.
+
+Nothing heavy is imported until a method is loaded.
+"""
 
 from foreseen.errors import UserError, suggest
-from foreseen.methods.entry import MethodEntry
+from foreseen.methods.entry import MethodEntry, load_entry
+from foreseen.plugins import Registry
 
-METHODS: dict[str, MethodEntry] = {
+_OWN = {
     "node-rf": MethodEntry(
         target="foreseen.methods.node_rf.model:build",
         presets="foreseen.methods.node_rf.config:PRESETS",
@@ -61,6 +65,8 @@ METHODS: dict[str, MethodEntry] = {
         reproduced="nothing: a deformable cloud, and an ODE on the coefficients of its displacements",
     ),
 }
+
+METHODS: Registry[MethodEntry] = Registry(_OWN, "foreseen.methods", load_entry)
 
 
 def find_method(name: str) -> MethodEntry:

@@ -19,6 +19,7 @@ from foreseen.data.types import GroundTruth
 from foreseen.data.writer import DatasetWriter, WrittenFrame
 from foreseen.errors import UserError, suggest
 from foreseen.geometry.cameras import Camera
+from foreseen.plugins import Registry
 from foreseen.simulate.camera_rig import CameraRig
 from foreseen.simulate.kernel_tables import DEPTHS
 from foreseen.simulate.options import SimulateOptions
@@ -29,14 +30,19 @@ from foreseen.simulate.scene import Capsule, Solid, Sphere, Stage
 Progress = Callable[[float, str], None]
 T = TypeVar("T")
 
-SCENARIOS = {
-    "pendulum": "foreseen.simulate.pendulum",
-    "bouncing-balls": "foreseen.simulate.bouncing_balls",
-    "oscillating-ball": "foreseen.simulate.oscillating_ball",
-    "bifurcating-hill": "foreseen.simulate.bifurcating_hill",
-    "pendulum-and-ball": "foreseen.simulate.pendulum_and_ball",
-}
-"""Name -> module with a `SCENARIO`, which is imported when the scenario is used."""
+SCENARIOS: Registry[str] = Registry(
+    {
+        "pendulum": "foreseen.simulate.pendulum",
+        "bouncing-balls": "foreseen.simulate.bouncing_balls",
+        "oscillating-ball": "foreseen.simulate.oscillating_ball",
+        "bifurcating-hill": "foreseen.simulate.bifurcating_hill",
+        "pendulum-and-ball": "foreseen.simulate.pendulum_and_ball",
+    },
+    "foreseen.scenarios",
+    lambda point: point.module,
+)
+"""Name -> module with a `SCENARIO`, imported when it is used. Installed packages add theirs as entry points
+`foreseen.scenarios`, such as `spring = "my_package.spring:SCENARIO"`."""
 
 MAX_BACKDROP_BYTES = 1_000_000_000
 """Bytes of all backdrops in memory at once. Larger: more frames are rendered at the same time."""
