@@ -86,13 +86,18 @@ def stage() -> Stage:
     red, blue, green, grey = (0.7, 0.06, 0.05), (0.05, 0.12, 0.6), (0.06, 0.45, 0.12), (0.35, 0.35, 0.38)
     rotation = _about_z(35.0)
     solids: list[Solid] = [
-        Box(Material(wood, cream, 0.25), position=(0, 0, -0.1), half=(1.5, 1.5, 0.1)),
+        Box(Material(wood, cream, 0.25), position=(0, 0, -0.1), half_extents=(1.5, 1.5, 0.1)),
         Sphere(Material(red, cream, 0.15), position=(0.5, -0.4, 0.45), radius=0.45),
-        Box(Material(blue, cream, 0.2), position=(-0.6, 0.1, 0.35), rotation=rotation, half=(0.35, 0.35, 0.35)),
+        Box(Material(blue, cream, 0.2), position=(-0.6, 0.1, 0.35), rotation=rotation, half_extents=(0.35, 0.35, 0.35)),
         Sphere(Material(green), position=(-0.6, 0.1, 0.95), radius=0.25),
-        Capsule(Material(grey, red, 0.12), position=(0.4, 0.7, 0.55), radius=0.18, half=0.37),
+        Capsule(Material(grey, red, 0.12), position=(0.4, 0.7, 0.55), radius=0.18, half_length=0.37),
         Sphere(Material(cream, blue, 0.08), position=(-0.5, -0.9, 0.2), radius=0.2),
-        Box(Material(green, grey, 0.1), position=(1.1, 0.6, 0.15), rotation=_about_z(-20.0), half=(0.15, 0.3, 0.15)),
+        Box(
+            Material(green, grey, 0.1),
+            position=(1.1, 0.6, 0.15),
+            rotation=_about_z(-20.0),
+            half_extents=(0.15, 0.3, 0.15),
+        ),
     ]
     return Stage(tuple(solids))
 

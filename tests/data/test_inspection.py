@@ -127,7 +127,7 @@ def columns(*order: tuple[int, int]) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda pose: pose @ FLIP, "with y and z turned round"),
+        (lambda pose: pose @ FLIP, "with y and z negated"),
         (torch.linalg.inv, "as world-to-camera matrices"),
         # A file of LLFF's columns (down, right, backwards), read as OpenCV's; then as OpenGL's.
         (lambda pose: pose @ columns((1, 1), (0, 1), (2, -1)), "down, right, backwards), taken for OpenCV's"),
@@ -181,7 +181,7 @@ def test_gaps_repeats_and_leaks_in_time_are_told(tmp_path: Path) -> None:
 def test_a_set_that_keeps_nothing_back_is_told(tmp_path: Path) -> None:
     data = load_dataset(write(tmp_path / "set", frames(4)))
     (doubt,) = check_splits(data, make_splits(data), []).warnings
-    assert "no frame is kept back" in doubt
+    assert "no frame is held out" in doubt
 
 
 def test_field_of_view_that_contradicts_the_focal_length_is_told(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_distortion_is_taken_out(tmp_path: Path) -> None:
         ({"w": 8.5}, "'w' and 'h' are 8.5 and 6: give whole pixels"),
         ({"w": 16, "h": 12}, r"000.png is 8 x 6 pixels where .*frames\[0\] says 16 x 12"),
         ({"foreseen": []}, "'foreseen' is no JSON object: remove it"),
-        ({"foreseen": {"writer_version": 9}}, "was written in version 9 of the form, this foreseen reads version 1"),
+        ({"foreseen": {"writer_version": 9}}, "was written in version 9 of the format, this foreseen reads version 1"),
         ({"foreseen": {"background": [0, 1]}}, r"foreseen.background is \[0, 1\]: give 3 finite numbers"),
         ({"foreseen": {"near": 2, "far": 1, "bounds": [[0, 0, 0], [1, 1, 1]]}}, "give 0 <= near < far and bounds from"),
         ({"foreseen": {"sequences": {"sequence-0": {"split": "tset"}}}}, "'tset' is unknown: did you mean 'test'?"),
@@ -192,7 +192,7 @@ def test_a_pose_of_three_rows_and_rounded_numbers_are_fine(tmp_path: Path) -> No
     ("text", "message"),
     [
         ('{"frames": [\n  {"time": 1,}\n]}', "is broken JSON at line 2, column 14 ("),
-        ("", "is broken JSON at line 1, column 1 (Expecting value): mend it there"),
+        ("", "is broken JSON at line 1, column 1 (Expecting value): fix it there"),
         ("[1]", "holds no JSON object: replace it by a transforms file"),
         ('{"frames": []}', "has no 'frames': a transforms file lists at least one"),
         ('{"frames": [3]}', "frames[0] is no JSON object: replace or remove it"),

@@ -16,8 +16,6 @@ from foreseen.data import load_dataset, make_splits
 from foreseen.errors import UserError
 from foreseen.training.launch import train
 
-FLAME_STEAK = Path(__file__).parents[3] / "shared" / "data" / "colmap" / "flame_steak_5view"
-
 
 def info() -> SceneInfo:
     box = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
@@ -52,9 +50,8 @@ def test_what_moves_is_not_learned_from_one_instant(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not FLAME_STEAK.is_dir(), reason=f"{FLAME_STEAK} is absent")
-def test_a_static_method_learns_five_pictures_of_one_instant(tmp_path: Path) -> None:
-    shutil.copytree(FLAME_STEAK, tmp_path / "d")
+def test_a_static_method_learns_five_pictures_of_one_instant(tmp_path: Path, shared_data: Path) -> None:
+    shutil.copytree(shared_data / "colmap/flame_steak_5view", tmp_path / "d")
     (tmp_path / "d" / "times.txt").write_text("0\n" * 5)
     data = load_dataset(tmp_path / "d", ndc=False)
     assert [f.track for f in data.frames] == [f"camera-{i}" for i in range(5)] and not data.ndc

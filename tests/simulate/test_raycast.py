@@ -66,9 +66,9 @@ def test_depth_of_a_plane_lies_on_it() -> None:
 PLACE = (spun((1, 2, 3), 0.8), (0.1, -0.2, 0.4))
 SOLIDS = {
     "sphere": (Sphere(GREY, radius=0.4), lambda p: np.linalg.norm(p, axis=-1) - 0.4),
-    "box": (Box(GREY, half=(0.5, 0.3, 0.2)), lambda p: (np.abs(p) - (0.5, 0.3, 0.2)).max(-1)),
+    "box": (Box(GREY, half_extents=(0.5, 0.3, 0.2)), lambda p: (np.abs(p) - (0.5, 0.3, 0.2)).max(-1)),
     "capsule": (
-        Capsule(GREY, radius=0.15, half=0.4),
+        Capsule(GREY, radius=0.15, half_length=0.4),
         lambda p: np.hypot(np.hypot(p[..., 0], p[..., 1]), np.maximum(np.abs(p[..., 2]) - 0.4, 0)) - 0.15,
     ),
 }
@@ -99,7 +99,7 @@ def test_the_mask_of_a_sphere_is_its_projection() -> None:
 
 def test_what_stands_in_front_hides_what_is_behind() -> None:
     view = camera(0, 10)
-    ball, wall = Sphere(GREY, radius=0.3), Box(GREY, position=(0.3, -0.8, 0.3), half=(0.3, 0.05, 0.6))
+    ball, wall = Sphere(GREY, radius=0.3), Box(GREY, position=(0.3, -0.8, 0.3), half_extents=(0.3, 0.05, 0.6))
     stage = Stage((wall,), (Body("a", (ball,)), Body("b", (ball,))))
     picture = cast(stage, view, poses((np.eye(3), (0, 0, 0.3)), (np.eye(3), (-0.2, 0.7, 0.3))), samples=1)
     free = cast(replace(stage, static=()), view, poses((np.eye(3), (0, 0, 0.3)), (np.eye(3), (9, 9, 9))), samples=1)
@@ -137,7 +137,7 @@ def test_flow_is_where_the_moved_point_projects_to(name: str) -> None:
 def test_a_sphere_throws_its_shadow_where_the_light_says() -> None:
     """Dark where the way to the light passes the sphere, bright well beyond, and softly in between."""
     view, centre, radius = camera(0, 60, 96), np.array([0.0, 0.0, 0.8]), 0.25
-    stage = replace(alone(Sphere(GREY, radius=radius)), static=(Plane(GREY),), light=Light(towards=(-1, -0.5, 2)))
+    stage = replace(alone(Sphere(GREY, radius=radius)), static=(Plane(GREY),), light=Light(direction=(-1, -0.5, 2)))
     now = poses((np.eye(3), tuple(centre)))
     with_ball, without = cast(stage, view, now, samples=1), cast(stage, view, None, samples=1)
     floor = (with_ball.mask == 0) & (with_ball.depth > 0)
@@ -154,9 +154,9 @@ def test_a_sphere_throws_its_shadow_where_the_light_says() -> None:
     assert share[floor & (apart > 0.4)].min() > 0.85
 
 
-@pytest.mark.parametrize("thing", [Box(GREY, half=(0.2, 0.2, 0.2)), Capsule(GREY, radius=0.1, half=0.2)])
+@pytest.mark.parametrize("thing", [Box(GREY, half_extents=(0.2, 0.2, 0.2)), Capsule(GREY, radius=0.1, half_length=0.2)])
 def test_boxes_and_capsules_throw_shadows(thing: Solid) -> None:
-    stage = Stage((Plane(GREY),), (Body("it", (thing,)),), Light(towards=(0, 0, 1)))
+    stage = Stage((Plane(GREY),), (Body("it", (thing,)),), Light(direction=(0, 0, 1)))
     view = camera(0, 30)
     picture = cast(stage, view, poses((np.eye(3), (0, 0, 1.0))), samples=1)
     plain = cast(stage, view, None, samples=1)
@@ -180,7 +180,7 @@ def test_a_checker_alternates_and_fades_far_away() -> None:
     pixels, _ = view.project(torch.tensor([[0.25, 0.25, 0.0], [-0.25, 0.25, 0.0], [-0.25, -0.25, 0.0]]))
     bright, dark, again = (picture.rgba[int(y), int(x), 0] for x, y in pixels.tolist())
     assert bright == again > 1.5 * dark
-    tiny = cast(Stage((Plane(replace(paint, check=0.001)),), (), Light(sun=0, sky=1)), view, None, samples=1)
+    tiny = cast(Stage((Plane(replace(paint, tile_size=0.001)),), (), Light(sun=0, sky=1)), view, None, samples=1)
     assert np.ptp(tiny.rgba[..., 0]) < 0.05
 
 
@@ -200,12 +200,14 @@ def test_the_shared_backdrop_changes_nothing() -> None:
     """A stage whose still things come as a body that stays put is traced in full: the same picture."""
     grid = 0.1 + 0.3 * np.linspace(-1, 1, 9)[:, None] ** 2 * np.ones((1, 9))
     still = (
-        HeightField(Material((0.3, 0.5, 0.2)), position=(-0.6, 0.2, 0), heights=grid, half=(0.4, 0.4), base=0.0),
-        Box(GREY, position=(0.6, 0.3, 0.2), rotation=spun((0, 0, 1), 0.5), half=(0.2, 0.1, 0.2)),
-        Capsule(GREY, position=(0.2, 0.6, 0.3), radius=0.05, half=0.25),
+        HeightField(
+            Material((0.3, 0.5, 0.2)), position=(-0.6, 0.2, 0), heights=grid, half_extents=(0.4, 0.4), base=0.0
+        ),
+        Box(GREY, position=(0.6, 0.3, 0.2), rotation=spun((0, 0, 1), 0.5), half_extents=(0.2, 0.1, 0.2)),
+        Capsule(GREY, position=(0.2, 0.6, 0.3), radius=0.05, half_length=0.25),
         Plane(Material((0.6, 0.6, 0.6), (0.3, 0.3, 0.3), 0.3)),
     )
-    ball = Body("ball", (Sphere(GREY, radius=0.2), Capsule(GREY, position=(0, 0, 0.4), radius=0.02, half=0.4)))
+    ball = Body("ball", (Sphere(GREY, radius=0.2), Capsule(GREY, position=(0, 0, 0.4), radius=0.02, half_length=0.4)))
     here, home = (spun((0, 1, 0), 0.4), (0.1, 0.2, 0.35)), (np.eye(3), (0, 0, 0))
     view = camera()
     shared = Stage(still, (ball,))

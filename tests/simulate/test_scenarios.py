@@ -29,7 +29,10 @@ def test_every_drawn_start_can_be_solved(name: str) -> None:
 def surface_distance(block: HeightField, centre: np.ndarray) -> float:
     """Distance from a point to the block's surface, by dense samples of it near the point."""
     nx, ny = block.heights.shape
-    x, y = np.linspace(-block.half[0], block.half[0], nx), np.linspace(-block.half[1], block.half[1], ny)
+    x, y = (
+        np.linspace(-block.half_extents[0], block.half_extents[0], nx),
+        np.linspace(-block.half_extents[1], block.half_extents[1], ny),
+    )
     near = np.linspace(-0.12, 0.12, 97)
     px, py = np.meshgrid(centre[0] + near, np.clip(centre[1] + near, y[0], y[-1]), indexing="ij")
     u, v = (px - x[0]) / (x[1] - x[0]), (py - y[0]) / (y[1] - y[0])

@@ -148,7 +148,7 @@ def test_a_monocular_film_has_one_place_a_time(tmp_path: Path) -> None:
         ("pendulun", {}, "unknown scenario 'pendulun': did you mean 'pendulum'?"),
         ("pendulum", {"size": 2}, "--size 2: give 8 or more"),
         ("pendulum", {"frames": 1}, "--frames 1: give 2 or more"),
-        ("pendulum", {"fps": 0.0}, "--fps 0: give a positive number of times a second"),
+        ("pendulum", {"fps": 0.0}, "--fps 0: give a number of frames per second above 0"),
         ("pendulum", {"initial": "angel=1"}, "--initial: unknown name \"angel\"; did you mean 'angle'?"),
         ("pendulum", {"initial": "angle"}, "--initial: angle: write NAME=NUMBER, such as angle=0.6"),
         ("pendulum", {"initial": "angle=inf"}, "--initial: angle=inf: write NAME=NUMBER, such as angle=0.6"),

@@ -110,11 +110,11 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
     block = HeightField(
         Material((0.36, 0.45, 0.25), (0.30, 0.40, 0.20), 0.16),
         heights=np.stack([profile, profile], 1),
-        half=(edge, THICK),
+        half_extents=(edge, THICK),
         base=0.0,
     )
     drawn = Stage((block, *(room(WALL) if surroundings else ())))
-    return replace(drawn, light=replace(drawn.light, towards=(-0.3, -0.8, 1.0)))
+    return replace(drawn, light=replace(drawn.light, direction=(-0.3, -0.8, 1.0)))
 
 
 SCENARIO = Scenario(

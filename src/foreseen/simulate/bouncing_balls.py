@@ -111,7 +111,7 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
     del constants
     wood, out = Material((0.36, 0.21, 0.11)), HALF + THICK
     rim: tuple[Solid, ...] = tuple(
-        Box(wood, position=(x * out, y * out, TALL), half=half)
+        Box(wood, position=(x * out, y * out, TALL), half_extents=half)
         for x, y, half in (
             (1, 0, (THICK, out + THICK, TALL)),
             (-1, 0, (THICK, out + THICK, TALL)),
@@ -120,7 +120,7 @@ def stage(constants: Numbers, surroundings: bool) -> Stage:
         )
     )
     inside = Box(
-        Material((0.60, 0.62, 0.62), (0.46, 0.49, 0.50), 0.29), position=(0, 0, -0.009), half=(HALF, HALF, 0.01)
+        Material((0.60, 0.62, 0.62), (0.46, 0.49, 0.50), 0.29), position=(0, 0, -0.009), half_extents=(HALF, HALF, 0.01)
     )
     return Stage((*rim, inside, *(room(WALL) if surroundings else ())))
 

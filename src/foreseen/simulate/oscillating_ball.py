@@ -61,7 +61,7 @@ def block(constants: Numbers) -> HeightField:
     axis = np.linspace(-EDGE, EDGE, 145)
     heights = np.minimum(np.interp(np.hypot(*np.meshgrid(axis, axis, indexing="ij")), out, depth), rim)
     paint = Material((0.55, 0.44, 0.30), (0.47, 0.37, 0.25), 0.18)
-    return HeightField(paint, heights=heights, half=(EDGE, EDGE), base=0.0)
+    return HeightField(paint, heights=heights, half_extents=(EDGE, EDGE), base=0.0)
 
 
 def stage(constants: Numbers, surroundings: bool) -> Stage:

@@ -38,9 +38,9 @@ def _row(
     kind, size, bound = _shape(solid)
     row[k.KIND], row[k.INSTANCE], row[k.CASTS], row[k.BOUND] = kind, instance, solid.casts_shadow, bound
     row[k.SIZE : k.SIZE + len(size)] = size
-    paint = solid.paint
-    row[k.CHECK] = paint.check if paint.second else 0.0
-    row[k.COLOR : k.COLOR + 3], row[k.SECOND : k.SECOND + 3] = paint.color, paint.second or paint.color
+    material = solid.material
+    row[k.CHECK] = material.tile_size if material.second else 0.0
+    row[k.COLOR : k.COLOR + 3], row[k.SECOND : k.SECOND + 3] = material.color, material.second or material.color
     for pose, position, rotation in (
         (now, k.POSITION, k.ROTATION),
         (after, k.POSITION_AFTER, k.ROTATION_AFTER),
@@ -55,14 +55,14 @@ def _shape(solid: Solid) -> tuple[int, tuple[float, ...], float]:
     if isinstance(solid, Sphere):
         return k.SPHERE, (solid.radius,), solid.radius
     if isinstance(solid, Box):
-        return k.BOX, solid.half, float(np.linalg.norm(solid.half))
+        return k.BOX, solid.half_extents, float(np.linalg.norm(solid.half_extents))
     if isinstance(solid, Capsule):
-        return k.CAPSULE, (solid.radius, solid.half), solid.radius + solid.half
+        return k.CAPSULE, (solid.radius, solid.half_length), solid.radius + solid.half_length
     if isinstance(solid, HeightField):
         # A little headroom: a flat top must not coincide with the bounding box's face.
         top = float(solid.heights.max()) + 1e-3
-        bound = float(np.linalg.norm([*solid.half, max(abs(solid.base), abs(top))]))
-        return k.FIELD, (*solid.half, solid.base, top), bound
+        bound = float(np.linalg.norm([*solid.half_extents, max(abs(solid.base), abs(top))]))
+        return k.FIELD, (*solid.half_extents, solid.base, top), bound
     return k.PLANE, (), float("inf")
 
 

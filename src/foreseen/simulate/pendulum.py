@@ -46,7 +46,7 @@ def bodies(constants: Numbers) -> tuple[Body, ...]:
     length = constants["length"]
     # Brass: a grey rod before a grey wall looks like its own shadow, to a mask as to the eye.
     brass = Material((0.62, 0.36, 0.02))
-    rod = Capsule(brass, position=(0, 0, length / 2), radius=ROD, half=length / 2)
+    rod = Capsule(brass, position=(0, 0, length / 2), radius=ROD, half_length=length / 2)
     bob = Sphere(Material((0.76, 0.07, 0.04)), radius=BOB)
     return (Body("pendulum", (bob, rod)),)
 
@@ -56,9 +56,9 @@ def stand(back: float) -> tuple[Solid, ...]:
     wood, steel = Material((0.30, 0.17, 0.09)), Material((0.10, 0.11, 0.13))
     half = 0.5 * (back + 0.04)
     return (
-        Box(wood, position=(0, back, 0.48), half=(0.035, 0.035, 0.48)),
-        Box(wood, position=(0, back - 0.05, 0.02), half=(0.24, 0.16, 0.02)),
-        Capsule(steel, position=(0, back - half, float(PIVOT[2])), rotation=UPRIGHT, radius=ARM, half=half),
+        Box(wood, position=(0, back, 0.48), half_extents=(0.035, 0.035, 0.48)),
+        Box(wood, position=(0, back - 0.05, 0.02), half_extents=(0.24, 0.16, 0.02)),
+        Capsule(steel, position=(0, back - half, float(PIVOT[2])), rotation=UPRIGHT, radius=ARM, half_length=half),
     )
 
 

@@ -264,7 +264,7 @@ def _extent(solid: Solid) -> float:
     """The largest distance of a solid's surface from its body's origin [m]."""
     size = solid.radius if isinstance(solid, Sphere) else 0.0
     if isinstance(solid, Capsule):
-        size = solid.radius + solid.half
+        size = solid.radius + solid.half_length
     return float(np.linalg.norm(solid.position)) + size
 
 

@@ -127,7 +127,7 @@ def room(wall: float) -> tuple[Solid, ...]:
             Material((0.16, 0.36, 0.24)),
             position=(0.78, wall - 0.22, 0.11),
             rotation=_about_z(0.5),
-            half=(0.11, 0.11, 0.11),
+            half_extents=(0.11, 0.11, 0.11),
         ),
         Sphere(Material((0.70, 0.52, 0.14)), position=(-0.82, wall - 0.2, 0.12), radius=0.12),
     )

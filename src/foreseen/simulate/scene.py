@@ -13,12 +13,12 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Material:
-    """A colour in linear light, 0..1, and optionally a second one in a checker pattern with tiles of edge `check`
+    """A colour in linear light, 0..1, and optionally a second one in a checker pattern with tiles of edge `tile_size`
     [scene units]."""
 
     color: Triple
     second: Triple | None = None
-    check: float = 0.0
+    tile_size: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Solid:
         casts_shadow: whether it casts a shadow.
     """
 
-    paint: Material
+    material: Material
     position: Triple = (0.0, 0.0, 0.0)
     rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
     casts_shadow: bool = True
@@ -46,17 +46,17 @@ class Sphere(Solid):
 
 @dataclass(frozen=True)
 class Box(Solid):
-    """A box of half extents `half` about the origin."""
+    """A box about the origin; `half_extents` is half its size along each axis."""
 
-    half: Triple = (1.0, 1.0, 1.0)
+    half_extents: Triple = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Capsule(Solid):
-    """All points within `radius` of the segment from z = -half to z = half."""
+    """All points within `radius` of the segment from z = -half_length to z = half_length."""
 
     radius: float = 0.1
-    half: float = 1.0
+    half_length: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Plane(Solid):
 @dataclass(frozen=True)
 class HeightField(Solid):
     """A block from z = `base` up to the bilinear surface through `heights` `[nx, ny]`, which spans
-    [-half[0], half[0]] x [-half[1], half[1]]."""
+    [-half_extents[0], half_extents[0]] x [-half_extents[1], half_extents[1]]."""
 
     heights: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
-    half: tuple[float, float] = (1.0, 1.0)
+    half_extents: tuple[float, float] = (1.0, 1.0)
     base: float = -1.0
 
 
@@ -81,13 +81,13 @@ class Light:
     """One distant light, and ambient light from sky and ground.
 
     Attributes:
-        towards: direction to the light, of any length.
+        direction: to the light, of any length.
         sun: strength on a surface that faces it.
         radius: angular radius of its disc [rad]: the softness of shadows.
         sky, ground: ambient light on a surface that faces straight up, or straight down.
     """
 
-    towards: Triple = (-0.45, -0.6, 1.0)
+    direction: Triple = (-0.45, -0.6, 1.0)
     sun: float = 0.85
     radius: float = 0.06
     sky: float = 0.38
@@ -95,7 +95,7 @@ class Light:
 
     def light_params(self) -> LightParameters:
         """The same in the kernels' form."""
-        x, y, z = np.array(self.towards) / np.linalg.norm(self.towards)
+        x, y, z = np.array(self.direction) / np.linalg.norm(self.direction)
         return LightParameters(float(x), float(y), float(z), self.sun, self.radius, self.sky, self.ground)
 
 
