@@ -141,11 +141,11 @@ class TrajectorySampler(Sampler):
         )
 
     def _window(
-        self, own: _Trajectories, start: int, spec: TrajectorySpec
+        self, trajectories: _Trajectories, start: int, spec: TrajectorySpec
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor, int]:
         """Positions and velocities `[T, P, 3]`, object ids `[P]`, times `[T]` and the sequence's index."""
-        rows = own.seen[start : start + spec.steps * spec.stride : spec.stride]
-        ids = torch.from_numpy(np.array(own.particles.object_ids))
+        rows = trajectories.seen[start : start + spec.steps * spec.stride : spec.stride]
+        ids = torch.from_numpy(np.array(trajectories.particles.object_ids))
         if spec.particles > len(ids):
             raise UserError(f"a sequence has {len(ids)} particles, fewer than {spec.particles}: ask for less")
         columns = torch.arange(len(ids))
@@ -155,14 +155,14 @@ class TrajectorySampler(Sampler):
         def values(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array[rows].astype(np.float32))[:, columns]
 
-        velocities = own.particles.velocities
-        times = torch.from_numpy(own.particles.times[rows].astype(np.float32))
+        velocities = trajectories.particles.velocities
+        times = torch.from_numpy(trajectories.particles.times[rows].astype(np.float32))
         return (
-            values(own.particles.positions),
+            values(trajectories.particles.positions),
             None if velocities is None else values(velocities),
             ids[columns],
             times,
-            own.sequence,
+            trajectories.sequence,
         )
 
 

@@ -173,7 +173,7 @@ def cameras_are_static(frames: Sequence[Frame]) -> bool:
         if frame.calibration is None:
             return False
         poses[frame.sequence, frame.camera_id].append(frame.calibration.camera_to_world)
-    still = all(torch.equal(pose, own[0]) for own in poses.values() for pose in own)
+    still = all(torch.equal(pose, camera_poses[0]) for camera_poses in poses.values() for pose in camera_poses)
     return still and len(frames) >= MIN_FRAMES_PER_CAMERA * len(poses)
 
 
@@ -208,7 +208,7 @@ def _sequences(
     extents = {s.name: dataset.extent_of(s) for s in dataset.sequences}
     first = {frame.sequence: frame for frame in reversed(frames)}
     infos = []
-    for name, times, own in zip(names, sequence_times(names, frames), labels, strict=True):
+    for name, times, label in zip(names, sequence_times(names, frames), labels, strict=True):
         extent, background = extents[name], first[name].background if dataset.paths else dataset.background
         low, high = (tuple(float(x) for x in corner) for corner in extent.bounds)
         infos.append(
@@ -219,7 +219,7 @@ def _sequences(
                 float(extent.near),
                 float(extent.far),
                 background,
-                own.bodies if own else (),
+                label.bodies if label else (),
                 first[name].size,
             )
         )

@@ -177,9 +177,9 @@ def check_times(dataset: Dataset) -> InspectionSection:
     alike: dict[str, list[str]] = defaultdict(list)
     doubts: list[str] = []
     for sequence in dataset.sequences:
-        row, own = _times_of(sequence, dataset.time_unit)
+        row, warnings_of_sequence = _times_of(sequence, dataset.time_unit)
         alike[row].append(sequence.name)
-        doubts += own
+        doubts += warnings_of_sequence
     rows = [(names[0] + (f" to {names[-1]}" if len(names) > 1 else ""), row) for row, names in alike.items()]
     if len(rows) > MAX_LISTED_SEQUENCES:
         rows = [*rows[:MAX_LISTED_SEQUENCES], ("", f"and {len(rows) - MAX_LISTED_SEQUENCES} other kinds of sequences")]

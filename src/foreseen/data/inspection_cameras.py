@@ -56,10 +56,10 @@ def camera_key(frame: Frame) -> tuple[float, ...]:
 
 def distinct_cameras(frames: Iterable[Frame]) -> list[Frame]:
     """The first frame of every place."""
-    found: dict[tuple[float, ...], Frame] = {}
+    first: dict[tuple[float, ...], Frame] = {}
     for frame in frames:
-        found.setdefault(camera_key(frame), frame)
-    return list(found.values())
+        first.setdefault(camera_key(frame), frame)
+    return list(first.values())
 
 
 def fit_aim(cameras: list[Camera]) -> CameraAim:

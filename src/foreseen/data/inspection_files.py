@@ -54,8 +54,8 @@ def check_pictures(dataset: Dataset, progress: Callable[[float, str], None]) -> 
     jobs = list(_jobs(dataset))
     seen = []
     with ThreadPoolExecutor(THREADS) as pool:  # decoders let other threads run meanwhile
-        for index, found in enumerate(pool.map(lambda job: job(), jobs)):
-            seen.append(found)
+        for index, statistics in enumerate(pool.map(lambda job: job(), jobs)):
+            seen.append(statistics)
             progress((index + 1) / len(jobs), "decoding files")
     return InspectionSection("Files", tuple(_rows(seen)), tuple(_warnings(dataset, seen)))
 
@@ -84,19 +84,19 @@ def _collect_statistics(
         array = load()
     except UserError as error:
         return _FileStatistics(kind, damage=str(error))
-    some = array[::STRIDE, ::STRIDE]
+    sample = array[::STRIDE, ::STRIDE]
     if kind == "picture":
-        return _picture((some - low) / max(high - low, 1e-12) if (low, high) != (0, 1) else some, channels)
+        return _picture((sample - low) / max(high - low, 1e-12) if (low, high) != (0, 1) else sample, channels)
     if kind == "mask":
-        ids = frozenset(torch.unique(some).tolist()) - {0}
-        return _FileStatistics(kind, ids=ids, covered=float((some > 0).float().mean()))
+        ids = frozenset(torch.unique(sample).tolist()) - {0}
+        return _FileStatistics(kind, ids=ids, covered=float((sample > 0).float().mean()))
     return _FileStatistics(kind)
 
 
-def _picture(some: Tensor, values: int) -> _FileStatistics:
-    rgb, channels, covered = some[..., :values].reshape(-1, values), some.shape[-1], 1.0
+def _picture(sample: Tensor, values: int) -> _FileStatistics:
+    rgb, channels, covered = sample[..., :values].reshape(-1, values), sample.shape[-1], 1.0
     if channels == values + 1:
-        solid = some[..., values].reshape(-1) > 0.5
+        solid = sample[..., values].reshape(-1) > 0.5
         rgb, covered = rgb[solid], float(solid.float().mean())
     if not len(rgb):
         return _FileStatistics("picture", channels=channels, covered=covered)

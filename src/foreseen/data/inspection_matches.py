@@ -71,33 +71,33 @@ def check_matches(dataset: Dataset, progress: Callable[[float, str], None]) -> I
     order than poses. Things that move and chance matches do not fit either, so that shares of matches count.
     """
     pairs = _pairs(list(dataset.frames))
-    found = []
+    matched_pairs = []
     for index, (a, b) in enumerate(pairs):
         progress(index / len(pairs), "comparing pictures with poses")
         matches = _match(a, b)
         if matches is not None:
-            found.append(matches)
+            matched_pairs.append(matches)
     progress(1.0, "done")
-    if not found:
+    if not matched_pairs:
         return InspectionSection("Pictures against poses", (("matches", "too few features to tell"),))
-    shares = {name: _share(found, reading) for name, reading in READINGS.items()}
-    own, total = shares[AS_READ], sum(len(m.first_pixels) for m in found)
-    limit = _limit(found[0])
-    row = f"{100 * own:.0f} % of {total} matches in {len(found)} pairs fit the poses to {number(limit)} px"
+    shares = {name: _share(matched_pairs, reading) for name, reading in READINGS.items()}
+    fitting, total = shares[AS_READ], sum(len(m.first_pixels) for m in matched_pairs)
+    limit = _limit(matched_pairs[0])
+    row = f"{100 * fitting:.0f} % of {total} matches in {len(matched_pairs)} pairs fit the poses to {number(limit)} px"
     return InspectionSection("Pictures against poses", (("matches", row),), tuple(_warnings(shares, total)))
 
 
 def _warnings(shares: dict[str, float], total: int) -> list[str]:
-    own, best = shares[AS_READ], max(shares, key=lambda name: shares[name])
-    if shares[best] >= max(MIN_INLIERS, own + MIN_INLIER_GAIN):
+    fitting, best = shares[AS_READ], max(shares, key=lambda name: shares[name])
+    if shares[best] >= max(MIN_INLIERS, fitting + MIN_INLIER_GAIN):
         return [
             f"the poses do not fit the pictures, but would {best}: {100 * shares[best]:.0f} % of the matches would fit"
-            f" instead of {100 * own:.0f} %"
+            f" instead of {100 * fitting:.0f} %"
         ]
-    if own < DOUBTFUL_INLIERS and total >= MIN_MATCHES:
+    if fitting < DOUBTFUL_INLIERS and total >= MIN_MATCHES:
         return [
-            f"the poses hardly fit the pictures ({100 * own:.0f} % of the matches do): check axes, focal length and the"
-            " order of the pictures"
+            f"the poses hardly fit the pictures ({100 * fitting:.0f} % of the matches do): check axes, focal length and"
+            " the order of the pictures"
         ]
     return []
 
@@ -146,8 +146,8 @@ def _features(frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
     return np.array([k.pt for k in keys]).reshape(-1, 2) + 0.5, descriptors
 
 
-def _share(found: list[_FeatureMatches], reading: Callable[[np.ndarray], np.ndarray]) -> float:
-    fit = np.concatenate([_errors(m, reading) < _limit(m) for m in found])
+def _share(matched_pairs: list[_FeatureMatches], reading: Callable[[np.ndarray], np.ndarray]) -> float:
+    fit = np.concatenate([_errors(m, reading) < _limit(m) for m in matched_pairs])
     return float(fit.mean())
 
 

@@ -91,8 +91,8 @@ def draw_inspection(inspection: Inspection) -> bytes:
 
 def _split_of(inspection: Inspection) -> list[str]:
     """The split of every frame, in the data set's order."""
-    found = inspection.splits.frames.items() if inspection.splits else ()
-    named = {_key(f): name for name, frames in found for f in frames}
+    splits = inspection.splits.frames.items() if inspection.splits else ()
+    named = {_key(f): name for name, frames in splits for f in frames}
     return [named.get(_key(f), UNUSED) for f in inspection.dataset.frames]
 
 
@@ -102,8 +102,8 @@ def _key(frame: Frame) -> tuple[object, ...]:
 
 def _stage(inspection: Inspection) -> _CameraPlot:
     dataset = inspection.dataset
-    found = distinct_cameras(dataset.frames)
-    cameras = [f.camera for f in found]
+    frames = distinct_cameras(dataset.frames)
+    cameras = [f.camera for f in frames]
     rotation, looking = _upright(up_direction(cameras)), fit_aim(cameras)
     edges = _near_plane(cameras[0]) if dataset.ndc else _box(dataset.bounds.double().numpy())
     positions = np.stack([c.position.double().numpy() for c in cameras]) @ rotation.T
@@ -111,20 +111,20 @@ def _stage(inspection: Inspection) -> _CameraPlot:
     edges = edges @ rotation.T
     drawn = np.concatenate([positions, edges.reshape(-1, 3), *([target[None]] if target is not None else [])])
     pad = 0.08 * float(np.ptp(drawn, axis=0).max()) + 1e-9
-    plotted_cameras = _places(inspection, found)
-    moving = len(found) == sum(1 for _ in dataset.frames)
+    plotted_cameras = _places(inspection, frames)
+    moving = len(frames) == sum(1 for _ in dataset.frames)
     return _CameraPlot(
         plotted_cameras, positions, rotation, target, edges, drawn.min(axis=0) - pad, drawn.max(axis=0) + pad, moving
     )
 
 
-def _places(inspection: Inspection, found: list[Frame]) -> list[_PlottedCamera]:
+def _places(inspection: Inspection, frames: list[Frame]) -> list[_PlottedCamera]:
     """What each camera is for: training where one of its frames is, else the first of `SPLITS` that it has."""
     uses: dict[object, set[str]] = {}
     for frame, split in zip(inspection.dataset.frames, _split_of(inspection), strict=True):
         uses.setdefault(camera_key(frame), set()).add(split)
-    best = [next(name for name in COLOURS if name in uses[camera_key(f)]) for f in found]
-    return [_PlottedCamera(f.camera, split, f.time) for f, split in zip(found, best)]
+    best = [next(name for name in COLOURS if name in uses[camera_key(f)]) for f in frames]
+    return [_PlottedCamera(f.camera, split, f.time) for f, split in zip(frames, best)]
 
 
 def _upright(up: np.ndarray) -> np.ndarray:
@@ -170,8 +170,8 @@ def _draw_space(axes: Any, stage: _CameraPlot, inspection: Inspection) -> None:
     step = -(-len(stage.plotted_cameras) // (MAX_ALONG_TRAJECTORY if stage.moving else MAX_CAMERAS))
     counts = Counter(p.split for p in stage.plotted_cameras)
     for split in (name for name in COLOURS if counts[name]):
-        own = [p for p in stage.plotted_cameras if p.split == split]
-        drawn = own[:: 1 if len(own) < MAX_ALONG_TRAJECTORY // 4 else step]
+        of_split = [p for p in stage.plotted_cameras if p.split == split]
+        drawn = of_split[:: 1 if len(of_split) < MAX_ALONG_TRAJECTORY // 4 else step]
         lines = np.concatenate([_frustum(p.camera, stage) for p in drawn])
         width = 1.3 if len(stage.plotted_cameras) < 40 else 0.7
         axes.add_collection3d(Line3DCollection(lines, colors=COLOURS[split], linewidths=width))
@@ -257,11 +257,11 @@ def _draw_times(axes: Any, inspection: Inspection, splits: list[str]) -> None:
     times = np.array([f.time for f in inspection.dataset.frames])
     present = [name for name in COLOURS if name in splits]
     for row, name in enumerate(present):
-        own = times[[s == name for s in splits]]
-        axes.plot(own, np.full(len(own), -row), "|", color=COLOURS[name], markersize=12)
-    found = inspection.splits
-    if found is not None and "forecast" in found.frames:
-        axes.axvline(found.observed_until, color="black", linewidth=1, linestyle="dotted")
+        split_times = times[[s == name for s in splits]]
+        axes.plot(split_times, np.full(len(split_times), -row), "|", color=COLOURS[name], markersize=12)
+    divided = inspection.splits
+    if divided is not None and "forecast" in divided.frames:
+        axes.axvline(divided.observed_until, color="black", linewidth=1, linestyle="dotted")
     axes.set_yticks([-r for r in range(len(present))], [f"{n}: {splits.count(n)}" for n in present])
     axes.set_ylim(-len(present) + 0.4, 0.6)
     axes.set_xlabel(_time_label(inspection.dataset))

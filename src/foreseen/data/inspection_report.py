@@ -30,8 +30,8 @@ def numbers(values: Iterable[float]) -> str:
 
 def between(values: Iterable[float]) -> str:
     """Lowest to highest, or the one value that all have."""
-    found = sorted(float(v) for v in values)
-    low, high = number(found[0]), number(found[-1])
+    ordered = sorted(float(v) for v in values)
+    low, high = number(ordered[0]), number(ordered[-1])
     return low if low == high else f"{low} to {high}"
 
 

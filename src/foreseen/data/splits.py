@@ -136,7 +136,8 @@ def _fixed_cameras(frames: Iterable[Frame]) -> list[str]:
     by_camera: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
         by_camera[frame.camera_id].append(frame)
-    return sorted(name for name, own in by_camera.items() if len({f.time for f in own}) > 1 and _still(own))
+    several = {name: taken for name, taken in by_camera.items() if len({f.time for f in taken}) > 1}
+    return sorted(name for name, taken in several.items() if _still(taken))
 
 
 def _still(frames: list[Frame]) -> bool:
@@ -150,18 +151,19 @@ def _name_all(roles: list[tuple[Frame, str]], until: float, slack: float) -> lis
     for frame, role in roles:
         if role == "train" and frame.time <= until:
             seen[frame.sequence].append(frame.time)
-    known = {name: np.unique(times) for name, times in seen.items()}
-    return [_name(frame, role, until, known.get(frame.sequence, np.empty(0)), slack) for frame, role in roles]
+    training_times = {name: np.unique(times) for name, times in seen.items()}
+    return [_name(frame, role, until, training_times.get(frame.sequence, np.empty(0)), slack) for frame, role in roles]
 
 
-def _name(frame: Frame, role: str, until: float, known: np.ndarray, slack: float) -> str | None:
+def _name(frame: Frame, role: str, until: float, training_times: np.ndarray, slack: float) -> str | None:
     if role == "unseen":
         return "unseen-sequence"
     if frame.time > until:
         return "forecast"
     if role != "test":
         return "train" if role == "train" else None
-    return "novel-view" if known.size and np.abs(known - frame.time).min() <= slack else "interpolation"
+    is_seen = training_times.size and np.abs(training_times - frame.time).min() <= slack
+    return "novel-view" if is_seen else "interpolation"
 
 
 def _relative(file: Path, dataset: Dataset) -> str:

@@ -26,7 +26,7 @@ def assign_tracks(frames: Sequence[Frame]) -> list[Frame]:
     by_sequence: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
         by_sequence[frame.sequence].append(frame)
-    moving = {name: _moving_viewpoints(own) for name, own in by_sequence.items()}
+    moving = {name: _moving_viewpoints(members) for name, members in by_sequence.items()}
     return [
         replace(f, track=MOVING_TRACK if f.camera_id in moving[f.sequence] else f.camera_id, track_index=-1)
         for f in frames
@@ -43,7 +43,7 @@ def _moving_viewpoints(frames: list[Frame]) -> set[str]:
     times: dict[str, set[float]] = defaultdict(set)
     for frame in frames:
         times[frame.camera_id].add(frame.time)
-    single = {name for name, own in times.items() if len(own) == 1}
+    single = {name for name, its_times in times.items() if len(its_times) == 1}
     taken = [f.time for f in frames if f.camera_id in single]
     return single if len(single) > 1 and len(set(taken)) == len(taken) else set()
 
@@ -65,20 +65,20 @@ def number_tracks(dataset: Dataset) -> Dataset:
 def tracks_of(frames: Iterable[Frame]) -> dict[tuple[str, str], list[int]]:
     """(sequence, track) -> indices of its frames, by time."""
     listed = list(frames)
-    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    indices: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index in sorted(range(len(listed)), key=lambda i: listed[i].time):
-        found[listed[index].sequence, listed[index].track].append(index)
-    return dict(found)
+        indices[listed[index].sequence, listed[index].track].append(index)
+    return dict(indices)
 
 
 def neighbours(frames: Sequence[Frame]) -> Tensor:
     """`[F, 2]` int64: indices of the previous and the next of the given frames in each frame's track; -1 where there
     is none."""
-    found = torch.full((len(frames), 2), -1)
+    table = torch.full((len(frames), 2), -1)
     for indices in tracks_of(frames).values():
         for before, after in pairwise(indices):
-            found[after, 0], found[before, 1] = before, after
-    return found
+            table[after, 0], table[before, 1] = before, after
+    return table
 
 
 def is_successor(frame: Frame, before: Frame) -> bool:

@@ -159,13 +159,13 @@ class SimulationPlan:
 
 
 def _plan(name: str, options: SimulateOptions) -> SimulationPlan:
-    found = load_scenario(name)
-    constants = found.constants | parse_numbers(options.constants, found.constants, "--constants")
-    times = np.arange((options.frames or found.frames) + 1) / (options.fps or found.fps)
-    stage = found.stage(constants, options.background != "plain")
-    runs = _solve(found, constants, stage, times, options)
-    views = _views(found.rig, len(times) - 1, options, options.cameras or found.cameras)
-    return SimulationPlan(name, found, options, times, stage, runs, views)
+    chosen = load_scenario(name)
+    constants = chosen.constants | parse_numbers(options.constants, chosen.constants, "--constants")
+    times = np.arange((options.frames or chosen.frames) + 1) / (options.fps or chosen.fps)
+    stage = chosen.stage(constants, options.background != "plain")
+    runs = _solve(chosen, constants, stage, times, options)
+    views = _views(chosen.rig, len(times) - 1, options, options.cameras or chosen.cameras)
+    return SimulationPlan(name, chosen, options, times, stage, runs, views)
 
 
 def _render_frames(plan: SimulationPlan, out: Path, pool: ThreadPoolExecutor, notify: Progress) -> None:
@@ -204,10 +204,10 @@ def _solve(
         rng = np.random.default_rng([options.seed, int(unseen), which.index])
         start = typed[s] if s < len(typed) else {}
         system = scenario.system(which, start)
-        own = system.constants_of(constants)
-        motion = system.solve(own, system.draw(rng, own, which) | start, times)
-        drawn = replace(stage, bodies=system.bodies(own))
-        runs.append(SimulatedSequence(f"sequence-{s:03d}", unseen, system.dynamics, own, drawn, motion))
+        own_constants = system.constants_of(constants)
+        motion = system.solve(own_constants, system.draw(rng, own_constants, which) | start, times)
+        drawn = replace(stage, bodies=system.bodies(own_constants))
+        runs.append(SimulatedSequence(f"sequence-{s:03d}", unseen, system.dynamics, own_constants, drawn, motion))
     return runs
 
 

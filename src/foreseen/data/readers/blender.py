@@ -40,9 +40,9 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
         UserError: a file that is absent, broken or of another size; a camera or time that is missing or
             impossible.
     """
-    found = _entries(path)
+    by_split = _entries(path)
     on = background or (1.0, 1.0, 1.0)
-    frames = _frames(found, on, cache)
+    frames = _frames(by_split, on, cache)
     extent = extent_from_cameras([f.camera for f in frames])
     frames = with_extent(frames, extent)
     frames.sort(key=lambda f: (f.time, f.camera_id))
@@ -55,24 +55,24 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
         near=extent.near,
         far=extent.far,
         bounds=extent.bounds,
-        warnings=(*_warnings(found), extent.sentence()),
+        warnings=(*_warnings(by_split), extent.sentence()),
     )
 
 
 def _entries(path: Path) -> dict[str, list[FrameEntry]]:
     """The elements of each split's file."""
     files = {hint: path / f"transforms_{hint}.json" for hint in SPLIT_HINTS}
-    found = {hint: entries(read_document(file), file) for hint, file in files.items() if file.is_file()}
-    if not found:
+    by_split = {hint: entries(read_document(file), file) for hint, file in files.items() if file.is_file()}
+    if not by_split:
         raise UserError(f"{path} has none of {', '.join(f.name for f in files.values())}: restore them")
-    return found
+    return by_split
 
 
-def _frames(found: dict[str, list[FrameEntry]], on: tuple[float, float, float], cache: ImageCache) -> list[Frame]:
+def _frames(by_split: dict[str, list[FrameEntry]], on: tuple[float, float, float], cache: ImageCache) -> list[Frame]:
     frames: list[Frame] = []
     common: tuple[int, int] | None = None
-    for hint, own in found.items():
-        for entry in own:
+    for hint, split_entries in by_split.items():
+        for entry in split_entries:
             picture, stated = entry.picture(), stated_size(entry)
             width, height = picture_size(picture, stated or common, entry.where if stated else "the first picture")
             common = common or (width, height)
@@ -93,20 +93,21 @@ def _mask(picture: Path, width: int, height: int) -> Path | None:
     return path
 
 
-def _warnings(found: dict[str, list[FrameEntry]]) -> list[str]:
-    return [*_unsorted(found), *_angles(found)]
+def _warnings(by_split: dict[str, list[FrameEntry]]) -> list[str]:
+    return [*_unsorted(by_split), *_angles(by_split)]
 
 
-def _unsorted(found: dict[str, list[FrameEntry]]) -> list[str]:
-    mixed = [hint for hint, own in found.items() if not ascending([entry.number("time") for entry in own])]
+def _unsorted(by_split: dict[str, list[FrameEntry]]) -> list[str]:
+    times = {hint: [entry.number("time") for entry in split_entries] for hint, split_entries in by_split.items()}
+    mixed = [hint for hint, split_times in times.items() if not ascending(split_times)]
     return [f"times are not in order in transforms_{hint}.json; frames are sorted by time" for hint in mixed]
 
 
-def _angles(found: dict[str, list[FrameEntry]]) -> list[str]:
+def _angles(by_split: dict[str, list[FrameEntry]]) -> list[str]:
     """Frames whose own focal length contradicts the file's field of view."""
-    own = [e for split in found.values() for e in split if e.fields.get("fl_x") and e.get("camera_angle_x")]
-    wrong = sum(abs(_focal_of_angle(e) / e.number("fl_x") - 1) > ANGLE_TOLERANCE for e in own if e.get("w"))
-    text = f"camera_angle_x contradicts the own fl_x of {wrong} of {len(own)} frames; fl_x is taken"
+    stated = [e for split in by_split.values() for e in split if e.fields.get("fl_x") and e.get("camera_angle_x")]
+    wrong = sum(abs(_focal_of_angle(e) / e.number("fl_x") - 1) > ANGLE_TOLERANCE for e in stated if e.get("w"))
+    text = f"camera_angle_x contradicts the own fl_x of {wrong} of {len(stated)} frames; fl_x is taken"
     return [text] if wrong else []
 
 

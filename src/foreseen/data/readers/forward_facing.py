@@ -52,10 +52,10 @@ class PoseTable:
 
 def pictures_in(folder: Path) -> list[Path]:
     """Pictures sorted by name as text, the order that LLFF's poses have. Raises `UserError` where there are none."""
-    found = [p for p in folder.iterdir() if p.suffix in PICTURE_ENDINGS and not p.name.startswith(".")]
-    if not found:
+    pictures = [p for p in folder.iterdir() if p.suffix in PICTURE_ENDINGS and not p.name.startswith(".")]
+    if not pictures:
         raise UserError(f"{folder} has no pictures ({', '.join(PICTURE_ENDINGS[:3])}): put them there")
-    return sorted(found, key=lambda p: p.name)
+    return sorted(pictures, key=lambda p: p.name)
 
 
 def common_size(pictures: list[Path]) -> tuple[int, int]:

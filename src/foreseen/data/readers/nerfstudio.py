@@ -57,11 +57,11 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
     file = path / FILE
     document = read_document(file)
     block = _block(document, file)
-    found = entries(document, file)
+    frame_entries = entries(document, file)
     on = background or _background(block, file)
-    frames = [_frame(entry, _hint(entry), on, cache) for entry in found]
-    frames = _with_tracks(_with_camera_names(frames), found)
-    warnings = [*_ignored(found), *_unsorted(frames)]
+    frames = [_frame(entry, _hint(entry), on, cache) for entry in frame_entries]
+    frames = _with_tracks(_with_camera_names(frames), frame_entries)
+    warnings = [*_ignored(frame_entries), *_unsorted(frames)]
     extent = _stated_extent(block, file)
     if extent is None:
         extent = extent_from_cameras([f.camera for f in frames])
@@ -205,11 +205,11 @@ def _lens(entry: FrameEntry, focal: tuple[float, float, float, float], size: tup
 
 def _hint(entry: FrameEntry) -> str | None:
     """The frame's own mark, or the list of nerfstudio's that its file is in."""
-    own = entry.text("split")
-    if own is not None and own not in SPLIT_HINTS:
-        raise UserError(f"{entry.where}: split '{own}' is unknown: {suggest(own, SPLIT_HINTS)}")
-    if own is not None:
-        return own
+    stated = entry.text("split")
+    if stated is not None and stated not in SPLIT_HINTS:
+        raise UserError(f"{entry.where}: split '{stated}' is unknown: {suggest(stated, SPLIT_HINTS)}")
+    if stated is not None:
+        return stated
     lists = {hint: entry.shared.get(f"{hint}_filenames") for hint in SPLIT_HINTS}
     name = entry.fields.get("file_path")
     return next((hint for hint, names in lists.items() if isinstance(names, list) and name in names), None)
@@ -221,29 +221,29 @@ def _with_camera_names(frames: list[Frame]) -> list[Frame]:
     return [f if f.camera_id else replace(f, camera_id=name) for f, name in zip(frames, names)]
 
 
-def _with_tracks(frames: list[Frame], found: list[FrameEntry]) -> list[Frame]:
+def _with_tracks(frames: list[Frame], frame_entries: list[FrameEntry]) -> list[Frame]:
     """The tracks that the file names; else a stated `camera_id` is a physical camera; else tracks follow from the
     viewpoints."""
-    stated = [entry.name("track") or entry.name("camera_id") for entry in found]
+    stated = [entry.name("track") or entry.name("camera_id") for entry in frame_entries]
     derived = iter(assign_tracks([f for f, name in zip(frames, stated, strict=True) if not name]))
     return [replace(f, track=name) if name else next(derived) for f, name in zip(frames, stated, strict=True)]
 
 
-def _ignored(found: list[FrameEntry]) -> list[str]:
+def _ignored(frame_entries: list[FrameEntry]) -> list[str]:
     """Warnings about fields of a foreign file that are not used."""
     warnings = []
-    if any(e.get("mask_path") is not None for e in found):
+    if any(e.get("mask_path") is not None for e in frame_entries):
         warnings.append("mask_path (pixels to leave out) is not used; instance masks are instance_mask_path")
-    points = found[0].shared.get("ply_file_path") if found else None
+    points = frame_entries[0].shared.get("ply_file_path") if frame_entries else None
     if isinstance(points, str):
         warnings.append(
             f"ply_file_path is not read by itself: Gaussians start there with --cloud.points FOLDER/{points}"
         )
     for name in ("depth_file_path", "flow_file_path"):
-        paths = [e.text(name) for e in found]
+        paths = [e.text(name) for e in frame_entries]
         if any(p is not None and Path(p).suffix not in ARRAYS for p in paths):
             warnings.append(f"{name}: only .npz and .npy are read; pictures are left out")
-    if any(e.get("flow_file_path") is not None and any(e.get(k) for k in DISTORTION) for e in found):
+    if any(e.get("flow_file_path") is not None and any(e.get(k) for k in DISTORTION) for e in frame_entries):
         warnings.append("flow of distorted pictures is left out")
     return warnings
 
