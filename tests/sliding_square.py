@@ -132,7 +132,7 @@ class PretendRun:
     def splits(self) -> Splits:
         return self._splits
 
-    def render(self, camera: Camera, time: float, reach: torch.Tensor | None = None) -> ImageResult:
+    def render(self, camera: Camera, time: float, render_bounds: torch.Tensor | None = None) -> ImageResult:
         """What the camera sees; beyond the data the square slides on. Other sizes are cut out of the full
         picture."""
         self.rendered.append((camera.width, time))

@@ -147,7 +147,7 @@ def test_a_run_without_gaussians(run: GaussianRun, tmp_path: Path, capsys: pytes
 
     run.scene = lambda time: object.__new__(VoxelScene)  # type: ignore[method-assign, assignment, return-value]
     line = refused(capsys, run.path, "--format", "ply", "--out", tmp_path / "a.ply", "--times", "0:0:1")
-    assert "has no Gaussians: 'node-rf' makes a VoxelScene, which splat files cannot hold" in line
+    assert "has no Gaussians: 'rigid-ode' makes a VoxelScene, which splat files cannot hold" in line
     assert not (tmp_path / "a.ply").exists()
 
 
