@@ -1,4 +1,4 @@
-"""Camera paths to render along: orbit, spiral, fixed view, and the way that the data set's camera went.
+"""Camera paths to render along: orbit, spiral, fixed view, and the path of the data set's camera.
 
 A path goes by cameras of the data set. The first of them lends its intrinsics, bounds and NDC to all cameras
 of the path.
@@ -23,7 +23,8 @@ MIN_SPIRAL_RADIUS = 0.03
 """Radius of a spiral around cameras that hardly move, as a share of the focus distance."""
 
 MAX_NDC_ORBIT = 90.0
-"""Degrees. Normalised device coordinates hold what lies before the reference camera, nothing beside it."""
+"""Largest orbit [degrees] in normalised device coordinates, which hold only what is in front of the reference
+camera."""
 
 
 def look_at(position: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
@@ -31,7 +32,7 @@ def look_at(position: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndar
     forward = _unit(target - position)
     right = np.cross(forward, up)
     if np.linalg.norm(right) < 1e-6 * np.linalg.norm(up):
-        # Straight up or down every heading is as good: take an axis that is surely not the view direction.
+        # Looking straight up or down, any heading is possible: take an axis that is not the view direction.
         right = np.cross(forward, np.eye(3)[np.argmin(np.abs(forward))])
     right = _unit(right)
     pose = np.eye(4)
@@ -62,7 +63,7 @@ def up_direction(cameras: Sequence[Camera]) -> np.ndarray:
 
 
 def focus_distance(camera: Camera) -> float:
-    """Distance in scene units at which something worth looking at is expected, from the camera's bounds."""
+    """Distance [scene units] at which the scene's content is expected, from the camera's near and far."""
     if camera.ndc is not None:
         return camera.ndc.near / (1 - FOCUS_SHARE)
     near = max(camera.near, 1e-3 * camera.far)
@@ -80,7 +81,7 @@ def look_at_point(cameras: Sequence[Camera]) -> np.ndarray:
     distance = focus_distance(cameras[0])
     guess = (positions + distance * forward).mean(axis=0)
     across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
-    # The small pull towards the guess decides what the axes leave open, and no more than that.
+    # The small regularisation towards the guess decides only what the axes leave undetermined.
     pull = 1e-3 * len(cameras)
     right = np.einsum("nij,nj->i", across, positions) + pull * guess
     point = np.linalg.solve(across.sum(axis=0) + pull * np.eye(3), right)
@@ -142,13 +143,13 @@ def spiral(cameras: Sequence[Camera], count: int, turns: int = 2) -> list[Camera
 
 
 def fixed(camera: Camera, count: int) -> list[Camera]:
-    """One camera all the time."""
+    """The same camera at all times."""
     _check([camera], count)
     return [camera] * count
 
 
 def follow(cameras: Sequence[Camera], count: int) -> list[Camera]:
-    """The way of the data set's camera, from the first pose to the last at an even pace.
+    """The path of the data set's camera, from the first pose to the last in equal steps.
 
     Between two poses positions are interpolated linearly and rotations along the shortest arc.
     """

@@ -39,7 +39,7 @@ def quaternion_of(vector: Tensor) -> Tensor:
 
 def rotation_vector(quaternions: Tensor) -> Tensor:
     """Rotation vectors `[..., 3]` [rad], no longer than pi, of unit quaternions `[..., 4]`, real part first; smooth at
-    no turn."""
+    zero rotation."""
     upper = torch.where(quaternions[..., :1] < 0, -quaternions, quaternions)
     real, vector = upper[..., :1], upper[..., 1:]
     square = vector.square().sum(-1, keepdim=True)
@@ -49,7 +49,7 @@ def rotation_vector(quaternions: Tensor) -> Tensor:
 
 
 def quaternion_product(first: Tensor, second: Tensor) -> Tensor:
-    """`[..., 4]`, real part first: the turn `second`, then the turn `first`."""
+    """`[..., 4]`, real part first: the rotation `second`, followed by the rotation `first`."""
     a, u = first[..., :1], first[..., 1:]
     b, v = second[..., :1], second[..., 1:]
     real = a * b - (u * v).sum(-1, keepdim=True)

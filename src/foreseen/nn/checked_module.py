@@ -1,4 +1,5 @@
-"""Integers of a state dict lead into memory and say how much there is; a state dict may be anyone's."""
+"""Checks of loaded buffers. Kernels use integers of a state dict as memory offsets, and the file may be from
+anybody."""
 
 from __future__ import annotations
 
@@ -10,14 +11,14 @@ from foreseen.errors import UserError
 
 
 class CheckedModule(nn.Module):
-    """A module that looks at its buffers after each `load_state_dict`, before anything goes by them."""
+    """A module that checks its buffers after each `load_state_dict`, before anything uses them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_load_state_dict_post_hook(_check)
 
     def check(self) -> None:
-        """Raises `UserError` where a buffer holds what this module never writes."""
+        """Raises `UserError` where a buffer has values that this module never writes."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""What stays on the processor while the rest of a method is on a GPU."""
+"""Modules and functions that stay on the CPU while the rest of a method is on a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ Act = TypeVar("Act", bound=Callable[..., Any])
 
 
 class CPUModule(nn.Module):
-    """A module that no `.to(device)` moves or turns into another type: small, in float64, fitted step by step."""
+    """A module that `.to(device)` neither moves nor converts to another type: small, in float64, fitted step by
+    step."""
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CPUModule:
         del fn, recurse
@@ -21,15 +22,15 @@ class CPUModule(nn.Module):
 
 
 def on_cpu(act: Act) -> Act:
-    """A function that makes its tensors on the CPU, and gets copies there of those that it is given."""
+    """Makes a function run on the CPU: new tensors are made there, and arguments are copied there."""
 
     @wraps(act)
-    def there(*given: Any, **named: Any) -> Any:
+    def run_on_cpu(*arguments: Any, **named: Any) -> Any:
         with torch.device("cpu"):
-            return act(*map(_here, given), **{name: _here(value) for name, value in named.items()})
+            return act(*map(_to_cpu, arguments), **{name: _to_cpu(value) for name, value in named.items()})
 
-    return there  # type: ignore[return-value]
+    return run_on_cpu  # type: ignore[return-value]
 
 
-def _here(value: Any) -> Any:
+def _to_cpu(value: Any) -> Any:
     return value.cpu() if isinstance(value, Tensor) else value

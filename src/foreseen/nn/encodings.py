@@ -8,9 +8,8 @@ class PositionalEncoding(nn.Module):
     """`(x, sin x, cos x, sin 2x, cos 2x, ..., sin 2^(L-1) x, cos 2^(L-1) x)` of each of the `dims`
     coordinates.
 
-    Source: Mildenhall et al. 2020 (NeRF), equation 4, which multiplies x by pi. The authors' code, and every
-        field that was
-    tuned with it, leaves pi out and keeps x itself; so do we.
+    Source: Mildenhall et al. 2020 (NeRF), equation 4, which multiplies x by pi. The authors' code, and every field
+    that was tuned with it, leaves pi out and keeps x itself; so do we.
 
     Attributes:
         outputs: width of the encoding, `dims * (2 * levels + include_input)`.

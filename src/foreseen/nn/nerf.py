@@ -1,4 +1,4 @@
-"""The network of the original NeRF, with an optional code: which scene, or which moment, is meant."""
+"""The network of the original NeRF, with an optional code for the scene or the time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from foreseen.nn.mlp import LinearFactory
 class NeRFNetwork(nn.Module):
     """Positions, directions and a code -> density and colour.
 
-    Source: Mildenhall et al. 2020 (NeRF), appendix A, figure 7. The code joins the input of the first layer
-        and that of
-    the layer that sees the direction.
+    Source: Mildenhall et al. 2020 (NeRF), appendix A, figure 7. The code is joined to the input of the first
+    layer and of the layer that sees the direction.
 
     Args:
         code: width of the code; 0: none.
@@ -85,8 +84,8 @@ def joined(
 ) -> Tensor:
     """`layer(cat([*parts, codes[which]]))` for `parts` `[M, n_i]` and `codes` `[U, m]`.
 
-    The rows are not formed: each code meets its columns of the weights once instead of M times, and no copy
-    is kept for the backward pass.
+    The joined rows are not stored: each code is multiplied with its columns of the weights once instead of M times, and
+    no copy is kept for the backward pass.
     """
     assert isinstance(layer, nn.Linear)
     weight = applied_weight(layer)
@@ -99,6 +98,6 @@ def joined(
         return result
     shift = F.linear(codes, weight[:, -codes.shape[-1] :])
     if len(codes) > 1:
-        assert which is not None, "several codes need to know which point has which"
+        assert which is not None, "with several codes, `which` must give the code of each point"
         shift = shift[which]
     return result.add_(shift)

@@ -15,7 +15,7 @@ class PlaneField(nn.Module):
 
     Args:
         planes: the features of a position.
-        condition: width of what the colour may depend on besides the position.
+        condition: width of further inputs of the colour, such as an encoded direction.
         width: hidden units.
         initial: density at the start, per unit length of the planes' own box (half size 1).
     """
@@ -40,7 +40,7 @@ class PlaneField(nn.Module):
         return density, torch.sigmoid(self.color_head(torch.cat([hidden, condition], dim=-1)))
 
     def network_parameters(self) -> list[nn.Parameter]:
-        """All but the planes: they want another learning rate."""
+        """All parameters but the planes, which need another learning rate."""
         return [p for name, p in self.named_parameters() if not name.startswith("planes.")]
 
 

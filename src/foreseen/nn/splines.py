@@ -12,7 +12,7 @@ from torch import Tensor
 class UniformBSpline:
     """A curve with `controls` control points (at least 4) over times 0..1, twice continuously differentiable.
 
-    Outside 0..1 the end pieces are continued.
+    Outside 0..1 the first and last polynomial are continued.
     """
 
     controls: int
@@ -37,8 +37,9 @@ class UniformBSpline:
 
 
 def smoothing(controls: int, seen: Tensor, wanted: Tensor, stiffness: float = 0.05) -> Tensor:
-    """Weights `[T, M]` by which the places at the times `wanted` `[T]`, of the spline that is nearest to places at the
-    times `seen` `[M]`, come from these. `stiffness`: of third differences of the control points, which bridge gaps."""
+    """Weights `[T, M]` that give the positions at the times `wanted` `[T]` from those at the times `seen` `[M]`, by the
+    least-squares spline. `stiffness`: weight of the third differences of the control points, which bridge gaps. Larger:
+    smoother."""
     spline = UniformBSpline(controls)
     jerk = torch.eye(controls, dtype=seen.dtype).diff(n=3, dim=0) * stiffness
     rows = torch.cat([spline.basis(seen), jerk])

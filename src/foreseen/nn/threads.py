@@ -1,4 +1,4 @@
-"""How many threads torch takes."""
+"""The number of threads of torch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """For many small operations: threads that meet after each cost more than they bring."""
+    """One thread while in the block: for many small operations synchronising threads costs more than it saves."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,8 +1,8 @@
 """Voxel grids in boxes: density, colour and shade at a point, without a network.
 
 A point's features are the sum, over levels from coarse to fine, of the trilinear mean of the eight voxels around it.
-Coarse levels learn fast and keep what is rarely seen smooth, fine ones hold the detail. Voxels exist only where a box
-may hold anything: the others cost nothing.
+Coarse levels learn fast and keep rarely seen regions smooth, fine ones hold the detail. Voxels exist only where a box
+may have content: the others cost nothing.
 
 Sources: interpolated grids in place of networks are DVGO's (Sun et al. 2022) and Plenoxels' (Fridovich-Keil et al.
 2022), activation after interpolation DVGO's. Ours: the sum of levels, and the shade.
@@ -25,22 +25,24 @@ from foreseen.nn.plane_kernels import threads
 from foreseen.nn.voxel_kernels import CHANNELS
 
 GAIN = 8.0
-"""Densities before the softplus span tens where colours span one: so many times faster they move."""
+"""Factor on the density before the softplus. Densities span tens where colours span one. Larger: densities learn
+faster."""
 GREY = 0.5
+"""Colour of untrained voxels."""
 
 
 @dataclass(frozen=True)
 class VoxelTable:
-    """Where the voxels lie. Level l of box b is a grid of n^3 nodes over [-1, 1]^3; `layout[b, l]` is (offset, n), and
-    `index[offset + (i n + j) n + k]` the row of node i, j, k (along x, y, z), or -1 where there is no voxel.
+    """The positions of the voxels. Level l of box b is a grid of n^3 nodes over [-1, 1]^3; `layout[b, l]` is (offset,
+    n), and `index[offset + (i n + j) n + k]` the row of node i, j, k (along x, y, z), or -1 where there is no voxel.
 
     Attributes:
         layout: `[B, L, 2]` int64.
         index: flat, int32.
-        rows: how many voxels there are.
+        rows: number of voxels.
 
     Raises:
-        UserError: a level leads out of the index, or the index out of the rows: the kernels look up what they say.
+        UserError: a level points outside the index, or the index outside the rows: kernels do not check them.
     """
 
     layout: Tensor
@@ -93,7 +95,7 @@ class VoxelGrids(CheckedModule):
     """The voxels of B boxes.
 
     Args:
-        table: where they are.
+        table: their positions.
         initial: thickness of the finest spacing of untrained space.
     """
 
@@ -109,7 +111,7 @@ class VoxelGrids(CheckedModule):
         for box in table.layout:
             offset, n = box[0].tolist()
             own = table.index[offset : offset + n**3].long()
-            values[own[own >= 0], 1:4] = GREY  # the coarsest level has the mean, the others what differs from it
+            values[own[own >= 0], 1:4] = GREY  # the coarsest level has the mean, the others the differences from it
         self.values = nn.Parameter(values)
 
     @staticmethod
@@ -139,7 +141,7 @@ class VoxelGrids(CheckedModule):
         return _Features.apply(self.values, local, box, self.layout, self.index)
 
     def compiled(self, *others: Tensor) -> bool:
-        """The compiled kernels do for these tensors."""
+        """Whether the compiled kernels can be used for these tensors."""
         return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in (self.values, *others))
 
     def features_reference(self, local: Tensor, box: Tensor) -> Tensor:
@@ -172,7 +174,7 @@ class VoxelGrids(CheckedModule):
     def roughness(self, period: int = 4) -> Tensor:
         """Mean over neighbouring voxels of a level of the squared difference, summed over channels.
 
-        Looks at one plane of voxels in `period` (at least 2), drawn from torch's global generator.
+        Uses one plane of voxels in `period` (at least 2), drawn from torch's global generator.
         """
         first = int(torch.randint(period, ()))
         if self.compiled():
@@ -198,8 +200,8 @@ _kept: dict[str, Tensor] = {}
 
 
 def scratch(count: int, like: Tensor) -> Tensor:
-    """Zeros `[count, *like.shape]`, in the same memory as long as the shape is the same: fresh pages of tens of
-    megabytes cost more than what is added up in them."""
+    """Zeros `[count, *like.shape]`, in the same memory as long as the shape is the same: allocating tens of megabytes
+    costs more than the sums themselves."""
     shape = (count, *like.shape)
     if "zeros" not in _kept or _kept["zeros"].shape != shape:
         _kept["zeros"] = torch.empty(shape)
@@ -252,7 +254,7 @@ class _Roughness(torch.autograd.Function):
 
 
 class _InwardClamp(torch.autograd.Function):
-    """Clamps to 0..1; beyond it only gradients that lead back count."""
+    """Clamps to 0..1; outside, only gradients that lead back into the range pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -267,5 +269,5 @@ class _InwardClamp(torch.autograd.Function):
 
 
 def inward_clamp(x: Tensor) -> Tensor:
-    """`x` clamped to 0..1, from where a gradient that leads back into it passes."""
+    """`x` clamped to 0..1; outside, only gradients that lead back into the range pass."""
     return _InwardClamp.apply(x)
