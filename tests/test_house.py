@@ -142,7 +142,6 @@ IMPORT_CYCLES: set[str] = {
     *("foreseen.evaluation.report", "foreseen.evaluation.uncertainty"),
     *("foreseen.analysis.analyze", "foreseen.analysis.plot_elements", "foreseen.analysis.plots"),
     *("foreseen.report.build", "foreseen.report.page"),
-    *("foreseen.methods.rigid_ode.initial_condition", "foreseen.methods.rigid_ode.many"),
 }
 """Modules that are still in a cycle. Only ever shorten this list."""
 

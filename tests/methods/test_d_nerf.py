@@ -155,7 +155,7 @@ def test_the_curriculum_adds_times_in_order_until_all_are_there() -> None:
 
 def test_a_short_budget_shortens_the_opening() -> None:
     method = tiny()
-    assert method.before_step(0, 0.0) == "the first times come first; later ones join one by one."
+    assert method.before_step(0, 0.0) == "training starts with the first times; later ones are added one by one."
     spec = method.batch_spec(0)
     assert spec.time_indices == (0, 1, 2) and spec.centre_crop_steps == 500 and spec.frames == 1
     assert method.before_step(30, TINY.max_warm_up_share) is None
@@ -184,7 +184,7 @@ def test_the_preset_has_the_papers_shapes() -> None:
     assert widths == [(encoded, 256)] + [(256, 256)] * 4 + [(256 + encoded, 256)] + [(256, 256)] * 2
     trunk = [(layer.in_features, layer.out_features) for layer in method.canonical.trunk]
     assert trunk == [(63, 256)] + [(256, 256)] * 4 + [(256 + 63, 256)] + [(256, 256)] * 2
-    assert (method.batch.rays, method.batch.frames, method.batch.centre_crop_steps) == (500, 1, 500)
+    assert (method.ray_spec.rays, method.ray_spec.frames, method.ray_spec.centre_crop_steps) == (500, 1, 500)
     assert scene_at(method, TIMES[0]).options == {"samples": 64, "importance_samples": 128}
 
 

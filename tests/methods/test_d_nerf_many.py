@@ -261,7 +261,7 @@ def test_time_counts_from_the_sequences_own_beginning(
     config: DNeRFFastConfig | DNeRFPaperConfig, seen: list[Frame]
 ) -> None:
     method = told(config)
-    batch = RaySampler(seen, NAMES, method.info, seed=0).batch(replace(method.batch, frames=0), 600)
+    batch = RaySampler(seen, NAMES, method.info, seed=0).batch(replace(method.ray_spec, frames=0), 600)
     at = method.time_conditions(batch)
     starts = torch.tensor([TIMES[0], LATER[0]])[batch.sequences]
     torch.testing.assert_close(at.time_since_start, (batch.times - starts) / 1.1)
@@ -313,7 +313,7 @@ def test_a_checkpoint_restores_the_beginnings(config: DNeRFFastConfig | DNeRFPap
 def test_gradients_reach_every_parameter(config: DNeRFFastConfig | DNeRFPaperConfig, seen: list[Frame]) -> None:
     method = told(config)
     sampler = RaySampler(seen, NAMES, method.info, seed=0)
-    terms = method.losses(sampler.batch(replace(method.batch, rays=128, frames=0), 0), 0)
+    terms = method.losses(sampler.batch(replace(method.ray_spec, rays=128, frames=0), 0), 0)
     torch.stack([v for k, v in terms.items() if not k.startswith("_")]).sum().backward()
     assert [n for n, p in method.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -375,7 +375,7 @@ def test_a_look_at_one_sequence_does_not_undo_what_was_found_of_another() -> Non
 @pytest.mark.parametrize("config", CONFIGS)
 def test_what_it_cannot_learn_is_refused(config: DNeRFFastConfig | DNeRFPaperConfig) -> None:
     silent = replace(two(), bodies=(("ball",), ()))
-    with pytest.raises(UserError, match=r"'up' has no truth that says so: take it out of the folder, or give a folder"):
+    with pytest.raises(UserError, match=r"'up' has no ground truth: take it out of the folder, or give a folder"):
         build(config, silent)
     with pytest.raises(UserError, match="several sequences of equally many bodies, and these have 1 or 2: give a"):
         build(config, replace(two(), bodies=(("ball",), ("ball", "rod"))))

@@ -330,7 +330,7 @@ class TestTime:
         assert torch.equal(mean.observe(Observation()).latent, mean._posterior()[0])
         first, second = (other.observe(Observation()).latent for _ in range(2))
         assert torch.equal(first, second) and not torch.equal(first, mean.observe(Observation()).latent)
-        assert "draw" in other.state_dict()
+        assert "noise" in other.state_dict()
 
     def test_training_draws(self) -> None:
         method = self.moving()

@@ -12,9 +12,9 @@ from foreseen.data.labels import PoseLabels
 from foreseen.methods.node_rf.config import MultiSequenceConfig, NodeRFPaperConfig
 from foreseen.methods.node_rf.model import build
 from foreseen.methods.rigid_ode.config import RigidODEConfig
-from foreseen.methods.rigid_ode.many import RigidODEMany
-from foreseen.methods.rigid_ode.method import RigidODE
 from foreseen.methods.rigid_ode.model import build as build_rigid
+from foreseen.methods.rigid_ode.multi_sequence import MultiSequenceRigidODE
+from foreseen.methods.rigid_ode.single_sequence import RigidODE
 
 TIMES = tuple(3.0 + 0.1 * k for k in range(21))
 PAPER = NodeRFPaperConfig(
@@ -98,5 +98,5 @@ def test_the_law_of_one_sequences_motion() -> None:
 
 def test_nothing_moves_or_nothing_was_fitted() -> None:
     method = build_rigid(RigidODEConfig(part_levels=(4,), static_levels=(4,)), info(2))
-    assert isinstance(method, RigidODEMany) and method.system() is None
+    assert isinstance(method, MultiSequenceRigidODE) and method.system() is None
     assert math.isnan(float(method.dynamics[0].misfit))

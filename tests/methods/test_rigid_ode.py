@@ -1,4 +1,4 @@
-"""Node-RF's `fast` preset: it finds the parts, learns them, and goes on after the window."""
+"""rigid-ode on one sequence: it finds the parts, learns them, and predicts past the window."""
 
 from dataclasses import replace
 
@@ -16,9 +16,9 @@ from foreseen.data.types import Frame
 from foreseen.dynamics.config import DynamicsConfig
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.config import RigidODEConfig
-from foreseen.methods.rigid_ode.method import RigidODE
 from foreseen.methods.rigid_ode.model import build
 from foreseen.methods.rigid_ode.parts import RigidParts, RigidPartsState
+from foreseen.methods.rigid_ode.single_sequence import RigidODE
 from foreseen.methods.rigid_ode.voxel_appearance import VoxelAppearance
 from foreseen.render import render, render_rays
 from moving_balls import LEFT, RIGHT, camera, frames, info
@@ -140,7 +140,7 @@ def test_what_moves_and_what_rests_are_seen_alone(learned: RigidODE) -> None:
     torch.testing.assert_close(moving.rgb[beside], white.expand(int(beside.sum()), 3), atol=0.05, rtol=0)
     nothing = new()
     assert nothing.parts.count == 0
-    assert nothing.layer(take(nothing.evolve(None, torch.tensor([2.9])), 0), "moving") is None
+    assert nothing.layer(take(nothing.evolve(None, torch.tensor([2.9])), 0), "dynamic") is None
 
 
 def test_times_in_any_order(learned: RigidODE) -> None:
@@ -199,21 +199,21 @@ def test_the_law_is_fitted_once_a_stage(started: dict[str, Tensor]) -> None:
     method = with_parts(started)
     said = [method.before_step(step, progress) for step, progress in enumerate((0, 0.3, 0.5, 0.6, 0.94, 0.95, 1.0))]
     assert [line is not None for line in said] == [False, False, True, False, False, True, False]
-    assert "law of motion" in str(said[2]) and int(method.fit_stage) == 2
+    assert "dynamics on" in str(said[2]) and int(method.fit_stage) == 2
     rates = {g["name"]: g["lr"] for g in method.parameter_groups(0.96)}
     assert rates["centres"] == rates["rotations"] == 0 < rates["voxels"]
 
 
 def test_a_run_of_few_steps_ends_with_a_law(started: dict[str, Tensor]) -> None:
     method = with_parts(started)
-    assert "law of motion" in str(method.finish()) and method.motion.fitted
+    assert "dynamics on" in str(method.finish()) and method.motion.fitted
     assert method.finish() is None, "once is enough"
 
 
 def test_no_law_at_all_is_said(started: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     method = with_parts(started)
     monkeypatch.setattr("foreseen.dynamics.sequence_dynamics.MAX_MISFIT", -1.0)
-    said = "no law foretells how the observed window ends: after it the parts coast straight on."
+    said = "no dynamics predict the end of the observed window: after it the parts move on at constant velocity."
     assert method.fit_dynamics() == said and method.motion.fitted
     assert method.system() is None and method.ensemble(method.observe(Observation()), torch.tensor([4.0])) is None
 
@@ -227,7 +227,7 @@ def test_impacts_lead_the_parts_on_where_they_foretell_best(
         "foreseen.dynamics.sequence_dynamics.SequenceDynamics._impacts_forecast_better",
         lambda motion, poses, balls, *_: not (motion.balls.fit(poses, balls)),
     )
-    assert method.fit_dynamics().startswith("impacts foretell the observed window: ") and method.motion.uses_impacts
+    assert method.fit_dynamics().startswith("impacts predict the observed window: ") and method.motion.uses_impacts
     times = torch.tensor([4.5, 4.2, 4.5])
     found = method.evolve(method.observe(Observation()), times).centres
     expected = method.motion.balls.impacts.extrapolate((times.double() - method.start) / method.window)
@@ -290,7 +290,7 @@ def appearance_without_parts(seen: list[Frame]) -> list[Frame]:
 def test_without_parts_the_scene_changes_with_a_latent_number(seen: list[Frame]) -> None:
     method = new(scene=changed(info(TIMES), background=(0.0, 0.0, 0.0)))
     said = method.warm_start(appearance_without_parts(seen), [None])
-    assert said == "no moving part was told apart: the whole scene changes with one latent coordinate."
+    assert said == "no moving part was found: the whole scene changes with one latent coordinate."
     latent = method.evolve(method.observe(Observation()), torch.tensor([TIMES[0], 3.05, TIMES[-1]])).latent
     torch.testing.assert_close(latent[:, 0], torch.tensor([-1.0, 0.0, 1.0]), atol=1e-5, rtol=0)
     errors = train(method, seen, 60)
@@ -319,7 +319,7 @@ def test_scenes_in_normalised_device_coordinates_look_for_no_parts(seen: list[Fr
 def test_what_it_cannot_learn_is_refused() -> None:
     with pytest.raises(UserError, match="rigid-ode learns one sequence, and the data set has 2"):
         RigidODE(SMALL, changed(info(TIMES), times=(TIMES, TIMES)))
-    with pytest.raises(UserError, match="node-rf needs training frames at 2 times or more; there is 1"):
+    with pytest.raises(UserError, match="rigid-ode needs training frames at 2 times or more; there is 1"):
         new(scene=info(TIMES[:1]))
     with pytest.raises(UserError, match="this run learned one sequence; there is no sequence 3"):
         new().observe(Observation(sequence=3))
@@ -378,18 +378,18 @@ def saved_of_two_parts() -> dict[str, Tensor]:
         (
             "parts.half_extents",
             torch.ones(3, 3),
-            r"look: halves and voxels.layout are \[3, 3\] and \[3, 2, 2\], not of 3",
+            r"half_extents and voxels.layout are \[3, 3\] and \[3, 2, 2\], not those of 3",
         ),
-        ("appearance.half_extents", torch.ones(4, 3), r"look: halves and voxels.layout are \[4, 3\] and \[3, 2, 2\]"),
+        ("appearance.half_extents", torch.ones(4, 3), r"half_extents and voxels.layout are \[4, 3\] and \[3, 2, 2\]"),
         (
             "appearance.half_extents",
             torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 3),
-            "look: halves holds a size that is not a",
+            "appearance: half_extents holds a size that is not a",
         ),
         (
             "appearance.half_extents",
             torch.full((3, 3), torch.nan),
-            "look: halves holds a size that is not a positive number",
+            "appearance: half_extents holds a size that is not a positive number",
         ),
         ("appearance.voxels.layout", torch.ones(2, 2, 2).long(), r"voxels: layout: 1\^3 nodes"),
     ],

@@ -17,8 +17,8 @@ from foreseen.core.observation import Observation
 from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
-from foreseen.methods.rigid_ode.many import RigidODEMany
 from foreseen.methods.rigid_ode.model import build
+from foreseen.methods.rigid_ode.multi_sequence import MultiSequenceRigidODE
 from foreseen.reconstruction.config import ClusterConfig, ReconstructionConfig
 from foreseen.reconstruction.sequence_clusters import _cluster_by_surface, cluster_sequences
 from foreseen.reconstruction.silhouettes import SilhouetteView, StaticBackgrounds
@@ -49,11 +49,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
 
 
 @pytest.fixture(scope="module")
-def learned(seen: list[Frame]) -> tuple[str, RigidODEMany]:
+def learned(seen: list[Frame]) -> tuple[str, MultiSequenceRigidODE]:
     """What the warm start says, and the method after a moment of training."""
     torch.manual_seed(0)
     method, steps = build(SMALL, about("adbec")), 40
-    assert isinstance(method, RigidODEMany)
+    assert isinstance(method, MultiSequenceRigidODE)
     said = method.warm_start(seen, labels())
     sampler = RaySampler(seen, list(ORDER), method.info, seed=0)
     optimizer = torch.optim.Adam(method.parameter_groups(0.0))
@@ -67,11 +67,11 @@ def learned(seen: list[Frame]) -> tuple[str, RigidODEMany]:
 
 
 @pytest.fixture(scope="module")
-def method(learned: tuple[str, RigidODEMany]) -> RigidODEMany:
+def method(learned: tuple[str, MultiSequenceRigidODE]) -> MultiSequenceRigidODE:
     return learned[1]
 
 
-def far(method: RigidODEMany, observation: Observation, truth: PoseLabels) -> float:
+def far(method: MultiSequenceRigidODE, observation: Observation, truth: PoseLabels) -> float:
     """The largest distance of the kind's part from the truth, where the other kind's part is far away."""
     state = method.observe(observation)
     found = method.evolve(state, truth.times.float()).centres
@@ -79,35 +79,39 @@ def far(method: RigidODEMany, observation: Observation, truth: PoseLabels) -> fl
     return float((found[:, int(state.cluster)] - truth.positions[:, 0]).norm(dim=-1).max())
 
 
-def test_each_kind_gets_its_part_and_its_law(learned: tuple[str, RigidODEMany]) -> None:
+def test_each_kind_gets_its_part_and_its_law(learned: tuple[str, MultiSequenceRigidODE]) -> None:
     said, method = learned
-    line = "1 moving part in 3 sequences and 1 moving part in 2 sequences (2 kinds of motion), their poses as the data"
-    assert said.startswith(line) and "; kind 2: a law of motion on 1 coordinate follows" in said
+    line = (
+        "1 moving part in 3 sequences and 1 moving part in 2 sequences (2 dynamics clusters), poses given by the data"
+    )
+    assert said.startswith(line) and "; dynamics cluster 2: dynamics on 1 coordinate follow" in said
     assert method.cluster_of_sequence.tolist() == [0, 1, 0, 1, 0] and method.cluster_of_part.tolist() == [0, 1]
     small, large = method.appearance.half_extents[:2, 0].tolist()
     assert RADIUS < small < 0.8 * large and large > LARGER
     assert all(dynamics.manifold.size == 1 and dynamics.misfit < 0.01 for dynamics in method.dynamics)
 
 
-def test_learned_sequences_go_on_by_their_kinds_law(method: RigidODEMany) -> None:
+def test_learned_sequences_go_on_by_their_kinds_law(method: MultiSequenceRigidODE) -> None:
     for index, name in enumerate(ORDER):
         truth = swung(STARTS[name], LONG) if name in STARTS else slid(SLIDES[name], LONG)
         assert far(method, Observation(index), truth) < 0.01
 
 
-def test_a_new_sequence_is_told_by_where_it_begins(method: RigidODEMany) -> None:
+def test_a_new_sequence_is_told_by_where_it_begins(method: MultiSequenceRigidODE) -> None:
     assert far(method, Observation(initial=swung(NEW, TIMES).at(0)), swung(NEW, LONG)) < 0.005
     assert far(method, Observation(initial=slid(NEW_SLIDE, TIMES).at(0)), slid(NEW_SLIDE, LONG)) < 0.005
     typed = slid(NEW_SLIDE, TIMES).at(0)
     typed.positions[..., 2], typed.velocities[..., 1:] = float("nan"), float("nan")
     assert far(method, Observation(initial=typed), slid(NEW_SLIDE, LONG)) < 0.005
     typed.positions[..., 1] = float("nan")
-    line = "fit 2 of the kinds of motion that this run learned .that of sequence 'a', that of sequence 'd'.: tell more"
+    line = (
+        "fit 2 of the dynamics clusters that this run learned .that of sequence 'a', that of sequence 'd'.: give more"
+    )
     with pytest.raises(UserError, match=line):
         method.observe(Observation(initial=typed))
 
 
-def test_a_new_sequence_is_told_by_its_first_frames(method: RigidODEMany, tmp_path: Path) -> None:
+def test_a_new_sequence_is_told_by_its_first_frames(method: MultiSequenceRigidODE, tmp_path: Path) -> None:
     swing = captured(tmp_path, "swing", NEW, TIMES[:5])
     slide = captured(tmp_path, "slide", NEW_SLIDE, TIMES[:5], slid, LARGER, 1)
     assert far(method, Observation(frames=tuple(swing)), swung(NEW, LONG)) < 0.03
@@ -115,16 +119,18 @@ def test_a_new_sequence_is_told_by_its_first_frames(method: RigidODEMany, tmp_pa
 
 
 def test_what_looks_like_both_kinds_is_not_guessed(
-    method: RigidODEMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: MultiSequenceRigidODE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both kinds' pictures alike, as where their parts and their ways look the same."""
     slide = captured(tmp_path, "slide", NEW_SLIDE, TIMES[:3], slid, LARGER, 1)
-    monkeypatch.setattr("foreseen.methods.node_rf.beginning._image_errors", lambda *_: {0: 1.05, 1: 1.0})
-    with pytest.raises(UserError, match=r"show as well one as another of the kinds .*'d', that of sequence 'a'.: give"):
+    monkeypatch.setattr("foreseen.methods.rigid_ode.initial_condition._image_errors", lambda *_: {0: 1.05, 1: 1.0})
+    with pytest.raises(
+        UserError, match=r"fit more than one of the dynamics clusters .*'d', that of sequence 'a'.: give"
+    ):
         method.observe(Observation(frames=tuple(slide)))
 
 
-def test_each_kind_looks_as_its_own(method: RigidODEMany, seen: list[Frame]) -> None:
+def test_each_kind_looks_as_its_own(method: MultiSequenceRigidODE, seen: list[Frame]) -> None:
     for index, name in enumerate(ORDER):
         frame = next(f for f in seen if f.sequence == name and f.time == TIMES[6])
         image = render(scene_at(method, frame.time, Observation(index)), frame.camera).rgb.detach()
@@ -135,7 +141,7 @@ def test_each_kind_looks_as_its_own(method: RigidODEMany, seen: list[Frame]) -> 
         assert red > blue + 0.2 if name in STARTS else blue > red + 0.2
 
 
-def test_the_spread_and_the_system_are_of_one_kind(method: RigidODEMany) -> None:
+def test_the_spread_and_the_system_are_of_one_kind(method: MultiSequenceRigidODE) -> None:
     times = torch.tensor(LONG)
     for cluster, observation in enumerate([Observation(0), Observation(1)]):
         state = method.observe(observation)
@@ -149,7 +155,7 @@ def test_the_spread_and_the_system_are_of_one_kind(method: RigidODEMany) -> None
         assert own.shape[1:] == (1, 3) and own[0, 0].allclose(method.centres[cluster, 0, cluster].double(), atol=0.01)
 
 
-def test_a_state_dict_brings_the_kinds_along(method: RigidODEMany) -> None:
+def test_a_state_dict_brings_the_kinds_along(method: MultiSequenceRigidODE) -> None:
     other = build(SMALL, about("adbec"))
     other.load_state_dict(method.state_dict())
     for start, ode in ((NEW, swung), (NEW_SLIDE, slid)):
@@ -160,9 +166,11 @@ def test_a_state_dict_brings_the_kinds_along(method: RigidODEMany) -> None:
 
 def test_silhouettes_tell_kinds_apart_where_no_label_does(seen: list[Frame]) -> None:
     method = build(replace(SMALL, multi_sequence=replace(DYNAMICS, component_ids="never")), about("adbec"))
-    assert isinstance(method, RigidODEMany)
+    assert isinstance(method, MultiSequenceRigidODE)
     said = method.warm_start(seen, labels())
-    line = "1 moving part in 3 sequences and 1 moving part in 2 sequences (2 kinds of motion), found from silhouettes."
+    line = (
+        "1 moving part in 3 sequences and 1 moving part in 2 sequences (2 dynamics clusters), found from silhouettes."
+    )
     assert said == line and method.cluster_of_sequence.tolist() == [0, 1, 0, 1, 0]
     for index, known in enumerate(labels()):
         cluster = int(method.cluster_of_sequence[index])
@@ -185,12 +193,14 @@ def test_sequences_with_more_bodies_are_another_kind(seen: list[Frame]) -> None:
     torch.manual_seed(0)
     method = build(SMALL, about("ab"))
     said = method.warm_start(own, [first, twice])
-    assert said is not None and said.startswith("1 moving part in 1 sequence and 2 moving parts in 1 sequence (2 kinds")
+    assert said is not None and said.startswith(
+        "1 moving part in 1 sequence and 2 moving parts in 1 sequence (2 dynamics"
+    )
     known = swung(NEW, TIMES).at(0)
     assert int(method.observe(Observation(initial=known)).cluster) == 0
     assert int(method.observe(Observation(initial=twice.at(0))).cluster) == 1
     three = replace(known, positions=known.positions.expand(-1, 3, -1))
-    with pytest.raises(UserError, match="learned 1 or 2 moving parts, and the initial conditions tell of 3: give as"):
+    with pytest.raises(UserError, match="learned 1 or 2 moving parts, and the initial conditions have 3: give as"):
         method.observe(Observation(initial=three))
 
 

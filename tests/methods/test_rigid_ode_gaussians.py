@@ -1,4 +1,4 @@
-"""Gaussians that ride with parts, under Node-RF's `fast` preset and under Gaussian ODE."""
+"""Gaussians that are attached to parts: rigid-ode with --appearance gaussians, and its preset `gaussians`."""
 
 from dataclasses import replace
 
@@ -15,9 +15,9 @@ from foreseen.errors import UserError
 from foreseen.geometry.rotations import rotation_matrix
 from foreseen.methods import METHODS
 from foreseen.methods.rigid_ode.config import PRESETS, RigidODEConfig
-from foreseen.methods.rigid_ode.gaussian_appearance import STRAY_MARGIN, GaussianAppearance
-from foreseen.methods.rigid_ode.method import RigidODE
+from foreseen.methods.rigid_ode.gaussian_appearance import GaussianAppearance
 from foreseen.methods.rigid_ode.parts import RigidPartsState
+from foreseen.methods.rigid_ode.single_sequence import RigidODE
 from foreseen.render import render
 from foreseen.scenes import Gaussians
 from foreseen.splatting.cloud import C0
@@ -46,7 +46,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
 
 def new(name: str) -> RigidODE:
     torch.manual_seed(0)
-    method = METHODS[name].load()(CONFIGS[name], info(TIMES))
+    method = METHODS["rigid-ode"].load()(CONFIGS[name], info(TIMES))
     assert isinstance(method, RigidODE)
     return method
 
@@ -60,7 +60,7 @@ def learned(request: pytest.FixtureRequest, seen: list[Frame]) -> RigidODE:
     return method
 
 
-def look_of(method: RigidODE) -> GaussianAppearance:
+def appearance_of(method: RigidODE) -> GaussianAppearance:
     assert isinstance(method.appearance, GaussianAppearance)
     return method.appearance
 
@@ -76,7 +76,7 @@ def test_two_balls_are_learned(learned: RigidODE, seen: list[Frame]) -> None:
 
 
 def test_gaussians_ride_rigidly(learned: RigidODE) -> None:
-    appearance = look_of(learned)
+    appearance = appearance_of(learned)
     early, late = (state_at(learned, t) for t in (2.1, 2.9))
     part_ids = appearance.cloud.part_ids[: len(appearance.cloud)]
     assert set(part_ids.tolist()) == {0, 1}, "nothing rests before a plain background"
@@ -92,7 +92,7 @@ def test_what_moves_and_what_rests_are_told_apart(learned: RigidODE) -> None:
     whole, still, moving = learned.scene(state), learned.layer(state, "static"), learned.layer(state, "dynamic")
     assert isinstance(whole, Gaussians) and isinstance(still, Gaussians) and isinstance(moving, Gaussians)
     assert len(still.means) == 0 and torch.equal(moving.means, whole.means), "nothing rests before a plain background"
-    appearance = look_of(learned)
+    appearance = appearance_of(learned)
     part_ids = appearance.cloud.part_ids.clone()
     try:
         appearance.cloud.part_ids[:7] = len(appearance.half_extents)
@@ -105,7 +105,7 @@ def test_what_moves_and_what_rests_are_told_apart(learned: RigidODE) -> None:
 
 def test_a_part_that_turns_looks_as_if_the_camera_went_round_it(learned: RigidODE) -> None:
     """Means and shapes turn together."""
-    appearance = look_of(learned)
+    appearance = appearance_of(learned)
     rotation = torch.tensor([0.3, -0.8, 0.5])
     away = torch.full((1, 3), 1e4)
     to_gaussians, rotated = (
@@ -128,7 +128,7 @@ def test_a_part_that_turns_looks_as_if_the_camera_went_round_it(learned: RigidOD
 
 
 def test_light_does_not_turn_with_a_part(learned: RigidODE) -> None:
-    appearance = look_of(learned)
+    appearance = appearance_of(learned)
     saved = appearance.light.clone()
     state = RigidPartsState(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(1))
     half = replace(state, rotations=torch.tensor([[0.0, 0.0, torch.pi], [0.0, 0.0, 0.0]]))
@@ -152,18 +152,21 @@ def test_light_does_not_turn_with_a_part(learned: RigidODE) -> None:
 
 
 def test_gaussians_stay_with_their_part_as_they_come_and_go(learned: RigidODE) -> None:
-    appearance = look_of(learned)
+    appearance = appearance_of(learned)
     n = len(appearance.cloud)
     part_ids = appearance.cloud.part_ids[:n]
     assert n != 400, "the cloud changed"
-    assert (appearance.cloud.means[:n].abs() <= 1.05 * STRAY_MARGIN * appearance.half_extents[part_ids]).all()
+    assert (
+        appearance.cloud.means[:n].abs()
+        <= 1.05 * appearance.parts_config.stray_margin * appearance.half_extents[part_ids]
+    ).all()
     colors = appearance.cloud.color[:n, 0].detach()
     red, blue = sorted((colors[part_ids == k].mean(0) for k in (0, 1)), key=lambda c: float(c[2] - c[0]))
     assert red[0] > red[2] + 0.5 and blue[2] > blue[0] + 0.5
 
 
 def test_strays_are_dropped(learned: RigidODE) -> None:
-    appearance = look_of(learned)
+    appearance = appearance_of(learned)
     saved = {name: tensor.clone() for name, tensor in appearance.state_dict().items()}
     n = len(appearance.cloud)
     with torch.no_grad():
@@ -182,13 +185,13 @@ def test_gradients_reach_poses_and_gaussians(learned: RigidODE, seen: list[Frame
     batch = ImageSampler(seen, ["balls"], learned.info, 0).batch(learned.batch_spec(0), 0)
     total_loss(learned.losses(batch, 0)).backward()
     learned.parts.is_round.fill_(True)
-    for parameter in (learned.parts.centres, learned.parts.rotations, look_of(learned).cloud.log_scales):
+    for parameter in (learned.parts.centres, learned.parts.rotations, appearance_of(learned).cloud.log_scales):
         assert parameter.grad is not None and parameter.grad.any()
     learned.zero_grad()
 
 
 def test_a_state_dict_fits_a_method_without_a_warm_start(learned: RigidODE) -> None:
-    name = "rigid-ode" if isinstance(learned.config, RigidODEConfig) else "gaussian-ode"
+    name = next(name for name, config in CONFIGS.items() if config is learned.config)
     other, saved = new(name), learned.state_dict()
     other.load_state_dict(saved)
     for time in (2.4, 3.3):
@@ -204,21 +207,20 @@ def test_past_the_window_parts_move_on(learned: RigidODE) -> None:
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_without_parts_there_is_nothing_to_ride_with(name: str, seen: list[Frame]) -> None:
-    with pytest.raises(UserError, match="no moving part was told apart"):
+    with pytest.raises(UserError, match="no moving part was found"):
         new(name).warm_start([f for f in seen if f.time == TIMES[0]] * 6, [None])
 
 
 def test_several_sequences_have_voxels_only() -> None:
     with pytest.raises(UserError, match="several sequences with voxels only"):
-        METHODS["rigid-ode"].load()(CONFIGS["rigid-ode"], changed(info(TIMES), times=(TIMES, TIMES)))
+        METHODS["rigid-ode"].load()(CONFIGS["gaussians"], changed(info(TIMES), times=(TIMES, TIMES)))
 
 
 def test_saved_gaussians_belong_to_parts_that_there_are() -> None:
-    """Owners from K + 1 on are shadows, of which there are none without a light."""
-    method = new("gaussian-ode")
-    appearance, other = (method.like(torch.ones(2, 3), {}) for _ in range(2))
+    """Part ids from K + 1 on are shadows, of which there are none without a light."""
+    appearance, other = (GaussianAppearance(CONFIGS["gaussians"], info(TIMES), torch.ones(2, 3)) for _ in range(2))
     appearance.cloud.add_points(torch.zeros(1, 3), torch.ones(1, 3), torch.ones(1), 0.5, part_id=3)
-    with pytest.raises(UserError, match="Gaussians: owners: 3 is not in 0 to 2"):
+    with pytest.raises(UserError, match="Gaussians: part_ids: 3 is not in 0 to 2"):
         other.load_state_dict(appearance.state_dict())
     appearance.shadows.growth.fill_(1.0)
     other.load_state_dict(appearance.state_dict())

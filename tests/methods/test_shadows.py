@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from foreseen.core.scene_info import SceneInfo
+from foreseen.methods.rigid_ode.config import GaussianPartsConfig, RigidODEConfig
 from foreseen.methods.rigid_ode.gaussian_appearance import GaussianAppearance
 from foreseen.methods.rigid_ode.parts import RigidPartsState
 from foreseen.methods.rigid_ode.shadows import Shadows
@@ -80,7 +81,7 @@ def test_shadows_are_told_from_bodies(views: list[SilhouetteView]) -> None:
 def test_shadows_are_no_parts_and_one_light_explains_them(found: Reconstruction) -> None:
     """The light foretells where each ball's shadow falls."""
     assert len(found.parts) == 2 and found.shadow_light is not None and found.shadow_light.agreement > 0.8
-    shadows = Shadows()
+    shadows = Shadows(GaussianPartsConfig().shadow_edge)
     shadows.set_light(found.shadow_light)
     for path, radius in (LEFT, RIGHT):
         for time in (0.1, 0.5, 0.9):
@@ -111,7 +112,7 @@ def test_without_shadows_there_is_no_light() -> None:
 
 
 def lit(light: tuple[float, ...]) -> Shadows:
-    shadows = Shadows()
+    shadows = Shadows(GaussianPartsConfig().shadow_edge)
     shadows.set_light(ShadowLight(np.array(light), np.array([0.0, 0.0, 1.0, -1.0]), 1.0, 1.0))
     return shadows
 
@@ -140,12 +141,15 @@ def test_what_lies_behind_another_part_is_covered() -> None:
     assert (found[3:] < 0.1).all(), "no part shades itself"
 
 
+def cloud_of(points: int) -> RigidODEConfig:
+    cloud = CloudConfig(budget=3000, start_points=points, degree=0)
+    return RigidODEConfig(appearance="gaussians", cloud=cloud, background_opacity_weight=0.0)
+
+
 @pytest.fixture(scope="module")
 def appearance(views: list[SilhouetteView], found: Reconstruction) -> GaussianAppearance:
     scene: SceneInfo = info(tuple(TIMES.tolist()))
-    made = GaussianAppearance(
-        CloudConfig(budget=3000, start_points=2500, degree=0), 0.0, scene, found.half_extents(), found.box_margin
-    )
+    made = GaussianAppearance(cloud_of(2500), scene, found.half_extents())
     places = torch.from_numpy(centres_of(found, np.array([v.time for v in views]))).float()
     still = torch.zeros_like(places)
     made.initialize(found, RigidPartsState(places, still, torch.zeros(len(places), 1)), views)
@@ -186,13 +190,7 @@ def test_shadows_on_things_at_rest_darken_these_and_have_no_gaussians_of_their_o
 ) -> None:
     assert found.masks is not None
     everywhere = replace(found.masks, occluders=[np.ones_like(mask) for mask in found.masks.occluders])
-    made = GaussianAppearance(
-        CloudConfig(budget=3000, start_points=500, degree=0),
-        0.0,
-        info((0.0, 1.0)),
-        found.half_extents(),
-        found.box_margin,
-    )
+    made = GaussianAppearance(cloud_of(500), info((0.0, 1.0)), found.half_extents())
     places = torch.from_numpy(centres_of(found, np.array([v.time for v in views]))).float()
     states = RigidPartsState(places, torch.zeros_like(places), torch.zeros(len(places), 1))
     made.initialize(replace(found, masks=everywhere), states, views)
@@ -205,13 +203,7 @@ def test_the_ends_of_long_shadows_stay(views: list[SilhouetteView], found: Recon
     low = replace(
         found.shadow_light, light=np.array([math.cos(0.35), math.sin(0.35), 0.0, 0.0]), plane=np.array([0, 1.0, 0, -1])
     )
-    made = GaussianAppearance(
-        CloudConfig(budget=3000, start_points=2500, degree=0),
-        0.0,
-        info((0.0, 1.0)),
-        found.half_extents(),
-        found.box_margin,
-    )
+    made = GaussianAppearance(cloud_of(2500), info((0.0, 1.0)), found.half_extents())
     places = torch.from_numpy(centres_of(found, np.array([v.time for v in views]))).float()
     states = RigidPartsState(places, torch.zeros_like(places), torch.zeros(len(places), 1))
     made.initialize(replace(found, shadow_light=low), states, views)

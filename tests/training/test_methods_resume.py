@@ -12,7 +12,7 @@ from foreseen.dynamics.config import DynamicsConfig
 from foreseen.methods.rigid_ode.config import SharedDynamicsConfig
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
-from foreseen.splatting.config import CloudConfig, WarmUp
+from foreseen.splatting.config import CloudConfig, WarmUpConfig
 from foreseen.training import load_run, train
 from foreseen.training.checkpoints import list_checkpoints
 
@@ -24,8 +24,8 @@ CLOUD = CloudConfig(
 )  # fmt: skip
 GAUSSIANS: dict[str, dict[str, Any]] = {
     "gaussians": {},
-    "deformable-gaussians": {"width": 16, "layers": 3, "skip": 1, "warm_up": WarmUp(steps=4)},
-    "4d-gaussians": {"nodes": 4, "time_nodes": 4, "channels": 4, "width": 8, "warm_up": WarmUp(steps=4)},
+    "deformable-gaussians": {"width": 16, "layers": 3, "skip": 1, "warm_up": WarmUpConfig(steps=4)},
+    "4d-gaussians": {"nodes": 4, "time_nodes": 4, "channels": 4, "width": 8, "warm_up": WarmUpConfig(steps=4)},
 }
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("node-rf", "paper"): {**FIELD, "field_width": 16, "field_layers": 3, "field_skip": 1, "code_width": 8},
@@ -120,7 +120,7 @@ def test_going_on_with_gaussians_that_follow_hulls_is_exact(tmp_path: Path) -> N
     changes = {
         **GAUSSIANS["deformable-gaussians"],
         "cloud": cloud,
-        "warm_up": WarmUp(guidance_share=0.8, hull_only_steps=3),
+        "warm_up": WarmUpConfig(guidance_share=0.8, hull_only_steps=3),
     }
     state = check_going_on("deformable-gaussians", "fast", tmp_path / "data", tmp_path, changes)
     assert state["hull_guidance.num_times"] > 0 and state["cloud.count"] > 100

@@ -7,6 +7,7 @@ from typing import Literal
 
 from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
+from foreseen.errors import UserError
 
 ObservationKind = Literal["sequence", "initial", "frames"]
 
@@ -32,3 +33,10 @@ class Observation:
     def kind(self) -> ObservationKind:
         """What it is made of."""
         return "initial" if self.initial is not None else "frames" if self.frames else "sequence"
+
+
+def check_sequence_index(index: int, count: int) -> None:
+    """Raises `UserError` where a run that learned `count` sequences is asked for another one."""
+    if not 0 <= index < count:
+        learned = "one sequence" if count == 1 else f"{count} sequences"
+        raise UserError(f"this run learned {learned}; there is no sequence {index}.")

@@ -1,4 +1,4 @@
-"""What the fast presets share: a budget of samples, a box around the scene, losses that keep space empty or smooth."""
+"""Packed radiance fields: a budget of samples, one box around the scene, losses that keep space empty or smooth."""
 
 from __future__ import annotations
 
@@ -7,41 +7,47 @@ from torch import Tensor, nn
 
 from foreseen.batches.rays import RayBatch
 from foreseen.core.scene_info import SceneInfo
+from foreseen.fields.config import PackedFieldConfig
 from foreseen.nn.voxels import VoxelGrids
 from foreseen.render import RayResult
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
 from foreseen.scenes.composed_field import ComponentQuery
 
-TV_EVERY = 4
-"""Steps between looks at voxels' roughness, which then counts for as many: it costs as much as thousands of rays."""
-BACKGROUND_TOLERANCE = 0.01
-"""A colour this near to the stated background shows the background, or nothing that differs from it."""
+DEFAULT = PackedFieldConfig()
 
 
 class SampleBudget(nn.Module):
-    """How many rays make a step of about `samples` samples: few at first, many once empty space is known."""
+    """Chooses the number of rays of a step, so that it has about `samples` samples: few rays at first, many once empty
+    space is known.
+
+    Args:
+        samples: samples that a step should have.
+        max_rays: largest number of rays of a step.
+    """
 
     per_ray: Tensor
 
-    def __init__(self, samples: int, max_rays: int) -> None:
+    def __init__(self, samples: int, max_rays: int, config: PackedFieldConfig = DEFAULT) -> None:
         super().__init__()
-        self.samples, self.max_rays = samples, max_rays
-        self.register_buffer("per_ray", torch.tensor(100.0))
+        self.samples, self.max_rays, self.config = samples, max_rays, config
+        self.register_buffer("per_ray", torch.tensor(config.initial_samples_per_ray))
 
     def note(self, result: RayResult) -> None:
-        """Learns from a rendered batch."""
-        self.per_ray.lerp_(torch.tensor(result.samples / len(result.rgb)).to(self.per_ray), 0.1)
+        """Updates the average of samples a ray by a rendered batch."""
+        newest = torch.tensor(result.samples / len(result.rgb)).to(self.per_ray)
+        self.per_ray.lerp_(newest, self.config.samples_per_ray_momentum)
 
     def rays(self) -> int:
-        """Rays for the next step."""
-        return int(min(self.max_rays, max(self.samples / max(float(self.per_ray), 1.0), self.max_rays // 8)))
+        """Number of rays of the next step."""
+        fewest = int(self.max_rays * self.config.min_rays_share)
+        return int(min(self.max_rays, max(self.samples / max(float(self.per_ray), 1.0), fewest)))
 
 
 def single_box_field(
     info: SceneInfo, query: ComponentQuery, cells: Tensor, occupancy: OccupancyGrid, step: float
 ) -> ComposedField:
-    """A field in one box at rest around the whole scene, where ray r reads occupancy grid `cells[r]` (`[R]`)."""
+    """A field in one static box around the whole scene, where ray r reads occupancy grid `cells[r]` (`[R]`)."""
     low, high = torch.tensor(info.bounds, device=cells.device)
     return ComposedField(
         query=query,
@@ -60,24 +66,37 @@ def single_box_field(
 
 
 def ray_losses(
-    result: RayResult, batch: RayBatch, background: tuple[float, float, float], background_opacity_weight: float
+    result: RayResult,
+    batch: RayBatch,
+    background: tuple[float, float, float],
+    background_opacity_weight: float,
+    config: PackedFieldConfig = DEFAULT,
 ) -> dict[str, Tensor]:
-    """Mean squared colour error, and the opacity along rays that saw the plain background: a renderer's white haze
-    before white costs nothing in colour and everything in speed."""
+    """Mean squared colour error, and the opacity along rays that saw the stated background: white haze in front of a
+    white background costs nothing in colour, but makes rendering slow."""
     error = (result.rgb - batch.colors).square().mean()
+    opacity = background_opacity(result.opacity, batch.colors, background, config.background_tolerance)
     return {
         "color": error,
-        "empty": background_opacity_weight * background_opacity(result.opacity, batch.colors, background),
+        "background_opacity": background_opacity_weight * opacity,
         "_psnr": -10 * torch.log10(error.detach().clamp_min(1e-10)),
     }
 
 
-def background_opacity(opacity: Tensor, colors: Tensor, background: tuple[float, float, float]) -> Tensor:
-    """Mean of `opacity` `[...]` over all pixels, counted where the plain background was seen (`colors` `[..., 3]`)."""
-    plain = (colors - torch.tensor(background).to(colors)).abs().amax(-1) < BACKGROUND_TOLERANCE
-    return (opacity * plain).mean()
+def background_opacity(
+    opacity: Tensor,
+    colors: Tensor,
+    background: tuple[float, float, float],
+    tolerance: float = DEFAULT.background_tolerance,
+) -> Tensor:
+    """Sum of `opacity` `[...]` over the pixels that show the stated background (`colors` `[..., 3]` within
+    `tolerance`), divided by the number of all pixels."""
+    is_background = (colors - torch.tensor(background).to(colors)).abs().amax(-1) < tolerance
+    return (opacity * is_background).mean()
 
 
-def voxel_tv_loss(voxels: VoxelGrids, weight: float, step: int) -> dict[str, Tensor]:
-    """The voxels' roughness, on the steps on which it is looked at."""
-    return {} if step % TV_EVERY else {"rough": TV_EVERY * weight * voxels.roughness()}
+def voxel_tv_loss(
+    voxels: VoxelGrids, weight: float, step: int, config: PackedFieldConfig = DEFAULT
+) -> dict[str, Tensor]:
+    """Total variation of the voxels, at every `tv_every`-th step; no term at the others."""
+    return {} if step % config.tv_every else {"tv": config.tv_every * weight * voxels.roughness()}

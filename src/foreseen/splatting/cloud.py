@@ -13,16 +13,16 @@ from foreseen.scenes.gaussians import Gaussians
 from foreseen.splatting.config import CloudConfig
 
 C0 = 0.28209479177387814
-"""The constant harmonic: colour = 0.5 + C0 * coefficient."""
+"""The constant spherical harmonic: colour = 0.5 + C0 * coefficient."""
 MIN_OPACITY = 1e-7
-"""Logits are taken of opacities this far from 0 and 1."""
+"""Opacities are clamped this far from 0 and 1 before their logit is taken: float32 rounding."""
 
 
 class GaussianCloud(CheckedModule):
-    """At most `budget` Gaussians; those that are there stand in the rows 0 to `count` of every parameter.
+    """At most `budget` Gaussians. Those that exist are the first `count` rows of every parameter.
 
-    The shapes never change, so that optimiser and checkpoints know nothing of Gaussians that come and go. Whatever
-    writes rows remembers them until `pop_written_rows`: the optimiser is to forget what it knew of them.
+    Shapes never change, so optimiser and checkpoints do not need to handle added and removed Gaussians. Rows that were
+    written are remembered until `pop_written_rows`, so that the optimiser can clear its memory of them.
 
     Attributes:
         means: `[B, 3]`, in scene units.
@@ -31,9 +31,9 @@ class GaussianCloud(CheckedModule):
         opacity_logits: `[B]`.
         color: `[B, 1, 3]` constant harmonic.
         harmonics: `[B, K - 1, 3]` the others.
-        features: `[B, F]`, what else a method learns of each.
-        owners: `[B]` int64, what a Gaussian belongs to, where a method tells Gaussians apart.
-        count: int64, how many there are.
+        features: `[B, F]`, further learned values of each.
+        part_ids: `[B]` int64, the part that a Gaussian belongs to; the method defines the ids.
+        count: int64, number of Gaussians.
     """
 
     count: Tensor
@@ -54,7 +54,7 @@ class GaussianCloud(CheckedModule):
         self._written: list[tuple[nn.Parameter, Tensor]] = []
 
     def check(self) -> None:
-        """No more Gaussians than there is room for."""
+        """The number of Gaussians is within the budget."""
         check_range("Gaussians: count", self.count, 0, self.budget)
 
     def __len__(self) -> int:
@@ -62,11 +62,11 @@ class GaussianCloud(CheckedModule):
 
     @property
     def num_free(self) -> int:
-        """How many more there may be."""
+        """How many can still be added."""
         return self.budget - len(self)
 
     def to_gaussians(self, background: tuple[float, float, float], degree: int, antialiased: bool = False) -> Gaussians:
-        """All Gaussians as they are, with harmonics up to `degree`; a method that moves them replaces what it moves:
+        """All Gaussians, with harmonics up to `degree`. A method that moves them replaces tensors of the result:
         `replace(cloud.to_gaussians(...), means=..., quaternions=...)`."""
         n, extra = len(self), (degree + 1) ** 2 - 1
         color = self.color[:n]
@@ -81,13 +81,13 @@ class GaussianCloud(CheckedModule):
         )
 
     def pop_written_rows(self) -> list[tuple[nn.Parameter, Tensor]]:
-        """Parameters and rows `[R]` int64 that were written since this was asked last."""
-        found, self._written = self._written, []
-        return found
+        """Parameters and rows `[R]` int64 that were written since the last call."""
+        written, self._written = self._written, []
+        return written
 
     @torch.no_grad()
     def write(self, rows: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Writes rows `[R]` int64 of the tensors that `values` names."""
+        """Writes rows `[R]` int64 of the tensors named by `values`."""
         for name, new in values.items():
             tensor = getattr(self, name)
             tensor[rows] = new.to(tensor)
@@ -96,13 +96,13 @@ class GaussianCloud(CheckedModule):
 
     @torch.no_grad()
     def rows(self, index: Tensor) -> dict[str, Tensor]:
-        """Copies of the rows `index` of every parameter, and of the owners."""
-        own = {name: parameter.detach()[index] for name, parameter in self.named_parameters()}
-        return own | {"part_ids": self.part_ids[index]}
+        """Copies of the rows `index` of every parameter, and of the part ids."""
+        values = {name: parameter.detach()[index] for name, parameter in self.named_parameters()}
+        return values | {"part_ids": self.part_ids[index]}
 
     @torch.no_grad()
     def add(self, values: Mapping[str, Tensor]) -> Tensor:
-        """New Gaussians, as many as there is room for, with the values that `rows` would give; returns their rows."""
+        """Adds Gaussians, as many as the budget allows, with values in the form of `rows`. Returns their rows."""
         n = len(self)
         rows = torch.arange(n, min(n + len(next(iter(values.values()))), self.budget), device=self.count.device)
         self.write(rows, {name: new[: len(rows)] for name, new in values.items()})
@@ -111,8 +111,8 @@ class GaussianCloud(CheckedModule):
 
     @torch.no_grad()
     def keep(self, kept: Tensor) -> Tensor:
-        """Removes those that are not `kept` `[count]` bool: the last ones take their places. Returns the rows `[count]`
-        of the old order that stand there now."""
+        """Removes Gaussians that are not `kept` `[count]` bool; the last ones move into their rows. Returns the old row
+        of each remaining Gaussian."""
         n = int(kept.sum())
         order = torch.arange(len(self), device=kept.device)
         holes = (~kept[:n]).nonzero()[:, 0]
@@ -129,7 +129,7 @@ class GaussianCloud(CheckedModule):
 
     @torch.no_grad()
     def add_points(self, points: Tensor, colors: Tensor, scales: Tensor, opacity: float, part_id: int = 0) -> None:
-        """New round Gaussians at `points` `[P, 3]` of `colors` `[P, 3]` in 0..1 and `scales` `[P]`."""
+        """Adds round Gaussians at `points` `[P, 3]` with `colors` `[P, 3]` in 0..1 and `scales` `[P]`."""
         rotations = torch.tensor([1.0, 0, 0, 0]).repeat(len(points), 1)
         self.add(
             {
@@ -145,7 +145,7 @@ class GaussianCloud(CheckedModule):
         )
 
     def parameter_groups(self, config: CloudConfig, progress: float, extent: float) -> list[dict[str, Any]]:
-        """An optimiser group for each kind of parameter; `extent`: the scene's size."""
+        """One optimiser group for each parameter; `extent`: half the scene's longest side."""
         c, decay = config, config.rates_final**progress
         return [
             {"name": "means", "params": [self.means], "lr": means_rate(c, progress, extent)},

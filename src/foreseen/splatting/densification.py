@@ -1,4 +1,4 @@
-"""How Gaussians come and go while a cloud is optimised: two published strategies."""
+"""Densification and pruning of a cloud of Gaussians: two published strategies."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from foreseen.render.splat import SplatResult
 from foreseen.splatting.cloud import MIN_OPACITY, GaussianCloud, means_rate
 from foreseen.splatting.config import CloudConfig
 
-SPLIT_SHRINK = 1.6
-"""The two halves of a split Gaussian are smaller by this factor (Kerbl et al. 2023, section 5.2)."""
-MAX_COPIES = 51
-"""Gaussians that may be moved onto one at a time (Kheradmand et al. 2024)."""
-SHARPNESS, MAX_NOISY_OPACITY = 100.0, 0.005
-"""Only Gaussians of less opacity than the second are shaken, to within about 1 / the first."""
-
 
 class GradientStatistics(nn.Module):
-    """What the pictures since the last change said of each Gaussian: sums in buffers, so that a run goes on exactly."""
+    """Gradients of means2d, summed since the last densification. They are buffers, so that a resumed run is exact.
+
+    Attributes:
+        gradients: `[budget]` summed gradient norms, in units of half the picture.
+        views: `[budget]` number of pictures in which each Gaussian was visible.
+    """
 
     gradients: Tensor
     views: Tensor
@@ -34,33 +32,33 @@ class GradientStatistics(nn.Module):
         self.register_buffer("gradients", torch.zeros(budget))
         self.register_buffer("views", torch.zeros(budget))
 
-    def watch(self, result: SplatResult, camera: Camera) -> None:
-        """Notes, once the loss's gradient is there, how strongly each visible Gaussian is pulled across the screen."""
+    def record(self, result: SplatResult, camera: Camera) -> None:
+        """Adds the gradient of each visible Gaussian's means2d, as soon as the backward pass has it."""
         if result.means2d is None:
             return
         visible, size = result.visible, result.means2d.new_tensor([camera.width / 2, camera.height / 2])
 
-        def note(gradient: Tensor) -> None:
+        def add_gradient(gradient: Tensor) -> None:
             n = len(visible)
             self.gradients[:n] += torch.where(visible, (gradient * size).norm(dim=-1), 0.0)
             self.views[:n] += visible
 
-        result.means2d.register_hook(note)
+        result.means2d.register_hook(add_gradient)
 
     def pop_means(self, count: int) -> Tensor:
-        """Mean length `[count]` of each Gaussian's gradient over the pictures that showed it; begins anew."""
-        found = self.gradients[:count] / self.views[:count].clamp_min(1)
+        """Mean gradient norm `[count]` of each Gaussian over the pictures that showed it. Resets the sums."""
+        means = self.gradients[:count] / self.views[:count].clamp_min(1)
         self.gradients.zero_()
         self.views.zero_()
-        return found
+        return means
 
 
 @dataclass(frozen=True)
 class DensityControl:
-    """Changes a cloud in place, between steps.
+    """Adds, removes and moves Gaussians of a cloud in place, between steps.
 
     Attributes:
-        extent: the scene's size, half the longest side of its bounds.
+        extent: half the longest side of the scene's bounds, in scene units.
     """
 
     cloud: GaussianCloud
@@ -68,7 +66,7 @@ class DensityControl:
     extent: float
 
     def step(self, gradient_statistics: GradientStatistics, step: int, progress: float) -> bool:
-        """Changes the cloud where it is time to. Returns whether it was."""
+        """Changes the cloud if `step` is one at which this is due. Returns whether Gaussians were added or removed."""
         c = self.config
         if c.strategy == "mcmc" and step:
             self.add_noise(means_rate(c, progress, self.extent))
@@ -90,9 +88,9 @@ class DensityControl:
 
     @torch.no_grad()
     def densify_and_prune(self, gradients: Tensor, prune_large: bool) -> None:
-        """Clone, split and prune (Kerbl et al. 2023, section 5.2), by mean screen gradients `[count]`.
+        """Clone, split and prune (Kerbl et al. 2023, section 5.2), by mean gradients `[count]` of means2d.
 
-        Where the budget does not allow all, those of the largest gradient come first.
+        Where the budget does not allow all, Gaussians with the largest gradients come first.
         """
         c, cloud = self.config, self.cloud
         sizes = cloud.log_scales[: len(cloud)].amax(1).exp()
@@ -108,25 +106,25 @@ class DensityControl:
             cloud.keep(kept)
 
     def _split(self, index: Tensor) -> None:
-        """Each of `index` becomes two, drawn from its own density."""
+        """Replaces each Gaussian of `index` by two, at random points of its own density."""
         first, second = (self.cloud.rows(index) for _ in range(2))
         for half in (first, second):
             half["means"] = half["means"] + sample_offsets(half["quaternions"], half["log_scales"].exp())
-            half["log_scales"] = half["log_scales"] - torch.tensor(SPLIT_SHRINK).log()
+            half["log_scales"] = half["log_scales"] - torch.tensor(self.config.split_shrink).log()
         self.cloud.write(index, first)
         self.cloud.add(second)
 
     @torch.no_grad()
     def reset_opacities(self) -> None:
-        """No opacity above twice the pruning threshold: what is needed comes back, what is not is pruned."""
+        """Clamps opacities to twice the pruning threshold. Useful Gaussians become opaque again, others are pruned."""
         maximum = torch.tensor(2 * self.config.prune_opacity).logit()
         rows = torch.arange(len(self.cloud), device=self.cloud.count.device)
         self.cloud.write(rows, {"opacity_logits": self.cloud.opacity_logits[rows].clamp(max=float(maximum))})
 
     @torch.no_grad()
     def relocate(self) -> None:
-        """Moves transparent Gaussians onto others, drawn by opacity, and adds more up to the budget, without changing
-        the picture much (Kheradmand et al. 2024, sections 4.2 and 4.3)."""
+        """Moves transparent Gaussians onto others, drawn in proportion to opacity, and adds more up to the budget. The
+        picture changes little (Kheradmand et al. 2024, sections 4.2 and 4.3)."""
         c, cloud = self.config, self.cloud
         opacities = cloud.opacity_logits[: len(cloud)].sigmoid()
         dead = (opacities <= c.prune_opacity).nonzero()[:, 0]
@@ -141,35 +139,37 @@ class DensityControl:
             cloud.add(self._share_rows(chosen))
 
     def _share_rows(self, chosen: Tensor) -> dict[str, Tensor]:
-        """Rows that share the places `chosen` `[M]` with their owners, who are changed as well."""
+        """Values of copies of the rows `chosen` `[M]`. The originals share opacity and scale with their copies."""
         cloud = self.cloud
-        places, copies = chosen.unique(return_counts=True)
-        values = cloud.rows(places)
+        originals, copies = chosen.unique(return_counts=True)
+        values = cloud.rows(originals)
         opacities, scales = relocation_values(
-            values["opacity_logits"].sigmoid(), values["log_scales"].exp(), copies + 1
+            values["opacity_logits"].sigmoid(), values["log_scales"].exp(), copies + 1, self.config.max_copies
         )
         values["opacity_logits"] = opacities.clamp(min=self.config.prune_opacity).logit(MIN_OPACITY)
         values["log_scales"] = scales.log()
-        cloud.write(places, {name: values[name] for name in ("opacity_logits", "log_scales")})
+        cloud.write(originals, {name: values[name] for name in ("opacity_logits", "log_scales")})
         return cloud.rows(chosen)
 
     @torch.no_grad()
     def add_noise(self, rate: float) -> None:
-        """Noise on the means along each Gaussian's own shape, for transparent ones (Kheradmand et al. 2024,
+        """Adds noise to the means of transparent Gaussians, shaped by their own covariance (Kheradmand et al. 2024,
         equation 8)."""
-        cloud, n = self.cloud, len(self.cloud)
+        c, cloud, n = self.config, self.cloud, len(self.cloud)
         scales, rotations = cloud.log_scales[:n].exp(), cloud.quaternions[:n]
-        share = torch.sigmoid(SHARPNESS * (MAX_NOISY_OPACITY - cloud.opacity_logits[:n].sigmoid()))
-        noise = torch.randn(n, 3, device=scales.device) * (share * self.config.noise * rate)[:, None]
+        share = torch.sigmoid(c.noise_sharpness * (c.noise_opacity - cloud.opacity_logits[:n].sigmoid()))
+        noise = torch.randn(n, 3, device=scales.device) * (share * c.noise * rate)[:, None]
         rotation = quaternion_matrix(normalize(rotations, dim=-1))
         local = (rotation.mT @ noise[..., None]).squeeze(-1) * scales.square()
         cloud.means[:n] += (rotation @ local[..., None]).squeeze(-1)
 
 
-def relocation_values(opacities: Tensor, scales: Tensor, copies: Tensor) -> tuple[Tensor, Tensor]:
-    """Opacities `[M]` and scales `[M, 3]` with which N = `copies` `[M]` equal Gaussians look like one of `opacities`
+def relocation_values(
+    opacities: Tensor, scales: Tensor, copies: Tensor, max_copies: int = CloudConfig.max_copies
+) -> tuple[Tensor, Tensor]:
+    """Opacities `[M]` and scales `[M, 3]` with which N = `copies` `[M]` equal Gaussians look like one with `opacities`
     and `scales` (Kheradmand et al. 2024, equation 9)."""
-    copies = copies.clamp(max=MAX_COPIES)
+    copies = copies.clamp(max=max_copies)
     new = 1 - (1 - opacities) ** (1 / copies)
     total = torch.zeros_like(opacities)
     for i in range(1, int(copies.max()) + 1):
@@ -180,6 +180,6 @@ def relocation_values(opacities: Tensor, scales: Tensor, copies: Tensor) -> tupl
 
 
 def sample_offsets(quaternions: Tensor, scales: Tensor) -> Tensor:
-    """A point `[N, 3]` of each Gaussian's density, from its centre."""
+    """A random point `[N, 3]` of each Gaussian's density, relative to its mean."""
     local = torch.randn_like(scales) * scales
     return (quaternion_matrix(normalize(quaternions, dim=-1)) @ local[..., None]).squeeze(-1)

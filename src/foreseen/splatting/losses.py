@@ -1,4 +1,4 @@
-"""What a rendered picture of Gaussians is compared by, and what keeps Gaussians few and small."""
+"""Losses of a rendered picture, and of the Gaussians' opacities and scales."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from foreseen.splatting.config import CloudConfig
 
 def picture_losses(rgb: Tensor, image: Tensor, ssim_weight: float) -> dict[str, Tensor]:
     """Mean absolute difference and 1 - SSIM of pictures `[H, W, 3]` (Kerbl et al. 2023, equation 7). Pictures smaller
-    than SSIM's window are compared by their difference alone."""
+    than the window of SSIM are compared by their difference alone."""
     difference = (rgb - image).abs().mean()
     mse = (rgb.detach() - image).square().mean()
     terms = {"_psnr": -10 * torch.log10(mse.clamp_min(1e-10))}

@@ -1,4 +1,4 @@
-"""A canonical cloud, and planes over space and time that say how it is displaced."""
+"""A canonical cloud, displaced by feature planes over space and time (4D Gaussians)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ from foreseen.core.scene_info import SceneInfo
 from foreseen.nn.planes import TRI_PLANE, FeaturePlanes
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.splatting.config import PlanesConfig
-from foreseen.splatting.method import MovingGaussianMethod
+from foreseen.splatting.method import CloudState, DeformingCloudMethod
 
 TIME = 3
-"""Index of the time among the coordinates."""
+"""Index of time among the four coordinates."""
 AXES = (*TRI_PLANE, *((axis, TIME) for axis in range(3)))
 """The six planes of space and time."""
 CHANGES = (3, 4, 3)
-"""Numbers that move, turn and grow a Gaussian."""
-INITIAL_OUTPUT_SCALE = 0.01
-"""Factor on the last weights of the heads: at first next to nothing is displaced."""
+"""Outputs of the three heads: displacement of the mean, of the quaternion, of the scales' logarithms."""
 
 
 class PlaneDeformation(nn.Module):
-    """Features of a place and a time, and three heads on them (Wu et al. 2024, section 4)."""
+    """Features at a position and time, and three heads on them (Wu et al. 2024, section 4)."""
 
     def __init__(self, config: PlanesConfig) -> None:
         super().__init__()
         c, w = config, config.width
         resolutions = tuple((*(c.nodes * factor,) * 3, c.time_nodes) for factor in c.scales)
-        self.planes = FeaturePlanes(AXES, resolutions, c.channels, initial=(0.1, 0.5), unit_axes=(TIME,))
+        self.planes = FeaturePlanes(AXES, resolutions, c.channels, initial=c.initial_features, unit_axes=(TIME,))
         self.trunk = nn.Linear(self.planes.features, w)
         self.heads = nn.ModuleList(
             nn.Sequential(nn.ReLU(), nn.Linear(w, w), nn.ReLU(), nn.Linear(w, outputs)) for outputs in CHANGES
@@ -40,24 +38,23 @@ class PlaneDeformation(nn.Module):
         for head in self.heads:
             last: nn.Linear = head[-1]  # type: ignore[index]
             with torch.no_grad():
-                last.weight.mul_(INITIAL_OUTPUT_SCALE)
+                last.weight.mul_(c.initial_output_scale)
                 last.bias.zero_()
 
     def forward(self, position: Tensor, normalized_time: float) -> Tensor:
-        """Changes of N Gaussians, `[N, 10]`: displacements of the means (3, in the scene's half size), of quaternions
-        (4) and of scales' logarithms (3), at `position` `[N, 3]` in -1..1 and `normalized_time` (the training window is
-        0..1)."""
+        """Changes `[N, 10]` of Gaussians: of means (3, in the scene's half size), of quaternions (4) and of the scales'
+        logarithms (3), at `position` `[N, 3]` in -1..1 and `normalized_time` (the training window is 0..1)."""
         time = torch.full_like(position[:, :1], 2 * normalized_time - 1)
         hidden = self.trunk(self.planes(torch.cat([position, time], dim=-1)))
         return torch.cat([head(hidden).float() for head in self.heads], dim=-1)
 
     def network_parameters(self) -> list[nn.Parameter]:
-        """All but the planes."""
+        """All parameters but the planes."""
         return [*self.trunk.parameters(), *self.heads.parameters()]
 
 
-class PlaneGaussians(MovingGaussianMethod):
-    """Times after the window read the planes' last row: the motion stops."""
+class PlaneGaussians(DeformingCloudMethod[CloudState]):
+    """Times after the window read the planes' last row, so the motion stops there."""
 
     middle: Tensor
 
@@ -69,7 +66,7 @@ class PlaneGaussians(MovingGaussianMethod):
         self.register_buffer("middle", torch.tensor(info.bounds).mean(0), persistent=False)
 
     def deformed(self, canonical: Gaussians, normalized_time: float) -> Gaussians:
-        """Every Gaussian displaced as planes and heads say, by where it rests."""
+        """The cloud with the displacements that the planes give at its canonical means."""
         return (
             self.apply_changes(canonical, self.changes(canonical, normalized_time))
             if self.is_deforming()
@@ -77,9 +74,9 @@ class PlaneGaussians(MovingGaussianMethod):
         )
 
     def changes(self, canonical: Gaussians, normalized_time: float) -> Tensor:
-        """What planes and heads say of the cloud `canonical` at a time, see `PlaneDeformation`; 0 for what rests."""
-        place = (canonical.means[self.moving_indices()] - self.middle) / self.extent
-        return self.scatter_moving(self.deformation(place, normalized_time))
+        """Changes `[N, 10]` of the cloud `canonical` at a time, see `PlaneDeformation`; 0 for static Gaussians."""
+        position = (canonical.means[self.moving_indices()] - self.middle) / self.extent
+        return self.scatter_moving(self.deformation(position, normalized_time))
 
     def apply_changes(self, canonical: Gaussians, changes: Tensor) -> Gaussians:
         """The cloud `canonical` with `changes` `[N, 10]`."""
@@ -92,7 +89,7 @@ class PlaneGaussians(MovingGaussianMethod):
         )
 
     def losses(self, batch: ImageBatch, step: int) -> dict[str, Tensor]:
-        """As of any cloud, and the planes' smoothness."""
+        """Losses of the cloud, and those that keep the planes smooth."""
         c = self.config
         terms = super().losses(batch, step)
         if self.is_deforming():
@@ -100,7 +97,7 @@ class PlaneGaussians(MovingGaussianMethod):
         return terms
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
-        """The cloud's, the planes, and the network on them."""
+        """Groups of the cloud, the planes, and the network on them."""
         c = self.config
         planes = c.planes_lr * (c.planes_lr_final / c.planes_lr) ** progress
         network = c.network_lr * (c.network_lr_final / c.network_lr) ** progress
@@ -111,23 +108,25 @@ class PlaneGaussians(MovingGaussianMethod):
         ]
 
 
-def plane_losses(planes: FeaturePlanes, rough: float, jerk: float, canonical: float) -> dict[str, Tensor]:
-    """Total variation of the planes of space, second differences along time, and distance from 1 of the planes with
-    time, each weighted and averaged over a plane and summed over planes and scales (K-Planes: Fridovich-Keil et al.
-    2023, section 4.3)."""
+def plane_losses(
+    planes: FeaturePlanes, tv_weight: float, jerk_weight: float, identity_weight: float
+) -> dict[str, Tensor]:
+    """Total variation of the planes of space, second differences along time, and mean distance from 1 of the planes
+    with time. Each is weighted, averaged over a plane, and summed over planes and scales (K-Planes: Fridovich-Keil et
+    al. 2023, section 4.3)."""
     zero = planes.data.new_zeros(())
-    roughness, jerkiness, change = zero, zero, zero
+    variation, jerk, distance = zero, zero, zero
     for scale in range(len(planes.layout)):
         for index, (a, b) in enumerate(planes.axes):
             plane = planes.plane(scale, index)  # rows run along b, columns along a
             if TIME not in (a, b):
-                roughness = roughness + _squares(plane.diff(dim=1)) + _squares(plane.diff(dim=2))
+                variation = variation + _mean_square(plane.diff(dim=1)) + _mean_square(plane.diff(dim=2))
                 continue
             along = 1 if b == TIME else 2
-            jerkiness = jerkiness + _squares(plane.diff(n=2, dim=along))
-            change = change + (1 - plane).abs().mean()
-    return {"rough": rough * roughness, "jerk": jerk * jerkiness, "rest": canonical * change}
+            jerk = jerk + _mean_square(plane.diff(n=2, dim=along))
+            distance = distance + (1 - plane).abs().mean()
+    return {"tv": tv_weight * variation, "jerk": jerk_weight * jerk, "time_identity": identity_weight * distance}
 
 
-def _squares(x: Tensor) -> Tensor:
+def _mean_square(x: Tensor) -> Tensor:
     return x.square().mean() if x.numel() else torch.zeros((), device=x.device)

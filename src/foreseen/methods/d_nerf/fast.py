@@ -27,19 +27,12 @@ from foreseen.render import render_rays
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
 
-EMPTY_ALPHA = 0.002
-"""A cell counts as empty when one step through it takes less than this share of the light."""
-
-
-OCCUPANCY_DECAY = 0.8
-"""What a refresh of the occupancy leaves of what was cached, where a cell is looked at in one sequence."""
-
 
 class FastDNeRF(TimeConditionedMethod):
-    """The canonical field is asked at displaced points. What lies outside the training window is the network's own
-    extrapolation, as in the paper's form.
+    """The canonical field is evaluated at displaced points. Outside the training window the network extrapolates, as in
+    the preset `paper`.
 
-    The occupancy has one grid for each stretch of time, for all sequences together; times outside the window read the
+    There is one occupancy grid for each interval of time, shared by all sequences; times outside the window read the
     nearest one.
     """
 
@@ -48,7 +41,7 @@ class FastDNeRF(TimeConditionedMethod):
     def __init__(self, config: DNeRFFastConfig, info: SceneInfo) -> None:
         super().__init__(info)
         self.config = config
-        self.batch = RaySpec(rays=config.rays, foreground=config.foreground)
+        self.ray_spec = RaySpec(rays=config.rays, foreground=config.foreground)
         low, high = torch.tensor(info.bounds)
         half_extents = (high - low) / 2
         self.register_buffer("origin", torch.tensor(info.time_range[0]))
@@ -57,21 +50,21 @@ class FastDNeRF(TimeConditionedMethod):
         inputs = self.encode_position.outputs + self.encode_time.outputs + self.initial.shape[1]
         self.deformation = MLP(inputs, 3, width=config.width, layers=config.deformation_layers)
         with torch.no_grad():
-            self.deformation.output.weight.mul_(0.01)
+            self.deformation.output.weight.mul_(config.initial_output_scale)
             nn.init.zeros_(self.deformation.output.bias)
         everywhere = torch.ones(1, 2, 2, 2, dtype=torch.bool)
         self.canonical = VoxelGrids(VoxelTable.build([config.levels], everywhere), config.initial_thickness)
         self.scale = float(self.canonical.scales(half_extents[None]))
         self.step_length = 2 * float(half_extents.max()) / config.ray_steps
         self.occupancy = OccupancyGrid(
-            config.time_boxes, config.grid_resolution, threshold=EMPTY_ALPHA / self.step_length
+            config.time_boxes, config.grid_resolution, threshold=config.empty_alpha / self.step_length
         )
-        self.budget = SampleBudget(config.samples, config.rays)
+        self.budget = SampleBudget(config.samples, config.rays, config.packed)
         self.progress = 0.0
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str | None:
-        """Closes what silhouettes say is empty."""
-        if not self.info.ndc:  # hulls are carved in the space of the cameras, where rays in NDC do not run
+        """Closes the cells that are empty according to silhouettes."""
+        if not self.info.ndc:  # hulls are carved in the space of the cameras, not in NDC
             names = self.info.names or (frames[0].sequence,)
             starts = dict(zip(names, self.start_times.tolist()))
             silhouettes = self.config.hulls.silhouettes
@@ -79,38 +72,41 @@ class FastDNeRF(TimeConditionedMethod):
                 [SilhouetteView.of(f, starts[name], self.length, silhouettes) for f in frames if f.sequence == name]
                 for name in names
             ]
-            self.occupancy.close(~self._may_be(views))
+            self.occupancy.close(~self._open_cells(views))
         return super().warm_start(frames, labels)
 
-    def _may_be(self, views: Sequence[list[SilhouetteView]]) -> Tensor:
-        """`[time boxes, G, G, G]` bool: where matter may be, by each sequence's views.
+    def _open_cells(self, views: Sequence[list[SilhouetteView]]) -> Tensor:
+        """`[time boxes, G, G, G]` bool: cells that may hold matter, by the views of each sequence.
 
-        One sequence is closed stretch of time by stretch of time. Of several, what is empty at all times in all of them
-        is closed: a new one may be where they were, but earlier or later. A single camera that stands still sees
-        too little of each for that.
+        One sequence: each interval of time has its own cells. Several: a cell is closed if it is empty at all times of
+        all of them, because a new sequence may be where they were, but earlier or later. Static cameras that are not
+        synchronised see too little of each sequence to close anything.
         """
         c, bounds = self.config, np.array(self.info.bounds)
         if not self.conditioned:
             return torch.from_numpy(
                 hull_by_time(views[0], self.info.background, bounds, c.grid_resolution, c.time_boxes, c.hulls)
             )
-        if self.info.static_cameras and not all(are_synchronised(own, c.hulls) for own in views):
+        if self.info.static_cameras and not all(are_synchronised(of_sequence, c.hulls) for of_sequence in views):
             return torch.ones_like(self.occupancy.density, dtype=torch.bool)
-        found = [hull_by_time(own, self.info.background, bounds, c.grid_resolution, 1, c.hulls) for own in views]
-        return torch.from_numpy(np.any(found, axis=0)).expand_as(self.occupancy.density)
+        hulls = [
+            hull_by_time(of_sequence, self.info.background, bounds, c.grid_resolution, 1, c.hulls)
+            for of_sequence in views
+        ]
+        return torch.from_numpy(np.any(hulls, axis=0)).expand_as(self.occupancy.density)
 
     def scene(self, state: DNeRFState) -> ComposedField:
-        """The canonical field as it looks at the state's time."""
+        """The canonical field, displaced to the state's time."""
         return self._compose(self.time_condition(state), torch.zeros_like)
 
     def _displaced(self, local: Tensor, at: TimeCondition) -> Tensor:
-        """Canonical coordinates `[M, 3]` of points `local`; of one sequence, themselves at its first time."""
+        """Canonical coordinates `[M, 3]` of points `local`; with one sequence, `local` at its first time."""
         encoded = [self.encode_position(local), self.encode_time(torch.pi * at.time_since_start[:, None]), at.initial]
         shift = self.deformation(torch.cat(encoded, dim=-1))
         return local + (shift if self.conditioned else torch.where(at.time_since_start[:, None] == 0, 0.0, shift))
 
     def _features(self, local: Tensor, at: TimeCondition) -> Tensor:
-        """What the canonical voxels hold, `[M, 7]`, where `local` is."""
+        """Features `[M, 7]` of the canonical voxels at points `local`."""
         box = torch.zeros(len(local), dtype=torch.int64, device=local.device)
         return self.canonical.features(self._displaced(local, at), box)
 
@@ -127,20 +123,20 @@ class FastDNeRF(TimeConditionedMethod):
         return single_box_field(self.info, query, cells, self.occupancy, self.step_length)
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
-        """Squared colour error, opacity where the plain background was seen, and the voxels' roughness."""
+        """Squared colour error, opacity in front of the stated background, and total variation of the voxels."""
         result = render_rays(self._compose(self.time_conditions(batch), lambda rays: rays), batch.rays, stratified=True)
         self.budget.note(result)
-        terms = ray_losses(result, batch, self.info.background, self.config.background_opacity_weight)
         c = self.config
-        return terms | voxel_tv_loss(self.canonical, c.tv_weight * c.tv_weight_decay**self.progress, step)
+        terms = ray_losses(result, batch, self.info.background, c.background_opacity_weight, c.packed)
+        return terms | voxel_tv_loss(self.canonical, c.tv_weight * c.tv_weight_decay**self.progress, step, c.packed)
 
     def batch_spec(self, step: int) -> BatchSpec:
-        """As many rays as the step's budget of samples allows."""
+        """As many rays as the budget of samples allows."""
         del step
-        return replace(self.batch, rays=self.budget.rays())
+        return replace(self.ray_spec, rays=self.budget.rays())
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
-        """Voxels, and the deformation; both rates fall exponentially over the budget."""
+        """Voxels and deformation network; both learning rates fall exponentially over the budget."""
         c, decay = self.config, self.config.lr_decay**progress
         return [
             {"name": "voxels", "params": [self.canonical.values], "lr": c.voxel_lr * decay},
@@ -151,18 +147,18 @@ class FastDNeRF(TimeConditionedMethod):
         """Refreshes the occupancy."""
         c, self.progress = self.config, progress
         if step > c.refresh_after and step % c.refresh_every == 0:
-            # A look finds what one of the sequences has there, and must not undo what was found of the others.
-            decay = OCCUPANCY_DECAY ** (1 / len(self.start_times))
-            self.occupancy.refresh(self._cached_density, c.refresh_share * (4 if step <= 256 else 1), decay)
+            # A visit evaluates one sequence; with S sequences the cached densities of the others must last S visits.
+            decay = c.packed.occupancy_decay ** (1 / len(self.start_times))
+            self.occupancy.refresh(self._cell_density, c.refresh_share * c.packed.refresh_factor(step), decay)
         return None
 
-    def _cached_density(self, coords: Tensor, box: Tensor) -> Tensor:
+    def _cell_density(self, coords: Tensor, box: Tensor) -> Tensor:
         times = (box + torch.rand(len(box), device=box.device)) / self.config.time_boxes
         at = TimeCondition(times, self._sample_initial_conditions(len(box)))
         return self.canonical.density(self._features(coords, at)) * self.scale
 
     def _sample_initial_conditions(self, count: int) -> Tensor:
-        """`[count, C]`: between those of two sequences each, where new ones may begin."""
+        """`[count, C]`: random points between the initial conditions of two sequences, where new ones may start."""
         if not self.conditioned:
             return self.initial.expand(count, -1)
         at = self.initial.device

@@ -1,4 +1,4 @@
-"""Which class a config stands for."""
+"""Builds the class of a config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASSES: dict[type, str] = {
 """Config type -> "module:class", imported when it is built."""
 
 
-def build(config: Any, info: SceneInfo) -> Method:
+def build(config: Any, info: SceneInfo) -> Method[Any, Any]:
     """The method that `config` (an instance of a key of `CLASSES`) describes, for the scene of `info`."""
     module, _, name = CLASSES[type(config)].partition(":")
     return getattr(import_module(module), name)(config, info)

@@ -1,4 +1,4 @@
-"""D-NeRF with the paper's shapes: a canonical radiance field, seen through a deformation network."""
+"""D-NeRF with the paper's shapes: a canonical radiance field and a deformation network."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from foreseen.render import render_rays
 from foreseen.scenes import RadianceField
 
 
-class Deformation(nn.Module):
-    """Where a point at a time lies in the canonical configuration, as a displacement.
+class DeformationNetwork(nn.Module):
+    """Displacement from a point at a time to the canonical configuration.
 
     Source: D-NeRF, section 4.1 and equation 1.
 
     Args:
-        conditions: how many numbers say how a sequence begins. Where there are any, the canonical configuration is no
-            sequence's beginning, and nothing is held at 0.
+        conditions: number of values of the initial condition. Where there are any, the canonical configuration is not
+            the start of one sequence, and no displacement is fixed to 0.
     """
 
     def __init__(self, config: DNeRFPaperConfig, conditions: int = 0) -> None:
@@ -44,24 +44,25 @@ class Deformation(nn.Module):
         self.mlp = MLP(inputs, 3, width=config.width, layers=config.layers, skip=config.skip)
 
     def forward(self, positions: Tensor, times: Tensor, initial: Tensor) -> Tensor:
-        """`[M, 3]` for `positions` `[M, 3]` at `times` `[M]` of sequences that begin as `initial` `[M, C]` says;
+        """`[M, 3]` for `positions` `[M, 3]` at `times` `[M]` of sequences with initial conditions `initial` `[M, C]`;
         without conditions (C = 0) exactly 0 at time 0.
 
-        Times reach the waves multiplied by pi: 0..1, the observed window, is half a period of the lowest one.
+        Times are multiplied by pi before the encoding: the observed window 0..1 is half a period of the lowest
+        frequency.
         """
         encoded = [self.encode_position(positions), self.encode_time(math.pi * times[:, None]), initial]
         shift = self.mlp(torch.cat(encoded, dim=-1))
         if not self.pinned:
             return shift
-        # The network is asked in any case, so that every parameter takes part in every step on every process.
+        # The network is evaluated in any case, so that every parameter has a gradient in every process.
         return torch.where(times[:, None] == 0, 0.0, shift)
 
 
 class PaperDNeRF(TimeConditionedMethod):
-    """A scene is the canonical field asked at displaced points.
+    """A scene is the canonical field, evaluated at displaced points.
 
-    Times are normalised so that the training window is 0..1, and run on freely beyond: what the networks say
-    there is the baseline's extrapolation.
+    Times are normalised so that the training window is 0..1. At later times the networks extrapolate: this is the
+    baseline's forecast.
     """
 
     traits = Traits(bf16=True)
@@ -71,8 +72,8 @@ class PaperDNeRF(TimeConditionedMethod):
         super().__init__(info)
         self.config = config
         self.traits = replace(self.traits, default_steps=config.default_steps)
-        self.batch = RaySpec(rays=config.rays, frames=1, centre_crop_steps=config.centre_crop_steps)
-        self.deformation = Deformation(config, self.initial.shape[1])
+        self.ray_spec = RaySpec(rays=config.rays, frames=1, centre_crop_steps=config.centre_crop_steps)
+        self.deformation = DeformationNetwork(config, self.initial.shape[1])
         self.canonical = NeRFNetwork(
             width=config.width,
             layers=config.layers,
@@ -85,11 +86,11 @@ class PaperDNeRF(TimeConditionedMethod):
         self.max_num_times = max(len(times) for times in info.times)
         low, high = torch.tensor(info.bounds)
         self.register_buffer("centre", (low + high) / 2, persistent=False)
-        # The longest side of the bounds becomes -pi..pi, one period of the lowest wave, whatever the unit.
+        # The longest side of the bounds becomes -pi..pi, one period of the lowest frequency, for any unit of length.
         self.scale = math.pi / max(float((high - low).max()) / 2, 1e-9)
 
     def scene(self, state: DNeRFState) -> RadianceField:
-        """The canonical field as it looks at the state's time."""
+        """The canonical field, displaced to the state's time."""
         return self._field(self.time_condition(state), torch.zeros_like)
 
     def _field(self, time_conditions: TimeCondition, row_of: Callable[[Tensor], Tensor]) -> RadianceField:
@@ -98,47 +99,47 @@ class PaperDNeRF(TimeConditionedMethod):
         def query(positions: Tensor, directions: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
             at = time_conditions.of(row_of(rays))
             local = (positions - self.centre) * self.scale
-            requested = (local, directions, at.time_since_start, at.initial)
-            again = self.config.recompute and torch.is_grad_enabled()
-            density, color = recomputed(self._ask, *requested) if again else self._ask(*requested)
-            # The networks speak of their own, normalised length.
+            inputs = (local, directions, at.time_since_start, at.initial)
+            saves_memory = self.config.recompute and torch.is_grad_enabled()
+            density, color = recomputed(self._evaluate, *inputs) if saves_memory else self._evaluate(*inputs)
+            # The networks' density is per normalised length.
             return density * self.scale, color
 
         c, info = self.config, self.info
         options = {"samples": c.samples, "importance_samples": c.importance_samples}
         return RadianceField(query, info.near, info.far, info.background, options=options)
 
-    def _ask(self, local: Tensor, directions: Tensor, times: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, local: Tensor, directions: Tensor, times: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:
         return self.canonical(local + self.deformation(local, times, initial), directions)
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
-        """Squared colour error of what the rays see at their own times."""
+        """Squared colour error of rays, each at its own time."""
         del step
         result = render_rays(self._field(self.time_conditions(batch), lambda rays: rays), batch.rays, stratified=True)
         return color_loss(result.rgb, batch.colors)
 
     def before_step(self, step: int, progress: float) -> str | None:
-        """Notes how much of the budget is spent, which the opening depends on."""
+        """Keeps the progress, on which the curriculum and the crop depend."""
         self.progress = progress
         if step > 0 or self.curriculum_times(step) == self.max_num_times:
             return None
-        return "the first times come first; later ones join one by one."
+        return "training starts with the first times; later ones are added one by one."
 
     def curriculum_times(self, step: int) -> int:
-        """How many training times of each sequence, earliest first, take part in a step."""
+        """Number of training times of each sequence, earliest first, that a step uses."""
         c, total = self.config, self.max_num_times
         share = max(step / max(c.curriculum_steps, 1), self.progress / max(c.max_warm_up_share, 1e-9))
         return total if share >= 1 else min(max(int(share * total), c.curriculum_start), total)
 
     def batch_spec(self, step: int) -> BatchSpec:
-        """One picture at one of the known times; its middle in the very beginning."""
-        known = self.curriculum_times(step)
+        """One picture at one of the times of the curriculum; its central half at the start."""
+        count = self.curriculum_times(step)
         crop = self.config.centre_crop_steps if self.progress < self.config.max_warm_up_share else 0
-        times = None if known == self.max_num_times else tuple(range(known))
-        return replace(self.batch, centre_crop_steps=crop, time_indices=times)
+        times = None if count == self.max_num_times else tuple(range(count))
+        return replace(self.ray_spec, centre_crop_steps=crop, time_indices=times)
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
-        """One group; its rate falls exponentially from `lr` to `lr_final` over the budget."""
+        """One group; its learning rate falls exponentially from `lr` to `lr_final` over the budget."""
         c = self.config
         lr = c.lr * (c.lr_final / c.lr) ** progress
         return [{"params": list(self.parameters()), "lr": lr, "name": "all"}]

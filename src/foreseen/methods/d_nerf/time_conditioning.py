@@ -1,4 +1,4 @@
-"""What both presets observe: the time, and where there are several sequences, how each of them begins."""
+"""What both presets observe: the time and, with several sequences, the initial condition of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foreseen.batches.rays import RayBatch
 from foreseen.core.method import Callback, Method
-from foreseen.core.observation import Observation, ObservationKind
+from foreseen.core.observation import Observation, ObservationKind, check_sequence_index
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
@@ -19,12 +19,12 @@ from foreseen.errors import UserError
 
 @dataclass(frozen=True)
 class DNeRFState:
-    """The state is the time itself, and what tells its sequence from the others.
+    """The state is the time itself, and the initial condition of its sequence.
 
     Attributes:
         time: `[...]`, in the data set's unit.
         start: `[...]`, the sequence's first time.
-        initial: `[..., C]`, how the sequence begins (see `TimeConditionedMethod`).
+        initial: `[..., C]`, initial condition of the sequence (see `TimeConditionedMethod`).
     """
 
     time: Tensor
@@ -34,29 +34,30 @@ class DNeRFState:
 
 @dataclass(frozen=True)
 class TimeCondition:
-    """What the deformation networks are told of N rays or points.
+    """Inputs of the deformation networks for N rays or points, besides the position.
 
     Attributes:
-        since: `[N]`, the time since the sequence's first one; the longest window of the training is 0..1.
-        initial: `[N, C]`, how the sequence begins (see `TimeConditionedMethod`).
+        time_since_start: `[N]`, time since the sequence's first one; the longest training window is 0..1.
+        initial: `[N, C]`, initial condition of the sequence (see `TimeConditionedMethod`).
     """
 
     time_since_start: Tensor
     initial: Tensor
 
     def of(self, rows: Tensor) -> TimeCondition:
-        """The moments of `rows` `[M]`."""
+        """The inputs of rows `rows` `[M]`."""
         return TimeCondition(self.time_since_start[rows], self.initial[rows])
 
 
 class TimeConditionedMethod(Method[DNeRFState, RayBatch]):
-    """Learns one sequence by its time, or several by the time since each began and by how it began: D-NeRF(c), to
-    which the Node-RF paper compares.
+    """Learns one sequence by its time, or several by the time since the start of each and by its initial condition:
+    D-NeRF(c), to which the Node-RF paper compares.
 
-    How a sequence begins is the C = 6 B numbers of the positions and velocities of its B bodies at its first time,
-    as multiples of the bounds' longest half side and of that over the window. With one sequence C is 0.
+    An initial condition is the positions and velocities of B bodies at the sequence's first time, C = 6 B values.
+    Positions are in half the longest side of the bounds, velocities in that per window. With one sequence C is 0.
 
-    Raises `UserError` for several sequences without truth, or with different numbers of bodies.
+    Raises:
+        UserError: several sequences without ground truth, or with different numbers of bodies.
     """
 
     start_times: Tensor
@@ -68,19 +69,19 @@ class TimeConditionedMethod(Method[DNeRFState, RayBatch]):
         self.info = info
         count = len(info.times)
         self.conditioned = count > 1
-        # A single training time is a scene at rest: any length will do.
+        # With a single training time the scene is static, and any length will do.
         self.length = max(times[-1] - times[0] for times in info.times) or 1.0
         self.register_buffer("start_times", torch.tensor([times[0] for times in info.times]), persistent=False)
-        numbers = 6 * len(info.bodies[0]) if self.conditioned else 0
-        self.register_buffer("initial", torch.zeros(count, numbers), persistent=self.conditioned)
+        conditions = 6 * len(info.bodies[0]) if self.conditioned else 0
+        self.register_buffer("initial", torch.zeros(count, conditions), persistent=self.conditioned)
 
     @property
     def observes(self) -> tuple[ObservationKind, ...]:
-        """A learned sequence; of several, also initial conditions."""
+        """A learned sequence; with several sequences, also initial conditions."""
         return ("sequence", "initial") if self.conditioned else ("sequence",)
 
     def callbacks(self) -> tuple[Callback, ...]:
-        """Initial conditions are kept before training."""
+        """Keeps initial conditions before training."""
         return (Callback(self.warm_start, self.before_step),)
 
     def before_step(self, step: int, progress: float) -> str | None:
@@ -89,21 +90,19 @@ class TimeConditionedMethod(Method[DNeRFState, RayBatch]):
         return None
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str | None:
-        """Keeps how each sequence begins."""
+        """Keeps the initial condition of each sequence."""
         del frames
         if self.conditioned:
-            self.initial.copy_(torch.stack([self._initial_condition(known) for known in labels if known is not None]))
+            self.initial.copy_(torch.stack([self._initial_condition(label) for label in labels if label is not None]))
         return None
 
     def observe(self, observation: Observation) -> DNeRFState:
-        """A training sequence at its first time, or a new one by its initial conditions."""
+        """A training sequence at its first time, or a new one by its initial condition."""
         if observation.initial is not None:
             start = observation.initial.times[0].to(self.start_times)
             return DNeRFState(start, start, self._initial_condition(observation.initial).to(self.initial))
-        index, count = observation.sequence, len(self.start_times)
-        if not 0 <= index < count:
-            learned = f"{count} sequences" if self.conditioned else "one sequence"
-            raise UserError(f"this run learned {learned}; there is no sequence {index}.")
+        index = observation.sequence
+        check_sequence_index(index, len(self.start_times))
         return DNeRFState(self.start_times[index], self.start_times[index], self.initial[index])
 
     def evolve(self, state: DNeRFState, times: Tensor) -> DNeRFState:
@@ -130,23 +129,23 @@ class TimeConditionedMethod(Method[DNeRFState, RayBatch]):
             )
         low, high = positions.new_tensor(self.info.bounds)
         half = ((high - low).max() / 2).clamp_min(1e-9)
-        numbers = [(positions - (low + high) / 2) / half, velocities * self.length / half]
-        return torch.cat(numbers, dim=-1).flatten().float()
+        scaled = [(positions - (low + high) / 2) / half, velocities * self.length / half]
+        return torch.cat(scaled, dim=-1).flatten().float()
 
 
 def check_sequences(info: SceneInfo) -> None:
-    """Raises `UserError` for several sequences that cannot be told apart by how they begin."""
+    """Raises `UserError` for several sequences without comparable initial conditions."""
     if len(info.times) == 1:
         return
     for name, bodies in zip(info.names, info.bodies):
         if not bodies:
             raise UserError(
-                f"d-nerf tells several sequences apart by how their bodies begin, and '{name}' has no truth "
-                "that says so: take it out of the folder, or give a folder with one sequence."
+                f"d-nerf needs the initial condition of each of several sequences, and '{name}' has no ground truth: "
+                "take it out of the folder, or give a folder with one sequence."
             )
     counts = sorted({len(bodies) for bodies in info.bodies})
     if len(counts) != 1:
         raise UserError(
             f"d-nerf learns several sequences of equally many bodies, and these have {' or '.join(map(str, counts))}: "
-            "give a folder with one kind."
+            "give a folder with one of these numbers."
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from foreseen.splatting.config import CloudConfig, WarmUp
+from foreseen.splatting.config import CloudConfig, WarmUpConfig
 
 
 @dataclass(frozen=True)
-class DeformableConfig:
+class DeformableGaussiansConfig:
     """The canonical cloud, and the network that displaces it."""
 
     cloud: CloudConfig = CloudConfig(start_points=100_000, scale_lr=1e-3)
@@ -28,13 +28,21 @@ class DeformableConfig:
     time_levels: int = 6
     """Octaves of the time's encoding."""
     time_features: int = 30
-    """What a small network makes of the encoded time before it joins the position; 0: it joins as it is."""
+    """Outputs of a small network on the encoded time, before it joins the position; 0: no such network."""
+    time_width: int = 256
+    """Units of that small network."""
+    initial_output_scale: float = 0.01
+    """Factor on the last weights at the start. Smaller values start closer to no displacement."""
+    max_log_scale_change: float = 3.0
+    """Scales change by factors of up to e to this power."""
 
-    warm_up: WarmUp = WarmUp(steps=3000, share=0.08)
-    """How what moves is found."""
+    warm_up: WarmUpConfig = WarmUpConfig(steps=3000, share=0.08)
+    """How the deformation starts to learn."""
     time_noise: float = 0.1
-    """Noise on the time while training, at first, in steps between training times: smoother motion from poses that are
-    not exact. It ends half way."""
+    """Standard deviation of the noise on times at the start of training, in steps between training times. It makes
+    motion smoother where camera poses are not exact."""
+    time_noise_share: float = 0.5
+    """Share of the training after which there is no such noise; it falls linearly."""
 
     lr: float = 8e-4
     """Learning rate of the network at the start."""
@@ -60,7 +68,7 @@ FAST = CloudConfig(
 )
 
 PRESETS: dict[str, Any] = {
-    "fast": DeformableConfig(
+    "fast": DeformableGaussiansConfig(
         FAST,
         default_steps=None,
         width=128,
@@ -69,10 +77,10 @@ PRESETS: dict[str, Any] = {
         position_levels=3,
         time_levels=4,
         time_features=0,
-        warm_up=WarmUp(steps=500, guidance_share=0.35, hull_only_steps=4000, hull_only_share=0.2),
+        warm_up=WarmUpConfig(steps=500, guidance_share=0.35, hull_only_steps=4000, hull_only_share=0.2),
         time_noise=0.0,
         lr=2e-3,
         lr_final=2e-5,
     ),
-    "paper": DeformableConfig(),
+    "paper": DeformableGaussiansConfig(),
 }

@@ -1,1 +1,1 @@
-"""Gaussian ODE: Gaussians moved by a law that is learned from the observed window and rolled out past it."""
+"""gaussian-ode: a deforming cloud of Gaussians, whose displacements follow learned dynamics past the window."""

@@ -1,4 +1,4 @@
-"""Few numbers that tell how all Gaussians are displaced."""
+"""Principal components of the displacements of all Gaussians."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor, nn
 
 MIN_COMPONENT = 1e-6
-"""A component smaller than this share of the largest one is rounding."""
+"""A component smaller than this share of the largest one is float32 rounding."""
 NUM_DISPLACEMENTS = 3
-"""Of the changes of a Gaussian the first ones are its displacement; by these alone components are found."""
+"""The first columns of the changes of a Gaussian are its displacement; components are found from these alone."""
 
 
 class PrincipalComponents(nn.Module):
-    """Principal components of what changes N of at most `budget` Gaussians over time.
+    """Principal components of the changes of N of at most `budget` Gaussians over time.
 
-    Numbers are `[..., K]` float64: their root mean square is that of the displacements, weighted over the Gaussians.
-    Changes are `[..., N, C]`, of which the first three are displacements.
+    Coefficients are `[..., K]` float64: their root mean square is that of the displacements, weighted over the
+    Gaussians. Changes are `[..., N, C]`, of which the first three are displacements.
 
     Args:
-        most: K.
+        maximum: K.
         changes: C.
     """
 
@@ -33,17 +33,18 @@ class PrincipalComponents(nn.Module):
 
     @torch.no_grad()
     def fit(self, changes: Tensor, weights: Tensor) -> Tensor:
-        """To `changes` `[T, N, C]`; returns their numbers `[T, K]`. `weights` `[N]` say how much each Gaussian is seen.
+        """Fits `changes` `[T, N, C]`; returns their coefficients `[T, K]`. `weights` `[N]`: how visible each Gaussian
+        is.
 
-        Turns and growth follow the components of the displacements by least squares."""
+        Rotations and scales follow the coefficients of the displacements by least squares."""
         count = changes.shape[1]
         self.mean.zero_()
         self.directions.zero_()
         self.mean[:count] = changes.mean(0)
         centred = changes - self.mean[:count]
         share = (weights / weights.sum().clamp_min(1e-12)).sqrt()
-        seen = (centred[..., :NUM_DISPLACEMENTS] * share[:, None]).flatten(1).double()
-        sizes, modes = torch.linalg.eigh(seen @ seen.T)
+        displacements = (centred[..., :NUM_DISPLACEMENTS] * share[:, None]).flatten(1).double()
+        sizes, modes = torch.linalg.eigh(displacements @ displacements.T)
         sizes, modes = sizes.flip(0)[: self.maximum].clamp_min(0).sqrt(), modes.flip(1)[:, : self.maximum]
         kept = int((sizes > MIN_COMPONENT * sizes[0]).sum())
         coefficients = modes.new_zeros(len(changes), self.maximum)
@@ -53,6 +54,6 @@ class PrincipalComponents(nn.Module):
         return coefficients
 
     def decode(self, coefficients: Tensor, count: int) -> Tensor:
-        """Changes `[N, C]` of the first `count` Gaussians for numbers `[K]`."""
-        told = torch.einsum("k,knc->nc", coefficients.to(self.directions), self.directions[:, :count])
-        return self.mean[:count] + told
+        """Changes `[N, C]` of the first `count` Gaussians for coefficients `[K]`."""
+        difference = torch.einsum("k,knc->nc", coefficients.to(self.directions), self.directions[:, :count])
+        return self.mean[:count] + difference

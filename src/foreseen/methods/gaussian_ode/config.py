@@ -1,4 +1,4 @@
-"""Settings of Gaussian ODE."""
+"""Settings of gaussian-ode."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ from foreseen.splatting.config import FAST_PLANES, PlanesConfig
 
 
 @dataclass(frozen=True)
-class LatentGaussianODEConfig(PlanesConfig):
-    """A cloud that planes over space and time displace within the window, and a law on the few numbers that tell its
+class GaussianODEConfig(PlanesConfig):
+    """A cloud that feature planes displace inside the observed window, and dynamics of the principal components of its
     displacements."""
 
     dynamics: DynamicsConfig = DynamicsConfig(widths=(32,), steps_per_interval=2, fit_at=(0.75, 1.0))
-    """The law of motion on them."""
+    """Dynamics of the components' coefficients."""
     components: int = 16
-    """Principal components of the displacements at most; the law takes fewer where fewer tell them."""
+    """Principal components of the displacements at most. The dynamics use fewer where fewer explain the motion."""
+    min_controls: int = 8
+    """Control points of the smooth trajectories that the dynamics are fitted to, at least, ..."""
     max_controls: int = 48
-    """Control points of the smooth paths that the law is fitted to, at most."""
+    """... and at most. More follow faster motion, and noise."""
     frames_per_control: float = 2.5
-    """Times of the window for each of them."""
+    """Training times for each of them."""
+    samples_per_control: int = 3
+    """Even times of the window at which displacements are sampled, for each control point. More take longer."""
     frames_per_node: float = 2.0
-    """Times of the window for each node of the planes along time, where that makes more than `time_nodes`."""
+    """Training times for each node of the planes along time, where that makes more than `time_nodes`."""
     fade: float = 0.1
-    """What the components leave out of the last displacements fades by a factor e in this share of a window."""
+    """What the components leave out of the last observed displacements falls by a factor e in this share of a window.
+    Larger values keep it longer."""
 
 
-def _latent(base: PlanesConfig, **changes: Any) -> LatentGaussianODEConfig:
-    return LatentGaussianODEConfig(**{f.name: getattr(base, f.name) for f in fields(base)}, **changes)
+def _from_planes(base: PlanesConfig, **changes: Any) -> GaussianODEConfig:
+    return GaussianODEConfig(**{f.name: getattr(base, f.name) for f in fields(base)}, **changes)
 
 
-PRESETS: dict[str, Any] = {"fast": _latent(FAST_PLANES)}
+PRESETS: dict[str, Any] = {"fast": _from_planes(FAST_PLANES)}

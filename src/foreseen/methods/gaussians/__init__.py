@@ -1,1 +1,1 @@
-"""Gaussian splatting of a scene at rest."""
+"""Gaussian splatting of a static scene."""

@@ -1,4 +1,4 @@
-"""Settings of Gaussian splatting of a scene at rest."""
+"""Settings of Gaussian splatting of a static scene."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from foreseen.splatting.config import CloudConfig
 
 @dataclass(frozen=True)
 class GaussiansConfig:
-    """The cloud is all there is."""
+    """A cloud of Gaussians, and nothing else."""
 
     cloud: CloudConfig = CloudConfig()
     """The Gaussians and how they are optimised."""

@@ -1,4 +1,4 @@
-"""Gaussian splatting of a scene at rest: the cloud is the same at all times."""
+"""Gaussian splatting of a static scene: the cloud is the same at all times."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from foreseen.splatting.method import GaussianMethod
 
 
 class StaticGaussians(GaussianMethod):
-    """What moved while it was filmed is a blur."""
+    """What moved while it was captured becomes a blur."""
 
-    initial_points_when = "still"
+    hull_times = "static"
 
     def __init__(self, config: GaussiansConfig, info: SceneInfo) -> None:
         super().__init__("gaussians", config.cloud, info)

@@ -1,4 +1,4 @@
-"""What is known of the bodies of several sequences: where they are and how fast, in a network's units."""
+"""Labels of several sequences: positions and velocities of the bodies, in the units of the networks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from foreseen.errors import UserError
 class LabelledMotion(nn.Module):
     """Positions and velocities of B bodies at the training times of S sequences, padded to T times with zeros.
 
-    Positions are counted in halves of the scene's longest side from its middle, so that the scene is [-1, 1].
-    Velocities are that per window length, as a share of the largest component that any label has: [-1, 1] again, which
-    is what encodings of either are made for. A window length is the longest span of one sequence's training times.
+    Positions are relative to the scene's centre, in half its longest side, so that the scene is [-1, 1]. Velocities are
+    per window length, divided by the largest component of any label, so that they are in [-1, 1] as well: the
+    encodings are made for this range. A window length is the longest span of one sequence's training times.
 
     Attributes:
         counts: training times of each sequence.
-        starts: first training time of each, in the data set's unit.
+        start_times: first training time of each, in the data set's unit.
         length: the window length, in the data set's unit.
         times: `[S, T]`, in window lengths from the sequence's first.
         positions, velocities: `[S, T, 3 * B]`, body after body.
         speed: `[]`, the velocity that counts as 1, in half sides per window length.
 
-    Raises `UserError` for sequences without labels, of different bodies, or with fewer than two training times.
+    Raises:
+        UserError: sequences without labels, with different bodies, or with fewer than two training times.
     """
 
     times: Tensor
@@ -46,8 +47,9 @@ class LabelledMotion(nn.Module):
         self.middle, self.half_side = (low + high) / 2, max(float((high - low).max()) / 2, 1e-9)
         shape = (len(self.counts), max(self.counts))
         times = torch.zeros(shape, dtype=torch.float64)
-        for i, own in enumerate(info.times):
-            times[i, : len(own)] = (torch.tensor(own, dtype=torch.float64) - own[0]) / self.length
+        for i, of_sequence in enumerate(info.times):
+            since_start = torch.tensor(of_sequence, dtype=torch.float64) - of_sequence[0]
+            times[i, : len(of_sequence)] = since_start / self.length
         self.register_buffer("times", times.float(), persistent=False)
         self.register_buffer("positions", torch.zeros(*shape, self.width))
         self.register_buffer("velocities", torch.zeros(*shape, self.width))
@@ -55,25 +57,26 @@ class LabelledMotion(nn.Module):
 
     @property
     def width(self) -> int:
-        """Numbers that say where all bodies are: 3 * B."""
+        """Number of coordinates of all bodies: 3 * B."""
         return 3 * len(self.bodies)
 
     def set_labels(self, labels: Sequence[PoseLabels | None]) -> None:
-        """Takes over what is known at the training times. Raises `UserError` where a sequence has no labels."""
+        """Keeps the labels at the training times. Raises `UserError` where a sequence has no labels."""
         names = _names(self.info)
-        known = [one if one is not None else _refuse(name) for name, one in zip(names, labels, strict=True)]
-        self.speed.fill_(max(float(one.velocities.abs().max()) for one in known) * self.length / self.half_side)
+        present = [label if label is not None else _refuse(name) for name, label in zip(names, labels, strict=True)]
+        largest = max(float(label.velocities.abs().max()) for label in present)
+        self.speed.fill_(largest * self.length / self.half_side)
         self.speed.clamp_(min=1e-6)
-        for i, one in enumerate(known):
-            positions, velocities = self.in_units(one)
+        for i, label in enumerate(present):
+            positions, velocities = self.in_units(label)
             self.positions[i, : self.counts[i]] = positions
             self.velocities[i, : self.counts[i]] = velocities
 
     def in_units(self, labels: PoseLabels) -> tuple[Tensor, Tensor]:
-        """Positions and velocities `[T, 3 * B]` of labels. Raises `UserError` where the bodies are not as many."""
+        """Positions and velocities `[T, 3 * B]` of labels. Raises `UserError` for another number of bodies."""
         if len(labels.bodies) != len(self.bodies):
             raise UserError(
-                f"this run learned {_count(self.bodies)}, and the initial conditions tell of {_count(labels.bodies)}: "
+                f"this run learned {_count(self.bodies)}, and the initial conditions have {_count(labels.bodies)}: "
                 "give positions and velocities of as many."
             )
         positions = (labels.positions - self.middle) / self.half_side
@@ -82,7 +85,7 @@ class LabelledMotion(nn.Module):
 
 
 def check_sequences(info: SceneInfo) -> None:
-    """Raises `UserError` where the sequences are not ones of the same bodies, known at two training times or more."""
+    """Raises `UserError` for sequences with different bodies, or with labels at fewer than two training times."""
     names, first = _names(info), info.bodies[0] if info.bodies else ()
     for name, times, bodies in zip(names, info.times, info.bodies or [()] * len(names), strict=True):
         if not bodies:
@@ -95,7 +98,7 @@ def check_sequences(info: SceneInfo) -> None:
         if len(bodies) != len(first):
             raise UserError(
                 f"node-rf's paper preset learns sequences of the same bodies; '{names[0]}' has {_count(first)} and "
-                f"'{name}' {_count(bodies)}: give a folder with those of one kind."
+                f"'{name}' {_count(bodies)}: give a folder with sequences of one kind."
             )
 
 
@@ -105,8 +108,8 @@ def _names(info: SceneInfo) -> tuple[str, ...]:
 
 def _refuse(name: str) -> PoseLabels:
     raise UserError(
-        f"node-rf's paper preset needs positions of what moves to learn several sequences, and '{name}' has none: "
-        "give a data set with truth, or --preset fast."
+        f"node-rf's paper preset needs positions of the bodies to learn several sequences, and '{name}' has none: "
+        "give a data set with ground truth, or --preset fast."
     )
 
 

@@ -13,7 +13,7 @@ from foreseen.render import RayResult
 
 def color_losses(result: RayResult, colors: Tensor) -> dict[str, Tensor]:
     """Mean squared colour error of both networks, colors `[N, 3]`; Node-RF's L_NeRF up to the constant that
-    turns its sum over rays into a mean, which Adam does not see.
+    turns its sum over rays into a mean, which has no effect with Adam.
 
     Both terms are minimised. The authors' code adds the coarse one after the total has been formed, so that
     there the network that places the samples never learns.
@@ -28,12 +28,14 @@ def color_losses(result: RayResult, colors: Tensor) -> dict[str, Tensor]:
 def label_losses(
     pairs: Mapping[str, tuple[Tensor, Tensor, float]], encode: Callable[[Tensor], Tensor] | None
 ) -> dict[str, Tensor]:
-    """Node-RF's L_p and L_v: for each name, from what was said `[T, K]`, the label `[T, M]` and a weight, the mean
+    """Node-RF's L_p and L_v: for each name, from the prediction `[T, K]`, the label `[T, M]` and a weight, the mean
     absolute error (K = M), as in the paper. With `encode` the mean squared error from the encoded label, as in the
     authors' code."""
     if encode is None:
-        return {name: weight * (said - label).abs().mean() for name, (said, label, weight) in pairs.items()}
-    return {name: weight * (said - encode(label)).square().mean() for name, (said, label, weight) in pairs.items()}
+        return {name: weight * (predicted - label).abs().mean() for name, (predicted, label, weight) in pairs.items()}
+    return {
+        name: weight * (predicted - encode(label)).square().mean() for name, (predicted, label, weight) in pairs.items()
+    }
 
 
 def lipschitz_loss(networks: nn.Module, weight: float) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Which class a config stands for."""
+"""Builds the class of a config."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CLASSES: dict[type, str] = {
 """Config type -> "module:class", imported when it is built."""
 
 CLASSES_OF_MANY: dict[type, str] = {
-    NodeRFPaperConfig: "foreseen.methods.node_rf.many_paper:PaperManyNodeRF",
+    NodeRFPaperConfig: "foreseen.methods.node_rf.paper_multi_sequence:PaperMultiSequenceNodeRF",
 }
-"""The same, where there are several sequences and one law is learned from them."""
+"""The same for several sequences that share their dynamics."""
 
 
 def build(config: Any, info: SceneInfo) -> Method:

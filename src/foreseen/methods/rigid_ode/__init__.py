@@ -1,1 +1,1 @@
-"""Rigid parts that move: found from silhouettes, on smooth trajectories."""
+"""rigid-ode: rigid parts found from silhouettes, which move by learned second-order dynamics or by impacts."""

@@ -1,9 +1,9 @@
-"""How parts look: what a method that moves parts asks of it."""
+"""What rigid-ode asks of an appearance: how parts and the static scene look."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -12,44 +12,46 @@ from foreseen.core.capabilities import Layer
 from foreseen.methods.rigid_ode.parts import RigidPartsState
 from foreseen.scenes import Scene
 
+AppearanceBatch = TypeVar("AppearanceBatch")
 
-class Appearance(nn.Module, ABC):
-    """Parts at rest in their own frames, and what surrounds them.
+
+class Appearance(nn.Module, ABC, Generic[AppearanceBatch]):
+    """The appearance of the parts, each in its own frame, and of the static scene around them.
 
     Attributes:
-        halves: `[K, 3]` half sizes of the parts' boxes, or more rows (of what is at rest) after those.
+        half_extents: `[K, 3]` half sizes of the parts' boxes; it may have further rows for the static scene.
     """
 
     half_extents: Tensor
     is_surface = False
-    """It begins where matter surely is, and shows parts' shadows, which else are parts of their own; a look that is not
-    is told where matter may be, and finds what is empty."""
+    """True: it starts on surfaces that nearly all views agree on, and models shadows itself. False: it starts with all
+    cells that may hold matter, and a shadow counts as a part."""
 
     @abstractmethod
     def scene(self, state: RigidPartsState) -> Scene:
-        """At one time (`state` without leading axis)."""
+        """The scene at one time (`state` without leading axis)."""
 
     def layer(self, state: RigidPartsState, which: Layer) -> Scene | None:
-        """Of that scene what surrounds the parts, or the parts; None where there are none."""
+        """The static or the dynamic layer of that scene; None without parts."""
         del state, which
         return None
 
     @abstractmethod
     def batch_spec(self) -> BatchSpec:
-        """What the next batch is to be."""
+        """How the next batch is drawn."""
 
     @abstractmethod
-    def losses(self, states: RigidPartsState, batch: Any, step: int) -> dict[str, Tensor]:
-        """Of a batch whose `time_indices` are rows of `states`."""
+    def losses(self, states: RigidPartsState, batch: AppearanceBatch, step: int) -> dict[str, Tensor]:
+        """Losses of a batch whose `time_indices` are rows of `states`."""
 
     @abstractmethod
     def before_step(self, step: int, progress: float) -> None:
-        """What changes between steps."""
+        """Called before each step, with the progress 0..1 of the budget."""
 
     def pop_written_rows(self) -> list[tuple[nn.Parameter, Tensor]]:
-        """Rows `[R]` of parameters that stand for something new since this was called last."""
+        """Parameters and rows `[R]` that were rewritten since the last call."""
         return []
 
     @abstractmethod
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
-        """Optimiser groups at `progress` in 0..1 of the training budget."""
+        """Optimiser groups at `progress` 0..1 of the budget."""

@@ -1,4 +1,4 @@
-"""What looks made of fields share: rays, occupancy, a budget of samples."""
+"""What appearances made of radiance fields share: rays, occupancy, a budget of samples."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField, VoxelScene
 
 
-class FieldAppearance(Appearance):
-    """Learns from rays, as many as a step's budget of samples allows: many once empty space is known."""
+class FieldAppearance(Appearance[RayBatch]):
+    """Learns from rays, as many as the budget of samples allows: many once empty space is known."""
 
     occupancy: OccupancyGrid
 
@@ -32,7 +32,7 @@ class FieldAppearance(Appearance):
 
     @abstractmethod
     def scene_of(self, state: RigidPartsState, rows: Tensor | None) -> VoxelScene | ComposedField:
-        """The scene in which ray r sees the parts as they are in row `rows[r]` of `state`."""
+        """The scene in which ray r sees the parts in row `rows[r]` of `state`."""
 
     @abstractmethod
     def cell_density(self, coords: Tensor, box: Tensor) -> Tensor:
@@ -44,26 +44,27 @@ class FieldAppearance(Appearance):
         return {}
 
     def scene(self, state: RigidPartsState) -> VoxelScene | ComposedField:
-        """At one time."""
+        """The scene at one time."""
         return self.scene_of(RigidPartsState(state.centres[None], state.rotations[None], state.latent[None]), None)
 
     def batch_spec(self) -> BatchSpec:
-        """As many rays as the budget allows."""
+        """As many rays as the budget of samples allows."""
         return RaySpec(rays=self.budget.rays(), foreground=self.config.foreground)
 
     def losses(self, states: RigidPartsState, batch: RayBatch, step: int) -> dict[str, Tensor]:
-        """Squared colour error, and opacity where the plain background was seen."""
+        """Squared colour error, and opacity in front of the stated background."""
+        c = self.config
         result = render_rays(self.scene_of(states, batch.time_indices), batch.rays, stratified=True)
         self.budget.note(result)
-        terms = ray_losses(result, batch, self.info.background, self.config.background_opacity_weight)
+        terms = ray_losses(result, batch, self.info.background, c.background_opacity_weight, c.packed)
         return terms | self.penalties(step, self.progress)
 
     def before_step(self, step: int, progress: float) -> None:
-        """Refreshes the occupancy."""
+        """Refreshes the occupancy grids."""
         c, self.progress = self.config, progress
         if step and step % c.refresh_every == 0:
-            self.refresh(c.refresh_share * (4 if step <= 256 else 1))
+            self.refresh(c.refresh_share * c.packed.refresh_factor(step))
 
     def refresh(self, share: float) -> None:
-        """Looks at a share of the occupancy grids' cells."""
-        self.occupancy.refresh(self.cell_density, share)
+        """Evaluates the density in a random share of the occupancy grids' cells."""
+        self.occupancy.refresh(self.cell_density, share, self.config.packed.occupancy_decay)

@@ -1,4 +1,4 @@
-"""How a scene looks in which no parts were told apart: one field on feature planes over space and a latent number."""
+"""Appearance of a scene without known parts: one field on feature planes over space and a latent coordinate."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
 
 LATENT_PLANES = ((0, 3), (1, 3), (2, 3))
-EMPTY_ALPHA = 0.01
-"""A cell counts as empty when one step through it takes less than this share of the light."""
+"""Pairs of coordinates: x, y or z with the latent one."""
 
 
 class LatentFieldAppearance(FieldAppearance):
-    """A field of position and latent number, with one occupancy grid for each stretch of the number."""
+    """A field of position and latent coordinate, with one occupancy grid for each interval of the latent one."""
 
     def __init__(self, config: RigidODEConfig, info: SceneInfo) -> None:
-        super().__init__(config, info, SampleBudget(config.plane_samples, config.plane_rays))
+        super().__init__(config, info, SampleBudget(config.plane_samples, config.plane_rays, config.packed))
+        c = config
         low, high = torch.tensor(info.bounds)
         half_extents = (high - low) / 2
         self.size = float(half_extents.mean())
-        nodes = tuple((n, n, n, max(4, n // config.nodes_per_latent_node)) for n in config.plane_resolutions)
-        planes = FeaturePlanes(TRI_PLANE + LATENT_PLANES, nodes, config.channels, unit_axes=(3,))
-        self.field = PlaneField(planes, condition=3, width=config.width, initial=0.1)
-        self.step = 2 * float(half_extents.max()) / config.static_samples
-        self.occupancy = OccupancyGrid(config.latent_boxes, config.grid_resolution, EMPTY_ALPHA / self.step)
+        nodes = tuple((n, n, n, max(c.min_latent_nodes, n // c.nodes_per_latent_node)) for n in c.plane_resolutions)
+        planes = FeaturePlanes(TRI_PLANE + LATENT_PLANES, nodes, c.channels, unit_axes=(3,))
+        self.field = PlaneField(planes, condition=3, width=c.width, initial=c.initial_plane_density)
+        self.step = 2 * float(half_extents.max()) / c.static_samples
+        self.occupancy = OccupancyGrid(c.latent_boxes, c.grid_resolution, c.plane_empty_alpha / self.step)
 
     def scene_of(self, state: RigidPartsState, rows: Tensor | None) -> ComposedField:
         """The scene in which ray r sees row `rows[r]` of `state`."""
@@ -43,8 +43,8 @@ class LatentFieldAppearance(FieldAppearance):
 
         def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
             del part
-            own = latent[ray if count > 1 else torch.zeros_like(ray)]
-            density, color = self.field(torch.cat([local, own], dim=-1), None, view)
+            of_ray = latent[ray if count > 1 else torch.zeros_like(ray)]
+            density, color = self.field(torch.cat([local, of_ray], dim=-1), None, view)
             return density / self.size, color
 
         cells = ((latent.detach()[:, 0] + 1) / 2 * boxes).long().clamp(0, boxes - 1)

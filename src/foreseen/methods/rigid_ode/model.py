@@ -1,4 +1,4 @@
-"""One sequence, or several that share their dynamics."""
+"""rigid-ode for one sequence, or for several that share their dynamics."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from foreseen.methods.rigid_ode.config import RigidODEConfig
 def build(config: RigidODEConfig, info: SceneInfo) -> Method[Any, Any]:
     """The method for the sequences of `info`."""
     if len(info.times) > 1:
-        from foreseen.methods.rigid_ode.many import RigidODEMany
+        from foreseen.methods.rigid_ode.multi_sequence import MultiSequenceRigidODE
 
-        return RigidODEMany(config, info)
-    from foreseen.methods.rigid_ode.method import RigidODE
+        return MultiSequenceRigidODE(config, info)
+    from foreseen.methods.rigid_ode.single_sequence import RigidODE
 
     return RigidODE(config, info)

@@ -1,4 +1,4 @@
-"""What moves: rigid parts, or one latent number."""
+"""The trajectories of one sequence: of rigid parts, or of one latent coordinate."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.geometry.rotations import quaternion_of, quaternion_product, rotation_vector
+from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.methods.rigid_ode.orientation_track import OrientationTrack
 from foreseen.nn.splines import UniformBSpline
 
 
 @dataclass(frozen=True)
 class RigidPartsState:
-    """Where the K parts are. Leading axes are times.
+    """Poses of K parts. Leading axes are times.
 
     Attributes:
         centres: `[..., K, 3]`, in the space of the rays.
-        turns: `[..., K, 3]` rotation vectors [rad].
-        latent: `[..., 1]` in -1..1: what the field outside the parts depends on; constant where there are parts.
+        rotations: `[..., K, 3]` rotation vectors [rad].
+        latent: `[..., 1]` in -1..1: latent coordinate that the field of a scene without parts depends on; constant
+            where there are parts.
     """
 
     centres: Tensor
@@ -30,24 +32,24 @@ class RigidPartsState:
 class RigidParts(nn.Module):
     """K rigid parts: trajectories over the observed window (unit time), and box sizes.
 
-    Parts that are `round` `[K]` bool turn as their paint tells (`orientation_track`), and by small `rotations` on top,
-    or not at all. The law, to which this would be noise, is told of no turn.
+    Parts that are round (`is_round` `[K]` bool) rotate as their texture shows (`orientation_track`), with small learned
+    `rotations` on top, or not at all. The dynamics do not include their rotation: it would be noise.
 
-    Without parts (K = 0) the motion is `latent`, a number that runs through the window, evenly at first.
+    Without parts (K = 0) the motion is `latent`, one coordinate that starts as the time itself.
     """
 
     half_extents: Tensor
     is_round: Tensor
     time_controls: Tensor
 
-    def __init__(self, count: int, controls: int) -> None:
+    def __init__(self, count: int, controls: int, last_spin_share: float = RigidODEConfig.last_spin_share) -> None:
         super().__init__()
         self.count = count
         self.spline = UniformBSpline(controls)
         self.centres = nn.Parameter(torch.zeros(controls, count, 3))
         self.rotations = nn.Parameter(torch.zeros(controls, count, 3))
-        self.orientation_track = OrientationTrack(count, 2 * controls + 1)
-        # The spline reproduces straight lines: these controls give the time.
+        self.orientation_track = OrientationTrack(count, 2 * controls + 1, last_spin_share)
+        # A spline through these control points is the time itself.
         line = (torch.arange(controls) - 1.0) / (controls - 3)
         self.register_buffer("time_controls", line, persistent=False)
         self.latent = nn.Parameter((2 * line - 1 if count == 0 else torch.zeros(controls))[:, None])
@@ -55,7 +57,7 @@ class RigidParts(nn.Module):
         self.register_buffer("is_round", torch.zeros(count, dtype=torch.bool))
 
     def at(self, basis: Tensor) -> RigidPartsState:
-        """The poses under spline weights `basis` `[T, controls]`."""
+        """Poses at the times of the spline weights `basis` `[T, controls]`."""
         basis = basis.to(self.centres)
         centres = torch.einsum("tc,ckd->tkd", basis, self.centres)
         return RigidPartsState(
@@ -63,18 +65,19 @@ class RigidParts(nn.Module):
         )
 
     def _rotation_vectors(self, basis: Tensor, times: Tensor) -> Tensor:
-        """`[T, K, 3]` rotation vectors at `times`; `basis`: at the nearest ones within the window."""
-        own = torch.einsum("tc,ckd->tkd", basis, self.rotations)
-        free = own * ~self.is_round[:, None]
+        """Rotation vectors `[T, K, 3]` at `times`; `basis`: spline weights at the nearest times inside."""
+        learned = torch.einsum("tc,ckd->tkd", basis, self.rotations)
+        free = learned * ~self.is_round[:, None]
         if not self.orientation_track.valid.any():
             return free
-        rolled = rotation_vector(quaternion_product(quaternion_of(own), self.orientation_track.at(times.to(own))))
-        return torch.where(self.orientation_track.valid[:, None], rolled, free)
+        tracked = self.orientation_track.at(times.to(learned))
+        both = rotation_vector(quaternion_product(quaternion_of(learned), tracked))
+        return torch.where(self.orientation_track.valid[:, None], both, free)
 
     def pose_vectors(self, basis: Tensor) -> Tensor:
-        """What the law of motion is about, `[T, P]` float64, on the CPU: the parts' centres, and their rotation vectors
-        as the way that a rim of the part's own size goes, times the part's size, so that large parts, whose places are
-        well known, count for more; or the latent number."""
+        """Coordinates `[T, P]` float64 for the dynamics, on the CPU: the parts' centres, and their rotation vectors
+        times the part's size, which is the distance that its rim moves. Both are scaled by the part's size, so that
+        large parts, whose positions are more accurate, count for more. Without parts: the latent coordinate."""
         state = self.at(basis)
         if self.count == 0:
             return state.latent.double().cpu()
@@ -88,12 +91,12 @@ class RigidParts(nn.Module):
             empty = self.centres.new_zeros(len(pose_vectors), 0, 3)
             return RigidPartsState(empty, empty, pose_vectors.to(self.latent).clamp(-1, 1))
         centres, rotations = self._split_poses(pose_vectors)
-        rolled = self._rotation_vectors(self.spline.basis(times.clamp(0, 1)).to(self.rotations), times)
-        rotations = torch.where(self.is_round[:, None], rolled, rotations / self._sizes()[:, None])
+        tracked = self._rotation_vectors(self.spline.basis(times.clamp(0, 1)).to(self.rotations), times)
+        rotations = torch.where(self.is_round[:, None], tracked, rotations / self._sizes()[:, None])
         return RigidPartsState(centres, rotations, centres.new_zeros(len(pose_vectors), 1))
 
     def centres_of(self, pose_vectors: Tensor) -> Tensor:
-        """`[T, K, 3]` of `pose_vectors`."""
+        """Centres `[T, K, 3]` of `pose_vectors`."""
         return self._split_poses(pose_vectors)[0]
 
     def _split_poses(self, pose_vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +105,7 @@ class RigidParts(nn.Module):
         return centres, rotations
 
     def units(self) -> Tensor:
-        """`[K]`: what a length of 1 is in `pose_vectors`."""
+        """`[K]`: a length of 1 scene unit in `pose_vectors`."""
         sizes = self._sizes()
         return sizes / sizes.max() ** 2
 
@@ -111,11 +114,11 @@ class RigidParts(nn.Module):
         return self.half_extents.mean(-1)
 
     def rotation_roughness(self) -> Tensor:
-        """Mean squared first difference of the rotation vectors: a part whose turning nobody can see rests."""
+        """Mean squared first difference of the rotation vectors. A part whose rotation is not visible stays still."""
         return self.rotations.diff(dim=0).square().mean() if self.count else self.rotations.sum()
 
     def jerk(self) -> Tensor:
-        """Mean squared third difference of the control points, in boxes and in radians."""
+        """Mean squared third difference of the control points, in sizes of the parts and in radians."""
         if self.count == 0:
             return self.latent.diff(n=3, dim=0).square().mean()
         scaled = torch.cat([self.centres / self._sizes()[None, :, None], self.rotations], dim=-1)

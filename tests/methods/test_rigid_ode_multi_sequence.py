@@ -19,8 +19,8 @@ from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.config import RigidODEConfig
-from foreseen.methods.rigid_ode.many import RigidODEMany
 from foreseen.methods.rigid_ode.model import build
+from foreseen.methods.rigid_ode.multi_sequence import MultiSequenceRigidODE
 from foreseen.render import render
 from moving_balls import camera
 from swings import DYNAMICS, FIRST, NEW, RADIUS, SMALL, STARTS, STEP, TIMES, about, captured, swung
@@ -32,10 +32,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
     return [frame for name, start in STARTS.items() for frame in captured(folder, name, start, TIMES)]
 
 
-def new(config: RigidODEConfig = SMALL, scene: SceneInfo | None = None) -> RigidODEMany:
+def new(config: RigidODEConfig = SMALL, scene: SceneInfo | None = None) -> MultiSequenceRigidODE:
     torch.manual_seed(0)
     method = build(config, scene or about())
-    assert isinstance(method, RigidODEMany)
+    assert isinstance(method, MultiSequenceRigidODE)
     return method
 
 
@@ -50,14 +50,14 @@ def started(seen: list[Frame]) -> tuple[str, dict[str, Tensor]]:
     return method.warm_start(seen, labels()), method.state_dict()
 
 
-def restored(tensors: dict[str, Tensor], config: RigidODEConfig = SMALL) -> RigidODEMany:
+def restored(tensors: dict[str, Tensor], config: RigidODEConfig = SMALL) -> MultiSequenceRigidODE:
     method = new(config)
     method.load_state_dict({name: value.clone() for name, value in tensors.items()})
     return method
 
 
 @pytest.fixture(scope="module")
-def history(started: tuple[str, dict[str, Tensor]], seen: list[Frame]) -> tuple[RigidODEMany, list[float]]:
+def history(started: tuple[str, dict[str, Tensor]], seen: list[Frame]) -> tuple[MultiSequenceRigidODE, list[float]]:
     """Trained for a moment: the trainer's loop in short; and squared colour errors."""
     method, steps, errors = restored(started[1]), 40, []
     sampler = RaySampler(seen, list(STARTS), method.info, seed=0)
@@ -73,11 +73,11 @@ def history(started: tuple[str, dict[str, Tensor]], seen: list[Frame]) -> tuple[
 
 
 @pytest.fixture(scope="module")
-def learned(history: tuple[RigidODEMany, list[float]]) -> RigidODEMany:
+def learned(history: tuple[MultiSequenceRigidODE, list[float]]) -> MultiSequenceRigidODE:
     return history[0]
 
 
-def centres(method: RigidODEMany, observation: Observation, times: tuple[float, ...]) -> Tensor:
+def centres(method: MultiSequenceRigidODE, observation: Observation, times: tuple[float, ...]) -> Tensor:
     """`[T, 3]` of the one part."""
     return method.evolve(method.observe(observation), torch.tensor(times)).centres[:, 0].double()
 
@@ -88,7 +88,7 @@ def far(found: Tensor, start: tuple[float, float], times: tuple[float, ...]) -> 
 
 def test_the_warm_start_finds_the_box_and_the_law(started: tuple[str, dict[str, Tensor]]) -> None:
     said, tensors = started
-    line = "1 moving part in 3 sequences, poses given by the data set; a law of motion on 1 coordinate follows"
+    line = "1 moving part in 3 sequences, poses given by the data set; dynamics on 1 coordinate follow"
     assert said.startswith(line)
     method = restored(tensors)
     assert RADIUS < float(method.appearance.half_extents[0, 0]) < 3 * RADIUS, "two pixels are a third of the radius"
@@ -98,7 +98,9 @@ def test_the_warm_start_finds_the_box_and_the_law(started: tuple[str, dict[str, 
     torch.testing.assert_close(method.centres.double(), truth, atol=1e-6, rtol=0)
 
 
-def test_the_loss_falls_and_reaches_the_voxels(history: tuple[RigidODEMany, list[float]], seen: list[Frame]) -> None:
+def test_the_loss_falls_and_reaches_the_voxels(
+    history: tuple[MultiSequenceRigidODE, list[float]], seen: list[Frame]
+) -> None:
     method, errors = history
     assert np.mean(errors[-5:]) < 0.5 * np.mean(errors[:5])
     method.zero_grad()
@@ -111,7 +113,7 @@ def test_the_loss_falls_and_reaches_the_voxels(history: tuple[RigidODEMany, list
     method.zero_grad()
 
 
-def test_known_poses_rest_and_others_move_until_the_last_fit(learned: RigidODEMany) -> None:
+def test_known_poses_rest_and_others_move_until_the_last_fit(learned: MultiSequenceRigidODE) -> None:
     def moves(progress: float) -> list[float]:
         return [g["lr"] for g in learned.parameter_groups(progress) if g["name"] in ("centres", "rotations")]
 
@@ -122,7 +124,7 @@ def test_known_poses_rest_and_others_move_until_the_last_fit(learned: RigidODEMa
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_a_learned_sequence_goes_on(learned: RigidODEMany, index: int) -> None:
+def test_a_learned_sequence_goes_on(learned: MultiSequenceRigidODE, index: int) -> None:
     start = list(STARTS.values())[index]
     between = tuple(t + 0.05 for t in TIMES[:-1])
     assert far(centres(learned, Observation(index), TIMES), start, TIMES) < 1e-5
@@ -138,7 +140,7 @@ def test_a_learned_sequence_goes_on(learned: RigidODEMany, index: int) -> None:
 LONG = tuple(TIMES[0] + STEP * i for i in range(20))
 
 
-def test_a_new_sequence_by_its_initial_conditions(learned: RigidODEMany) -> None:
+def test_a_new_sequence_by_its_initial_conditions(learned: MultiSequenceRigidODE) -> None:
     whole = swung(NEW, TIMES)
     assert far(centres(learned, Observation(initial=whole.at(0)), LONG), NEW, LONG) < 0.002
     assert far(centres(learned, Observation(initial=whole.at(5)), LONG), NEW, LONG) < 0.002, "backwards, too"
@@ -151,7 +153,7 @@ def blank(known: PoseLabels, pixel_indices: list[int], speeds: list[int]) -> Pos
     return replace(known, positions=positions, velocities=velocities)
 
 
-def test_futures_of_a_new_sequence(learned: RigidODEMany) -> None:
+def test_futures_of_a_new_sequence(learned: MultiSequenceRigidODE) -> None:
     known = swung(NEW, TIMES).at(0)
     times = torch.tensor([FIRST, FIRST + 0.5, FIRST + 3.0])
     state = learned.observe(Observation(initial=known))
@@ -167,7 +169,7 @@ def test_futures_of_a_new_sequence(learned: RigidODEMany) -> None:
     assert (unsure[:, 0] - sure[0, 0]).norm(dim=-1).max() > 0.02, "this beginning does"
 
 
-def test_what_is_not_known_follows_from_the_surface(learned: RigidODEMany) -> None:
+def test_what_is_not_known_follows_from_the_surface(learned: MultiSequenceRigidODE) -> None:
     known = swung(NEW, TIMES).at(0)
     whole = learned.observe(Observation(initial=known)).state
     for pixel_indices, speeds in (([1, 2], [1, 2]), ([1, 2], [0, 2]), ([2], [])):
@@ -179,7 +181,7 @@ def test_what_is_not_known_follows_from_the_surface(learned: RigidODEMany) -> No
         learned.observe(Observation(initial=blank(known, [0, 1, 2], [])))
 
 
-def test_a_new_sequence_by_its_first_frames(learned: RigidODEMany, tmp_path: Path) -> None:
+def test_a_new_sequence_by_its_first_frames(learned: MultiSequenceRigidODE, tmp_path: Path) -> None:
     """By where the ball is in the pictures, whatever their size."""
     first = captured(tmp_path, "new", NEW, TIMES[:5])
     observation = Observation(frames=tuple(first))
@@ -191,13 +193,13 @@ def test_a_new_sequence_by_its_first_frames(learned: RigidODEMany, tmp_path: Pat
     assert far(centres(learned, Observation(frames=tuple(halved)), TIMES[:5]), NEW, TIMES[:5]) < 0.02
 
 
-def test_a_picture_of_a_training_time_shows_what_was_seen(learned: RigidODEMany, seen: list[Frame]) -> None:
+def test_a_picture_of_a_training_time_shows_what_was_seen(learned: MultiSequenceRigidODE, seen: list[Frame]) -> None:
     frame = next(f for f in seen if f.sequence == "b" and f.time == TIMES[6])
     error = (render(scene_at(learned, frame.time, Observation(1)), frame.camera).rgb - frame.image()).square().mean()
     assert error < 0.2 * (1 - frame.image()).square().mean()
 
 
-def test_a_state_dict_fits_a_method_without_a_warm_start(learned: RigidODEMany) -> None:
+def test_a_state_dict_fits_a_method_without_a_warm_start(learned: MultiSequenceRigidODE) -> None:
     other = restored(learned.state_dict())
     initial = Observation(initial=swung(NEW, TIMES).at(0))
     for time, observation in ((2.9, Observation(2)), (4.4, Observation(0)), (2.9, initial)):
@@ -220,7 +222,7 @@ def test_silhouettes_where_labels_are_not_to_be_read(seen: list[Frame], monkeypa
     torch.testing.assert_close(ahead[:-1].float(), method.centres[1, :, 0].detach(), atol=1e-5, rtol=0)
     torch.testing.assert_close(ahead[-1], ahead[-2], atol=1e-5, rtol=0)
     for observation in (Observation(initial=swung(NEW, TIMES).at(0)), Observation(frames=tuple(seen[:20]))):
-        with pytest.raises(UserError, match="this run has no law of motion yet"):
+        with pytest.raises(UserError, match="this run has no fitted dynamics yet"):
             method.observe(observation)
     said_then = [method.before_step(step, progress) for step, progress in enumerate((0, 0.39, 0.4, 0.5, 0.9))]
     assert [line is not None for line in said_then] == [False, False, True, False, True]
@@ -232,50 +234,52 @@ def test_silhouettes_where_labels_are_not_to_be_read(seen: list[Frame], monkeypa
 def test_what_it_cannot_learn_is_refused() -> None:
     with pytest.raises(UserError, match="of 6 training times or more, and one has 5: give more frames"):
         new(scene=about("ab", times=(TIMES, TIMES[:5])))
-    with pytest.raises(UserError, match="in the world's own coordinates: NDC is not for them"):
+    with pytest.raises(UserError, match="several sequences in normalised device coordinates"):
         new(scene=about(ndc=True))
 
 
 @pytest.fixture
-def two_parts(learned: RigidODEMany) -> RigidODEMany:
+def two_parts(learned: MultiSequenceRigidODE) -> MultiSequenceRigidODE:
     """Nothing is learned of them but how many they are."""
     method = new()
-    method.set_parts(method._untrained(torch.ones(2, 3)), method.cluster_of_sequence, torch.zeros(2, dtype=torch.int64))
+    method.set_parts(
+        method._untrained_appearance(torch.ones(2, 3)), method.cluster_of_sequence, torch.zeros(2, dtype=torch.int64)
+    )
     method.dynamics[0].misfit.zero_()
     return method
 
 
 def test_beginnings_that_it_cannot_tell_are_refused(
-    learned: RigidODEMany, two_parts: RigidODEMany, seen: list[Frame], tmp_path: Path
+    learned: MultiSequenceRigidODE, two_parts: MultiSequenceRigidODE, seen: list[Frame], tmp_path: Path
 ) -> None:
-    def refused(method: RigidODEMany, observation: Observation, line: str) -> None:
+    def refused(method: MultiSequenceRigidODE, observation: Observation, line: str) -> None:
         with pytest.raises(UserError, match=line):
             method.observe(observation)
 
     known = swung(NEW, TIMES).at(0)
     refused(learned, Observation(3), "this run learned 3 sequences; there is no sequence 3")
     refused(learned, Observation(-1), "there is no sequence -1")
-    line = "this run learned 2 moving parts, and the initial conditions tell of 1: give as many"
+    line = "this run learned 2 moving parts, and the initial conditions have 1: give as many"
     refused(two_parts, Observation(initial=known), line)
     refused(two_parts, Observation(frames=tuple(seen[:8])), "of one moving part from frames; it learned several")
     once = tuple(f for f in seen if f.time == TIMES[0] and f.sequence == "a")
-    refused(learned, Observation(frames=once), "nothing is seen to move in two or more of the first frames")
+    refused(learned, Observation(frames=once), "nothing moves in two or more of the first frames")
     empty = tmp_path / "empty.png"
     Image.fromarray(np.full((64, 64, 3), 255, np.uint8)).save(empty)
     nothing = tuple(replace(f, image_path=empty) for f in seen[:20])
-    refused(learned, Observation(frames=nothing), "nothing is seen to move")
+    refused(learned, Observation(frames=nothing), "nothing moves")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("cluster_of_part", torch.tensor([10**12]), "cluster_of_part: 1000000000000 is not in 0 to 0"),
-        ("cluster_of_part", torch.tensor([0, 0]), "look: halves and voxels.layout are .*, not of 2 parts"),
+        ("cluster_of_part", torch.tensor([0, 0]), "half_extents and voxels.layout are .*, not those of 2 parts"),
         ("cluster_of_sequence", torch.full((len(STARTS),), 1), "cluster_of_sequence: 1 is not in 0 to 0"),
         (
             "cluster_of_sequence",
             torch.tensor([0]),
-            rf"cluster_of_sequence: \[1\] are not the kinds of {len(STARTS)} sequences",
+            rf"cluster_of_sequence: \[1\] is not the shape for {len(STARTS)} sequences",
         ),
     ],
 )

@@ -16,9 +16,9 @@ from foreseen.data.labels import PoseLabels
 from foreseen.errors import UserError
 from foreseen.geometry.rays import Rays
 from foreseen.methods.node_rf.config import PRESETS, MultiSequenceConfig, NodeRFPaperConfig
-from foreseen.methods.node_rf.many_paper import PaperManyNodeRF
 from foreseen.methods.node_rf.model import build
 from foreseen.methods.node_rf.ode_rnn import AutonomousODE
+from foreseen.methods.node_rf.paper_multi_sequence import PaperMultiSequenceNodeRF
 from foreseen.nn.lipschitz import LipschitzLinear
 from foreseen.render import render_rays
 from foreseen.scenes import RadianceField
@@ -74,10 +74,12 @@ STARTS = ((1.2, 0.0), (-0.5, 0.6), (0.3, -1.0))
 LABELS = [labels(times, start) for times, start in zip(TIMES, STARTS)]
 
 
-def tiny(info: SceneInfo = INFO, multi_sequence: dict[str, object] | None = None, **changes: object) -> PaperManyNodeRF:
+def tiny(
+    info: SceneInfo = INFO, multi_sequence: dict[str, object] | None = None, **changes: object
+) -> PaperMultiSequenceNodeRF:
     torch.manual_seed(0)
     method = build(replace(TINY, multi_sequence=replace(MANY, **(multi_sequence or {})), **changes), info)
-    assert isinstance(method, PaperManyNodeRF)
+    assert isinstance(method, PaperMultiSequenceNodeRF)
     method.warm_start((), LABELS)
     return method
 
@@ -104,9 +106,9 @@ class TestPaperShapes:
         return [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, nn.Linear)]
 
     def test_one_sequence_has_a_class_of_its_own(self) -> None:
-        assert isinstance(self.method, PaperManyNodeRF)
+        assert isinstance(self.method, PaperMultiSequenceNodeRF)
         one = changed(INFO, times=TIMES[:1], names=("first",), bodies=(BODIES,))
-        assert not isinstance(build(TINY, one), PaperManyNodeRF)
+        assert not isinstance(build(TINY, one), PaperMultiSequenceNodeRF)
 
     def test_codes(self) -> None:
         for code in (self.method.static_code, self.method.canonical_code):
@@ -278,7 +280,7 @@ class TestLabels:
         ("change", "message"),
         [
             ({"bodies": (BODIES, (), BODIES)}, "several sequences, and 'second' has none: .* or --preset fast"),
-            ({"bodies": ()}, "and 'first' has none: give a data set with truth, or --preset fast"),
+            ({"bodies": ()}, "and 'first' has none: give a data set with ground truth, or --preset fast"),
             ({"bodies": (BODIES, BODIES, ("a", "b"))}, "'first' has 1 body and 'third' 2 bodies"),
             ({"times": (*TIMES[:2], (1.0,))}, "at 2 times or more; 'third' has 1: give more frames"),
         ],
@@ -288,14 +290,14 @@ class TestLabels:
             build(TINY, changed(INFO, **change))
 
     def test_absent_labels_are_refused(self) -> None:
-        with pytest.raises(UserError, match="'second' has none: give a data set with truth, or --preset fast"):
+        with pytest.raises(UserError, match="'second' has none: give a data set with ground truth, or --preset fast"):
             build(TINY, INFO).warm_start((), [LABELS[0], None, LABELS[2]])
 
     def test_unknown_observations_are_refused(self) -> None:
         method = tiny()
         with pytest.raises(UserError, match="learned 3 sequences; there is no sequence 3"):
             method.observe(Observation(sequence=3))
-        with pytest.raises(UserError, match="learned 1 body, and the initial conditions tell of 2 bodies"):
+        with pytest.raises(UserError, match="learned 1 body, and the initial conditions have 2 bodies"):
             method.observe(Observation(initial=labels((0.0,), (1.0, 0.0), ("a", "b"))))
 
 
@@ -363,7 +365,7 @@ class TestLaw:
             ode = AutonomousODE(6, 10, layers)
             assert len([m for m in ode.modules() if isinstance(m, nn.Linear)]) == layers
             assert ode(torch.zeros(()), torch.randn(4, 6)).shape == (4, 6)
-        with pytest.raises(UserError, match=r"law_layers\): give 2 or more"):
+        with pytest.raises(UserError, match=r"ode_layers\): give 2 or more"):
             AutonomousODE(6, 10, 1)
 
     def test_deep_laws_keep_all_directions(self) -> None:

@@ -16,9 +16,8 @@ from foreseen.dynamics.config import DynamicsConfig
 from foreseen.errors import UserError
 from foreseen.methods import METHODS
 from foreseen.methods.gaussian_ode.components import PrincipalComponents
-from foreseen.methods.gaussian_ode.config import LatentGaussianODEConfig
-from foreseen.methods.gaussian_ode.latent import LatentGaussianODE
-from foreseen.methods.gaussian_ode.model import build
+from foreseen.methods.gaussian_ode.config import GaussianODEConfig
+from foreseen.methods.gaussian_ode.model import GaussianODE, build
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.splatting.config import CloudConfig
 from moving_balls import info
@@ -28,7 +27,7 @@ TIMES = tuple(FIRST + WINDOW * i / 23 for i in range(24))
 DYNAMICS = DynamicsConfig(
     widths=(12,), steps_per_interval=2, iterations=4, shooting_lengths=(0.4,), ensemble_size=1, fit_at=(0.75, 1.0)
 )
-CONFIG = LatentGaussianODEConfig(
+CONFIG = GaussianODEConfig(
     CloudConfig(budget=90, degree=0), nodes=4, time_nodes=4, channels=2, width=4, dynamics=DYNAMICS
 )
 BLADES = 60
@@ -40,7 +39,7 @@ def angle(normalized_time: float) -> float:
     return 0.6 * math.cos(2 * math.pi * 1.4 * normalized_time + 0.4)
 
 
-class Reed(LatentGaussianODE):
+class Reed(GaussianODE):
     """A reed that bends to and fro: each Gaussian by the square of its height."""
 
     def changes(self, canonical: Gaussians, normalized_time: float) -> Tensor:
@@ -55,7 +54,7 @@ class Reed(LatentGaussianODE):
         return found
 
 
-def reed(cluster: type[LatentGaussianODE] = Reed, config: LatentGaussianODEConfig = CONFIG) -> LatentGaussianODE:
+def reed(cluster: type[GaussianODE] = Reed, config: GaussianODEConfig = CONFIG) -> GaussianODE:
     torch.manual_seed(0)
     method = cluster(config, info(TIMES))
     method.cloud.add_points(torch.rand(80, 3), torch.rand(80, 3), torch.full((80,), 0.1), 0.5)
@@ -63,14 +62,14 @@ def reed(cluster: type[LatentGaussianODE] = Reed, config: LatentGaussianODEConfi
 
 
 @pytest.fixture(scope="module")
-def known() -> LatentGaussianODE:
+def known() -> GaussianODE:
     """A reed whose law was fitted."""
     method = reed()
-    assert "a law of motion on 1 coordinate" in method.fit_dynamics()
+    assert "dynamics on 1 coordinate" in method.fit_dynamics()
     return method
 
 
-def at(method: LatentGaussianODE, normalized_time: float) -> Gaussians:
+def at(method: GaussianODE, normalized_time: float) -> Gaussians:
     scene = scene_at(method, FIRST + WINDOW * normalized_time)
     assert isinstance(scene, Gaussians)
     return scene
@@ -104,7 +103,7 @@ def test_numbers_measure_displacements_by_how_much_they_are_seen() -> None:
     assert float(both.square().sum()) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_a_bending_reed_is_foretold(known: LatentGaussianODE) -> None:
+def test_a_bending_reed_is_foretold(known: GaussianODE) -> None:
     """A window on, for what was never rigid; before the window as well. What rests stays."""
     canonical, swing = known.canonical(), 0.6 * known.extent
     for normalized_time in (-0.4, 1.2, 1.6, 2.0):
@@ -135,7 +134,7 @@ def test_there_is_no_jump_at_the_window_s_ends(edge: float) -> None:
     assert left[1] < 1e-3 * left[0]
 
 
-def test_within_the_window_the_law_says_nothing(known: LatentGaussianODE) -> None:
+def test_within_the_window_the_law_says_nothing(known: GaussianODE) -> None:
     for normalized_time in (0.0, 0.3, 1.0):
         assert torch.equal(at(known, normalized_time).means, at(reed(), normalized_time).means)
 
@@ -155,7 +154,7 @@ def test_the_law_is_fitted_once_at_each_of_its_times(monkeypatch: pytest.MonkeyP
 
 
 def test_a_scene_at_rest_stays_at_rest() -> None:
-    class Rock(LatentGaussianODE):
+    class Rock(GaussianODE):
         def changes(self, canonical: Gaussians, normalized_time: float) -> Tensor:
             return torch.zeros(len(canonical.means), 10)
 
@@ -167,7 +166,7 @@ def test_a_scene_at_rest_stays_at_rest() -> None:
 def test_a_long_window_has_planes_with_nodes_for_it() -> None:
     def nodes(frames: int) -> int:
         times = tuple(torch.linspace(0, 1, frames).tolist())
-        return LatentGaussianODE(CONFIG, info(times)).deformation.planes.plane(0, 3).shape[1]
+        return GaussianODE(CONFIG, info(times)).deformation.planes.plane(0, 3).shape[1]
 
     assert (nodes(6), nodes(24)) == (4, 12)
 
@@ -175,7 +174,7 @@ def test_a_long_window_has_planes_with_nodes_for_it() -> None:
 def test_data_that_one_cloud_cannot_show_is_refused() -> None:
     config = METHODS["gaussian-ode"].load_presets()["latent"]
     config = replace(config, cloud=replace(config.cloud, budget=10))
-    with pytest.raises(UserError, match="gaussian-ode learns one sequence, and these are 2"):
+    with pytest.raises(UserError, match="gaussian-ode learns one sequence, and the data set has 2"):
         build(config, changed(info(TIMES), times=(TIMES, TIMES)))
     with pytest.raises(UserError, match="normalised device coordinates"):
         build(config, replace(info(TIMES), ndc=True))
