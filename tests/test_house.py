@@ -28,7 +28,15 @@ def test_the_version_is_stated_once_and_the_same() -> None:
 
 
 def test_the_public_names() -> None:
-    assert foreseen.__all__ == ["__version__", "load_dataset", "load_run", "train"]
+    assert foreseen.__all__ == [
+        "TrainConfig",
+        "__version__",
+        "evaluate_run",
+        "load_dataset",
+        "load_run",
+        "run_training",
+        "train",
+    ]
     for name in foreseen.__all__:
         assert getattr(foreseen, name)
 

@@ -18,8 +18,8 @@ from foreseen.analysis.report import analysis_tables
 from foreseen.analysis.true_fixed_points import true_fixed_points
 from foreseen.cli import main
 from foreseen.core.dynamical_system import DynamicalSystem
+from foreseen.runs import load_run
 from foreseen.simulate import bifurcating_hill
-from foreseen.training import load_run
 
 SMALL = (
     "--max-steps",

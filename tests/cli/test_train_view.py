@@ -17,8 +17,8 @@ import pytest
 from foreseen.cli import main
 from foreseen.cli.view import PORT
 from foreseen.cli.viewer_process import ViewerProcess
-from foreseen.training import Run, load_run
-from foreseen.training.checkpoints import list_checkpoints
+from foreseen.runs import Run, load_run
+from foreseen.runs.checkpoints import list_checkpoints
 from foreseen.viewer.checkpoint_watcher import CheckpointWatcher
 
 pytest.importorskip("viser", reason="viser comes with the extra [view]")

@@ -9,8 +9,9 @@ from PIL import Image
 
 from foreseen.cli import main
 from foreseen.evaluation import evaluate_run
+from foreseen.runs import Run, load_run
 from foreseen.simulate import SimulateOptions, simulate
-from foreseen.training import Run, load_run, train
+from foreseen.training import train
 
 SIZE = 32
 TINY = {"width": 16, "layers": 2, "skip": 1, "samples": 8, "importance_samples": 4, "rays": 64}
@@ -28,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_real_run_is_scored(run: Run) -> None:
-    metrics = run.evaluate(max_frames=4)
+    metrics = evaluate_run(run, max_frames=4)
     assert metrics == json.loads((run.path / "metrics.json").read_text())
     assert metrics["step"] == 8 and metrics["train_seconds"] > 0
     assert metrics["protocol"]["split_hash"] == run.config.split.hash

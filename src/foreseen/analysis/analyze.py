@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,66 +17,26 @@ from foreseen.analysis.fixed_points import (
     STARTS_HIGH_DIM,
     STARTS_LOW_DIM,
     FixedPoint,
-    find_fixed_points,
     sampled_fixed_points,
 )
-from foreseen.analysis.flow import LYAPUNOV_WINDOWS, LyapunovExponents, PhaseFlow
+from foreseen.analysis.flow import LYAPUNOV_WINDOWS
 from foreseen.analysis.indicator import compare
+from foreseen.analysis.plots import draw
+from foreseen.analysis.system_analysis import SystemAnalysis, TrueDynamics
 from foreseen.analysis.true_fixed_points import TrueFixedPoint, drag_of, has_known_energy, true_fixed_points
 from foreseen.core.capabilities import clusters_of, has_dynamics, system_of
 from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.data.types import Dataset, GroundTruth
 from foreseen.errors import UserError
 from foreseen.nn.threads import one_thread
-from foreseen.training.files import write_atomically
-from foreseen.training.run import Run
+from foreseen.runs.files import write_atomically
+from foreseen.runs.run import Run
 
 DATA_FILE, PLOT_FILE = "analysis.json", "analysis.png"
 MATCH_DISTANCE = 0.05
 """A fixed point that is farther than this share of the scene's size from all true ones is none of them."""
 MAX_EIGENVALUES_LISTED = 12
 """At most so many eigenvalues of a fixed point are written, those with the largest real parts."""
-
-
-@dataclass(frozen=True)
-class TrueDynamics:
-    """What the data set tells about the law.
-
-    Attributes:
-        truths: by index of the learned sequence, of those whose law is known in closed form.
-        points: where these laws rest.
-        time_unit, length_unit: of the data set; "unknown" and "scene units" where it does not say, or is gone.
-        note: why nothing is known, where that is so.
-    """
-
-    ground_truths: dict[int, GroundTruth] = field(default_factory=dict)
-    points: tuple[TrueFixedPoint, ...] = ()
-    time_unit: str = "unknown"
-    length_unit: str = "scene units"
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class SystemAnalysis:
-    """What was found of a system; `plots` draws it, and analysis.json is written from it."""
-
-    flow: PhaseFlow
-    fixed_points: list[FixedPoint]
-    true_dynamics: TrueDynamics
-    exponents: LyapunovExponents
-
-    @property
-    def system(self) -> DynamicalSystem:
-        """What was studied."""
-        return self.flow.system
-
-    @classmethod
-    def of(
-        cls, system: DynamicalSystem, true_dynamics: TrueDynamics, starts: int | None = None, seed: int = 0
-    ) -> SystemAnalysis:
-        """Looks for everything."""
-        flow = PhaseFlow.of(system)
-        return cls(flow, find_fixed_points(system, starts, seed), true_dynamics, flow.lyapunov(seed))
 
 
 def analyze_run(
@@ -97,8 +56,6 @@ def analyze_run(
     Raises:
         UserError: the method has no law or has not found one, or `starts` or `cluster` makes no sense.
     """
-    from foreseen.analysis.plots import draw
-
     if starts is not None and starts < 1:
         raise UserError(f"--starts {starts}: give 1 or more.")
     clusters = clusters_of(run.method)
@@ -122,7 +79,7 @@ def analyze_run(
 
 
 def _no_dynamics(run: Run) -> str:
-    name = f"'{run.config.method}' (preset {run.config.preset})"
+    name = f"'{run.config.train.method}' (preset {run.config.train.preset})"
     if not has_dynamics(run.method):
         return f"{name} learns no law of motion, so there is nothing to analyze: train rigid-ode on the same data."
     return (
@@ -168,8 +125,8 @@ def _truths(run: Run, dataset: Dataset, learned: set[int]) -> dict[int, GroundTr
 
 def _head(run: Run, system: DynamicalSystem, starts: int | None, seed: int) -> dict[str, Any]:
     return {
-        "method": run.config.method,
-        "preset": run.config.preset,
+        "method": run.config.train.method,
+        "preset": run.config.train.preset,
         "step": run.step,
         "kinds": clusters_of(run.method),
         "seed": seed,

@@ -14,7 +14,7 @@ from foreseen.analysis.flow import PhaseFlow
 from foreseen.analysis.jacobians import value_and_jacobian
 from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.data.types import GroundTruth
-from foreseen.evaluation.camera_truth import specific_energy
+from foreseen.simulate.energy import specific_energy
 
 DRIFT_WINDOWS = (1, 4)
 """Windows over which the drift is told."""

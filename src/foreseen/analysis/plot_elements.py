@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +12,8 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from foreseen.analysis.fixed_points import FixedPoint
+from foreseen.analysis.system_analysis import SystemAnalysis
 from foreseen.core.dynamical_system import DynamicalSystem
-
-if TYPE_CHECKING:
-    from foreseen.analysis.analyze import SystemAnalysis
 
 # Okabe and Ito's colours, told apart by colour-blind readers; marks differ in shape too.
 BLACK, GREY, BLUE, ORANGE, PURPLE = "#000000", "0.5", "#0072b2", "#e69f00", "#cc79a7"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,8 @@ from foreseen.analysis import plot_elements
 from foreseen.analysis.energy import potential_of
 from foreseen.analysis.indicator import code_indicator
 from foreseen.analysis.plot_elements import BLACK, BLUE, GREY, ORANGE, PURPLE, PhasePlane
+from foreseen.analysis.system_analysis import SystemAnalysis
 from foreseen.data.plot_text import in_unit
-
-if TYPE_CHECKING:
-    from foreseen.analysis.analyze import SystemAnalysis
 
 GRID_POINTS = 161
 """Points of a grid along an axis."""

@@ -5,8 +5,8 @@ import os
 import sys
 from importlib import import_module
 
-from foreseen import __version__
 from foreseen.errors import UserError, suggest
+from foreseen.version import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("foreseen.cli.demo:run", "simulate a small scene, learn it, forecast it, report"),

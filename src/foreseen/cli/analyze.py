@@ -40,7 +40,7 @@ def analyze(
     from rich.console import Console
 
     from foreseen.analysis import analysis_tables, analyze_run
-    from foreseen.training import load_run
+    from foreseen.runs import load_run
 
     content = analyze_run(load_run(folder, checkpoint), cluster=cluster, out=out, starts=starts, seed=seed)
     console = Console()

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foreseen import __version__
 from foreseen.cli.options import call
 from foreseen.cli.progress import progress_bar
 from foreseen.errors import UserError
+from foreseen.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from foreseen.runs import Run
     from foreseen.simulate import SimulateOptions
-    from foreseen.training import Run
 
 MARKER_FILE = "demo.json"
 METRICS, HORIZON, CLIP = "metrics.json", "horizon.png", "forecast.mp4"
@@ -93,7 +93,7 @@ def demo(out: Path = Path("demo"), seed: int = 0, minutes: float = 3.0, quick: b
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:
     """Marks `out` as this demo's folder. Raises `UserError` where it is something else's."""
-    from foreseen.training.files import full_disk_is_named, write_atomically
+    from foreseen.runs.files import full_disk_is_named, write_atomically
 
     mark = out / MARKER_FILE
     if mark.is_file():
@@ -151,7 +151,7 @@ def _train(out: Path, size: DemoSize, seed: int, minutes: float, console: Consol
 def _evaluate(trained: Run, out: Path, size: DemoSize, console: Console) -> dict[str, Any]:
     """The metrics of the trained run; copies of them and of the horizon plot lie in `out`."""
     from foreseen.evaluation import evaluate_run
-    from foreseen.training.files import write_atomically
+    from foreseen.runs.files import write_atomically
 
     console.print("3/4 evaluate: frames that training never saw, beside forecasts that learn nothing")
     known = _read_metrics(out / METRICS)
@@ -192,7 +192,7 @@ def _report(out: Path, metrics: dict[str, Any], seconds: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from foreseen.training.report import readable_time
+    from foreseen.runs.durations import readable_time
 
     table = Table(title="the forecast: frames later than all that training saw", title_justify="left", box=None)
     for heading in ("", "frames", *SHOWN_METRICS.values()):

@@ -78,7 +78,7 @@ def _catch_errors(check: Callable[[], list[Diagnosis]]) -> list[Diagnosis]:
 
 def check_versions() -> list[Diagnosis]:
     """foreseen, Python, and the packages that it needs."""
-    from foreseen import __version__
+    from foreseen.version import __version__
 
     missing, versions = [], []
     for name in PACKAGES:
@@ -98,7 +98,7 @@ def check_processor() -> list[Diagnosis]:
     """The processor, its cores, and how many of them torch and Numba use."""
     import torch
 
-    from foreseen.training.machine import cpu_name, usable_cores
+    from foreseen.runs.machine import cpu_name, usable_cores
 
     cores = usable_cores()
     threads = torch.get_num_threads()

@@ -50,7 +50,7 @@ def evaluate(
 
     from foreseen.evaluation import evaluate_run, metrics_tables
     from foreseen.evaluation.uncertainty import describe_branches
-    from foreseen.training import load_run
+    from foreseen.runs import load_run
 
     run = load_run(folder, checkpoint, device=device)
     with progress_bar("evaluate") as progress:

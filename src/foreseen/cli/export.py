@@ -56,7 +56,7 @@ def export(
     when = None if times is None else parse_times(times)
     notes: tuple[str, ...] = ()
     if source.is_dir():
-        from foreseen.training import load_run
+        from foreseen.runs import load_run
 
         loaded = load_run(source, checkpoint, device=device)
         subject = choose_subject(loaded, sequence, initial=initial, observe=observe, context=context)

@@ -45,8 +45,8 @@ def inspect(
     from foreseen.data import load_dataset
     from foreseen.data.inspection import inspect_dataset
     from foreseen.data.inspection_plot import draw_inspection
+    from foreseen.runs.files import write_atomically
     from foreseen.scenes.files import READERS
-    from foreseen.training.files import write_atomically
 
     if data.is_file() and data.suffix.lower() in READERS:
         from foreseen.data.inspection_splats import inspect_splats

@@ -64,7 +64,7 @@ def render(
 
     from foreseen.evaluation.uncertainty import describe_uncertainty
     from foreseen.export import choose_subject, parse_size, parse_times, plan_clip, write_clip
-    from foreseen.training import load_run
+    from foreseen.runs import load_run
 
     when = None if times is None else parse_times(times)
     pixels = None if size is None else parse_size(size)

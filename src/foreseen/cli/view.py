@@ -122,7 +122,7 @@ def serve(
 
 def _first_checkpoints(runs: Sequence[Path], say: Callable[[str], None], stop: Callable[[], object]) -> bool:
     """Waits until every run has a checkpoint. Returns whether they have."""
-    from foreseen.training.checkpoints import list_checkpoints
+    from foreseen.runs.checkpoints import list_checkpoints
 
     told = False
     while not all(list_checkpoints(run) for run in runs):
@@ -141,9 +141,9 @@ def _maker(
 ) -> Iterator[Callable[[], Sequence[ViewerSource]]]:
     """Loads once; makes anew for each browser what is its own."""
     from foreseen.data import load_dataset
+    from foreseen.runs import load_run
+    from foreseen.runs.config import FILE
     from foreseen.scenes.files import READERS, read_splats
-    from foreseen.training import load_run
-    from foreseen.training.config import FILE
     from foreseen.viewer.checkpoint_watcher import CheckpointWatcher
     from foreseen.viewer.sources import DatasetSource, RunSource, SplatFileSource
 

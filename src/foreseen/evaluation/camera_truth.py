@@ -183,13 +183,3 @@ def _energy_reference(labels: PoseLabels | None, gravity: float | None) -> Energ
         return None
     kinetic = 0.5 * float(labels.velocities.square().sum(-1).max())
     return EnergyReference(labels.positions[:, 0].numpy(), gravity, kinetic) if kinetic > 0 else None
-
-
-def specific_energy(times: np.ndarray, positions: np.ndarray, gravity: float) -> np.ndarray:
-    """Energy per mass `[T]` of a body at `positions` `[T, 3]`, z up, with the velocity by central differences; not a
-    number at both ends."""
-    found = np.full(len(times), np.nan)
-    if len(times) > 2:
-        velocity = (positions[2:] - positions[:-2]) / (times[2:] - times[:-2])[:, None]
-        found[1:-1] = 0.5 * (velocity**2).sum(-1) + gravity * positions[1:-1, 2]
-    return found

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,10 +26,8 @@ from foreseen.evaluation.physics_clips import TRUTH, PhysicsChecker
 from foreseen.evaluation.protocol import describe_forecast_contexts, describe_protocol, describe_run
 from foreseen.evaluation.scores import FrameTarget, Scores, mean_scores, score, summarise
 from foreseen.evaluation.uncertainty import ForecastEnsemble, coverage, find_ensembles
-from foreseen.training.files import write_atomically
-
-if TYPE_CHECKING:
-    from foreseen.training.run import Forecast, Run
+from foreseen.runs import Forecast, Run
+from foreseen.runs.files import write_atomically
 
 FILE = "metrics.json"
 BACKGROUND_TIMES = 7
@@ -109,7 +107,7 @@ class _Comparison:
     """The method and the baselines, scored on the same frames."""
 
     def __init__(self, run: Run, contexts: Mapping[str, ForecastContext], baselines: bool, lpips: LPIPS | None) -> None:
-        self.method = run.config.method
+        self.method = run.config.train.method
         self.lpips = lpips
         self.sequences = {s.name: s for s in run.dataset().sequences}
         frames = [frame for begin in contexts.values() for frame in begin.frames]

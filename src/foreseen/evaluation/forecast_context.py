@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from foreseen.core.capabilities import observation_kinds
 from foreseen.core.method import Method
@@ -13,9 +13,7 @@ from foreseen.data.labels import labels_at
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame, Sequence
 from foreseen.errors import UserError
-
-if TYPE_CHECKING:
-    from foreseen.training.run import Run
+from foreseen.runs import Run
 
 Source = Literal["truth", "frames"]
 SOURCES: tuple[Source, ...] = ("truth", "frames")

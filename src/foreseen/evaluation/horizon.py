@@ -9,7 +9,7 @@ from typing import Any
 
 from foreseen.data.plot_text import in_unit
 from foreseen.evaluation.scores import METRICS
-from foreseen.training.files import write_atomically
+from foreseen.runs.files import write_atomically
 
 DATA_FILE, PLOT_FILE = "horizon.json", "horizon.png"
 SPLITS = ("unseen-sequence", "forecast")

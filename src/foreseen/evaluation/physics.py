@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foreseen.evaluation.camera_truth import CameraTruth, specific_energy
+from foreseen.evaluation.camera_truth import CameraTruth
 from foreseen.evaluation.mask_components import connected_components, hausdorff_distance, second_differences
+from foreseen.simulate.energy import specific_energy
 
 BODY_TOLERANCE = 0.5
 """A body is lost, or there is one too many, where half of one is missing or too much."""

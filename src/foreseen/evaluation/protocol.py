@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame
 from foreseen.evaluation.forecast_context import ForecastContext
 from foreseen.evaluation.moving_pixels import DARKEST_SHADOW, DIFFERENCE, FLOW_PIXELS, describe_moving_part
-from foreseen.training.config import describe_machine
-from foreseen.training.machine import current_commit
-from foreseen.training.plain import to_plain
-
-if TYPE_CHECKING:
-    from foreseen.training.run import Run
+from foreseen.runs import Run
+from foreseen.runs.config import describe_machine
+from foreseen.runs.machine import current_commit
+from foreseen.runs.plain import to_plain
 
 
 def describe_run(run: Run) -> dict[str, Any]:
     """Which run it was: the head of `metrics.json`."""
     config = run.config
     return {
-        "method": config.method,
-        "preset": config.preset,
-        "seed": config.seed,
+        "method": config.train.method,
+        "preset": config.train.preset,
+        "seed": config.train.seed,
         "commit": config.commit,
         "machine": to_plain(config.machine),
         "train_seconds": run.train_seconds,
@@ -48,9 +46,9 @@ def describe_forecast_contexts(
 
 def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict[str, Any]:
     """How the run was evaluated: data, splits, rules and thresholds, and where."""
-    dataset, data = run.dataset(), run.config.data
+    dataset, train, record = run.dataset(), run.config.train, run.config.dataset
     return {
-        "data": {"name": dataset.name, "path": data.path, "format": data.format},
+        "data": {"name": dataset.name, "paths": to_plain(train.data), "format": record.format},
         "sequences": options["sequences"],
         "unseen": options["unseen"],
         "observe": options["observe"],
@@ -62,8 +60,8 @@ def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict
         "time_unit": dataset.time_unit,
         "length_unit": dataset.length_unit,
         "background": list(dataset.background),
-        "downscale": data.downscale,
-        "image_size": [data.width, data.height],
+        "downscale": train.downscale,
+        "image_size": [record.width, record.height],
         "moving_part": describe_moving_part(dataset),
         "mask_rule": {"difference": DIFFERENCE, "darkest_shadow": DARKEST_SHADOW},
         "flow": {"algorithm": "Farneback", "pixels": FLOW_PIXELS},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,7 @@ from torch import Tensor
 from foreseen.data.labels import labels_at
 from foreseen.data.types import Frame
 from foreseen.data.types import Sequence as Recording
-
-if TYPE_CHECKING:
-    from foreseen.training.run import Forecast
+from foreseen.runs import Forecast
 
 NAME = "uncertainty"
 BAND, DEVIATIONS = 0.9, 1.645

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.table import Table as RichTable
@@ -18,46 +17,14 @@ from foreseen.report.clips import ReportClip, make_clips
 from foreseen.report.groups import RunGroup, arrange
 from foreseen.report.page import page
 from foreseen.report.record import RunRecord, read_record
+from foreseen.report.results import AnalysisResult, GroupResults
 from foreseen.report.tables import ReportTable, TableCell, TableColumn
-from foreseen.training import Run, load_run
-from foreseen.training.files import write_atomically
+from foreseen.runs import Run, load_run
+from foreseen.runs.files import write_atomically
 
 CLIPS, FRAMES = 2, 60
 _FIX = "run `foreseen analyze` again"
 Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class AnalysisResult:
-    """What `foreseen analyze` found.
-
-    Attributes:
-        picture: data URI.
-        tables: (title, table).
-    """
-
-    picture: str
-    tables: tuple[tuple[str, ReportTable], ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class GroupResults:
-    """What is shown of a group beside its numbers: of its first run that was scored.
-
-    Attributes:
-        doubts: sentences on how sure it is.
-        futures: data URI, empty where there are none.
-        remarks: what is missing, and how to get it.
-    """
-
-    group: RunGroup
-    run: RunRecord
-    clips: tuple[ReportClip, ...] = ()
-    ensemble: str = ""
-    undecided: tuple[str, ...] = ()
-    analysis: AnalysisResult | None = None
-    remarks: tuple[str, ...] = field(default=())
 
 
 def write_report(

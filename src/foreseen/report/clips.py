@@ -16,7 +16,7 @@ from foreseen.evaluation.forecast_context import CONTEXT
 from foreseen.export import ClipFrame, ClipSubject, choose_subject, plan_clip, write_clip
 from foreseen.report.files import check_stays_inside, data_uri, text
 from foreseen.report.record import RunRecord
-from foreseen.training import Run
+from foreseen.runs import Run
 
 CRF = 27
 """A third of the bytes of a clip that is to be edited; the labels stay sharp."""

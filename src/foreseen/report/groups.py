@@ -11,7 +11,7 @@ from typing import Any
 from foreseen.evaluation.horizon import SPLITS as HORIZON_SPLITS
 from foreseen.report.files import text
 from foreseen.report.record import RunRecord, SplitSummary
-from foreseen.training.plain import differences, to_plain
+from foreseen.runs.plain import differences, to_plain
 
 _PROTOCOL = ("split_hash", "unseen", "max_frames", "max_time", "lpips")
 """What scores must share to be set beside one another."""
@@ -63,7 +63,7 @@ class ComparableRuns:
     @property
     def names(self) -> list[str]:
         """Of all data."""
-        return list(dict.fromkeys(text(Path(r.config.data.path).name) for r in self.records))
+        return list(dict.fromkeys(r.data_name for r in self.records))
 
     def splits(self) -> list[str]:
         """All that were scored, in the order of the first who has them."""
@@ -94,7 +94,7 @@ def arrange(records: Sequence[RunRecord]) -> list[ComparableRuns]:
     run_groups: list[list[RunRecord]] = []
     for record in records:
         own = [p for p in run_groups if all(_same_method(record, r) and _comparable(record, r) for r in p)]
-        own = [p for p in own if record.config.seed not in {r.config.seed for r in p}]
+        own = [p for p in own if record.config.train.seed not in {r.config.train.seed for r in p}]
         same_place = [p for p in own if _place(record) in {_place(r) for r in p}]
         if same_place or own:
             (same_place or own)[0].append(record)
@@ -110,8 +110,8 @@ def arrange(records: Sequence[RunRecord]) -> list[ComparableRuns]:
     return [ComparableRuns(_named(run_groups)) for run_groups in scenes]
 
 
-def _place(record: RunRecord) -> str:
-    return record.config.data.path
+def _place(record: RunRecord) -> tuple[Path, ...]:
+    return record.config.train.data
 
 
 def _same_method(a: RunRecord, b: RunRecord) -> bool:
@@ -119,8 +119,8 @@ def _same_method(a: RunRecord, b: RunRecord) -> bool:
 
 
 def _identity(record: RunRecord) -> tuple[Any, ...]:
-    config = record.config
-    return config.method, config.preset, config.config, config.precision
+    train = record.config.train
+    return train.method, train.preset, train.config, train.precision, train.max_grad_norm
 
 
 def _comparable(a: RunRecord, b: RunRecord) -> bool:
@@ -134,8 +134,8 @@ def _comparable(a: RunRecord, b: RunRecord) -> bool:
 
 
 def _split(record: RunRecord) -> tuple[Any, ...]:
-    data, split = record.config.data, record.config.split
-    return split.hash, split.observed_until, data.format, data.downscale, data.width, data.height
+    data, split, downscale = record.config.dataset, record.config.split, record.config.train.downscale
+    return split.hash, split.observed_until, data.format, downscale, data.width, data.height
 
 
 def _same_data(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> bool:
@@ -146,10 +146,10 @@ def _same_data(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> bool:
 def _named(run_groups: Sequence[Sequence[RunRecord]]) -> tuple[RunGroup, ...]:
     """Labels that tell the groups apart: the method, its preset, what its settings change, else the folder."""
     tries: list[Callable[[Sequence[RunRecord]], str]] = [
-        lambda pile: text(pile[0].config.method),
-        lambda pile: f"{text(pile[0].config.method)} {text(pile[0].config.preset)}",
-        lambda pile: f"{text(pile[0].config.method)} {text(pile[0].config.preset)}{_settings(pile[0], run_groups)}",
-        lambda pile: f"{text(pile[0].config.method)} ({pile[0].name})",
+        lambda pile: text(pile[0].config.train.method),
+        lambda pile: pile[0].method_and_preset,
+        lambda pile: f"{pile[0].method_and_preset}{_settings(pile[0], run_groups)}",
+        lambda pile: f"{text(pile[0].config.train.method)} ({pile[0].name})",
     ]
     for make in tries:
         labels = [make(pile) for pile in run_groups]
@@ -163,7 +163,7 @@ def _named(run_groups: Sequence[Sequence[RunRecord]]) -> tuple[RunGroup, ...]:
 def _settings(record: RunRecord, run_groups: Sequence[Sequence[RunRecord]]) -> str:
     """What differs from the first group of the same method and preset."""
     first = next(p[0] for p in run_groups if _identity(p[0])[:2] == _identity(record)[:2])
-    changed = differences(to_plain(first.config.config), to_plain(record.config.config))
+    changed = differences(to_plain(first.config.train.config), to_plain(record.config.train.config))
     return f" ({text('; '.join(line.replace(': ', ' ', 1) for line in changed[:2]))})" if changed else ""
 
 

@@ -11,19 +11,17 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import files as package_files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import foreseen
 from foreseen.evaluation.scores import METRICS
 from foreseen.report import curves, tables
 from foreseen.report.files import text
 from foreseen.report.groups import ComparableRuns, mean
-
-if TYPE_CHECKING:
-    from foreseen.report.build import GroupResults
+from foreseen.report.results import GroupResults
+from foreseen.version import __version__
 
 _JUDGED_BY = ("mask_iou", "psnr_moving", "psnr")
 ORDER = ("unseen-sequence", "forecast", "interpolation", "novel-view", "train")
@@ -56,7 +54,7 @@ def page(content: Sequence[tuple[ComparableRuns, Sequence[GroupResults]]]) -> st
         style=Markup(style),
         digest=digest,
         sections=sections,
-        version=foreseen.__version__,
+        version=__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
 
@@ -129,12 +127,12 @@ def _facts(scene: ComparableRuns) -> list[tuple[str, str]]:
     """What was trained on what."""
     record = scene.first
     config, scores = record.config, record.scores
-    data, info, protocol = config.data, config.scene, scores.protocol if scores else {}
+    data, info, protocol = config.dataset, config.scene, scores.protocol if scores else {}
     count = max(len(info.times), 1)
     moments = sum(len(own) for own in info.times)
     learned = f"{count} sequences" if count > 1 else "one sequence"
     bodies = ", ".join(dict.fromkeys(text(b) for own in (info.bodies or ()) for b in own))
-    seeds = {g.label: ", ".join(str(r.config.seed) for r in g.records) for g in scene.groups}
+    seeds = {g.label: ", ".join(str(r.config.train.seed) for r in g.records) for g in scene.groups}
     facts = [
         ("data", ", ".join(scene.names)),
         ("form", f"{text(data.format)}, {data.width} × {data.height} pixels"),
@@ -150,8 +148,8 @@ def _facts(scene: ComparableRuns) -> list[tuple[str, str]]:
     ]
     machines = {f"{m.cpu}, {m.cores} cores, torch {m.torch}" for r in scene.records if (m := r.config.machine)}
     facts.append(("trained on", "; ".join(sorted(machines))))
-    if data.downscale > 1:
-        facts.insert(2, ("downscale", str(data.downscale)))
+    if config.train.downscale > 1:
+        facts.insert(2, ("downscale", str(config.train.downscale)))
     return [(name, text(value)) for name, value in facts if value]
 
 

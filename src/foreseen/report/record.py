@@ -13,9 +13,9 @@ from foreseen.evaluation.physics_clips import TRUTH
 from foreseen.evaluation.scores import METRICS
 from foreseen.evaluation.uncertainty import NAME as UNCERTAINTY
 from foreseen.report import files
-from foreseen.training.checkpoints import MODEL, OPTIMIZER, STATE, list_checkpoints
-from foreseen.training.config import FILE as CONFIG_FILE
-from foreseen.training.config import RunConfig, read_config
+from foreseen.runs.checkpoints import MODEL, OPTIMIZER, STATE, list_checkpoints
+from foreseen.runs.config import FILE as CONFIG_FILE
+from foreseen.runs.config import RunConfig, read_config
 
 METRICS_FILE = "metrics.json"
 SAME_FRAMES = "method_on_same_frames"
@@ -88,6 +88,16 @@ class RunRecord:
     def name(self) -> str:
         """The folder's name."""
         return files.text(self.folder.resolve().name)
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set's folder; of several joined by "+"."""
+        return files.text("+".join(path.name for path in self.config.train.data))
+
+    @property
+    def method_and_preset(self) -> str:
+        """Such as "d-nerf fast"."""
+        return files.text(f"{self.config.train.method} {self.config.train.preset}")
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from foreseen.evaluation.physics import RULES
 from foreseen.evaluation.scores import METRICS
 from foreseen.report.files import text
 from foreseen.report.groups import ComparableRuns, RunGroup, mean, standard_deviation
 from foreseen.report.record import RunRecord, SplitSummary
-from foreseen.training.report import readable_time
+from foreseen.runs.durations import readable_time
 
 HEADLINE = ("psnr_moving", "mask_iou", "centroid_error_px", "psnr", "ssim")
 """What a split is judged by at first sight, as far as it was found."""
@@ -128,7 +127,7 @@ def seeds_table(group: RunGroup, split: str) -> ReportTable | None:
         values = [s.means.get(name) for _, s in found]
         if any(v is not None for v in values):
             rows.append((metric.label, tuple(TableCell("" if v is None else f"{v:.{metric.digits}f}") for v in values)))
-    return ReportTable(tuple(TableColumn(f"seed {r.config.seed}") for r, _ in found), tuple(rows))
+    return ReportTable(tuple(TableColumn(f"seed {r.config.train.seed}") for r, _ in found), tuple(rows))
 
 
 def physics_table(scene: ComparableRuns, split: str) -> ReportTable | None:
@@ -169,12 +168,12 @@ def runs_table(scene: ComparableRuns) -> ReportTable:
         for record in group.records:
             config = record.config
             cells = (
-                text(f"{config.method} {config.preset}"),
-                str(config.seed),
+                record.method_and_preset,
+                str(config.train.seed),
                 readable_time(record.scores.train_seconds) if record.scores else "",
                 str(record.scores.step) if record.scores else "",
                 text(config.commit) or f"version {text(config.version)}",
-                text(Path(config.data.path).name),
+                record.data_name,
             )
             rows.append((record.name, tuple(TableCell(c) for c in cells)))
     return ReportTable(tuple(TableColumn(n, "note") for n in names), tuple(rows))

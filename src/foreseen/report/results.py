@@ -1,0 +1,43 @@
+"""What a page shows of each group of runs beside its scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from foreseen.report.clips import ReportClip
+from foreseen.report.groups import RunGroup
+from foreseen.report.record import RunRecord
+from foreseen.report.tables import ReportTable
+
+
+@dataclass(frozen=True)
+class AnalysisResult:
+    """What `foreseen analyze` found.
+
+    Attributes:
+        picture: data URI.
+        tables: (title, table).
+    """
+
+    picture: str
+    tables: tuple[tuple[str, ReportTable], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GroupResults:
+    """What is shown of a group beside its numbers: of its first run that was scored.
+
+    Attributes:
+        doubts: sentences on how sure it is.
+        futures: data URI, empty where there are none.
+        remarks: what is missing, and how to get it.
+    """
+
+    group: RunGroup
+    run: RunRecord
+    clips: tuple[ReportClip, ...] = ()
+    ensemble: str = ""
+    undecided: tuple[str, ...] = ()
+    analysis: AnalysisResult | None = None
+    remarks: tuple[str, ...] = field(default=())
