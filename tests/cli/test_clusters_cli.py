@@ -71,7 +71,12 @@ def test_what_is_typed_tells_the_kind_or_is_sent_back(
     capsys.readouterr()
     for words, line in {
         ("render", str(run), "--initial", "x=-0.3"): "these initial conditions fit 2 of the kinds of motion",
-        ("analyze", str(run), "--cluster", "3"): "--cluster 3: this run learned 2 kinds of motion.",
+        (
+            "analyze",
+            str(run),
+            "--cluster",
+            "3",
+        ): "--cluster 3: this run learned 2 dynamics clusters: give a number from 1 to 2.",
     }.items():
         with pytest.raises(SystemExit) as stopped:
             main(list(words))

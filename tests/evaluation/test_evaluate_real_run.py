@@ -39,14 +39,14 @@ def test_a_real_run_is_scored(run: Run) -> None:
     assert all(row["after"] > 0 for row in forecast["by_time"])
     assert 0.5 < forecast["mask_iou_ceiling"] <= 1
     assert {"psnr", "ssim", "psnr_moving", "ssim_moving", "mask_iou"} <= set(forecast)
-    assert set(metrics["baselines"]) == {"last-frame", "nearest-frame", "constant-velocity", "true-law"}
+    assert set(metrics["baselines"]) == {"last-frame", "nearest-frame", "constant-velocity", "true-dynamics"}
     assert (run.path / "horizon.png").is_file()
 
 
 def test_baselines_of_a_real_scene_make_sense(run: Run) -> None:
     found = evaluate_run(run, splits=["forecast"])["baselines"]
     straight, still, dynamics = (
-        found[name]["forecast"]["by_time"] for name in ("constant-velocity", "last-frame", "true-law")
+        found[name]["forecast"]["by_time"] for name in ("constant-velocity", "last-frame", "true-dynamics")
     )
     assert still[-1]["psnr"] > 15 and straight[-1]["psnr"] > 15
     # Soon after the border the pendulum goes straight on; a picture that stands still is behind it at once.

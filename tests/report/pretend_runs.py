@@ -115,7 +115,7 @@ def evil_metrics() -> dict[str, Any]:
     found = metrics(0.5, baselines={EVIL: {"forecast": scores(0.3), EVIL: scores(0.2)}})
     found["splits"][EVIL] = scores(0.4)
     found["splits"]["forecast"]["uncertainty"] = {
-        "band": 0.9, "coverage": 1.0, "width": 1.0, "futures": 9, "undecided": {EVIL: [0.5, 0.5]},
+        "band": 0.9, "coverage": 1.0, "width": 1.0, "ensemble": 9, "undecided": {EVIL: [0.5, 0.5]},
     }  # fmt: skip
     found["protocol"] |= dict.fromkeys(("time_unit", "length_unit", "unseen", "moving_part", "lpips"), EVIL)
     return found

@@ -35,7 +35,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evaluate_run(run, max_frames=6)
     before = {p: p.stat().st_mtime_ns for p in (folder / "run").rglob("*")}
     runs = [folder / "run", make_run(folder / "strange", evil_metrics())]
-    Image.new("RGB", (64, 32), "white").save(runs[1] / "futures.png")
+    Image.new("RGB", (64, 32), "white").save(runs[1] / "ensemble.png")
     found = write_report(runs, folder / "report.html", clips=1, frames=FRAMES)
     assert {p: p.stat().st_mtime_ns for p in (folder / "run").rglob("*")} == before
     return found

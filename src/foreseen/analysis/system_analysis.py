@@ -13,11 +13,11 @@ from foreseen.data.types import GroundTruth
 
 @dataclass(frozen=True)
 class TrueDynamics:
-    """What the data set tells about the law.
+    """What the data set says about the true dynamics.
 
     Attributes:
-        truths: by index of the learned sequence, of those whose law is known in closed form.
-        points: where these laws rest.
+        ground_truths: by index of the learned sequence, of those whose dynamics are known in closed form.
+        points: fixed points of these dynamics.
         time_unit, length_unit: of the data set; "unknown" and "scene units" where it does not say, or is gone.
         note: why nothing is known, where that is so.
     """
@@ -31,7 +31,7 @@ class TrueDynamics:
 
 @dataclass(frozen=True)
 class SystemAnalysis:
-    """What was found of a system; `plots` draws it, and analysis.json is written from it."""
+    """The results for one system; `plots` draws them, and analysis.json is written from them."""
 
     flow: PhaseFlow
     fixed_points: list[FixedPoint]
@@ -40,13 +40,13 @@ class SystemAnalysis:
 
     @property
     def system(self) -> DynamicalSystem:
-        """What was studied."""
+        """The analyzed system."""
         return self.flow.system
 
     @classmethod
     def of(
         cls, system: DynamicalSystem, true_dynamics: TrueDynamics, starts: int | None = None, seed: int = 0
     ) -> SystemAnalysis:
-        """Looks for everything."""
+        """Computes everything."""
         flow = PhaseFlow.of(system)
         return cls(flow, find_fixed_points(system, starts, seed), true_dynamics, flow.lyapunov(seed))

@@ -76,6 +76,6 @@ def evaluate(
                 f"{known['width']:.3g} {metrics['protocol']['length_unit']} wide."
             )
             for name, shares in known["undecided"].items():
-                console.print(f"{name} {describe_branches(shares, known['futures'])}.")
+                console.print(f"{name} {describe_branches(shares, known['ensemble'])}.")
             console.print("")
     console.print(f"wrote {folder / 'metrics.json'}", soft_wrap=True)

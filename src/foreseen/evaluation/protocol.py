@@ -1,4 +1,4 @@
-"""What the numbers depend on, written beside them."""
+"""Everything on which scores depend, as metrics.json stores it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,37 @@ from typing import Any
 
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame
+from foreseen.evaluation import (
+    camera_truth,
+    mask_components,
+    method_predictor,
+    metrics,
+    moving_pixels,
+    physics,
+    true_dynamics,
+    uncertainty,
+)
+from foreseen.evaluation import (
+    frames as frame_choice,
+)
 from foreseen.evaluation.forecast_context import ForecastContext
-from foreseen.evaluation.moving_pixels import DARKEST_SHADOW, DIFFERENCE, FLOW_PIXELS, describe_moving_part
+from foreseen.evaluation.moving_pixels import describe_moving_part
 from foreseen.runs import Run
 from foreseen.runs.config import describe_machine
 from foreseen.runs.machine import current_commit
 from foreseen.runs.plain import to_plain
+
+SCORING_MODULES = (
+    camera_truth,
+    frame_choice,
+    mask_components,
+    method_predictor,
+    metrics,
+    moving_pixels,
+    physics,
+    true_dynamics,
+    uncertainty,
+)
 
 
 def describe_run(run: Run) -> dict[str, Any]:
@@ -32,16 +57,29 @@ def describe_run(run: Run) -> dict[str, Any]:
 def describe_forecast_contexts(
     contexts: Mapping[str, ForecastContext], frames: Iterable[Frame], context: int
 ) -> str | None:
-    """What was given of the unseen sequences that `frames` are of; None where there are none."""
+    """What was observed of the unseen sequences to which `frames` belong; None where there are none."""
     kinds = {contexts[frame.sequence].observation.kind for frame in frames}
     if not kinds:
         return None
     words = {
         "initial": "true pose and velocity at the first time",
-        "frames": f"the pictures of the first {context} times",
+        "frames": f"the images of the first {context} times",
     }
-    told = " or ".join(sorted(words[kind] for kind in kinds))
-    return f"given: {told}; scored: what comes after the first {context} times"
+    given = " or ".join(sorted(words[kind] for kind in kinds))
+    return f"given: {given}; scored: what comes after the first {context} times"
+
+
+def scoring_constants() -> dict[str, dict[str, Any]]:
+    """Thresholds and other constants that change scores, by module and name; each module says what they mean."""
+    found: dict[str, dict[str, Any]] = {}
+    for module in SCORING_MODULES:
+        numbers = {name.lower(): to_plain(v) for name, v in vars(module).items() if name.isupper() and _is_number(v)}
+        found[module.__name__.rpartition(".")[2]] = numbers
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return all(isinstance(v, int | float) for v in (value if isinstance(value, tuple) else (value,)))
 
 
 def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict[str, Any]:
@@ -63,8 +101,8 @@ def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict
         "downscale": train.downscale,
         "image_size": [record.width, record.height],
         "moving_part": describe_moving_part(dataset),
-        "mask_rule": {"difference": DIFFERENCE, "darkest_shadow": DARKEST_SHADOW},
-        "flow": {"algorithm": "Farneback", "pixels": FLOW_PIXELS},
+        "flow": "Farneback",
+        "constants": scoring_constants(),
         "max_frames": options["max_frames"],
         "max_time": options["max_time"],
         "lpips": options["lpips"] or "not computed: no --lpips-weights given",

@@ -12,7 +12,7 @@ from foreseen.report.tables import ReportTable
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """What `foreseen analyze` found.
+    """The result of `foreseen analyze`.
 
     Attributes:
         picture: data URI.
@@ -26,11 +26,12 @@ class AnalysisResult:
 
 @dataclass(frozen=True)
 class GroupResults:
-    """What is shown of a group beside its numbers: of its first run that was scored.
+    """What a page shows of a group beside its scores: of its first run that was scored.
 
     Attributes:
-        doubts: sentences on how sure it is.
-        futures: data URI, empty where there are none.
+        ensemble: plot of sampled trajectories as a data URI, empty where there is none.
+        undecided: sentences on the uncertainty of the forecasts.
+        analysis: None where the method learns no dynamics.
         remarks: what is missing, and how to get it.
     """
 
