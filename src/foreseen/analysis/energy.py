@@ -130,9 +130,9 @@ def drag(system: DynamicalSystem) -> dict[str, float | None] | None:
 
 @torch.no_grad()
 def body_energy(flow: PhaseFlow, ground_truths: dict[int, GroundTruth]) -> dict[str, Any] | None:
-    """g z + v^2 / 2 of the forecast body, v by central differences: its change over a few windows, and its distance from
-    the true energy at the truth's times, as shares of the truth's largest kinetic energy of a sequence. None where no
-    sequence has the ground truth of one body under gravity.
+    """g z + v^2 / 2 of the forecast body, v by central differences: its change over a few windows, and its distance
+    from the true energy at the truth's times, as shares of the truth's largest kinetic energy of a sequence. None
+    where no sequence has the ground truth of one body under gravity.
 
     Args:
         ground_truths: by index of the sequence, of those with known dynamics.

@@ -52,8 +52,8 @@ class ReportClip:
 
 
 def make_clips(run: Run, record: RunRecord, maximum: int, frames: int, progress: Progress) -> list[ReportClip]:
-    """Up to `maximum` clips of at most `frames` frames each: of unseen sequences where the run forecasts those (one with
-    several possible outcomes among them), else of the first learned sequence.
+    """Up to `maximum` clips of at most `frames` frames each: of unseen sequences where the run forecasts those (one
+    with several possible outcomes among them), else of the first learned sequence.
 
     Raises:
         UserError: the data is gone or has changed, an image of it is a link out of its folder, or no true image exists
