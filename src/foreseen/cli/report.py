@@ -24,8 +24,8 @@ def report(
     analyze: bool = True,
     device: str = "cpu",
 ) -> None:
-    """Write one self-contained HTML page on runs: training, clips beside the truth, scores beside baselines and over time,
-    learned dynamics, cost.
+    """Write one self-contained HTML page on runs: training, clips beside the truth, scores beside baselines and
+    over time, learned dynamics, cost.
 
     Runs that differ in their seeds alone are one group; groups on the same data are shown side by side. Nothing is
     written into the runs' folders.

@@ -102,9 +102,9 @@ def _command(start: TrainConfig[Any]) -> Callable[..., None]:
     from foreseen.runs import TrainConfig
     from foreseen.runs.train_config import BUDGET
 
-    # A part of the budget alone replaces the whole budget: these options show no default, so that one that was given
-    # can be told.
-    default = replace(start, **dict.fromkeys(BUDGET), data=start.data or tyro.MISSING)
+    # A part of the budget alone replaces the whole budget. So neither part has a default here, and a part that was
+    # given is not None.
+    default = replace(start, max_steps=None, max_minutes=None, data=start.data or tyro.MISSING)
 
     def command(options: RunOptions, settings: Any = default) -> None:
         budget = {name: getattr(settings, name) for name in BUDGET}
