@@ -143,13 +143,6 @@ def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 IMPORT_CYCLES: set[str] = {
-    *("foreseen", "foreseen.training", "foreseen.training.config", "foreseen.training.launch"),
-    *("foreseen.training.machine", "foreseen.training.run", "foreseen.training.trainer", "foreseen.evaluation"),
-    *("foreseen.evaluation.ensemble_plot", "foreseen.evaluation.evaluate", "foreseen.evaluation.forecast_context"),
-    *("foreseen.evaluation.frames", "foreseen.evaluation.physics_clips", "foreseen.evaluation.protocol"),
-    *("foreseen.evaluation.report", "foreseen.evaluation.uncertainty"),
-    *("foreseen.analysis.analyze", "foreseen.analysis.plot_elements", "foreseen.analysis.plots"),
-    *("foreseen.report.build", "foreseen.report.page"),
     *("foreseen.methods.rigid_ode.initial_condition", "foreseen.methods.rigid_ode.many"),
 }
 """Modules that are still in a cycle. Only ever shorten this list."""

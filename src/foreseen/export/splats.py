@@ -13,10 +13,10 @@ from foreseen.errors import UserError
 from foreseen.export.clip_frames import default_times
 from foreseen.export.clip_subject import ClipSubject
 from foreseen.render import as_gaussians
+from foreseen.runs.files import write_atomically, written_folder
 from foreseen.scenes.files import moving, ply, read_splats, splat, spz
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.scenes.moving_gaussians import gather_motion
-from foreseen.runs.files import write_atomically, written_folder
 from foreseen.version import __version__
 
 if TYPE_CHECKING:
