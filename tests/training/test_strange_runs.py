@@ -75,7 +75,7 @@ def test_weights_that_lack_a_tensor_are_one_line(run: Path) -> None:
 
 def test_a_scene_that_is_none_is_one_line(run: Path) -> None:
     config = read_config(run)
-    write_config(run, replace(config, scene=replace(config.scene, times=())))
+    write_config(run, replace(config, scene=replace(config.scene, sequences=())))
     with pytest.raises(UserError, match=r"does not fit its config\.json \("):
         load_run(run)
 
