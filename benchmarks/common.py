@@ -115,7 +115,7 @@ def machine_words() -> str:
     """Such as "2 cores, AMD EPYC, no GPU"."""
     import torch
 
-    from foreseen.training.machine import cpu_name, usable_cores
+    from foreseen.runs.machine import cpu_name, usable_cores
 
     words = re.sub(r"\(\w+\)|\b(CPU|Processor)\b", "", cpu_name()).split()
     name = " ".join(takewhile(lambda word: not re.search(r"\d", word), words)) or "unknown"
@@ -128,7 +128,7 @@ def provenance(seconds: float, seeds: Sequence[int]) -> dict[str, Any]:
     import torch
 
     import foreseen as package
-    from foreseen.training.machine import current_commit
+    from foreseen.runs.machine import current_commit
 
     return {
         "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_without_places(sys.argv[1:])]),

@@ -32,10 +32,10 @@ from foreseen.methods import find_method
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.nn.splines import smoothing
 from foreseen.nn.threads import one_thread
+from foreseen.runs.train_config import preset_config
 from foreseen.simulate.bouncing_balls import RADII
 from foreseen.simulate.run import load_scenario
 from foreseen.simulate.scenario import SequenceIndex
-from foreseen.training.config import preset_config
 
 FRAMES, PIXELS, NOISE, WIDER = 96, 128, 3e-3, 1.15
 """Filmed at 30 a second; noise [m]; silhouettes' radii over the true ones, about."""

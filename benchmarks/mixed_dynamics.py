@@ -105,7 +105,7 @@ def told_apart(run: Path) -> dict[str, Any]:
     """ "grouped": for each kind that the run made of its training sequences the laws of those; "told": for each source
     whether each unseen sequence was taken for one of its own law."""
     from foreseen.evaluation.forecast_context import forecast_contexts
-    from foreseen.training import load_run
+    from foreseen.runs import load_run
 
     loaded = load_run(run)
     method, laws = loaded.method, {s.name: s.truth.dynamics for s in loaded.dataset().sequences if s.truth}

@@ -24,9 +24,9 @@ import tyro
 from playwright.sync_api import sync_playwright
 
 from common import RESULTS, WORK, Clock, Contestant, foreseen, provenance, publish, say, table, train
+from foreseen.runs import load_run
 from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.training import load_run
 from foreseen.viewer.server import Viewer
 from foreseen.viewer.session import BrowserSession
 from foreseen.viewer.source import ViewerSource

@@ -156,11 +156,11 @@ PICTURES: dict[str, Picture] = {
         ),
         clip_frames("tray-run/balls.mp4", 0.45, 0.84, 0.97),
     ),
-    "futures": Picture(
-        "futures.png",
+    "ensemble": Picture(
+        "ensemble.png",
         "the futures that a run on the hill leaves possible, beside what came",
         HILL,
-        plot("hill-run/futures.png"),
+        plot("hill-run/ensemble.png"),
     ),
     "law": Picture(
         "law.png",

@@ -31,7 +31,7 @@ def main(data: Path, out: Path, **budget: Any) -> None:
     write_clip(run, clip_frames, out / "bullet-time.mp4")
 
     # How good it is, beside forecasts that learn nothing. Writes metrics.json and horizon.png into the run too.
-    metrics = run.evaluate(splits=["forecast"], max_frames=20)
+    metrics = foreseen.evaluate_run(run, splits=["forecast"], max_frames=20)
     rows = {"rigid-ode": metrics["splits"], **metrics["baselines"]}
     for name, splits in rows.items():
         print(f"{name:>18}: {splits['forecast']['psnr_moving']:.1f} dB inside the moving part")

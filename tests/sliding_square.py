@@ -21,7 +21,8 @@ from foreseen.data.splits import Splits
 from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
 from foreseen.geometry.cameras import Camera
 from foreseen.render import ImageResult
-from foreseen.training.config import DataSource, RunConfig, SplitRecord, describe_machine
+from foreseen.runs.config import DatasetRecord, RunConfig, SplitRecord, describe_machine
+from foreseen.runs.train_config import TrainConfig
 
 HEIGHT, WIDTH, SIDE = 24, 40, 6
 STEPS, OBSERVED, DT = 12, 8, 0.1
@@ -110,10 +111,11 @@ class PretendRun:
         kept = {name: tuple(found) for name, found in frames.items()}
         # The window ends between two frames, as it may.
         self._splits = Splits(kept, OBSERVED_UNTIL + DT / 2, "abc123", "the first 8 of 12 steps are observed")
-        source = DataSource(str(dataset.path), "test", 1, None, dataset.background, WIDTH, HEIGHT)
+        source = DatasetRecord("test", dataset.background, WIDTH, HEIGHT)
+        train = TrainConfig("rigid-ode", (dataset.path,), "fast", None, seed=3)
         record = SplitRecord("abc123", OBSERVED_UNTIL + DT / 2, self._splits.protocol)
         self.config = RunConfig(
-            1, "0.1.0", "c0ffee", "rigid-ode", "fast", 3, "fp32", source, record, None, describe_machine(), None
+            2, "0.1.0", "c0ffee", train, source, record, None, describe_machine()
         )  # fmt: skip
         self.rendered: list[tuple[int, float]] = []
 

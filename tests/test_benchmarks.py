@@ -73,7 +73,7 @@ def test_a_table_leaves_out_what_is_not_a_number() -> None:
     ("", ""),
 ])  # fmt: skip
 def test_the_machine_in_words(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import foreseen.training.machine as machine
+    import foreseen.runs.machine as machine
 
     monkeypatch.setattr(machine, "cpu_name", lambda: name)
     monkeypatch.setattr(machine, "usable_cores", lambda: 2)

@@ -73,13 +73,13 @@ def test_a_picture_is_drawn_of_what_the_commands_left(tmp_path: Path, monkeypatc
         ran.append(words[3:])
         if words[3] == "evaluate":
             (tmp_path / "hill-run").mkdir()
-            Image.new("RGB", (30, 20), (10, 120, 40)).save(tmp_path / "hill-run" / "futures.png")
+            Image.new("RGB", (30, 20), (10, 120, 40)).save(tmp_path / "hill-run" / "ensemble.png")
 
     monkeypatch.setattr(pictures.subprocess, "run", pretend)
     monkeypatch.setattr(pictures, "FOLDER", tmp_path / "docs" / "pictures")
     (tmp_path / "docs").mkdir()
     (tmp_path / "hill").mkdir()  # simulated before
-    made = pictures.make(pictures.PICTURES["futures"], tmp_path)
+    made = pictures.make(pictures.PICTURES["ensemble"], tmp_path)
     assert [words[0] for words in ran] == ["train", "evaluate"]
     assert str(tmp_path / "hill-run") in ran[0]
     with Image.open(made) as picture:

@@ -1,17 +1,26 @@
-"""foreseen: learns how a filmed scene moves, and shows it from any view at any time, past the last frame."""
+"""foreseen: learns how a captured scene moves, and renders it from any view at any time, past the last frame."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from foreseen.version import __version__
+
 if TYPE_CHECKING:
     from foreseen.data import load_dataset
-    from foreseen.training import load_run, train
+    from foreseen.evaluation import evaluate_run
+    from foreseen.runs import TrainConfig, load_run
+    from foreseen.training import run_training, train
 
-__version__ = "0.1.0"
+__all__ = ["TrainConfig", "__version__", "evaluate_run", "load_dataset", "load_run", "run_training", "train"]
 
-__all__ = ["__version__", "load_dataset", "load_run", "train"]
-
-_HOMES = {"load_dataset": "foreseen.data", "load_run": "foreseen.training", "train": "foreseen.training"}
+_HOMES = {
+    "TrainConfig": "foreseen.runs",
+    "evaluate_run": "foreseen.evaluation",
+    "load_dataset": "foreseen.data",
+    "load_run": "foreseen.runs",
+    "run_training": "foreseen.training",
+    "train": "foreseen.training",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,8 +18,8 @@ from foreseen.analysis.report import analysis_tables
 from foreseen.analysis.true_fixed_points import true_fixed_points
 from foreseen.cli import main
 from foreseen.core.dynamical_system import DynamicalSystem
+from foreseen.runs import load_run
 from foreseen.simulate import bifurcating_hill
-from foreseen.training import load_run
 
 SMALL = (
     "--max-steps",
@@ -110,7 +110,7 @@ def test_the_hill_from_the_words_to_the_files(hill: Path, capsys: pytest.Capture
     assert content["drag"]["true_drag"] == 0.8 and content["body_energy"]["from_truth_mean"] < 0.1
     assert content["seed"] == 1 and content["starts"] == 200 and content["time_unit"] == "s"
     out = capsys.readouterr().out
-    assert "the true ones" in out and "stable focus" in out and "analysis.png" in out
+    assert "true fixed points" in out and "stable focus" in out and "analysis.png" in out
 
 
 def test_the_truth_may_be_gone(hill: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +120,7 @@ def test_the_truth_may_be_gone(hill: Path, tmp_path: Path, capsys: pytest.Captur
     main(["analyze", str(tmp_path / "run")])
     content = json.loads((tmp_path / "run" / "analysis.json").read_text())
     assert content["true_points"] == [] and content["time_unit"] == "unknown"
-    assert sum(not p["beyond_what_was_seen"] for p in content["fixed_points"]) == 3
+    assert sum(not p["out_of_range"] for p in content["fixed_points"]) == 3
     assert "nothing is compared with the truth" in capsys.readouterr().out
 
 
@@ -173,7 +173,7 @@ def test_a_method_without_a_law(hill: Path, tmp_path: Path, capsys: pytest.Captu
         "8",
     )
     main(["train", "d-nerf", "--data", str(hill / "data"), "--out", str(tmp_path / "run"), *small])
-    assert_refused([str(tmp_path / "run")], "'d-nerf' (preset fast) learns no law of motion", capsys)
+    assert_refused([str(tmp_path / "run")], "'d-nerf' (preset fast) learns no dynamics", capsys)
 
 
 def assert_refused(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:

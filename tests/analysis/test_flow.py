@@ -18,19 +18,19 @@ from foreseen.data.types import GroundTruth
 def test_exponents_of_what_comes_to_rest() -> None:
     """In the end every solution spirals into a well, where neighbours meet at half of the drag."""
     found = PhaseFlow.of(double_well(drag=0.4, starts=[[1.1, 0.0], [0.05, 0.0], [-1.5, 0.2]])).lyapunov()
-    assert found.mean == pytest.approx(-0.2, abs=0.02) and found.describe == "negative: neighbours meet"
+    assert found.mean == pytest.approx(-0.2, abs=0.02) and found.describe == "negative: neighbours converge"
     assert found.growth[1] > 5 > 4 > found.growth[0], "from the top neighbours part first"
 
 
 def test_exponents_of_a_swing_for_ever() -> None:
     found = PhaseFlow.of(oscillator()).lyapunov()
-    assert found.mean == pytest.approx(0, abs=0.02) and found.describe.startswith("not told from 0")
+    assert found.mean == pytest.approx(0, abs=0.02) and found.describe.startswith("not different from 0")
     assert found.growth.tolist() == pytest.approx([1.0, 1.0], abs=0.6)
 
 
 def test_exponents_of_chaos() -> None:
     found = PhaseFlow.of(lorenz()).lyapunov(seed=1)
-    assert found.mean == pytest.approx(0.906, abs=0.15) and found.describe == "positive: neighbours part"
+    assert found.mean == pytest.approx(0.906, abs=0.15) and found.describe == "positive: neighbours separate"
 
 
 def test_a_solution_that_leaves_has_no_exponent() -> None:
@@ -65,14 +65,14 @@ def test_energy_is_kept_without_drag() -> None:
         assert abs(span["largest"]) < 1e-4
     lost = drag(flow.system)
     assert lost is not None and lost["drag"] == pytest.approx(0, abs=1e-12)
-    assert lost["half_life_of_small_swings"] is None
+    assert lost["half_life_of_small_oscillations"] is None
 
 
 def test_energy_halves_as_the_drag_says() -> None:
     flow = PhaseFlow.of(oscillator(drag=0.3, velocity_scale=8.0))
     lost, found = drag(flow.system), energy_drift(flow, lowest=0.0)
     assert lost is not None and found is not None and lost["drag"] == pytest.approx(0.3)
-    assert lost["half_life_of_small_swings"] == pytest.approx(math.log(2) / 0.3)
+    assert lost["half_life_of_small_oscillations"] == pytest.approx(math.log(2) / 0.3)
     assert found["half_life"] == pytest.approx(math.log(2) / 0.3, abs=0.3)
     assert found["relative_drift"]["1_windows"]["at_end_mean"] == pytest.approx(math.exp(-0.3 * 5) - 1, abs=0.02)
 

@@ -57,7 +57,7 @@ def test_each_kind_is_analyzed(
     assert [p["name"] for p in content["true_points"]] == [point] and content["sequences"] == 3
     assert content["state"]["size"] == size and content["true_points"][0]["share_of_scene_size"] < 0.05
     other = 3 - int(kind)
-    assert f"this is kind {kind} of motion, of the sequences sequence-00{int(kind) - 1}" in capsys.readouterr().out
+    assert f"this is dynamics cluster {kind}, of the sequences sequence-00{int(kind) - 1}" in capsys.readouterr().out
     assert any(note.endswith(f"--cluster shows another: {other}.") for note in content["notes"])
 
 
@@ -71,7 +71,12 @@ def test_what_is_typed_tells_the_kind_or_is_sent_back(
     capsys.readouterr()
     for words, line in {
         ("render", str(run), "--initial", "x=-0.3"): "these initial conditions fit 2 of the kinds of motion",
-        ("analyze", str(run), "--cluster", "3"): "--cluster 3: this run learned 2 kinds of motion.",
+        (
+            "analyze",
+            str(run),
+            "--cluster",
+            "3",
+        ): "--cluster 3: this run learned 2 dynamics clusters: give a number from 1 to 2.",
     }.items():
         with pytest.raises(SystemExit) as stopped:
             main(list(words))

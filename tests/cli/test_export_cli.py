@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-import foreseen.training
+import foreseen.runs
 from foreseen.cli import main
 from foreseen.core.observation import Observation
 from foreseen.scenes.files import moving, ply, read_splats
@@ -34,7 +34,7 @@ class GaussianRun(PretendRun):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GaussianRun:
     run = GaussianRun(tmp_path / "run", make_dataset(tmp_path / "data"))
     run.path.mkdir()
-    monkeypatch.setattr(foreseen.training, "load_run", lambda folder, checkpoint=None, device="cpu": run)
+    monkeypatch.setattr(foreseen.runs, "load_run", lambda folder, checkpoint=None, device="cpu": run)
     return run
 
 

@@ -35,7 +35,7 @@ def test_reports_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "What is there",
         "6 frames in 1 sequence",
         "forecast",
-        "Doubts",
+        "Warnings",
         "near, far and bounds are not stated",
     ):
         assert words in told

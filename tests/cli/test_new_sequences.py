@@ -45,7 +45,7 @@ def test_unseen_sequences_are_scored(folder: Path, capsys: pytest.CaptureFixture
     assert metrics["protocol"]["sequences"] == ["sequence-003"]
     assert "true pose and velocity at the first time" in metrics["protocol"]["unseen"]
     assert metrics["splits"]["unseen-sequence"]["count"] == 10
-    assert {"true-law", "last-frame", "constant-velocity"} <= set(metrics["baselines"])
+    assert {"true-dynamics", "last-frame", "constant-velocity"} <= set(metrics["baselines"])
     assert "unseen-sequence" in capsys.readouterr().out
     assert (folder / "run" / "horizon.png").is_file()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import foreseen.training
+import foreseen.runs
 from foreseen.cli import main
 from sliding_square import HEIGHT, WIDTH, PretendRun, make_dataset
 
@@ -14,7 +14,7 @@ from sliding_square import HEIGHT, WIDTH, PretendRun, make_dataset
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendRun:
     run = PretendRun(tmp_path / "run", make_dataset(tmp_path / "data"))
     run.path.mkdir()
-    monkeypatch.setattr(foreseen.training, "load_run", lambda folder, checkpoint=None, device="cpu": run)
+    monkeypatch.setattr(foreseen.runs, "load_run", lambda folder, checkpoint=None, device="cpu": run)
     return run
 
 

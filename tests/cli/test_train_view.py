@@ -17,8 +17,8 @@ import pytest
 from foreseen.cli import main
 from foreseen.cli.view import PORT
 from foreseen.cli.viewer_process import ViewerProcess
-from foreseen.training import Run, load_run
-from foreseen.training.checkpoints import list_checkpoints
+from foreseen.runs import Run, load_run
+from foreseen.runs.checkpoints import list_checkpoints
 from foreseen.viewer.checkpoint_watcher import CheckpointWatcher
 
 pytest.importorskip("viser", reason="viser comes with the extra [view]")
@@ -44,7 +44,7 @@ def test_ctrl_c_ends_the_training_and_its_viewer(data: str, tmp_path: Path) -> N
         assert process.stdout is not None
         address = None
         while address is None:
-            address = re.fullmatch(r"look at (http://127\.0\.0\.1:81[89]\d)\n", process.stdout.readline())
+            address = re.fullmatch(r"open (http://127\.0\.0\.1:81[89]\d)\n", process.stdout.readline())
         with urllib.request.urlopen(address[1]) as page:
             assert b"<html" in page.read()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes

@@ -78,7 +78,7 @@ def test_it_prints_the_real_port_and_ends_cleanly(tmp_path: Path) -> None:
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen([*words, "18300"], **options) as process:  # type: ignore[call-overload]
         assert process.stdout is not None
-        first = re.fullmatch(r"look at (http://127\.0\.0\.1:(\d+)) \(Ctrl-C ends it\)\n", process.stdout.readline())
+        first = re.fullmatch(r"open (http://127\.0\.0\.1:(\d+)) \(Ctrl-C ends it\)\n", process.stdout.readline())
         assert first is not None
         with subprocess.Popen([*words, first.group(2)], **options) as other:  # type: ignore[call-overload]
             assert other.stdout is not None

@@ -13,7 +13,7 @@ from foreseen.dynamics.ball_motion import BallMotion, BallParameters
 from foreseen.dynamics.config import DynamicsConfig, LearnedDynamicsConfig, ManifoldConfig
 from foreseen.dynamics.impacts_config import ImpactsConfig
 from foreseen.dynamics.manifold import Manifold
-from foreseen.training.plain import from_plain, to_plain
+from foreseen.runs.plain import from_plain, to_plain
 
 ROOM = Path(foreseen.dynamics.__file__).parent
 CONFIG_FILES = ("config.py", "impacts_config.py")

@@ -12,8 +12,8 @@ from PIL import Image
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
 from foreseen.evaluation import evaluate_run, metrics_tables
-from foreseen.evaluation.evaluate import BACKGROUND_TIMES
 from foreseen.evaluation.frames import choose_frames, is_next_frame
+from foreseen.evaluation.method_predictor import BACKGROUND_TIMES
 from foreseen.geometry.cameras import Camera
 from foreseen.render import ImageResult
 from sliding_square import CAMERAS, DT, OBSERVED, OBSERVED_UNTIL, STEPS, WIDTH, PretendRun, make_dataset

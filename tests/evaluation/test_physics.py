@@ -1,4 +1,4 @@
-"""The rules of physics on films of known faults: a thrown ball, three discs, and the sliding square.
+"""The rules of physics on videos with known faults: a thrown ball, three discs, and the sliding square.
 
 The ball is thrown over a floor, lands after 0.57 s and rolls on. It is drawn as a disc where a camera that looks down
 by 20 degrees sees its centre.
@@ -269,23 +269,23 @@ class Faulty(PretendRun):
         return ImageResult(wall(), exact.depth * 0, exact.opacity * 0)
 
 
-def test_an_evaluation_judges_the_films_of_everyone(slide: Dataset, tmp_path: Path) -> None:
+def test_an_evaluation_judges_the_videos_of_all(slide: Dataset, tmp_path: Path) -> None:
     metrics = evaluate_run(Faulty(tmp_path, slide))
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
     late = STEPS - OBSERVED
     perfect = {"permanence": 1, "lost": 0, "surplus": 0, "continuity": 1, "acceleration": 0}
     forecast = metrics["splits"]["forecast"]["consistency"]
-    assert forecast["truth"] == {"films": 2, "frames": 2 * late, **perfect}
+    assert forecast["truth"] == {"clips": 2, "frames": 2 * late, **perfect}
     assert forecast["permanence"] == 1 - 1 / (2 * late) and forecast["lost"] == 1 / (2 * late)
     assert forecast["continuity"] == pytest.approx(1 - 2 / (2 * (late - 1)))
     straight = metrics["baselines"]["constant-velocity"]["forecast"]["consistency"]
-    assert (straight["films"], straight["frames"], straight["permanence"]) == (1, late, 1)
+    assert (straight["clips"], straight["frames"], straight["permanence"]) == (1, late, 1)
     assert metrics["baselines"]["last-frame"]["forecast"]["consistency"]["continuity"] == 1
     seen = metrics["splits"]["novel-view"]["consistency"]
     assert {name: seen[name] for name in perfect} == perfect  # another split, another film
 
 
-def test_the_table_of_the_films_fits_a_terminal(slide: Dataset, tmp_path: Path) -> None:
+def test_the_table_of_physics_fits_a_terminal(slide: Dataset, tmp_path: Path) -> None:
     from rich.console import Console
 
     console = Console(width=80, record=True, file=io.StringIO())
@@ -298,7 +298,7 @@ def test_the_table_of_the_films_fits_a_terminal(slide: Dataset, tmp_path: Path) 
     assert row[2:] == ["0.875", "1.000", "1.000", "1.000", "1.000", "1"]
 
 
-def test_there_are_no_films_of_thinned_frames_or_without_masks(slide: Dataset, tmp_path: Path) -> None:
+def test_no_videos_of_thinned_frames_or_without_masks(slide: Dataset, tmp_path: Path) -> None:
     thinned = evaluate_run(PretendRun(tmp_path, slide), splits=["train"], max_frames=3)
     assert "consistency" not in thinned["splits"]["train"]
     assert not any("consistency" in found["train"] for found in thinned["baselines"].values())

@@ -1,4 +1,4 @@
-"""The oracle: constants found again, bodies pasted where the law takes them, nothing where it is not known."""
+"""The oracle: constants are recovered, bodies pasted where the dynamics move them, nothing where they are unknown."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -75,14 +75,14 @@ def test_nothing_later_than_what_was_observed_is_looked_at() -> None:
     assert fit_constants(dynamics, [(known, TIMES[0])]) is None  # one time tells no motion
 
 
-def test_a_law_that_does_not_follow_the_bodies_is_not_believed() -> None:
+def test_dynamics_that_do_not_fit_the_bodies_are_refused() -> None:
     dynamics = "slide-in-bowl"
     shifted = truth(dynamics, STARTS[dynamics][0])
     shifted = replace(shifted, positions=shifted.positions + np.array([0.1, 0.0, 0.3]))
     assert fit_constants(dynamics, [(shifted, 1.5)]) is None
 
 
-def test_every_law_that_is_integrated_is_known() -> None:
+def test_every_integrated_dynamics_is_known() -> None:
     """Contacts are not: they have no smooth dependence on their constants."""
     for module in (pendulum, oscillating_ball, bifurcating_hill, bouncing_balls):
         motions = [dynamics.solve for dynamics in REFERENCE_DYNAMICS.values()]
@@ -139,7 +139,7 @@ def contexts(world: Dataset) -> ObservedFrames:
     return ObservedFrames(world, [f for f in world.frames if f.time <= ends[f.sequence]], ends, {"new", "strange"})
 
 
-def test_the_body_is_pasted_where_the_law_takes_it(world: Dataset) -> None:
+def test_the_body_is_pasted_where_the_dynamics_move_it(world: Dataset) -> None:
     predict = true_dynamics(contexts(world))
     for sequence in world.sequences[:3]:
         assert sequence.truth is not None
@@ -155,7 +155,7 @@ def test_the_body_is_pasted_where_the_law_takes_it(world: Dataset) -> None:
             assert (middle - pixel[0]).abs().max() < 0.8, (sequence.name, frame.time)
 
 
-def test_each_sequence_goes_by_its_own_law_and_each_law_is_fitted_once(
+def test_each_sequence_has_its_own_dynamics_which_are_fitted_once(
     world: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requested = []
@@ -174,7 +174,7 @@ def test_each_sequence_goes_by_its_own_law_and_each_law_is_fitted_once(
     assert requested == [*expected, ("magic", [], [])]
 
 
-def test_nothing_where_the_law_is_not_known_or_was_not_learned(world: Dataset, tmp_path: Path) -> None:
+def test_nothing_where_the_dynamics_are_unknown_or_not_learned(world: Dataset, tmp_path: Path) -> None:
     predict = true_dynamics(contexts(world))
     assert all(predict(frame) is None for frame in world.sequences[3].frames)
     assert predict(world.sequences[2].frames[3]) is None  # it was given

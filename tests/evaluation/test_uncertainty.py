@@ -60,7 +60,7 @@ def test_only_scored_times_count() -> None:
     assert found["coverage"] == 1.0 and found["count"] == 2 * int(one.scored.sum())
 
 
-def test_no_futures_say_nothing() -> None:
+def test_no_ensemble_gives_nothing() -> None:
     assert coverage([]) == {}
 
 
@@ -71,20 +71,20 @@ def parted(left: int, right: int, gap: float) -> Tensor:
     return torch.stack([ways, 0.3 * TIMES.expand_as(ways), 0 * ways], -1)[:, :, None]
 
 
-def test_futures_that_part_are_told() -> None:
+def test_separate_ends_are_clusters() -> None:
     both = parted(4, 13, 0.5)
     assert cluster_endpoints(both) == pytest.approx([13 / 17, 4 / 17])
     assert cluster_endpoints(both[:4]) == [1.0]
     assert (
         describe_branches(cluster_endpoints(both), 17)
-        == "could go either way: of 17 possible futures 13, 4 end together"
+        == "could go either way: of 17 sampled trajectories 13, 4 end together"
     )
     assert describe_branches([1.0], 17) == ""
     known = coverage([ForecastEnsemble("hill", TIMES, both.double(), both[0].double(), ALL)])[NAME]
     assert known["undecided"] == {"hill": pytest.approx([13 / 17, 4 / 17])} and known["ensemble"] == 17
 
 
-def test_futures_that_meet_again_did_not_part() -> None:
+def test_trajectories_that_meet_again_are_one_cluster() -> None:
     meeting = parted(4, 13, 0.5) * torch.tensor([1.0, 1.0, 1.0])
     meeting[..., 0] *= (1 - TIMES)[None, :, None]
     assert cluster_endpoints(meeting) == [1.0]
@@ -103,7 +103,7 @@ class Undecided:
 
 def test_a_doubt_in_words() -> None:
     forecast = Undecided(parted(1, 2, 0.5))
-    assert describe_uncertainty(forecast, 1.0, 3.0).endswith("of 3 possible futures 2, 1 end together")  # type: ignore[arg-type]
+    assert describe_uncertainty(forecast, 1.0, 3.0).endswith("of 3 sampled trajectories 2, 1 end together")  # type: ignore[arg-type]
     assert forecast.requested[0] == 1.0 and forecast.requested[-1] == 3.0
     assert describe_uncertainty(Undecided(None), 1.0, 3.0) == ""  # type: ignore[arg-type]
 

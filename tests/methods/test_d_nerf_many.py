@@ -29,8 +29,8 @@ from foreseen.reconstruction.silhouettes import SilhouetteView
 from foreseen.reconstruction.visual_hull import hull_by_time
 from foreseen.render import render, render_rays
 from foreseen.render.occupancy import OccupancyGrid
+from foreseen.runs.run import Forecast
 from foreseen.scenes import ComposedField, RadianceField
-from foreseen.training.run import Forecast
 from moving_balls import BOUNDS, Ball, camera, frames, info
 
 FAST = replace(

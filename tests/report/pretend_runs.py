@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from foreseen.core.scene_info import SceneInfo
-from foreseen.training.config import DataSource, MachineInfo, RunConfig, SplitRecord, preset_config, write_config
+from foreseen.runs.config import DatasetRecord, MachineInfo, RunConfig, SplitRecord, write_config
+from foreseen.runs.train_config import TrainConfig, preset_config
 
 TIMES = (0.1, 0.2, 0.4)
 
@@ -57,13 +58,14 @@ def make_run(
     info = SceneInfo.of_one_scene(
         ((-1, -1, -1), (1, 1, 1)), 0.1, 5.0, times, (1, 1, 1), False, False, True, ("one",), ((bodies,),)
     )
+    own = replace(preset_config(method, preset), **settings)
     config = RunConfig(
-        1, "0.1.0", commit, method, preset, seed, "fp32",
-        DataSource(data, "nerfstudio", 1, 0.5, (1.0, 1.0, 1.0), 64, 48),
+        2, "0.1.0", commit,
+        TrainConfig(method, (Path(data),), preset, own, seed, observe_until=0.5),
+        DatasetRecord("nerfstudio", (1.0, 1.0, 1.0), 64, 48),
         SplitRecord("abc", 1.0, protocol),
         info,
         MachineInfo(cpu, 2, "2.10", "3.11", "Linux"),
-        replace(preset_config(method, preset), **settings),
     )  # fmt: skip
     write_config(folder, config)
     if value is not None:
@@ -113,7 +115,7 @@ def evil_metrics() -> dict[str, Any]:
     found = metrics(0.5, baselines={EVIL: {"forecast": scores(0.3), EVIL: scores(0.2)}})
     found["splits"][EVIL] = scores(0.4)
     found["splits"]["forecast"]["uncertainty"] = {
-        "band": 0.9, "coverage": 1.0, "width": 1.0, "futures": 9, "undecided": {EVIL: [0.5, 0.5]},
+        "band": 0.9, "coverage": 1.0, "width": 1.0, "ensemble": 9, "undecided": {EVIL: [0.5, 0.5]},
     }  # fmt: skip
     found["protocol"] |= dict.fromkeys(("time_unit", "length_unit", "unseen", "moving_part", "lpips"), EVIL)
     return found

@@ -41,12 +41,12 @@ def test_the_page_forbids_scripts_and_the_network(tmp_path: Path) -> None:
 
 def test_a_data_path_that_climbs_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 0.5, data="../../home/private")
-    with pytest.raises(UserError, match=r"data\.path is '../../home/private', which climbs out of its folder: write"):
+    with pytest.raises(UserError, match=r"train\.data is '../../home/private', which climbs out of its folder: write"):
         write_report([run], tmp_path / "report.html", clips=0, analyze=False)
     assert not (tmp_path / "report.html").exists()
 
 
-@pytest.mark.parametrize("name", ["config.json", "metrics.json", "analysis.json", "futures.png"])
+@pytest.mark.parametrize("name", ["config.json", "metrics.json", "analysis.json", "ensemble.png"])
 def test_links_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
     run = make_run(tmp_path / "a", 0.5)
     secret = tmp_path / "secret"
@@ -93,7 +93,7 @@ def analysis(name: str) -> dict[str, Any]:
     """An analysis.json with that name wherever it has one."""
     place = {"position": [0.0, 0.0, 0.0], "stability": name}
     true = {"name": name, "nearest": 0, "distance": 0.1, "share_of_scene_size": 0.01, "same_stability": False}
-    point = {"position": None, "beyond_what_was_seen": False, "deviation": None, "eigenvalues": [[1.0, 0.0]]}
+    point = {"position": None, "out_of_range": False, "deviation": None, "eigenvalues": [[1.0, 0.0]]}
     spread = {"smallest": 0.0, "largest": 1.0, "mean": 0.5}
     return {
         "length_unit": name, "time_unit": name, "notes": [name], "sequences": 1, "scene_size": None,
@@ -108,11 +108,11 @@ def test_pixels_alone_come_through(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 0.5)
     note = PngImagePlugin.PngInfo()
     note.add_text("comment", "a secret of the author", zip=False)
-    Image.new("RGB", (60, 40), (200, 30, 30)).save(run / "futures.png", pnginfo=note)
+    Image.new("RGB", (60, 40), (200, 30, 30)).save(run / "ensemble.png", pnginfo=note)
     page = write_report([run], tmp_path / "report.html", clips=0, analyze=False).read_text()
     (found,) = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     content = base64.b64decode(found)
-    assert b"a secret" in (run / "futures.png").read_bytes() and b"a secret" not in content
+    assert b"a secret" in (run / "ensemble.png").read_bytes() and b"a secret" not in content
     (tmp_path / "seen.png").write_bytes(content)
     with Image.open(tmp_path / "seen.png") as seen:
         assert seen.size == (60, 40) and seen.convert("RGB").getpixel((5, 5)) == (200, 30, 30)
@@ -120,8 +120,8 @@ def test_pixels_alone_come_through(tmp_path: Path) -> None:
 
 def test_what_is_no_picture_is_not_carried(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 0.5)
-    (run / "futures.png").write_text("-----BEGIN PRIVATE KEY-----")
-    with pytest.raises(UserError, match=r"futures\.png is no PNG picture: remove it"):
+    (run / "ensemble.png").write_text("-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(UserError, match=r"ensemble\.png is no PNG image: remove it"):
         write_report([run], tmp_path / "report.html", clips=0, analyze=False)
 
 
@@ -181,6 +181,6 @@ def test_code_planted_as_weights_does_not_run(tmp_path: Path) -> None:
     }
     (folder / "state.json").write_text(json.dumps(state))
     page = write_report([run], tmp_path / "report.html")
-    assert "neither clips nor law:" in page.read_text() and not mark.exists()
+    assert "neither clips nor dynamics:" in page.read_text() and not mark.exists()
     pickle.loads(planted)
     assert mark.exists()  # it would have

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pretend_runs import assert_harmless, evil_metrics, make_run
 
+from foreseen.evaluation import evaluate_run
 from foreseen.report import write_report
 from foreseen.simulate import SimulateOptions, simulate
 from foreseen.training import train
@@ -27,13 +28,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     options = SimulateOptions(sequences=1, frames=12, cameras=2, size=32, samples=2)
     data = simulate("pendulum", folder / "data", options)
-    train(
+    run = train(
         "d-nerf", data, folder / "run", preset="paper", overrides=TINY, max_steps=2, observe_until=0.7, device="cpu",
         progress=False,
-    ).evaluate(max_frames=6)  # fmt: skip
+    )  # fmt: skip
+    evaluate_run(run, max_frames=6)
     before = {p: p.stat().st_mtime_ns for p in (folder / "run").rglob("*")}
     runs = [folder / "run", make_run(folder / "strange", evil_metrics())]
-    Image.new("RGB", (64, 32), "white").save(runs[1] / "futures.png")
+    Image.new("RGB", (64, 32), "white").save(runs[1] / "ensemble.png")
     found = write_report(runs, folder / "report.html", clips=1, frames=FRAMES)
     assert {p: p.stat().st_mtime_ns for p in (folder / "run").rglob("*")} == before
     return found

@@ -60,8 +60,8 @@ def test_seeds_are_one_group_with_its_mean_and_each(tmp_path: Path) -> None:
     each = seeds_table(group, "forecast")
     assert each is not None and row(each, "mask IoU") == ["0.700", "0.800", "0.900"]
     said = words(report(*runs))
-    assert "d-nerf has a mask IoU of 0.800, of 0.950 that can be had" in said
-    assert "The best that learns nothing, last-frame, has 0.300." in said
+    assert "d-nerf has a mask IoU of 0.800, of at most 0.950" in said
+    assert "The best baseline, last-frame, has 0.300." in said
     assert "Mean over 3 seeds" in said and "seeds 0, 1, 2" in said and "d-nerf, seed by seed" in said
 
 
@@ -99,15 +99,20 @@ def test_other_data_with_the_same_seed_are_two_scenes(tmp_path: Path) -> None:
     runs += [make_run(tmp_path / f"{d}1", 0.5, seed=1, data=f"/data/{d}") for d in ("cat", "dog")]
     scenes = arrange([read_record(r) for r in runs])
     assert [s.names for s in scenes] == [["cat"], ["dog"]]
-    assert [[r.config.seed for r in s.records] for s in scenes] == [[0, 1], [0, 1]]
+    assert [[r.config.train.seed for r in s.records] for s in scenes] == [[0, 1], [0, 1]]
 
 
 def test_a_baseline_on_fewer_frames_is_not_marked_and_the_method_stands_beside(tmp_path: Path) -> None:
     few = scores(0.99, count=5, method_on_same_frames={"mask_iou": 0.6, "psnr": 18.0})
-    found = metrics(0.5, baselines={"constant-velocity": {"forecast": few}, "true-law": {"forecast": few}})
+    found = metrics(0.5, baselines={"constant-velocity": {"forecast": few}, "true-dynamics": {"forecast": few}})
     (scene,) = arrange([read_record(make_run(tmp_path / "a", found))])
     table = scores_table(scene, "forecast")
-    assert [c.name for c in table.columns] == ["d-nerf", "constant-velocity", "true-law", "d-nerf, the same frames"]
+    assert [c.name for c in table.columns] == [
+        "d-nerf",
+        "constant-velocity",
+        "true-dynamics",
+        "d-nerf, the same frames",
+    ]
     assert row(table, "mask IoU") == ["0.500", "0.990", "0.990", "0.600"]
     assert row(table, "frames") == ["8", "5", "5", "5"]
 
@@ -142,23 +147,23 @@ def test_courses_are_averaged_where_all_have_a_value() -> None:
     assert mean_curve([]) == []
 
 
-def test_physics_and_doubts(tmp_path: Path) -> None:
+def test_physics_and_uncertainty(tmp_path: Path) -> None:
     found = metrics(0.5)
     found["splits"]["forecast"] |= {
-        "consistency": {"films": 1, "frames": 8, "permanence": 0.875, "truth": {"frames": 8, "permanence": 1.0}},
+        "consistency": {"clips": 1, "frames": 8, "permanence": 0.875, "truth": {"frames": 8, "permanence": 1.0}},
         "uncertainty": {
             "band": 0.9,
             "coverage": 0.93,
             "width": 0.12,
             "count": 8,
-            "futures": 17,
+            "ensemble": 17,
             "undecided": {"one": [13 / 17, 4 / 17]},
         },
     }
     said = words(report(make_run(tmp_path / "a", found)))
     assert "object permanence 0.875 1.000 1" in said
     assert "forecast: 93% of the true centres lie in the 90% band, which is 0.12 m wide" in said
-    assert "one could go either way: of 17 possible futures 13, 4 end together." in said
+    assert "one could go either way: of 17 sampled trajectories 13, 4 end together." in said
 
 
 def test_the_most_memory_of_any_run_is_told(tmp_path: Path) -> None:
@@ -187,7 +192,7 @@ def test_a_run_without_weights_or_data_has_no_clips_and_says_why(tmp_path: Path)
     run = make_run(tmp_path / "a", 0.5)
     before = sorted(run.rglob("*"))
     said = words(write_report([run], tmp_path / "report.html"))
-    assert "neither clips nor law: the run in" in said and "has no checkpoint yet" in said
+    assert "neither clips nor dynamics: the run in" in said and "has no checkpoint yet" in said
     assert sorted(run.rglob("*")) == before
 
 

@@ -10,11 +10,12 @@ import torch
 
 from foreseen.dynamics.config import DynamicsConfig
 from foreseen.methods.rigid_ode.config import SharedDynamicsConfig
+from foreseen.runs import load_run
+from foreseen.runs.checkpoints import list_checkpoints
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.splatting.config import CloudConfig, WarmUpConfig
-from foreseen.training import load_run, train
-from foreseen.training.checkpoints import list_checkpoints
+from foreseen.training import train
 
 FIELD = {"rays": 16, "samples": 8, "importance_samples": 8, "position_levels": 3, "direction_levels": 2}
 PACKED = {"rays": 128, "samples": 2048, "width": 16, "grid_resolution": 12, "refresh_every": 2}

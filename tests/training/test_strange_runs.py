@@ -13,9 +13,11 @@ from torch import Tensor
 
 from foreseen.cli import main
 from foreseen.errors import UserError
-from foreseen.training import load_run, train
-from foreseen.training.checkpoints import list_checkpoints, newest_checkpoint, read_checkpoint, write_checkpoint
-from foreseen.training.config import preset_config, read_config, write_config
+from foreseen.runs import load_run
+from foreseen.runs.checkpoints import list_checkpoints, newest_checkpoint, read_checkpoint, write_checkpoint
+from foreseen.runs.config import read_config, write_config
+from foreseen.runs.train_config import preset_config
+from foreseen.training import train
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "save_every_seconds": None}
 
@@ -37,8 +39,9 @@ def with_weights(run: Path, change: Callable[[dict[str, Tensor]], dict[str, Tens
 
 
 def as_node_rf(run: Path) -> None:
-    config = preset_config("rigid-ode", "fast")
-    write_config(run, replace(read_config(run), method="rigid-ode", preset="fast", config=config))
+    record = read_config(run)
+    train = replace(record.train, method="rigid-ode", preset="fast", config=preset_config("rigid-ode", "fast"))
+    write_config(run, replace(record, train=train))
 
 
 def two_boxes(layout: Tensor) -> dict[str, Tensor]:
@@ -72,7 +75,7 @@ def test_weights_that_lack_a_tensor_are_one_line(run: Path) -> None:
 
 def test_a_scene_that_is_none_is_one_line(run: Path) -> None:
     config = read_config(run)
-    write_config(run, replace(config, scene=replace(config.scene, times=())))
+    write_config(run, replace(config, scene=replace(config.scene, sequences=())))
     with pytest.raises(UserError, match=r"does not fit its config\.json \("):
         load_run(run)
 
@@ -99,14 +102,16 @@ def test_training_does_not_go_on_with_an_optimiser_of_something_else(
     ("content", "message"),
     [
         ("[" * 100_000, r"config\.json is not valid JSON"),
-        ({"method": []}, r"config\.json: method is \[\]; it takes str"),
-        ({"preset": {}}, r"config\.json: preset is \{\}; it takes str"),
+        ({"method": []}, r"config\.json: train\.method is \[\]; it takes str"),
+        ({"preset": {}}, r"config\.json: train\.preset is \{\}; it takes str"),
+        ({"data": "here"}, r"config\.json: train\.data is 'here'; it takes list"),
+        ({"seed": 1.5}, r"config\.json: train\.seed is 1\.5; it takes int"),
     ],
 )
 def test_a_broken_config_is_one_line(run: Path, content: Any, message: str) -> None:
     file = run / "config.json"
-    found = content if isinstance(content, str) else json.dumps(json.loads(file.read_text()) | content)
-    file.write_text(found)
+    plain = json.loads(file.read_text())
+    file.write_text(content if isinstance(content, str) else json.dumps(plain | {"train": plain["train"] | content}))
     with pytest.raises(UserError, match=message):
         load_run(run)
 
@@ -130,8 +135,8 @@ def test_a_broken_state_is_one_line(run: Path, content: Any, message: str) -> No
 @pytest.mark.parametrize("path", ["../private", "/data/../home/private", r"a\..\..\private"])
 def test_data_by_a_path_that_climbs_is_not_read(run: Path, path: str) -> None:
     config = read_config(run)
-    write_config(run, replace(config, data=replace(config.data, path=path)))
-    with pytest.raises(UserError, match=r"config\.json: data\.path is '.*', which climbs out of its folder: write"):
+    write_config(run, replace(config, train=replace(config.train, data=(Path(path),))))
+    with pytest.raises(UserError, match=r"config\.json: train\.data is '.*', which climbs out of its folder: write"):
         load_run(run)
 
 
@@ -140,7 +145,7 @@ def test_no_command_follows_a_path_that_climbs(run: Path, verb: str, capsys: pyt
     if verb == "view":
         pytest.importorskip("viser", reason="viser comes with the extra [view]")
     config = read_config(run)
-    write_config(run, replace(config, data=replace(config.data, path=f"{run}/../data")))
+    write_config(run, replace(config, train=replace(config.train, data=(Path(f"{run}/../data"),))))
     with pytest.raises(SystemExit) as end:
         main([verb, str(run)])
     (line,) = capsys.readouterr().err.strip().splitlines()

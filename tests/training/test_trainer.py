@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -20,11 +22,14 @@ import torch
 import foreseen
 from foreseen.batches.images import ImageSpec
 from foreseen.errors import UserError
-from foreseen.training import Run, TrainingInterrupted, load_run, train, trainer
-from foreseen.training import checkpoints as checkpoint_files
-from foreseen.training.checkpoints import list_checkpoints
-from foreseen.training.files import only_one_process
-from foreseen.training.report import Reporter, readable_time
+from foreseen.runs import Run, load_run
+from foreseen.runs import checkpoints as checkpoint_files
+from foreseen.runs.checkpoints import list_checkpoints
+from foreseen.runs.durations import readable_time
+from foreseen.runs.files import only_one_process
+from foreseen.training import TrainingInterrupted, train, trainer
+from foreseen.training import run_training as train_run
+from foreseen.training.report import Reporter
 from foreseen.training.trainer import TrainingBudget
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "save_every_seconds": None}
@@ -70,9 +75,11 @@ def test_it_learns_and_loads_again(blender_data: Path, tmp_path: Path) -> None:
 def test_config_holds_what_made_the_run(blender_data: Path, tmp_path: Path) -> None:
     run = fit(blender_data, tmp_path / "run", seed=3, observe_until=0.8, downscale=2, overrides={"inner.width": 5})
     plain = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert (plain["method"], plain["preset"], plain["seed"]) == ("tiny", "fast", 3)
-    assert plain["config"]["inner"] == {"width": 5} and plain["config"]["sizes"] == [1, 2]
-    assert plain["data"]["downscale"] == 2 and plain["data"]["observe_until"] == 0.8 and plain["data"]["width"] == 6
+    train = plain["train"]
+    assert (train["method"], train["preset"], train["seed"], train["max_steps"]) == ("tiny", "fast", 3, 6)
+    assert train["config"]["inner"] == {"width": 5} and train["config"]["sizes"] == [1, 2]
+    assert train["downscale"] == 2 and train["observe_until"] == 0.8 and plain["dataset"]["width"] == 6
+    assert train["data"] == [str(blender_data)] and train.keys() == {f.name for f in fields(foreseen.TrainConfig)}
     assert plain["machine"]["cores"] >= 1 and plain["version"] == foreseen.__version__
     assert plain["split"]["hash"] == run.splits().hash
     assert run.info.time_range[1] <= 0.8 and not run.info.static_cameras and run.info.has_alpha
@@ -111,7 +118,18 @@ def test_a_longer_budget_goes_on_and_a_spent_one_says_so(
     longer = fit(blender_data, out, 6, progress=True)
     assert longer.step == 6 and not same(weights(longer), before)
     said = capsys.readouterr().err
-    assert "going on from step 4." in said and "step 5: half way" in said and "trained 6 steps" in said
+    assert "resuming from step 4." in said and "step 5: half way" in said and "trained 6 steps" in said
+
+
+def test_what_is_not_given_keeps_its_saved_value(blender_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fit(blender_data, out, 4, seed=3, max_grad_norm=0.5, memory_mb=64, overrides={"rate": 0.02})
+    run = fit(blender_data, out, 6)
+    train = run.config.train
+    assert (run.step, train.seed, train.max_grad_norm, train.memory_mb, train.config.rate) == (6, 3, 0.5, 64, 0.02)
+    assert json.loads((out / "config.json").read_text())["train"]["max_steps"] == 6
+    longer = train_run(replace(train, max_steps=None, max_minutes=1e-9), out)
+    assert longer.step == 6 and load_run(out).config.train.max_steps is None
 
 
 def test_two_checkpoints_and_the_final_ones_are_kept(blender_data: Path, tmp_path: Path) -> None:
@@ -210,8 +228,10 @@ def test_a_full_disk_leaves_what_was_there(
     blender_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     out = tmp_path / "run"
+    stop = {"overrides": {"kill_at": 1, "kill_with": int(signal.SIGINT)}}
     if place == "model":
-        fit(blender_data, out, 2)
+        with pytest.raises(TrainingInterrupted):
+            fit(blender_data, out, 4, **stop)
     before = contents(out)
 
     def full(handle: int) -> None:
@@ -222,7 +242,7 @@ def test_a_full_disk_leaves_what_was_there(
         "step-000004: the checkpoints" if place == "model" else "config"
     )
     with pytest.raises(UserError, match=message):
-        fit(blender_data, out, 4)
+        fit(blender_data, out, 4, **stop)
     assert contents(out) == before
     monkeypatch.undo()
 
@@ -247,19 +267,22 @@ def test_another_run_in_the_folder_is_refused(blender_data: Path, tmp_path: Path
         (r"other settings \(config.rate: 0.01 -> 0.5\): give another --out", {"overrides": {"rate": 0.5}}),
         (r"\(config.inner.width: 3 -> 4\)", {"overrides": {"inner.width": 4}}),
         (r"\(seed: 0 -> 1\)", {"seed": 1}),
-        (r"data.observe_until: None -> 0.5; .*split", {"observe_until": 0.5}),
-        (r"data.downscale: 1 -> 2", {"downscale": 2}),
+        (r"observe_until: None -> 0.5; .*split", {"observe_until": 0.5}),
+        (r"downscale: 1 -> 2", {"downscale": 2}),
         (r"precision: fp32 -> bf16", {"precision": "bf16"}),
+        (r"max_grad_norm: None -> 0.5", {"max_grad_norm": 0.5}),
+        (r"memory_mb: 1024 -> 64", {"memory_mb": 64}),
     ]
     for message, options in cases:
         with pytest.raises(UserError, match=message):
             train(**{"method": "tiny", "dataset": blender_data, "out": out, "max_steps": 2, **QUIET, **options})
     moved = shutil.copytree(blender_data, tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=r"data.path: .*/data -> .*/elsewhere"):
+    with pytest.raises(UserError, match=r"data: \[.*/data'\] -> \[.*/elsewhere'\]"):
         fit(moved, out, 3)
     shutil.rmtree(blender_data)
-    assert fit(moved, out, 3).step == 3
     assert (out / "config.json").read_bytes() == before
+    assert fit(moved, out, 3).step == 3
+    assert json.loads((out / "config.json").read_text()) == {**json.loads(before), "train": ANY}
 
 
 def test_one_process_at_a_time(blender_data: Path, tmp_path: Path) -> None:
@@ -278,16 +301,20 @@ def test_another_version_is_refused(blender_data: Path, tmp_path: Path) -> None:
     fit(blender_data, out, 2)
     plain = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps({**plain, "version": "0.0.9"}))
-    with pytest.raises(UserError, match=r"begun with foreseen 0.0.9; this is .* or install foreseen 0.0.9"):
+    with pytest.raises(UserError, match=r"started with foreseen 0.0.9; this is .* or install foreseen 0.0.9"):
         fit(blender_data, out, 2)
     (out / "config.json").write_text(json.dumps({**plain, "version": "9.0", "layout": 7}))
-    with pytest.raises(UserError, match=r"written by foreseen 9.0, .*: install foreseen 9.0, or train into a new"):
+    with pytest.raises(
+        UserError,
+        match=r"a run of form 7, written by foreseen 9.0.*; this foreseen .* reads form 2: use the one that wrote",
+    ):
         load_run(out)
     (out / "config.json").write_text(json.dumps(plain)[:-9])
     with pytest.raises(UserError, match=r"config.json is not valid JSON"):
         load_run(out)
-    (out / "config.json").write_text(json.dumps({**plain, "config": {**plain["config"], "rate": "fast"}}))
-    with pytest.raises(UserError, match=r"config.json: config.rate is 'fast'; it takes float"):
+    plain["train"]["config"]["rate"] = "fast"
+    (out / "config.json").write_text(json.dumps(plain))
+    with pytest.raises(UserError, match=r"config.json: train.config.rate is 'fast'; it takes float"):
         load_run(out)
 
 
@@ -301,9 +328,10 @@ def test_bad_requests_get_one_line(blender_data: Path, tmp_path: Path) -> None:
         ("config of 'tiny'.rate is 'x'; it takes float", {"overrides": {"rate": "x"}}),
         ("--max-steps is 0: give a number above 0", {"max_steps": 0}),
         ("--downscale is 0: give a whole number from 1 up", {"downscale": 0}),
-        ("--downscale is 13, and a picture of .* has a side of 12 pixels", {"downscale": 13}),
-        ("unknown device 'gpu'", {"device": "gpu"}),
-        ("unknown precision 'fp8'", {"precision": "fp8"}),
+        ("--downscale is 13, and an image of .* has a side of 12 pixels", {"downscale": 13}),
+        ("device is 'gpu'; it takes one of 'auto', 'cpu', 'cuda'", {"device": "gpu"}),
+        ("precision is 'fp8'; it takes one of 'fp32', 'bf16'", {"precision": "fp8"}),
+        ("training has no option 'max_step': did you mean 'max_steps'", {"max_step": 3}),
         ("file is a file: give a folder as --out", {"out": tmp_path / "file"}),
         ("data is not empty and holds no run", {"out": blender_data}),
     ]
@@ -420,7 +448,7 @@ def test_kill_9_loses_nothing_but_time(
     (out / "config.json").write_text(plain)
     words = command("--data", blender_data, "--out", out, "--max-steps", 12, "--save-every-steps", 4)
     resumed = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
-    assert resumed.returncode == 0 and "going on from step 8." in resumed.stderr, resumed.stderr
+    assert resumed.returncode == 0 and "resuming from step 8." in resumed.stderr, resumed.stderr
     whole = fit(blender_data, tmp_path / "whole", 12)
     assert same(weights(load_run(out)), weights(whole))
 
@@ -443,7 +471,7 @@ def test_two_processes_train_as_one(
     whole = weights(load_run(out))
     shutil.rmtree(out / "checkpoints" / "step-000006")
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0 and done.stderr.count("going on from step 3.") == 1, done.stderr
+    assert done.returncode == 0 and done.stderr.count("resuming from step 3.") == 1, done.stderr
     assert same(weights(load_run(out)), whole)
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from foreseen.dynamics.config import DynamicsConfig
 from foreseen.methods.rigid_ode.config import SharedDynamicsConfig
+from foreseen.runs import Run
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.splatting.config import CloudConfig
-from foreseen.training import Run, train
+from foreseen.training import train
 
 SWING = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
 BALL = SimulateOptions(frames=14, cameras=4, size=40, background="plain", sequences=3, unseen=1, samples=1)

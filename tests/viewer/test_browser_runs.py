@@ -30,9 +30,9 @@ from PIL import Image
 from foreseen.cli import main
 from foreseen.export.camera_path import CameraKeyframe, read_path
 from foreseen.export.compose import PAPER, to_bytes
+from foreseen.runs import Run, load_run
 from foreseen.scenes import ComposedField, RadianceField, VoxelScene
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.training import Run, load_run
 from foreseen.viewer.overlays import HANDLE
 from foreseen.viewer.sources import RunSource
 

@@ -1,4 +1,4 @@
-"""What a learned law is like: where it rests, how fast neighbours part, what it keeps."""
+"""Learned dynamics as a dynamical system: fixed points, Lyapunov exponents, energy."""
 
 from __future__ import annotations
 

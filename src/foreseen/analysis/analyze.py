@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,102 +17,62 @@ from foreseen.analysis.fixed_points import (
     STARTS_HIGH_DIM,
     STARTS_LOW_DIM,
     FixedPoint,
-    find_fixed_points,
     sampled_fixed_points,
 )
-from foreseen.analysis.flow import LYAPUNOV_WINDOWS, LyapunovExponents, PhaseFlow
+from foreseen.analysis.flow import LYAPUNOV_WINDOWS
 from foreseen.analysis.indicator import compare
+from foreseen.analysis.plots import draw
+from foreseen.analysis.system_analysis import SystemAnalysis, TrueDynamics
 from foreseen.analysis.true_fixed_points import TrueFixedPoint, drag_of, has_known_energy, true_fixed_points
 from foreseen.core.capabilities import clusters_of, has_dynamics, system_of
 from foreseen.core.dynamical_system import DynamicalSystem
 from foreseen.data.types import Dataset, GroundTruth
 from foreseen.errors import UserError
 from foreseen.nn.threads import one_thread
-from foreseen.training.files import write_atomically
-from foreseen.training.run import Run
+from foreseen.runs.files import write_atomically
+from foreseen.runs.run import Run
 
 DATA_FILE, PLOT_FILE = "analysis.json", "analysis.png"
 MATCH_DISTANCE = 0.05
-"""A fixed point that is farther than this share of the scene's size from all true ones is none of them."""
+"""A fixed point counts as a true one up to this distance, as a share of the scene's size."""
 MAX_EIGENVALUES_LISTED = 12
-"""At most so many eigenvalues of a fixed point are written, those with the largest real parts."""
-
-
-@dataclass(frozen=True)
-class TrueDynamics:
-    """What the data set tells about the law.
-
-    Attributes:
-        truths: by index of the learned sequence, of those whose law is known in closed form.
-        points: where these laws rest.
-        time_unit, length_unit: of the data set; "unknown" and "scene units" where it does not say, or is gone.
-        note: why nothing is known, where that is so.
-    """
-
-    ground_truths: dict[int, GroundTruth] = field(default_factory=dict)
-    points: tuple[TrueFixedPoint, ...] = ()
-    time_unit: str = "unknown"
-    length_unit: str = "scene units"
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class SystemAnalysis:
-    """What was found of a system; `plots` draws it, and analysis.json is written from it."""
-
-    flow: PhaseFlow
-    fixed_points: list[FixedPoint]
-    true_dynamics: TrueDynamics
-    exponents: LyapunovExponents
-
-    @property
-    def system(self) -> DynamicalSystem:
-        """What was studied."""
-        return self.flow.system
-
-    @classmethod
-    def of(
-        cls, system: DynamicalSystem, true_dynamics: TrueDynamics, starts: int | None = None, seed: int = 0
-    ) -> SystemAnalysis:
-        """Looks for everything."""
-        flow = PhaseFlow.of(system)
-        return cls(flow, find_fixed_points(system, starts, seed), true_dynamics, flow.lyapunov(seed))
+"""Upper bound of the eigenvalues of a fixed point that are written: those with the largest real parts."""
 
 
 def analyze_run(
     run: Run, *, cluster: int = 1, out: Path | None = None, starts: int | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Studies the law that a run learned, and writes analysis.json and analysis.png.
+    """Analyzes the dynamics that a run learned, and writes analysis.json and analysis.png.
 
     Args:
-        kind: which law, where the run learned several kinds of motion: 1, 2, ...
-        out: folder for both; default: the run's own.
-        starts: of the search for fixed points; default: 200, or 16 for states of more than 16 components.
-        seed: of all that is drawn.
+        cluster: which dynamics, where the run learned several clusters of sequences: 1, 2, ...
+        out: folder for both files; default: the run's own.
+        starts: starting points of the search for fixed points; default: 200, or 16 for states of more than 16
+            components.
+        seed: of all random numbers.
 
     Returns:
         The content of analysis.json.
 
     Raises:
-        UserError: the method has no law or has not found one, or `starts` or `cluster` makes no sense.
+        UserError: the method learns no dynamics or has not found any, or `starts` or `cluster` is out of range.
     """
-    from foreseen.analysis.plots import draw
-
     if starts is not None and starts < 1:
         raise UserError(f"--starts {starts}: give 1 or more.")
     clusters = clusters_of(run.method)
     if not 1 <= cluster <= clusters:
         raise UserError(
-            f"--cluster {cluster}: this run learned {clusters} kind{'s' if clusters > 1 else ''} of motion."
+            f"--cluster {cluster}: this run learned {clusters} dynamics cluster{'s' if clusters > 1 else ''}: "
+            f"give a number from 1 to {clusters}."
         )
     system = system_of(run.method, cluster - 1)
     if system is None:
         raise UserError(_no_dynamics(run))
     with one_thread():
-        findings = SystemAnalysis.of(system, find_true_dynamics(run, system), starts, seed)
-        content = _head(run, system, starts, seed) | describe(findings)
-        content["notes"] += _one_of(run, cluster, system)
-        picture = draw(findings, content)
+        analysis = SystemAnalysis.of(system, find_true_dynamics(run, system), starts, seed)
+        content = _head(run, system, starts, seed) | describe(analysis)
+        content["notes"] += _cluster_note(run, cluster, system)
+        picture = draw(analysis, content)
     folder = out or run.path
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / DATA_FILE, json.dumps(content, indent=1, allow_nan=False).encode())
@@ -122,31 +81,33 @@ def analyze_run(
 
 
 def _no_dynamics(run: Run) -> str:
-    name = f"'{run.config.method}' (preset {run.config.preset})"
+    name = f"'{run.config.train.method}' (preset {run.config.train.preset})"
     if not has_dynamics(run.method):
-        return f"{name} learns no law of motion, so there is nothing to analyze: train rigid-ode on the same data."
+        return (
+            f"{name} learns no dynamics, so there is nothing to analyze: train a method that does, such as rigid-ode."
+        )
     return (
-        f"the run in {run.path} has found no law of motion yet, so there is nothing to analyze: "
+        f"the run in {run.path} has found no dynamics yet, so there is nothing to analyze: "
         "let it train to its end, on data in which something moves."
     )
 
 
-def _one_of(run: Run, cluster: int, system: DynamicalSystem) -> list[str]:
-    """Says which of the kinds of motion was studied, where there are several."""
+def _cluster_note(run: Run, cluster: int, system: DynamicalSystem) -> list[str]:
+    """Which dynamics cluster was analyzed, where there are several."""
     if clusters_of(run.method) == 1:
         return []
     names = ", ".join(run.info.names[one.sequence] for one in system.trajectories)
     others = ", ".join(str(i + 1) for i in range(clusters_of(run.method)) if i + 1 != cluster)
-    return [f"this is kind {cluster} of motion, of the sequences {names}; --cluster shows another: {others}."]
+    return [f"this is dynamics cluster {cluster}, of the sequences {names}; --cluster shows another: {others}."]
 
 
 def find_true_dynamics(run: Run, system: DynamicalSystem) -> TrueDynamics:
-    """What the run's data set tells of the sequences that the system was learned from; nothing where that is gone."""
+    """What the run's data set says about the sequences from which the system was learned; nothing where it is gone."""
     try:
         dataset = run.dataset()
     except UserError as error:
         return TrueDynamics(note=f"nothing is compared with the truth: {error}")
-    ground_truths = _truths(run, dataset, {one.sequence for one in system.trajectories})
+    ground_truths = _ground_truths(run, dataset, {one.sequence for one in system.trajectories})
     points: dict[str, TrueFixedPoint] = {}
     for truth in ground_truths.values():
         for point in true_fixed_points(truth.dynamics, truth.constants):
@@ -154,24 +115,24 @@ def find_true_dynamics(run: Run, system: DynamicalSystem) -> TrueDynamics:
     note = (
         ""
         if ground_truths
-        else "nothing is compared with the truth: the data set's law is not known in closed form here."
+        else "nothing is compared with the truth: the dynamics of the data set are not known in closed form here."
     )
     return TrueDynamics(ground_truths, tuple(points.values()), dataset.time_unit, dataset.length_unit, note)
 
 
-def _truths(run: Run, dataset: Dataset, learned: set[int]) -> dict[int, GroundTruth]:
+def _ground_truths(run: Run, dataset: Dataset, learned: set[int]) -> dict[int, GroundTruth]:
     by_name = {one.name: one.truth for one in dataset.sequences}
     names = run.info.names or tuple(by_name)[:1]
-    found = {i: by_name.get(name) for i, name in enumerate(names) if i in learned}
-    return {i: truth for i, truth in found.items() if truth is not None and has_known_energy(truth)}
+    by_index = {i: by_name.get(name) for i, name in enumerate(names) if i in learned}
+    return {i: truth for i, truth in by_index.items() if truth is not None and has_known_energy(truth)}
 
 
 def _head(run: Run, system: DynamicalSystem, starts: int | None, seed: int) -> dict[str, Any]:
     return {
-        "method": run.config.method,
-        "preset": run.config.preset,
+        "method": run.config.train.method,
+        "preset": run.config.train.preset,
         "step": run.step,
-        "kinds": clusters_of(run.method),
+        "clusters": clusters_of(run.method),
         "seed": seed,
         "starts": starts or (STARTS_LOW_DIM if len(system.names) <= HIGH_DIM else STARTS_HIGH_DIM),
     }
@@ -179,14 +140,14 @@ def _head(run: Run, system: DynamicalSystem, starts: int | None, seed: int) -> d
 
 def describe(analysis: SystemAnalysis) -> dict[str, Any]:
     """All but the head of analysis.json."""
-    system, known = analysis.system, analysis.true_dynamics
+    system, true = analysis.system, analysis.true_dynamics
     size = scene_size(system)
     lowest = _lowest_energy(system, analysis.fixed_points)
-    constants = {i: truth.constants for i, truth in known.ground_truths.items()}
+    constants = {i: truth.constants for i, truth in true.ground_truths.items()}
     drags = {drag_of(c) for c in constants.values()}
     return {
-        "time_unit": known.time_unit,
-        "length_unit": known.length_unit,
+        "time_unit": true.time_unit,
+        "length_unit": true.length_unit,
         "window": system.window,
         "sequences": len(system.trajectories),
         "state": {
@@ -196,7 +157,7 @@ def describe(analysis: SystemAnalysis) -> dict[str, Any]:
         },
         "scene_size": size,
         "fixed_points": [describe_point(system, point) for point in analysis.fixed_points],
-        "true_points": [compare_point(system, point, analysis.fixed_points, size) for point in known.points],
+        "true_points": [compare_point(system, point, analysis.fixed_points, size) for point in true.points],
         "lyapunov": {
             "mean": analysis.exponents.mean,
             "words": analysis.exponents.describe,
@@ -208,14 +169,14 @@ def describe(analysis: SystemAnalysis) -> dict[str, Any]:
         "drag": None
         if (own := drag(system)) is None
         else own | {"true_drag": drags.pop() if len(drags) == 1 else None},
-        "body_energy": body_energy(analysis.flow, known.ground_truths),
+        "body_energy": body_energy(analysis.flow, true.ground_truths),
         "indicator": compare(system),
-        "notes": [note for note in (known.note, _unexplained(analysis, size)) if note],
+        "notes": [note for note in (true.note, _unmatched(analysis, size)) if note],
     }
 
 
 def scene_size(system: DynamicalSystem) -> float | None:
-    """Largest extent along x, y or z of the seen positions of all bodies."""
+    """Largest extent along x, y or z of the observed positions of all bodies."""
     if system.positions is None:
         return None
     with torch.no_grad():
@@ -224,7 +185,7 @@ def scene_size(system: DynamicalSystem) -> float | None:
 
 
 def fixed_point_positions(system: DynamicalSystem, point: FixedPoint) -> np.ndarray | None:
-    """`[B, 3]`: where the bodies are at a fixed point."""
+    """Positions `[B, 3]` of the bodies at a fixed point; None where the state does not say them."""
     if system.positions is None:
         return None
     with torch.no_grad():
@@ -233,67 +194,66 @@ def fixed_point_positions(system: DynamicalSystem, point: FixedPoint) -> np.ndar
 
 def describe_point(system: DynamicalSystem, point: FixedPoint) -> dict[str, Any]:
     """A fixed point as analysis.json has it."""
-    place = fixed_point_positions(system, point)
+    positions = fixed_point_positions(system, point)
     return {
         "state": point.state[:MAX_EIGENVALUES_LISTED].tolist(),
-        "position": None if place is None else place.tolist(),
+        "position": None if positions is None else positions.tolist(),
         "kind": point.kind,
         "stability": point.stability,
         "deviation": _deviation(system, point),
-        "beyond_what_was_seen": point.out_of_range,
+        "out_of_range": point.out_of_range,
         "eigenvalues": _complex(point.eigenvalues),
     }
 
 
 def _deviation(system: DynamicalSystem, point: FixedPoint) -> dict[str, Any] | None:
-    """How far the fixed points of drawn laws lie from this one [root mean square, scene units]."""
+    """Distance of the fixed points of sampled dynamics from this one [root mean square, scene units]."""
     if not system.sampled_rates or system.positions is None:
         return None
-    found = sampled_fixed_points(system, point)
+    states = sampled_fixed_points(system, point)
     with torch.no_grad():
-        off = (system.positions(found) - system.positions(point.state)).norm(dim=-1)
-    distance = float(off.square().mean().sqrt()) if len(found) else None
-    return {"laws": len(system.sampled_rates), "found": len(found), "distance": distance}
+        off = (system.positions(states) - system.positions(point.state)).norm(dim=-1)
+    distance = float(off.square().mean().sqrt()) if len(states) else None
+    return {"samples": len(system.sampled_rates), "found": len(states), "distance": distance}
 
 
 def compare_point(
     system: DynamicalSystem, true: TrueFixedPoint, points: list[FixedPoint], size: float | None
 ) -> dict[str, Any]:
-    """A true point, and the found one that is nearest to it in the scene."""
-    places = [fixed_point_positions(system, point) for point in points]
-    away = [math.inf if p is None else float(np.linalg.norm(p - true.position, axis=-1).min()) for p in places]
-    index = int(np.argmin(away)) if away else None
-    near = None if index is None or math.isinf(away[index]) else index
-    distance = None if near is None else away[near]
+    """A true fixed point, and the learned one that is nearest to it in the scene."""
+    positions = [fixed_point_positions(system, point) for point in points]
+    distances = [math.inf if p is None else float(np.linalg.norm(p - true.position, axis=-1).min()) for p in positions]
+    index = int(np.argmin(distances)) if distances else None
+    nearest = None if index is None or math.isinf(distances[index]) else index
+    distance = None if nearest is None else distances[nearest]
     return {
         "name": true.name,
         "position": true.position.tolist(),
         "kind": true.kind,
         "stability": true.stability,
         "eigenvalues": _complex(true.eigenvalues),
-        "nearest": near,
+        "nearest": nearest,
         "distance": distance,
         "share_of_scene_size": None if distance is None or not size else distance / size,
-        "same_stability": None if near is None else points[near].stability == true.stability,
+        "same_stability": None if nearest is None else points[nearest].stability == true.stability,
     }
 
 
-def _unexplained(found: SystemAnalysis, size: float | None) -> str:
-    """Names the fixed points that are none of the true ones, where those are known."""
-    if not found.true_dynamics.points or not size:
+def _unmatched(analysis: SystemAnalysis, size: float | None) -> str:
+    """Names the fixed points that are far from all true ones, where those are known."""
+    true_points = analysis.true_dynamics.points
+    if not true_points or not size:
         return ""
-    strange = []
-    for index, point in enumerate(found.fixed_points):
-        place = fixed_point_positions(found.system, point)
-        away = [float(np.linalg.norm(place - true.position, axis=-1).min()) for true in found.true_dynamics.points]
-        if min(away) > MATCH_DISTANCE * size:
-            strange.append(str(index + 1))
-    name = f"fixed point{'s' if len(strange) > 1 else ''} {', '.join(strange)}"
-    return (
-        f"{name}: none of the true ones named above is within {MATCH_DISTANCE:.0%} of the scene's size."
-        if strange
-        else ""
-    )
+    unmatched = []
+    for index, point in enumerate(analysis.fixed_points):
+        positions = fixed_point_positions(analysis.system, point)
+        distances = [float(np.linalg.norm(positions - true.position, axis=-1).min()) for true in true_points]
+        if min(distances) > MATCH_DISTANCE * size:
+            unmatched.append(str(index + 1))
+    if not unmatched:
+        return ""
+    name = f"fixed point{'s' if len(unmatched) > 1 else ''} {', '.join(unmatched)}"
+    return f"{name}: none of the true ones named above is within {MATCH_DISTANCE:.0%} of the scene's size."
 
 
 def _lowest_energy(system: DynamicalSystem, points: list[FixedPoint]) -> float | None:

@@ -1,4 +1,4 @@
-"""Where a law rests, and of which kind that is."""
+"""Fixed points of learned dynamics, and their stability."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from foreseen.analysis.jacobians import value_and_jacobian
 from foreseen.core.dynamical_system import DynamicalSystem
 
 SEARCH_MARGIN = 0.1
-"""Fixed points are sought and kept in the box of the seen states, widened by this share of its extent."""
+"""Fixed points are searched for and kept in the bounding box of the observed states, enlarged by this share of its
+extent on each side."""
 STARTS_HIGH_DIM, STARTS_LOW_DIM = 16, 200
-"""Starts of the search: of states of more, and of at most `HIGH_DIM` components."""
+"""Starting points of the search, for states of more than and of at most `HIGH_DIM` components; more find more
+points."""
 HIGH_DIM = 16
 ITERATIONS, MAX_DAMPING = 100, 1e7
-"""Steps of the search at most; a start is given up when its damping has grown to this."""
+"""Upper bound of the search's steps; a starting point is given up when its damping reaches MAX_DAMPING."""
 RATE_TOLERANCE = 1e-9
-"""A rate counts as none at this share of the usual one."""
+"""A rate below this share of the typical rate counts as zero."""
 MAX_STEP = 0.3
-"""A step goes at most so far, in extents of the box."""
+"""Upper bound of a step's length, in extents of the box."""
 SAME_POINT_ENSEMBLE = 0.2
-"""A drawn law's fixed point is the same one when it is this near, in extents of the box."""
+"""A fixed point of sampled dynamics is the same one up to this distance, in extents of the box."""
 SAME_POINT = 1e-3
-"""Two fixed points are one when they are this near, in extents of the box."""
+"""Two fixed points are the same up to this distance, in extents of the box."""
 ZERO_EIGENVALUE = 2e-3
-"""A part of an eigenvalue counts as none below this share of the largest eigenvalue's size."""
+"""A real or imaginary part below this share of the largest eigenvalue's modulus counts as zero."""
 MIN_EXTENT = 1e-3
-"""A component whose extent is below this share of the largest one's is given that."""
+"""Lower bound of a component's extent, as a share of the largest extent."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class FixedPoint:
         state: `[D]`.
         jacobian: `[D, D]` of the rate there, per unit of time.
         eigenvalues: `[D]` complex, the largest real part first.
-        kind: in words.
+        kind: in words, such as "stable focus".
         stability: "stable", "unstable" or "neutral".
-        beyond: it lies outside of what was seen, within the margin.
+        out_of_range: it lies outside the box of the observed states, within the margin.
     """
 
     state: Tensor
@@ -54,35 +56,38 @@ class FixedPoint:
 
 
 def find_fixed_points(system: DynamicalSystem, starts: int | None = None, seed: int = 0) -> list[FixedPoint]:
-    """All that the search finds from so many starts: half seen states, half spread over the box; on a line evenly.
-    In order of the first component."""
+    """All fixed points that the search finds from `starts` starting points: half are observed states, half are spread
+    over the box; for one coordinate they are evenly spaced. In order of the first component."""
     search = _Search.of(system)
     count = starts or (STARTS_LOW_DIM if search.dims <= HIGH_DIM else STARTS_HIGH_DIM)
-    seen = torch.cat([one.states for one in system.trajectories])[:, : search.dims]
-    found = search.roots(system.rate, _starts((seen - search.low) / search.extent, count, seed))
-    inside = ((found >= -SEARCH_MARGIN) & (found <= 1 + SEARCH_MARGIN)).all(-1)
-    points = [_describe(system, search.whole(u), bool(((u < 0) | (u > 1)).any())) for u in _distinct(found[inside])]
+    observed = torch.cat([one.states for one in system.trajectories])[:, : search.dims]
+    roots = search.roots(system.rate, _starts((observed - search.low) / search.extent, count, seed))
+    inside = ((roots >= -SEARCH_MARGIN) & (roots <= 1 + SEARCH_MARGIN)).all(-1)
+    points = [
+        _describe(system, search.full_state(u), bool(((u < 0) | (u > 1)).any())) for u in _distinct(roots[inside])
+    ]
     return sorted(points, key=lambda p: p.state.tolist())
 
 
 def sampled_fixed_points(system: DynamicalSystem, point: FixedPoint) -> Tensor:
-    """`[L, D]`: where the drawn laws rest, each from the point on: of those that rest within `SAME_POINT_ENSEMBLE` of
-    it."""
+    """Fixed points `[L, D]` of the sampled dynamics, searched for from `point`; only those within
+    `SAME_POINT_ENSEMBLE` of it."""
     search = _Search.of(system)
     start = ((point.state[: search.dims] - search.low) / search.extent)[None]
-    found = [search.roots(rate, start) for rate in system.sampled_rates]
-    near = [u for u in found if len(u) and bool(((u - start).abs() <= SAME_POINT_ENSEMBLE).all())]
-    return search.whole(torch.cat(near)) if near else point.state.new_zeros(0, len(point.state))
+    roots = [search.roots(rate, start) for rate in system.sampled_rates]
+    near = [u for u in roots if len(u) and bool(((u - start).abs() <= SAME_POINT_ENSEMBLE).all())]
+    return search.full_state(torch.cat(near)) if near else point.state.new_zeros(0, len(point.state))
 
 
 @dataclass(frozen=True)
 class _Search:
-    """The box in which fixed points are sought: components scaled to 0..1, without the rates of a law of second order,
-    which are none at a fixed point.
+    """The box in which fixed points are searched for: components scaled to 0..1. Velocities of second-order dynamics,
+    which are zero at a fixed point, are left out.
 
     Attributes:
         low, extent: `[dims]` of the box.
-        usual: size of the rates of what was seen.
+        dims: number of components.
+        typical: root mean square of the rates of the observed states.
     """
 
     low: Tensor
@@ -95,40 +100,40 @@ class _Search:
     def of(cls, system: DynamicalSystem) -> _Search:
         dims = len(system.names) // 2 if system.second_order else len(system.names)
         low, extent = scaled_box(system)
-        seen = torch.cat([one.states for one in system.trajectories])
-        typical = system.rate(seen)[:, -dims:].square().mean().sqrt().clamp_min(1e-300)
+        observed = torch.cat([one.states for one in system.trajectories])
+        typical = system.rate(observed)[:, -dims:].square().mean().sqrt().clamp_min(1e-300)
         return cls(low[:dims], extent[:dims], dims, typical, system.second_order)
 
-    def whole(self, u: Tensor) -> Tensor:
+    def full_state(self, u: Tensor) -> Tensor:
         """The state `[..., D]` of scaled components."""
-        place = self.low + self.extent * u
-        return torch.cat([place, torch.zeros_like(place)], dim=-1) if self.second_order else place
+        q = self.low + self.extent * u
+        return torch.cat([q, torch.zeros_like(q)], dim=-1) if self.second_order else q
 
     def roots(self, rate: Callable[[Tensor], Tensor], starts: Tensor) -> Tensor:
-        """Where a law rests, scaled, from starts `[N, dims]` on: those that get there."""
-        return _roots(lambda u: rate(self.whole(u))[..., -self.dims :] / self.typical, starts)
+        """Scaled zeros of a rate, searched for from `starts` `[N, dims]`; those that converge."""
+        return _roots(lambda u: rate(self.full_state(u))[..., -self.dims :] / self.typical, starts)
 
 
 def scaled_box(system: DynamicalSystem) -> tuple[Tensor, Tensor]:
-    """Lowest corner and extents `[D]` of the seen states; no extent is zero."""
+    """Lowest corner and extents `[D]` of the observed states; no extent is zero."""
     low, high = system.box
     num_halves = 2 if system.second_order else 1
     extents = [(part, part.amax().clamp_min(1e-300)) for part in (high - low).chunk(num_halves)]
     return low, torch.cat([torch.maximum(part, MIN_EXTENT * maximum) for part, maximum in extents])
 
 
-def _starts(seen: Tensor, count: int, seed: int) -> Tensor:
-    dims = seen.shape[-1]
+def _starts(observed: Tensor, count: int, seed: int) -> Tensor:
+    dims = observed.shape[-1]
     if dims == 1:
-        return torch.linspace(-SEARCH_MARGIN, 1 + SEARCH_MARGIN, max(count, 2), dtype=seen.dtype)[:, None]
-    chosen = seen[torch.linspace(0, len(seen) - 1, (count + 1) // 2).round().long()]
+        return torch.linspace(-SEARCH_MARGIN, 1 + SEARCH_MARGIN, max(count, 2), dtype=observed.dtype)[:, None]
+    chosen = observed[torch.linspace(0, len(observed) - 1, (count + 1) // 2).round().long()]
     generator = torch.Generator().manual_seed(seed)
-    spread = torch.rand(count // 2, dims, generator=generator, dtype=seen.dtype)
-    return torch.cat([chosen, spread * (1 + 2 * SEARCH_MARGIN) - SEARCH_MARGIN])
+    uniform = torch.rand(count // 2, dims, generator=generator, dtype=observed.dtype)
+    return torch.cat([chosen, uniform * (1 + 2 * SEARCH_MARGIN) - SEARCH_MARGIN])
 
 
 def _roots(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Zeros of f near rows of `x` `[N, D]`, by Levenberg and Marquardt's method: those rows that get there."""
+    """Zeros of f near the rows of `x` `[N, D]`, by the Levenberg-Marquardt method; those rows that converge."""
     x, damping = x.clone(), torch.full((len(x),), 1e-2, dtype=x.dtype)
     value, slope = value_and_jacobian(f, x)
     for _ in range(ITERATIONS):
@@ -137,8 +142,8 @@ def _roots(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             break
         tried = x[live] + _step(value[live], slope[live], damping[live])
         with torch.no_grad():
-            found = f(tried)
-        better = _size(found) < _size(value[live])
+            new = f(tried)
+        better = _size(new) < _size(value[live])
         damping[live] = torch.where(better, damping[live] / 5, damping[live] * 4).clamp_min(1e-15)
         if better.any():
             moved = live[better]
@@ -148,12 +153,12 @@ def _roots(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _step(value: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
-    """Downhill, no farther than `MAX_STEP`."""
+    """A damped Gauss-Newton step, no longer than `MAX_STEP`."""
     gram = slope.transpose(-1, -2) @ slope
     trace = gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-300)
     eye = torch.eye(slope.shape[-1], dtype=slope.dtype)
-    pulled = (slope.transpose(-1, -2) @ value[..., None])[..., 0]
-    step = -torch.linalg.solve(gram + ((damping + 1e-14) * trace)[:, None, None] * eye, pulled)
+    gradient = (slope.transpose(-1, -2) @ value[..., None])[..., 0]
+    step = -torch.linalg.solve(gram + ((damping + 1e-14) * trace)[:, None, None] * eye, gradient)
     return step * (MAX_STEP / step.norm(dim=-1, keepdim=True).clamp_min(MAX_STEP))
 
 
@@ -161,40 +166,40 @@ def _size(value: Tensor) -> Tensor:
     return torch.nan_to_num(value, nan=1e300).abs().amax(-1)
 
 
-def _distinct(found: Tensor) -> list[Tensor]:
+def _distinct(points: Tensor) -> list[Tensor]:
     kept: list[Tensor] = []
-    for one in found:
-        if all(float((one - other).abs().max()) > SAME_POINT for other in kept):
-            kept.append(one)
+    for point in points:
+        if all(float((point - other).abs().max()) > SAME_POINT for other in kept):
+            kept.append(point)
     return kept
 
 
-def _describe(system: DynamicalSystem, state: Tensor, beyond: bool) -> FixedPoint:
+def _describe(system: DynamicalSystem, state: Tensor, out_of_range: bool) -> FixedPoint:
     jacobian = value_and_jacobian(system.rate, state[None])[1][0]
     eigenvalues = torch.linalg.eigvals(jacobian)
     order = sorted(range(len(eigenvalues)), key=lambda i: (-eigenvalues[i].real, -eigenvalues[i].imag))
     eigenvalues = eigenvalues[order]
     kind, stability = classify(eigenvalues)
-    return FixedPoint(state, jacobian, eigenvalues, kind, stability, beyond)
+    return FixedPoint(state, jacobian, eigenvalues, kind, stability, out_of_range)
 
 
 def classify(eigenvalues: Tensor) -> tuple[str, str]:
     """The kind in words, and "stable", "unstable" or "neutral", of the eigenvalues `[D]` of the Jacobian."""
     scale = float(eigenvalues.abs().max())
     real, imaginary = eigenvalues.real, eigenvalues.imag
-    grows = int((real > ZERO_EIGENVALUE * scale).sum())
-    falls = int((real < -ZERO_EIGENVALUE * scale).sum())
-    level, oscillates = len(eigenvalues) - grows - falls, bool((imaginary.abs() > ZERO_EIGENVALUE * scale).any())
-    if grows and falls:
-        neutral = f", {level} neutral" if level else ""
-        return (f"saddle ({grows} of {len(eigenvalues)} directions unstable{neutral})", "unstable")
-    if level == len(eigenvalues):
-        still = bool((eigenvalues.abs() <= ZERO_EIGENVALUE * scale).any()) or scale == 0
-        return ("degenerate" if still else "centre", "neutral")
+    growing = int((real > ZERO_EIGENVALUE * scale).sum())
+    decaying = int((real < -ZERO_EIGENVALUE * scale).sum())
+    neutral, oscillates = len(eigenvalues) - growing - decaying, bool((imaginary.abs() > ZERO_EIGENVALUE * scale).any())
+    if growing and decaying:
+        rest = f", {neutral} neutral" if neutral else ""
+        return (f"saddle ({growing} of {len(eigenvalues)} directions unstable{rest})", "unstable")
+    if neutral == len(eigenvalues):
+        zero = bool((eigenvalues.abs() <= ZERO_EIGENVALUE * scale).any()) or scale == 0
+        return ("degenerate" if zero else "centre", "neutral")
     shape = "focus" if oscillates else "node"
-    if level:
+    if neutral:
         return (
-            f"{'unstable' if grows else 'stable'} but for {level} neutral directions",
-            "unstable" if grows else "neutral",
+            f"{'unstable' if growing else 'stable'} but for {neutral} neutral directions",
+            "unstable" if growing else "neutral",
         )
-    return (f"unstable {shape}", "unstable") if grows else (f"stable {shape}", "stable")
+    return (f"unstable {shape}", "unstable") if growing else (f"stable {shape}", "stable")

@@ -1,4 +1,4 @@
-"""The paper's indicator of critical points, beside what it is named after."""
+"""The Node-RF paper's indicator of critical points, beside the true divergence of the dynamics."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from foreseen.analysis.jacobians import value_and_jacobian
 from foreseen.core.dynamical_system import DynamicalSystem
 
 STATES_HIGH_DIM, STATES_LOW_DIM, HIGH_DIM = 40, 200, 64
-"""Of each sequence at most so many states are looked at, of more than `HIGH_DIM` components and of fewer."""
+"""Upper bounds of the evaluated states of a sequence, for states of more than and of at most `HIGH_DIM` components."""
 
 
 def code_indicator(system: DynamicalSystem, y: Tensor) -> Tensor:
-    """`[...]`: the sum over the code's components of their derivatives with respect to time, sum_k dc_k/dt, at states
-    `[..., D]`. What autograd finds for the sum of a decoded code by time, since the code depends on time through the
-    state alone: the gradient of sum_k c_k(y) times y'."""
+    """`[...]`: sum over the code's components of their derivatives with respect to time, sum_k dc_k/dt, at states
+    `[..., D]`. The code depends on time through the state alone, so this is the gradient of sum_k c_k(y), times y'."""
     rate = system.rate(y.detach()).detach()
     if system.code is None:
         return rate.sum(-1)
     with torch.enable_grad():
-        own = y.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(system.code(own).sum(), own)
+        state = y.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(system.code(state).sum(), state)
     return (slope * rate).sum(-1)
 
 
 def divergence(system: DynamicalSystem, y: Tensor) -> Tensor:
-    """tr(dy'/dy) `[N]` at states `[N, D]`, per unit of time: how fast the flow makes a volume of states grow."""
+    """tr(dy'/dy) `[N]` at states `[N, D]`, per unit of time: the rate at which a volume of states grows."""
     return value_and_jacobian(system.rate, y)[1].diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
 def compare(system: DynamicalSystem) -> dict[str, Any]:
-    """Both along the seen trajectories: their courses by sequence, and in short."""
+    """Indicator and divergence along the observed trajectories: by sequence, and as statistics."""
     courses: list[dict[str, Any]] = []
     for one in system.trajectories:
         count = min(STATES_HIGH_DIM if len(system.names) > HIGH_DIM else STATES_LOW_DIM, len(one.states))
@@ -49,13 +48,13 @@ def compare(system: DynamicalSystem) -> dict[str, Any]:
         )
     return {
         "code": "the state itself" if system.code is None else "the decoded code",
-        "indicator": _in_short([x for c in courses for x in c["indicator"]]),
-        "divergence": _in_short([x for c in courses for x in c["divergence"]]),
+        "indicator": _statistics([x for c in courses for x in c["indicator"]]),
+        "divergence": _statistics([x for c in courses for x in c["divergence"]]),
         "courses": courses,
     }
 
 
-def _in_short(values: list[float]) -> dict[str, float]:
+def _statistics(values: list[float]) -> dict[str, float]:
     x = torch.tensor(values, dtype=torch.float64)
     return {
         "mean": float(x.mean()),

@@ -1,9 +1,9 @@
-"""An analysis as a picture: where the law leads, its potential, and the paper's indicator."""
+"""An analysis as a plot: phase portrait, potential, and the Node-RF paper's indicator."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +15,11 @@ from foreseen.analysis import plot_elements
 from foreseen.analysis.energy import potential_of
 from foreseen.analysis.indicator import code_indicator
 from foreseen.analysis.plot_elements import BLACK, BLUE, GREY, ORANGE, PURPLE, PhasePlane
+from foreseen.analysis.system_analysis import SystemAnalysis
 from foreseen.data.plot_text import in_unit
 
-if TYPE_CHECKING:
-    from foreseen.analysis.analyze import SystemAnalysis
-
 GRID_POINTS = 161
-"""Points of a grid along an axis."""
+"""Grid points along each axis of a map."""
 
 
 def draw(analysis: SystemAnalysis, content: dict[str, Any]) -> bytes:
@@ -29,7 +27,7 @@ def draw(analysis: SystemAnalysis, content: dict[str, Any]) -> bytes:
     if analysis.system.second_order and len(analysis.system.names) == 2:
         panels = [_phase_portrait, _potential, _indicator_map]
     else:
-        panels = [_places if analysis.system.positions is not None else _states, _indicator_courses]
+        panels = [_positions if analysis.system.positions is not None else _states, _indicator_curves]
     figure = Figure(figsize=(6.0 * len(panels), 5.6), layout=ConstrainedLayoutEngine(wspace=0.06))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for panel, axis in zip(panels, axes):
@@ -40,7 +38,7 @@ def draw(analysis: SystemAnalysis, content: dict[str, Any]) -> bytes:
     return picture.getvalue()
 
 
-# Laws of one coordinate.
+# Dynamics with one coordinate.
 
 
 def _phase_portrait(axis: Any, analysis: SystemAnalysis, content: dict[str, Any]) -> None:
@@ -65,21 +63,21 @@ def _potential(axis: Any, analysis: SystemAnalysis, content: dict[str, Any]) -> 
     with torch.no_grad():
         height = potential(q) if potential is not None else torch.zeros(len(q), dtype=torch.float64)
     low, high = analysis.system.box
-    seen = (q[:, 0] >= low[0]) & (q[:, 0] <= high[0])
-    shift = height[seen].min()
+    observed = (q[:, 0] >= low[0]) & (q[:, 0] <= high[0])
+    shift = height[observed].min()
     if (true := plot_elements.true_potential(analysis, q)) is not None:
-        fit = np.polyfit(true[seen.numpy()], height[seen].numpy(), 1)
+        fit = np.polyfit(true[observed.numpy()], height[observed].numpy(), 1)
         scaled = np.polyval(fit, true) - float(shift)
-        axis.plot(q[:, 0], scaled, color=ORANGE, linewidth=4, alpha=0.6, label="truth's g z, scaled to it")
+        axis.plot(q[:, 0], scaled, color=ORANGE, linewidth=4, alpha=0.6, label="true g z, scaled to fit")
     axis.plot(q[:, 0], height - shift, color=BLACK, linewidth=1.6, label="learned")
-    axis.axvspan(float(low[0]), float(high[0]), color=GREY, alpha=0.12, linewidth=0, label="seen")
+    axis.axvspan(float(low[0]), float(high[0]), color=GREY, alpha=0.12, linewidth=0, label="observed")
     places = [float(p.state[0]) for p in analysis.fixed_points]
     marks = [(x, float(np.interp(x, q[:, 0], height - shift))) for x in places]
     plot_elements.draw_fixed_points(axis, list(zip(analysis.fixed_points, marks)))
-    top = float((height - shift)[seen].max())
+    top = float((height - shift)[observed].max())
     axis.set_ylim(-0.08 * top, 1.25 * top)
     axis.set_xlim(*plane.q)
-    axis.set_title("potential of the learned law")
+    axis.set_title("potential of the learned dynamics")
     axis.set_ylabel("energy of a unit of mass")
     axis.legend(frameon=False, loc="upper center", ncols=3, fontsize=9)
     axis.spines[["right"]].set_visible(False)
@@ -105,7 +103,7 @@ def _indicator_map(axis: Any, analysis: SystemAnalysis, content: dict[str, Any])
 
 
 def _label_coordinate(axis: Any, analysis: SystemAnalysis, content: dict[str, Any], above: bool = True) -> None:
-    axis.set_xlabel("q, the place along the path [1 = usual spread]")
+    axis.set_xlabel("q, position along the path [1 = usual spread]")
     position_axis = plot_elements.position_axis(analysis.system)
     if above and position_axis is not None:
         name, forward, backward = position_axis
@@ -118,19 +116,19 @@ def _label_coordinate(axis: Any, analysis: SystemAnalysis, content: dict[str, An
         upper.set_xticks(plot_elements.thin_out_ticks(ticks, backward(np.array(ticks)), 0.09 * (last - first)))
 
 
-# Laws of more.
+# Dynamics with several coordinates.
 
 
-def _places(axis: Any, analysis: SystemAnalysis, content: dict[str, Any]) -> None:
-    """The plane in which the bodies move most, with the potential where two coordinates say where they are."""
+def _positions(axis: Any, analysis: SystemAnalysis, content: dict[str, Any]) -> None:
+    """The plane in which the bodies move most, with contours of the potential for two coordinates."""
     system, across = analysis.system, plot_elements.most_extended_axes(analysis.system)
     lines = plot_elements.draw_potential_contours(axis, analysis, across)
     for one in system.trajectories:
         with torch.no_grad():
-            places = system.positions(one.states).numpy()  # type: ignore[misc]
-        for body in range(places.shape[1]):
-            axis.plot(*places[:, body][:, across].T, color=BLUE, linewidth=0.9, alpha=0.6)
-            axis.plot(*places[0, body][across], ".", color=BLUE, markersize=5)
+            positions = system.positions(one.states).numpy()  # type: ignore[misc]
+        for body in range(positions.shape[1]):
+            axis.plot(*positions[:, body][:, across].T, color=BLUE, linewidth=0.9, alpha=0.6)
+            axis.plot(*positions[0, body][across], ".", color=BLUE, markersize=5)
     plot_elements.draw_fixed_points(axis, plot_elements.positions_at_fixed_points(analysis, across))
     for true in analysis.true_dynamics.points:
         axis.plot(*true.position[across], "+", color=BLACK, markersize=15, markeredgewidth=1.6, zorder=6)
@@ -138,7 +136,7 @@ def _places(axis: Any, analysis: SystemAnalysis, content: dict[str, Any]) -> Non
     axis.set_xlabel(f"{'xyz'[across[0]]}{unit}")
     axis.set_ylabel(f"{'xyz'[across[1]]}{unit}")
     axis.set_aspect("equal", adjustable="datalim")
-    axis.set_title("where the bodies were seen and can rest" + ("; lines: learned potential" if lines else ""))
+    axis.set_title("observed positions and fixed points" + ("; contours: learned potential" if lines else ""))
 
 
 def _states(axis: Any, analysis: SystemAnalysis, content: dict[str, Any]) -> None:
@@ -154,10 +152,10 @@ def _states(axis: Any, analysis: SystemAnalysis, content: dict[str, Any]) -> Non
     plot_elements.draw_fixed_points(axis, marks)
     axis.set_xlabel("first principal component of the state")
     axis.set_ylabel("second")
-    axis.set_title("seen trajectories of the state")
+    axis.set_title("observed trajectories of the state")
 
 
-def _indicator_courses(axis: Any, analysis: SystemAnalysis, content: dict[str, Any]) -> None:
+def _indicator_curves(axis: Any, analysis: SystemAnalysis, content: dict[str, Any]) -> None:
     del analysis
     unit = in_unit(content["time_unit"], "1/")
     for course in content["indicator"]["courses"]:
@@ -167,8 +165,8 @@ def _indicator_courses(axis: Any, analysis: SystemAnalysis, content: dict[str, A
     axis.plot([], [], color=PURPLE, label=f"sum of dc/dt, c being {content['indicator']['code']}")
     axis.plot([], [], color=BLACK, linestyle="--", label="true divergence tr(df/dy)")
     axis.axhline(0, color=GREY, linewidth=0.8)
-    axis.set_xlabel(f"time since the beginning{in_unit(content['time_unit'])}")
+    axis.set_xlabel(f"time since the first frame{in_unit(content['time_unit'])}")
     axis.set_ylabel(f"rate{unit}")
-    axis.set_title("paper's indicator along what was seen")
+    axis.set_title("paper's indicator along observed trajectories")
     axis.legend(frameon=False, fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""An analysis as tables for people."""
+"""The content of analysis.json as tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 
 def analysis_tables(content: dict[str, Any]) -> list[Table]:
-    """Fixed points, the true ones where they are known, and all other figures."""
+    """Fixed points, the true ones where they are known, and all other results."""
     tables = [_points(content)]
     if content["true_points"]:
         tables.append(_truth(content))
@@ -20,7 +20,7 @@ def analysis_tables(content: dict[str, Any]) -> list[Table]:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
     for index, name in enumerate(columns):
-        table.add_column(Text(name), justify="left" if index == 0 else "right", no_wrap=name.startswith("place"))
+        table.add_column(Text(name), justify="left" if index == 0 else "right", no_wrap=name.startswith("position"))
     return table
 
 
@@ -31,44 +31,52 @@ def _add(table: Table, *cells: str) -> None:
 
 def _points(content: dict[str, Any]) -> Table:
     length, rate = _unit(content["length_unit"]), _unit(content["time_unit"], "1/")
-    sure = any(point["deviation"] for point in content["fixed_points"])
-    columns = ["", f"place{length}", *(["give or\ntake"] if sure else []), f"eigenvalues{rate}", "kind"]
+    sampled = any(point["deviation"] for point in content["fixed_points"])
+    columns = ["", f"position{length}", *(["standard\ndeviation"] if sampled else []), f"eigenvalues{rate}", "kind"]
     table = _table("fixed points", *columns)
     for index, point in enumerate(content["fixed_points"]):
-        place = "unknown" if point["position"] is None else "; ".join(_place(p) for p in point["position"])
-        beyond = " (outside of what was seen)" if point["beyond_what_was_seen"] else ""
-        give = [_give_or_take(point["deviation"])] if sure else []
-        kind = point["kind"] + beyond
-        _add(table, str(index + 1), place, *give, _eigenvalues(point["eigenvalues"]), kind)
+        position = "unknown" if point["position"] is None else "; ".join(_position(p) for p in point["position"])
+        deviation = [_deviation(point["deviation"])] if sampled else []
+        kind = point["kind"] + (" (outside the observed states)" if point["out_of_range"] else "")
+        _add(table, str(index + 1), position, *deviation, _eigenvalues(point["eigenvalues"]), kind)
     if not content["fixed_points"]:
         _add(table, "none", "", "", "")
     return table
 
 
-def _give_or_take(deviation: dict[str, Any]) -> str:
-    away = "" if deviation["distance"] is None else f"{deviation['distance']:.2g}"
-    missed = deviation["laws"] - deviation["found"]
-    return f"{away} ({missed} of {deviation['laws']} laws have none)" if missed else away
+def _deviation(deviation: dict[str, Any]) -> str:
+    distance = "" if deviation["distance"] is None else f"{deviation['distance']:.2g}"
+    missing = deviation["samples"] - deviation["found"]
+    return f"{distance} ({missing} of {deviation['samples']} samples have none)" if missing else distance
 
 
 def _truth(content: dict[str, Any]) -> Table:
     length = _unit(content["length_unit"])
-    columns = ("", f"place{length}", "nearest\nfound", f"distance\n{length.strip()}", "share of\nscene", "stability")
-    table = _table("the true ones", *columns)
+    columns = (
+        "",
+        f"position{length}",
+        "nearest\nlearned",
+        f"distance\n{length.strip()}",
+        "share of\nscene",
+        "stability",
+    )
+    table = _table("true fixed points", *columns)
     for point in content["true_points"]:
-        near, share = point["nearest"], point["share_of_scene_size"]
-        row = [point["name"], _place(point["position"])]
-        if near is None:
+        nearest, share = point["nearest"], point["share_of_scene_size"]
+        row = [point["name"], _position(point["position"])]
+        if nearest is None:
             _add(table, *row, "none")
             continue
-        found = content["fixed_points"][near]["stability"]
-        verdict = f"{found}, as in truth" if point["same_stability"] else f"{found}, truth: {point['stability']}"
-        _add(table, *row, str(near + 1), f"{point['distance']:.4f}", "" if share is None else f"{share:.2%}", verdict)
+        learned = content["fixed_points"][nearest]["stability"]
+        verdict = f"{learned}, as in truth" if point["same_stability"] else f"{learned}, truth: {point['stability']}"
+        _add(
+            table, *row, str(nearest + 1), f"{point['distance']:.4f}", "" if share is None else f"{share:.2%}", verdict
+        )
     return table
 
 
 def _figures(content: dict[str, Any]) -> Table:
-    table = _table("the law", "", "")
+    table = _table("dynamics", "", "")
     for name, value in [*_size(content), *_motion(content), *_energy(content), *_indicator(content)]:
         _add(table, name, value)
     table.columns[1].justify = "left"
@@ -78,23 +86,23 @@ def _figures(content: dict[str, Any]) -> Table:
 def _size(content: dict[str, Any]) -> list[tuple[str, str]]:
     state, size = content["state"], content["scene_size"]
     order = "second order" if state["second_order"] else "first order"
-    rows = [("state", f"{state['size']} numbers, {order}, {content['sequences']} sequences seen")]
+    rows = [("state", f"{state['size']} components, {order}, {content['sequences']} observed sequences")]
     if size is not None:
         length = _plain(content["length_unit"])
-        rows.append(("scene's size", f"{size:.4g}{length} (largest extent of the seen positions)"))
+        rows.append(("scene's size", f"{size:.4g}{length} (largest extent of the observed positions)"))
     return rows
 
 
 def _motion(content: dict[str, Any]) -> list[tuple[str, str]]:
-    found, time = content["lyapunov"], content["time_unit"]
-    grown = [g for g in found["growth_within_window"] if g is not None]
-    value = "unknown" if found["mean"] is None else f"{found['mean']:+.4g}{_per(time)}"
-    rows = [("largest Lyapunov exponent", f"{value}, {found['words']}")]
-    if grown:
+    lyapunov, time = content["lyapunov"], content["time_unit"]
+    growth = [g for g in lyapunov["growth_within_window"] if g is not None]
+    value = "unknown" if lyapunov["mean"] is None else f"{lyapunov['mean']:+.4g}{_per(time)}"
+    rows = [("largest Lyapunov exponent", f"{value}, {lyapunov['words']}")]
+    if growth:
         rows.append(
             (
                 "small differences grow",
-                f"at most {min(grown):.3g} to {max(grown):.3g} times within the window, by sequence",
+                f"at most by {min(growth):.3g} to {max(growth):.3g} times within the window, depending on the sequence",
             )
         )
     return rows
@@ -103,19 +111,22 @@ def _motion(content: dict[str, Any]) -> list[tuple[str, str]]:
 def _energy(content: dict[str, Any]) -> list[tuple[str, str]]:
     rows, time = [], content["time_unit"]
     if energy := content["energy"]:
-        source = "learned energy" if energy["learned"] else "energy of its force"
+        source = "learned energy" if energy["learned"] else "energy from its force"
         spans = energy["relative_drift"].items()
         words = [f"{_share(s['at_end_mean'])} over {_windows(n)}" for n, s in spans]
         rows.append((f"{source}, change", ", ".join(words)))
         half = energy["half_life"]
         rows.append(
-            ("half of it is gone after", "never, as far as was looked" if half is None else f"{half:.3g}{_plain(time)}")
+            (
+                "half of it is lost after",
+                "not within the searched time" if half is None else f"{half:.3g}{_plain(time)}",
+            )
         )
     if drag := content["drag"]:
-        true, small = drag["true_drag"], drag["half_life_of_small_swings"]
+        true, small = drag["true_drag"], drag["half_life_of_small_oscillations"]
         words = [f"{drag['drag']:.4g}{_per(time)}"]
         words += [f"truth {true:.4g}"] if true is not None else []
-        words += [f"a small swing's energy halves in {small:.3g}{_plain(time)}"] if small and small < 1e4 else []
+        words += [f"a small oscillation's energy halves in {small:.3g}{_plain(time)}"] if small and small < 1e4 else []
         rows.append(("drag", ", ".join(words)))
     if body := content["body_energy"]:
         words = [f"{_share(v)} over {_windows(n)}" for n, v in body["change"].items()]
@@ -124,7 +135,7 @@ def _energy(content: dict[str, Any]) -> list[tuple[str, str]]:
         if mean is not None:
             rows.append(
                 (
-                    "  off the truth's",
+                    "  difference from the truth",
                     f"{100 * mean:.3g} % of its largest kinetic energy, at most {100 * maximum:.3g} %",
                 )
             )
@@ -132,15 +143,15 @@ def _energy(content: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _indicator(content: dict[str, Any]) -> list[tuple[str, str]]:
-    found, per = content["indicator"], _per(content["time_unit"])
+    indicator, per = content["indicator"], _per(content["time_unit"])
     return [
-        ("paper's indicator (sum of dc/dt)", f"{_range(found['indicator'])}{per}, c being {found['code']}"),
-        ("true divergence tr(df/dy)", f"{_range(found['divergence'])}{per}"),
+        ("paper's indicator (sum of dc/dt)", f"{_range(indicator['indicator'])}{per}, c being {indicator['code']}"),
+        ("true divergence tr(df/dy)", f"{_range(indicator['divergence'])}{per}"),
     ]
 
 
-def _range(short: dict[str, float]) -> str:
-    return f"{short['smallest']:.3g} to {short['largest']:.3g}, mean {short['mean']:.3g}"
+def _range(statistics: dict[str, float]) -> str:
+    return f"{statistics['smallest']:.3g} to {statistics['largest']:.3g}, mean {statistics['mean']:.3g}"
 
 
 def _windows(name: str) -> str:
@@ -152,7 +163,7 @@ def _share(value: float | None) -> str:
     return "unknown" if value is None else f"{100 * value:+.3g} %"
 
 
-def _place(position: Sequence[float]) -> str:
+def _position(position: Sequence[float]) -> str:
     return "(" + ", ".join(f"{x:.3f}".replace("-0.000", "0.000") for x in position) + ")"
 
 

@@ -1,4 +1,4 @@
-"""Where the laws of the simulated scenes rest, in closed form."""
+"""Fixed points of the simulated scenes' true dynamics, in closed form."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from foreseen.simulate.scenario import Numbers
 
 @dataclass(frozen=True)
 class TrueFixedPoint:
-    """A place where a body can rest.
+    """A position at which a body can stay.
 
     Attributes:
         name: in words.
         position: `[3]` in scene units.
-        eigenvalues: complex, of the law at rest there, the largest real part first.
-        kind, stability: as of a `FixedPoint`.
+        eigenvalues: complex, of the dynamics there, the largest real part first.
+        kind, stability: as in `FixedPoint`.
     """
 
     name: str
@@ -35,24 +35,24 @@ class TrueFixedPoint:
 
 
 def true_fixed_points(dynamics: str, constants: Numbers) -> list[TrueFixedPoint]:
-    """Those of a law, none where its form is not known here."""
+    """The fixed points of true dynamics; empty where their form is not known here."""
     return _FIXED_POINTS[dynamics](constants) if dynamics in _FIXED_POINTS else []
 
 
 def has_known_energy(truth: GroundTruth) -> bool:
-    """Whether truth tells the energy per mass g z + v^2 / 2 of one body."""
+    """Whether the energy per mass of one body is g z + v^2 / 2."""
     return truth.dynamics in _FIXED_POINTS and len(truth.bodies) == 1
 
 
 def drag_of(constants: Numbers) -> float | None:
-    """Of a true law, per unit of time."""
+    """Drag of true dynamics, per unit of time."""
     return constants.get("drag", constants.get("damping"))
 
 
 def _point(name: str, position: tuple[float, ...], stiffness: list[float], drag: float) -> TrueFixedPoint:
-    """`stiffness`: of the linear law x'' = -k x - drag x' along each direction."""
-    found = [np.roots([1.0, drag, k]).astype(complex) for k in stiffness]
-    eigenvalues = torch.from_numpy(np.concatenate(found))
+    """`stiffness`: k of the linearised dynamics x'' = -k x - drag x' along each direction."""
+    roots = [np.roots([1.0, drag, k]).astype(complex) for k in stiffness]
+    eigenvalues = torch.from_numpy(np.concatenate(roots))
     eigenvalues = eigenvalues[eigenvalues.real.argsort(descending=True)]
     return TrueFixedPoint(name, np.array(position), eigenvalues, *classify(eigenvalues))
 
@@ -67,11 +67,11 @@ def _bowl(constants: Numbers) -> list[TrueFixedPoint]:
     return [_on(oscillating_ball.bowl(constants["steepness"]), "bottom", (0.0, 0.0), constants, axes=2)]
 
 
-def _on(surface: Surface, name: str, place: tuple[float, float], constants: Numbers, axes: int) -> TrueFixedPoint:
-    """A level place of a surface on which a body slides along `axes` directions."""
-    q = np.array(place)
+def _on(surface: Surface, name: str, point: tuple[float, float], constants: Numbers, axes: int) -> TrueFixedPoint:
+    """A point where a surface is horizontal; a body slides on it along `axes` directions."""
+    q = np.array(point)
     curvature = np.diag(surface.hessian(q))[:axes]
-    return _point(name, (*place, surface.height(q)), (constants["gravity"] * curvature).tolist(), constants["drag"])
+    return _point(name, (*point, surface.height(q)), (constants["gravity"] * curvature).tolist(), constants["drag"])
 
 
 def _pendulum(constants: Numbers) -> list[TrueFixedPoint]:

@@ -5,22 +5,22 @@ import os
 import sys
 from importlib import import_module
 
-from foreseen import __version__
 from foreseen.errors import UserError, suggest
+from foreseen.version import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("foreseen.cli.demo:run", "simulate a small scene, learn it, forecast it, report"),
     "simulate": ("foreseen.cli.simulate:run", "write a data set of known physics, with exact truth"),
-    "inspect": ("foreseen.cli.inspect:run", "say what is in a data set or a splat file, and what looks doubtful"),
-    "train": ("foreseen.cli.train:run", "train a method on a data set; goes on where it stopped"),
-    "evaluate": ("foreseen.cli.evaluate:run", "score a run by split and time, beside trivial baselines"),
-    "analyze": ("foreseen.cli.analyze:run", "say what the learned law is like: fixed points, stability, energy"),
+    "inspect": ("foreseen.cli.inspect:run", "show what is in a data set or a splat file, and warn of likely errors"),
+    "train": ("foreseen.cli.train:run", "train a method on a data set, or resume a run"),
+    "evaluate": ("foreseen.cli.evaluate:run", "score a run by split and time, beside baselines"),
+    "analyze": ("foreseen.cli.analyze:run", "analyze learned dynamics: fixed points, stability, energy"),
     "render": ("foreseen.cli.render:run", "render a run along a camera path, at any time"),
-    "view": ("foreseen.cli.view:run", "look at runs or data in the browser, from any view, at any time"),
-    "report": ("foreseen.cli.report:run", "write one page on runs: clips, scores, the learned law"),
-    "export": ("foreseen.cli.export:run", "write Gaussians as files that other programs read"),
+    "view": ("foreseen.cli.view:run", "show runs or data in the browser, from any view, at any time"),
+    "report": ("foreseen.cli.report:run", "write an HTML page on runs: clips, scores, learned dynamics"),
+    "export": ("foreseen.cli.export:run", "write Gaussians as files for other programs"),
     "methods": ("foreseen.cli.methods:run", "list the methods"),
-    "doctor": ("foreseen.cli.doctor:run", "say what this machine offers, and what is missing"),
+    "doctor": ("foreseen.cli.doctor:run", "show what this machine offers, and what is missing"),
 }
 """Command -> ("module:function", one line of help)."""
 
@@ -28,9 +28,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs a command and leaves with its exit code: 0, 2 for bad input, 130 or 143 when told to stop."""
-    # Threads that wait must sleep, not spin: where other programs want the cores too, spinning made training up to
-    # ten times slower. Read by the threading library when it loads, hence before torch is imported.
+    """Runs a command and exits with its code: 0, 2 for bad input, 130 or 143 after a signal."""
+    # Waiting threads must sleep, not spin: beside other busy programs, spinning made training up to ten times slower.
+    # The threading library reads this when it loads, hence before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
@@ -68,7 +68,7 @@ def help_text() -> str:
         [
             "usage: foreseen COMMAND [OPTIONS]",
             "",
-            "Learns how a filmed scene moves, and shows it from any view at any time, past the last frame.",
+            "Learns how a captured scene moves, and renders it from any view at any time, past the last frame.",
             "",
             *lines,
             "",
@@ -100,6 +100,6 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _say(message: str) -> None:
-    """One line on standard error; of several processes under `torchrun` the first one speaks."""
+    """One line on standard error; of several processes under `torchrun` only the first one prints."""
     if message and os.environ.get("RANK", "0") == "0":
         print(f"foreseen: {message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`foreseen analyze RUN`: what the learned law is like."""
+"""`foreseen analyze RUN`: learned dynamics as a dynamical system."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def analyze(
     starts: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Say what the learned law is like: where it rests and of which kind that is, how fast neighbours part, what
-    it keeps.
+    """Analyze learned dynamics: fixed points and their stability, Lyapunov exponents, energy.
 
-    Writes analysis.json and analysis.png. Where the data set tells the true law, its fixed points and energy are
-    compared with that.
+    Writes analysis.json and analysis.png. Where the data set has the true dynamics, fixed points and energy are
+    compared with them.
 
     Args:
         folder: Folder that `foreseen train` wrote.
-        kind: Which law, where the run learned several kinds of motion: 1, 2, ...
+        cluster: Which dynamics, where the run learned several clusters of sequences: 1, 2, ...
         out: Folder for both files; default: the run's own.
         checkpoint: Step of the checkpoint; default: the last one.
-        starts: Of the search for fixed points; default: 200, or 16 for laws of more than 16 components.
-        seed: Of all that is drawn: starts of the search, directions of neighbours.
+        starts: Starting points of the search for fixed points; default: 200, or 16 for states of more than 16
+            components.
+        seed: Seed of the random numbers: starting points, directions of neighbouring trajectories.
     """
     from rich.console import Console
 
     from foreseen.analysis import analysis_tables, analyze_run
-    from foreseen.training import load_run
+    from foreseen.runs import load_run
 
     content = analyze_run(load_run(folder, checkpoint), cluster=cluster, out=out, starts=starts, seed=seed)
     console = Console()

@@ -1,4 +1,4 @@
-"""`foreseen demo`: a small scene with known physics is simulated, learned and forecast."""
+"""`foreseen demo`: simulates, learns and forecasts a small scene with known physics."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foreseen import __version__
 from foreseen.cli.options import call
 from foreseen.cli.progress import progress_bar
 from foreseen.errors import UserError
+from foreseen.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from foreseen.runs import Run
     from foreseen.simulate import SimulateOptions
-    from foreseen.training import Run
 
 MARKER_FILE = "demo.json"
 METRICS, HORIZON, CLIP = "metrics.json", "horizon.png", "forecast.mp4"
@@ -30,11 +30,11 @@ class DemoSize:
     """How large a demo is.
 
     Attributes:
-        frames, cameras, pixels: of the simulation; one more camera is held out.
-        observe_until: fraction of the time that training sees.
-        scored: frames of each split that are scored at most.
-        max_steps: of training, whatever time is left.
-        overrides: of the method's settings.
+        frames, cameras, pixels: of the simulation: times, training cameras (one more is held out), width of an image.
+        observe_until: fraction of the time range that training sees.
+        scored: upper bound of the scored frames of each split.
+        max_steps: upper bound of training steps, beside the time.
+        overrides: changed settings of the method.
     """
 
     frames: int
@@ -47,7 +47,7 @@ class DemoSize:
 
 
 FULL_SIZE = DemoSize(frames=108, cameras=4, pixels=128, observe_until=0.4, scored=150)
-"""5.4 s of a pendulum, of which training sees 2.1 s: one and a half swings; the forecast is longer than that."""
+"""5.4 s of a pendulum, of which training sees 2.1 s: one and a half periods. The forecast is longer than that."""
 QUICK_SIZE = DemoSize(
     frames=24,
     cameras=3,
@@ -65,16 +65,16 @@ def run(args: list[str]) -> None:
 
 
 def demo(out: Path = Path("demo"), seed: int = 0, minutes: float = 3.0, quick: bool = False) -> None:
-    """Simulate a pendulum, learn it from its first swings, forecast the rest, and say how good that is.
+    """Simulate a pendulum, learn it from its first periods, forecast the rest, and score the forecast.
 
-    Writes forecast.mp4 (truth, forecast, difference), horizon.png and metrics.json. The same command goes on where it
-    was stopped.
+    Writes forecast.mp4 (truth, forecast, difference), horizon.png and metrics.json. The same command resumes a stopped
+    demo.
 
     Args:
         out: The demo's folder; must not exist, be empty, or hold a demo of the same seed.
-        seed: Of the pendulum's first push and of the training.
-        minutes: Of training; everything else takes about as long again on two cores.
-        quick: A tiny scene and a few steps of training, to see that everything works; little is learned.
+        seed: Seed of the pendulum's initial condition and of the training.
+        minutes: Training time [min]; everything else takes about as long again on two cores.
+        quick: A tiny scene and a few training steps, to check that everything works; little is learned.
     """
     from rich.console import Console
 
@@ -92,8 +92,8 @@ def demo(out: Path = Path("demo"), seed: int = 0, minutes: float = 3.0, quick: b
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Marks `out` as this demo's folder. Raises `UserError` where it is something else's."""
-    from foreseen.training.files import full_disk_is_named, write_atomically
+    """Marks `out` as this demo's folder. Raises `UserError` where it holds something else."""
+    from foreseen.runs.files import full_disk_is_named, write_atomically
 
     mark = out / MARKER_FILE
     if mark.is_file():
@@ -151,13 +151,13 @@ def _train(out: Path, size: DemoSize, seed: int, minutes: float, console: Consol
 def _evaluate(trained: Run, out: Path, size: DemoSize, console: Console) -> dict[str, Any]:
     """The metrics of the trained run; copies of them and of the horizon plot lie in `out`."""
     from foreseen.evaluation import evaluate_run
-    from foreseen.training.files import write_atomically
+    from foreseen.runs.files import write_atomically
 
-    console.print("3/4 evaluate: frames that training never saw, beside forecasts that learn nothing")
-    known = _read_metrics(out / METRICS)
-    if known is not None and known.get("step") == trained.step:
+    console.print("3/4 evaluate: frames that training has not seen, beside baselines")
+    saved = _read_metrics(out / METRICS)
+    if saved is not None and saved.get("step") == trained.step:
         console.print(f"    done before: {out / METRICS}")
-        return known
+        return saved
     for name in (METRICS, HORIZON, CLIP):  # of an earlier, shorter training
         (out / name).unlink(missing_ok=True)
     with progress_bar("    evaluate") as progress:
@@ -169,22 +169,22 @@ def _evaluate(trained: Run, out: Path, size: DemoSize, console: Console) -> dict
 
 def _read_metrics(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _render_clip(trained: Run, out: Path, console: Console) -> None:
     from foreseen.export import plan_clip, write_clip
 
-    console.print("4/4 film: truth, forecast and their difference")
+    console.print("4/4 video: truth, forecast and their difference")
     if (out / CLIP).exists():
         console.print(f"    done before: {out / CLIP}")
         return
     clip_frames = plan_clip(trained, "fixed", with_truth=True)
     fps = (len(clip_frames) - 1) / (clip_frames[-1].time - clip_frames[0].time)
-    with progress_bar("    film") as progress:
+    with progress_bar("    video") as progress:
         write_clip(trained, clip_frames, out / CLIP, channel="side-by-side", fps=fps, progress=progress)
 
 
@@ -192,9 +192,9 @@ def _report(out: Path, metrics: dict[str, Any], seconds: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from foreseen.training.report import readable_time
+    from foreseen.runs.durations import readable_time
 
-    table = Table(title="the forecast: frames later than all that training saw", title_justify="left", box=None)
+    table = Table(title="forecast: frames after the observed window", title_justify="left", box=None)
     for heading in ("", "frames", *SHOWN_METRICS.values()):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, found in _rows(metrics):
@@ -203,14 +203,14 @@ def _report(out: Path, metrics: dict[str, Any], seconds: float) -> None:
         table.add_row(name, str(found["count"]), *cells)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table, "")
-    for name, words in ((CLIP, "watch this"), (HORIZON, "the scores over time"), (METRICS, "all the numbers")):
+    for name, words in ((CLIP, "video"), (HORIZON, "scores over time"), (METRICS, "all scores")):
         console.print(f"{out / name}  {words}")
     console.print(f"{readable_time(seconds)} in all. Another view: foreseen render {out / 'run'} --path orbit")
 
 
 def _rows(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The method and the baselines on the split "forecast"; where a baseline could not do all frames, the method on the
-    same ones follows it."""
+    """The method and the baselines on the split "forecast"; after a baseline that cannot predict all frames, the method
+    on the same frames."""
     method = metrics["method"]
     rows = [(method, metrics["splits"]["forecast"])]
     for name, splits in metrics["baselines"].items():

@@ -48,7 +48,7 @@ def run(args: list[str]) -> None:
 
 
 def print_report() -> None:
-    """Say what this machine offers, and what is missing."""
+    """Show what this machine offers, and what is missing."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -65,11 +65,11 @@ def print_report() -> None:
     Console().print(table)
     bad = [f.subject for f in findings if f.verdict == "bad"]
     if bad:
-        raise UserError(f"needed and missing or unfit: {', '.join(bad)}. `pip install foreseen` mends packages.")
+        raise UserError(f"needed and missing or unfit: {', '.join(bad)}. `pip install foreseen` installs packages.")
 
 
 def _catch_errors(check: Callable[[], list[Diagnosis]]) -> list[Diagnosis]:
-    """A package that does not import is what this command is there to find."""
+    """Runs one check; a package that cannot be imported is a result, not an error."""
     try:
         return check()
     except ImportError as error:
@@ -78,7 +78,7 @@ def _catch_errors(check: Callable[[], list[Diagnosis]]) -> list[Diagnosis]:
 
 def check_versions() -> list[Diagnosis]:
     """foreseen, Python, and the packages that it needs."""
-    from foreseen import __version__
+    from foreseen.version import __version__
 
     missing, versions = [], []
     for name in PACKAGES:
@@ -95,10 +95,10 @@ def check_versions() -> list[Diagnosis]:
 
 
 def check_processor() -> list[Diagnosis]:
-    """The processor, its cores, and how many of them torch and Numba use."""
+    """The processor, its cores, and the threads of torch."""
     import torch
 
-    from foreseen.training.machine import cpu_name, usable_cores
+    from foreseen.runs.machine import cpu_name, usable_cores
 
     cores = usable_cores()
     threads = torch.get_num_threads()
@@ -117,7 +117,7 @@ def check_numba() -> list[Diagnosis]:
     folder = Path(chosen) if chosen else Path(__file__).parents[1] / "render/kernels"
     if os.access(folder, os.W_OK):
         return [threads, Diagnosis("Numba cache", f"kernels are kept in {folder}", "good")]
-    advice = f"{folder} is not writable: set NUMBA_CACHE_DIR, or kernels may be compiled anew in every run"
+    advice = f"{folder} is not writable: set NUMBA_CACHE_DIR, or kernels may be compiled again in every run"
     return [threads, Diagnosis("Numba cache", advice, "note")]
 
 
@@ -125,11 +125,14 @@ def check_gpu() -> list[Diagnosis]:
     """CUDA and gsplat: optional."""
     import torch
 
-    there, installed = torch.cuda.is_available(), util.find_spec("gsplat") is not None
-    cuda = torch.cuda.get_device_name() if there else "none: everything runs on the processor"
+    available, installed = torch.cuda.is_available(), util.find_spec("gsplat") is not None
+    cuda = torch.cuda.get_device_name() if available else "none: everything runs on the processor"
     missing = 'not installed: methods of Gaussians need it on CUDA, pip install ".[cuda]"'
-    gsplat = "installed" if installed else missing if there else "not installed: not needed"
-    return [Diagnosis("CUDA", cuda, "good"), Diagnosis("gsplat", gsplat, "note" if there and not installed else "good")]
+    gsplat = "installed" if installed else missing if available else "not installed: not needed"
+    return [
+        Diagnosis("CUDA", cuda, "good"),
+        Diagnosis("gsplat", gsplat, "note" if available and not installed else "good"),
+    ]
 
 
 def check_disk() -> list[Diagnosis]:

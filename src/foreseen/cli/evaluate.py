@@ -1,4 +1,4 @@
-"""`foreseen evaluate RUN`: scores by split and time, beside trivial baselines."""
+"""`foreseen evaluate RUN`: scores by split and time, beside baselines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def evaluate(
     checkpoint: int | None = None,
     device: str = "cpu",
 ) -> None:
-    """Score a run on the frames that it never saw, beside trivial baselines.
+    """Score a run on frames that it has not seen, beside baselines that learn nothing.
 
     Writes metrics.json into the run's folder, and horizon.json and horizon.png where frames after the
     observed window are scored.
@@ -36,12 +36,12 @@ def evaluate(
     Args:
         folder: Folder that `foreseen train` wrote.
         splits: Which splits: train, novel-view, interpolation, forecast, unseen-sequence; default: all but train.
-        max_frames: At most so many frames of each split, evenly spread over time.
+        max_frames: Upper bound of the frames of each split, evenly spread over time.
         max_time: Leave out frames later than this, in the data set's unit.
-        observe: Of unseen sequences: true pose and velocity at the first time, or the first frames; default: truth
-            where there is any.
-        context: First times of an unseen sequence that are given as frames, and are not scored.
-        baselines: Score last frame, nearest frame, constant velocity and the true law too.
+        observe: What is observed of unseen sequences: true pose and velocity at the first time, or the first frames;
+            default: truth where there is any.
+        context: Number of first times of an unseen sequence that are observed as frames, and are not scored.
+        baselines: Also score last frame, nearest frame, constant velocity and the true dynamics.
         lpips_weights: File with AlexNet or VGG16 and the linear heads of LPIPS; without one, LPIPS is left out.
         checkpoint: Step of the checkpoint; default: the last one.
         device: cpu, cuda or auto.
@@ -50,7 +50,7 @@ def evaluate(
 
     from foreseen.evaluation import evaluate_run, metrics_tables
     from foreseen.evaluation.uncertainty import describe_branches
-    from foreseen.training import load_run
+    from foreseen.runs import load_run
 
     run = load_run(folder, checkpoint, device=device)
     with progress_bar("evaluate") as progress:
@@ -69,13 +69,13 @@ def evaluate(
     console.print(f"{metrics['method']} ({metrics['preset']}): {metrics['protocol']['sentence']}\n")
     for table in metrics_tables(metrics):
         console.print(table, "")
-    for split, found in metrics["splits"].items():
-        if known := found.get("uncertainty"):
+    for split, summary in metrics["splits"].items():
+        if numbers := summary.get("uncertainty"):
             console.print(
-                f"{split}: {known['coverage']:.0%} of the true centres lie in the {known['band']:.0%} band, "
-                f"{known['width']:.3g} {metrics['protocol']['length_unit']} wide."
+                f"{split}: {numbers['coverage']:.0%} of the true centres lie in the {numbers['band']:.0%} band, "
+                f"{numbers['width']:.3g} {metrics['protocol']['length_unit']} wide."
             )
-            for name, shares in known["undecided"].items():
-                console.print(f"{name} {describe_branches(shares, known['futures'])}.")
+            for name, shares in numbers["undecided"].items():
+                console.print(f"{name} {describe_branches(shares, numbers['ensemble'])}.")
             console.print("")
     console.print(f"wrote {folder / 'metrics.json'}", soft_wrap=True)

@@ -38,11 +38,11 @@ def export(
             .splat, or .safetensors in the 4d form).
         out: The new file, or the folder of a PLY sequence.
         format: ply, splat and spz hold one time; ply-sequence (a folder) and 4d (one file) hold many.
-        times: START:END:COUNT in the data set's unit, such as 0:4:120, T:T:1 for one; default: as filmed.
+        times: START:END:COUNT in the data set's unit, such as 0:4:120, T:T:1 for one; default: the data's.
         sequence: Name of a sequence of a run's data, learned or new; default: the first that was learned.
-        initial: How a new sequence begins, as `foreseen render` takes it.
-        observe: Of a new sequence: true pose and velocity at its first time, or its first frames.
-        context: So many first frames.
+        initial: Initial condition of a new sequence, as `foreseen render` takes it.
+        observe: What is observed of a new sequence: true pose and velocity at its first time, or its first frames.
+        context: Number of first times that are observed as frames.
         overwrite: Replace a file of that name.
         checkpoint: Step of the checkpoint; default: the last one.
         device: cpu, cuda or auto.
@@ -56,19 +56,19 @@ def export(
     when = None if times is None else parse_times(times)
     notes: tuple[str, ...] = ()
     if source.is_dir():
-        from foreseen.training import load_run
+        from foreseen.runs import load_run
 
         loaded = load_run(source, checkpoint, device=device)
         subject = choose_subject(loaded, sequence, initial=initial, observe=observe, context=context)
-        found = source_from_run(loaded, subject)
+        exported = source_from_run(loaded, subject)
     else:
         if sequence is not None or initial is not None or observe is not None or checkpoint is not None:
             raise UserError(
                 f"{source} is no run's folder: leave --sequence, --initial, --observe and --checkpoint out."
             )
-        found, notes = source_from_file(source)
+        exported, notes = source_from_file(source)
     with progress_bar("export") as progress:
-        lost = export_splats(found, format, out, when, overwrite=overwrite, progress=progress)
+        lost = export_splats(exported, format, out, when, overwrite=overwrite, progress=progress)
     for note in notes:
         print(f"foreseen: warning: {source}: {note}.", file=sys.stderr)
     for what in lost:

@@ -1,4 +1,4 @@
-"""`foreseen inspect DATA`: what is in a data set or a file of Gaussians, and what looks doubtful."""
+"""`foreseen inspect DATA`: what is in a data set or a file of Gaussians, and warnings of likely errors."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def inspect(
     observe_until: float | None = None,
     fps: float | None = None,
 ) -> None:
-    """Say what is in a data set, draw its cameras, and tell what looks doubtful; or the same of a file of Gaussians,
-    without a drawing.
+    """Show what is in a data set, plot its cameras, and warn of likely errors; or the same for a file of Gaussians,
+    without a plot.
 
-    Every picture and layer is decoded. Nothing is written into the data set's folder.
+    Every image and layer is decoded. Nothing is written into the data set's folder.
 
     Args:
         data: The data set's folder, a video, an array [N, T, C, H, W] (.npy, .npz), or a splat file (.ply, .spz,
             .splat, .safetensors).
-        out: Folder for the drawing, inspect-NAME.png; default: here.
-        format: nerfstudio, blender, llff, nrnerf, video or array; default: found out.
-        observe_until: Fraction of the time range that training is to see; what is later is the forecast.
-        fps: Frames per second of a video, a folder of pictures or an array; default: the video's own timestamps.
+        out: Folder for the plot, inspect-NAME.png; default: the current one.
+        format: nerfstudio, blender, llff, nrnerf, video or array; default: detected.
+        observe_until: Fraction of the time range that training sees; later frames are the forecast.
+        fps: Frames per second of a video, a folder of images or an array; default: the video's own timestamps.
     """
     from foreseen.data import load_dataset
     from foreseen.data.inspection import inspect_dataset
     from foreseen.data.inspection_plot import draw_inspection
+    from foreseen.runs.files import write_atomically
     from foreseen.scenes.files import READERS
-    from foreseen.training.files import write_atomically
 
     if data.is_file() and data.suffix.lower() in READERS:
         from foreseen.data.inspection_splats import inspect_splats
@@ -66,16 +66,16 @@ def inspect(
 
 
 def _target(out: Path, data: Path, name: str) -> Path:
-    """Where the drawing goes. Raises `UserError` for a place in the data set, or a file."""
+    """File of the plot. Raises `UserError` for a folder in the data set, or a file."""
     if out.is_file():
-        raise UserError(f"--out {out} is a file: give a folder for the drawing")
+        raise UserError(f"--out {out} is a file: give a folder for the plot")
     if out.resolve().is_relative_to(data.resolve()):
-        raise UserError(f"the drawing would lie in the data set {data}, which is left as it is: give another --out")
+        raise UserError(f"the plot would lie in the data set {data}, into which nothing is written: give another --out")
     return out / f"inspect-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.png"  # the name may come from the file
 
 
 def print_checks(title: str, checks: Sequence[InspectionSection]) -> None:
-    """Tables of what was found, and the doubts."""
+    """Prints the results as tables, and the warnings."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -86,10 +86,10 @@ def print_checks(title: str, checks: Sequence[InspectionSection]) -> None:
     table.add_column(overflow="fold")
     for check in checks:
         table.add_row(f"[cyan]{check.title}[/]", "")
-        for name, found in check.rows:
-            table.add_row(f"  {escape(name)}", escape(found))
+        for name, value in check.rows:
+            table.add_row(f"  {escape(name)}", escape(value))
     console.print(table)
-    doubts = [doubt for check in checks for doubt in check.warnings]
-    console.print("\n[bold]Doubts[/]" if doubts else "\nNothing looks doubtful.")
-    for doubt in doubts:
-        console.print(f"  [yellow]-[/] {escape(doubt)}", soft_wrap=True, highlight=False)
+    warnings = [warning for check in checks for warning in check.warnings]
+    console.print("\n[bold]Warnings[/]" if warnings else "\nNo warnings.")
+    for warning in warnings:
+        console.print(f"  [yellow]-[/] {escape(warning)}", soft_wrap=True, highlight=False)

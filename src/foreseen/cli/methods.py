@@ -11,7 +11,7 @@ def run(args: list[str]) -> None:
 
 
 def print_methods() -> None:
-    """List the methods: paper, licence, what they need from the data, what of the paper was reproduced."""
+    """List the methods: paper, licence, required data, and what of the paper was reproduced."""
     from rich.console import Console
     from rich.table import Table
 

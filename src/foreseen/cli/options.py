@@ -1,4 +1,4 @@
-"""Options of a command: tyro reads them, and what it refuses becomes one line."""
+"""Options of a command: tyro parses them; its errors become one line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _check_names(function: Callable[..., Any], args: list[str], prog: str) -> No
 
 
 def option_names(function: Callable[..., Any]) -> set[str]:
-    """The options, such as "--max-steps", of a function: those that its help begins a line with."""
+    """The options of a function, such as "--max-steps": those that start a line of its help."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
         parse(function, ["--help"], "foreseen")
@@ -64,7 +64,7 @@ def option_names(function: Callable[..., Any]) -> set[str]:
 
 
 def _one_line(box: str) -> str:
-    """What stands in the box that tyro draws: after the title, up to the rule above its advice."""
+    """The text in the box that tyro draws: after the title, up to the line above its advice."""
     lines = [line.strip("│| \t") for line in box.splitlines()]
     lines = [line for line in lines if line][1:]
     rules = [i for i, line in enumerate(lines) if i > 0 and re.fullmatch(r"[─\-╰╯+]{3,}", line)]

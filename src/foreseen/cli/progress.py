@@ -1,4 +1,4 @@
-"""Progress on standard error of work that reports the share that is done: a bar, or lines without a terminal."""
+"""Progress on standard error: a bar on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LINE_SECONDS = 10.0
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[ProgressCallback]:
-    """Gives a function (share 0..1, what is being done) that moves the bar; without a terminal it prints a line every
-    ten seconds."""
+    """Gives a function (share that is done 0..1, what is done now) that moves the bar; without a terminal it prints a
+    line every ten seconds."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

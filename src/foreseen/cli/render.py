@@ -42,20 +42,20 @@ def render(
     Args:
         folder: Folder that `foreseen train` wrote.
         out: An .mp4, else a folder of PNGs; default: in the run's folder, renders/PATH-CHANNEL.mp4.
-        path: train:CAMERA_ID (where it stood), fixed (the first training camera), follow (its poses), orbit, spiral, or
+        path: train:CAMERA_ID (its first pose), fixed (the first training camera), follow (its poses), orbit, spiral, or
             a FILE.json that `foreseen view` saved: views with their times.
-        times: START:END:COUNT in the data set's unit, such as 0:4:120; START = END stops time; default: as filmed.
+        times: START:END:COUNT in the data set's unit, such as 0:4:120; START = END stops time; default: the data's.
         sequence: Name of a sequence of the data, learned or new; default: the first that was learned.
-        initial: How a new sequence begins, such as "x=0.7,vx=0.1" (x, y, z, vx, vy, vz in the data set's units; with
-            several bodies "NAME.x=..."); what is not named follows from what was learned, or rests.
-        observe: Of a new sequence: true pose and velocity at its first time, or its first frames.
-        context: So many first frames.
+        initial: Initial condition of a new sequence, such as "x=0.7,vx=0.1" (x, y, z, vx, vy, vz in the data set's
+            units; with several bodies "NAME.x=..."); what is not named follows from the learned motion, or is static.
+        observe: What is observed of a new sequence: true pose and velocity at its first time, or its first frames.
+        context: Number of first times that are observed as frames.
         channel: Colours, depth, or truth beside the rendering and their difference (train:CAMERA_ID and fixed).
-        futures: Mark where the parts' centres may be, in each future that the run leaves possible.
-        size: WIDTHxHEIGHT of the pictures; default: as the data that it was trained on.
-        downscale: Shrink the pictures by this whole factor instead.
-        degrees: How far an orbit goes; less than 360 swings there and back.
-        fps: Frames a second of an mp4.
+        ensemble: Mark the centres of the moving objects in all sampled trajectories.
+        size: WIDTHxHEIGHT of the images [pixels]; default: as the training images.
+        downscale: Shrink the images by this whole factor instead.
+        degrees: Angle of an orbit; less than 360 goes there and back.
+        fps: Frames per second of an mp4.
         crf: Quality of an mp4, from 0 (lossless) to 51; lower is better and larger.
         checkpoint: Step of the checkpoint; default: the last one.
         device: cpu, cuda or auto.
@@ -64,7 +64,7 @@ def render(
 
     from foreseen.evaluation.uncertainty import describe_uncertainty
     from foreseen.export import choose_subject, parse_size, parse_times, plan_clip, write_clip
-    from foreseen.training import load_run
+    from foreseen.runs import load_run
 
     when = None if times is None else parse_times(times)
     pixels = None if size is None else parse_size(size)
@@ -97,7 +97,7 @@ def render(
             progress=progress,
         )
     console = Console()
-    last = max(shot.time for shot in clip_frames)
+    last = max(frame.time for frame in clip_frames)
     if last > subject.observed_until and (
         words := describe_uncertainty(subject.forecast, subject.observed_until, last)
     ):
@@ -106,7 +106,7 @@ def render(
 
 
 def _name(path: str, sequence: str | None, initial: str | None) -> str:
-    """Of the file: path and subject, without what file systems refuse."""
+    """Name of the file: path and subject, without characters that file systems refuse."""
     parts = [Path(path).stem if path.lower().endswith(".json") else path, *filter(None, (sequence, initial))]
     return "-".join(re.sub(r"[^\w.+=]+", "-", part) for part in parts)
 

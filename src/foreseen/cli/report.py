@@ -1,4 +1,4 @@
-"""`foreseen report RUN [RUN ...]`: one page that tells what was learned, and how good it is."""
+"""`foreseen report RUN [RUN ...]`: an HTML page on what was learned, and how good it is."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def report(
     analyze: bool = True,
     device: str = "cpu",
 ) -> None:
-    """Write one self-contained page on runs: what was trained on what, clips beside the truth, scores beside
-    forecasts that learn nothing, how they fade with time, the learned law, cost.
+    """Write one self-contained HTML page on runs: training, clips beside the truth, scores beside baselines and
+    over time, learned dynamics, cost.
 
-    Runs that differ in their seeds alone are taken together, runs on the same data stand side by side. Nothing is
-    written into their folders.
+    Runs that differ in their seeds alone are one group; groups on the same data are shown side by side. Nothing is
+    written into the runs' folders.
 
     Args:
         folders: Folders that `foreseen train` wrote.
-        out: The page.
-        clips: Films of each method at most; 0 leaves them out.
-        frames: Frames of a film at most.
-        analyze: Study the learned law where `foreseen analyze` did not.
-        device: That renders the films: cpu, cuda or auto.
+        out: The page, a name ending in .html.
+        clips: Upper bound of the clips of each method; 0 leaves clips out.
+        frames: Upper bound of the frames of a clip.
+        analyze: Analyze learned dynamics of runs without analysis.json.
+        device: Renders the clips: cpu, cuda or auto.
     """
     from rich.console import Console
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PORT = 8080
 POLL_SECONDS = 0.5
-"""Seconds between two looks for a run's first checkpoint."""
+"""Seconds between two checks for a run's first checkpoint."""
 
 
 def run(args: list[str]) -> None:
@@ -38,18 +38,18 @@ def view(
     follow: bool = False,
     device: str = "cpu",
 ) -> None:
-    """Look at runs in the browser, from any view, at any time, past the last frame; or at a data set, or at Gaussians.
+    """Show runs in the browser, from any view, at any time, past the last frame; or a data set, or Gaussians.
 
     Args:
         folders: Runs, shown side by side; or one data set's folder; or one splat file (.ply, .spz, .splat,
             .safetensors).
-        sequence: Sequence that is shown first; default: the first that was learned.
-        until: Last time of the slider, in the data set's unit; default: half as long again as was filmed.
-        host: Address to listen on; whoever reaches it can look, so that only this machine does by default.
+        sequence: Sequence that is shown first; default: the first learned one.
+        until: Last time of the slider, in the data set's unit; default: 1.5 times the length of the data.
+        host: Address to listen on; everybody who reaches it can look. Default: this machine only.
         port: Port; where it is taken, the next free one.
-        format: Format of a data set; default: found out.
+        format: Format of a data set; default: detected.
         checkpoint: Step of the runs' checkpoint; default: the last one.
-        follow: Runs that are being trained: wait for the first checkpoint, and show each new one as it comes.
+        follow: For runs in training: wait for the first checkpoint, and show each new one.
         device: cpu, cuda or auto.
     """
     if not folders:
@@ -77,7 +77,7 @@ def view(
 
 
 def check_port(name: str, port: int) -> None:
-    """Raises `UserError` for what is none."""
+    """Raises `UserError` for a number that is no port."""
     if not 0 <= port < 65536:
         raise UserError(f"{name} {port}: give a whole number from 0 to 65535.")
 
@@ -96,7 +96,8 @@ def serve(
     say: Callable[[str], None],
     stop: Callable[[], object],
 ) -> None:
-    """Shows what `view` says until `stop` returns something true; `say` is told the address."""
+    """Shows `folders`, with the options of `view`, until `stop` returns something true; the address is passed to
+    `say`."""
     try:
         from foreseen.viewer.server import Viewer
     except ModuleNotFoundError as error:
@@ -109,28 +110,28 @@ def serve(
         return
     with _maker(folders, until, format, checkpoint, follow, device) as make:
 
-        def chosen() -> Sequence[ViewerSource]:
-            found = make()
-            for shown in found if sequence is not None else ():
-                shown.choose(str(sequence))
-            return found
+        def make_sources() -> Sequence[ViewerSource]:
+            sources = make()
+            for source in sources if sequence is not None else ():
+                source.choose(str(sequence))
+            return sources
 
-        viewer = Viewer(chosen, ", ".join(f.name for f in folders), host, port)
-        say(f"look at {viewer.address}")
+        viewer = Viewer(make_sources, ", ".join(f.name for f in folders), host, port)
+        say(f"open {viewer.address}")
         viewer.run(stop)
 
 
 def _first_checkpoints(runs: Sequence[Path], say: Callable[[str], None], stop: Callable[[], object]) -> bool:
-    """Waits until every run has a checkpoint. Returns whether they have."""
-    from foreseen.training.checkpoints import list_checkpoints
+    """Waits until every run has a checkpoint, or `stop`. Returns whether all have one."""
+    from foreseen.runs.checkpoints import list_checkpoints
 
-    told = False
+    announced = False
     while not all(list_checkpoints(run) for run in runs):
         if stop():
             return False
-        if not told:
+        if not announced:
             say("the viewer waits for the first checkpoint.")
-        told = True
+        announced = True
         time.sleep(POLL_SECONDS)
     return True
 
@@ -139,27 +140,27 @@ def _first_checkpoints(runs: Sequence[Path], say: Callable[[str], None], stop: C
 def _maker(
     paths: Sequence[Path], until: float | None, format: str | None, checkpoint: int | None, follow: bool, device: str
 ) -> Iterator[Callable[[], Sequence[ViewerSource]]]:
-    """Loads once; makes anew for each browser what is its own."""
+    """Loads the data once, and gives a function that makes new sources for each browser."""
     from foreseen.data import load_dataset
+    from foreseen.runs import load_run
+    from foreseen.runs.config import FILE
     from foreseen.scenes.files import READERS, read_splats
-    from foreseen.training import load_run
-    from foreseen.training.config import FILE
     from foreseen.viewer.checkpoint_watcher import CheckpointWatcher
     from foreseen.viewer.sources import DatasetSource, RunSource, SplatFileSource
 
     if any((path / FILE).is_file() for path in paths):
-        following = CheckpointWatcher([load_run(path, checkpoint, device=device) for path in paths])
+        watcher = CheckpointWatcher([load_run(path, checkpoint, device=device) for path in paths])
         names = distinct([path.name or str(path.resolve().name) for path in paths])
 
         def make() -> Sequence[ViewerSource]:
-            now = following.runs
+            now = watcher.runs
             return [RunSource(now[i], name, until, partial(now.__getitem__, i)) for i, name in enumerate(names)]
 
-        with following if follow else nullcontext():
+        with watcher if follow else nullcontext():
             yield make
         return
     if len(paths) > 1:
-        raise UserError("only runs are shown side by side: give one data set or splat file.")
+        raise UserError("only runs can be shown side by side: give one data set or splat file.")
     path = paths[0]
     if path.is_file() and path.suffix.lower() in READERS:
         file = read_splats(path)
@@ -170,9 +171,9 @@ def _maker(
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Names that are told apart: the second of the same name gets a number."""
-    found: list[str] = []
+    """Unique names: the second of the same name gets a number."""
+    unique: list[str] = []
     for name in names:
-        again = sum(n == name or n.startswith(f"{name} (") for n in found)
-        found.append(f"{name} ({again + 1})" if again else name)
-    return found
+        count = sum(n == name or n.startswith(f"{name} (") for n in unique)
+        unique.append(f"{name} ({count + 1})" if count else name)
+    return unique

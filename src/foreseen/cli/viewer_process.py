@@ -1,7 +1,7 @@
-"""A training that is looked at: the viewer in a process of its own, which shows each checkpoint as it comes.
+"""The viewer of a running training, in a process of its own, which shows each new checkpoint.
 
-Whatever happens there, a browser that leaves or a port that nobody may listen on, is no matter of the training's; and
-as it runs at low priority, what is rendered for browsers takes what the training leaves.
+Its failures (a browser that disconnects, a port that is not allowed) do not affect the training. It runs at low
+priority, so that rendering for browsers uses only the time that the training leaves.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from foreseen.errors import UserError
 from foreseen.training.signals import StopSignals
 
 NICENESS = 10
+"""Lowers the viewer's priority; larger gives the training more of the processor."""
 HOST = "127.0.0.1"
 
 
@@ -44,15 +45,15 @@ class ViewerProcess:
         self._printer.join()
 
     def wait_until_closed(self) -> None:
-        """Keeps the viewer open until somebody ends it, where it is still there."""
+        """Keeps the viewer open, where it still runs, until it is stopped."""
         with StopSignals() as signals:
             if self._process.is_alive():
-                print("the viewer stays open: Ctrl-C ends it.", flush=True)
+                print("the viewer stays open: Ctrl-C stops it.", flush=True)
             while self._process.is_alive() and not signals.received:
                 self._process.join(0.2)
 
     def _print(self) -> None:
-        """What the viewer says, in this process: above its progress bar."""
+        """Prints the viewer's lines in this process, above its progress bar."""
         try:
             while True:
                 print(self._lines.recv(), flush=True)
@@ -61,7 +62,7 @@ class ViewerProcess:
 
 
 def _serve(run: Path, host: str, port: int, lines: Connection) -> None:
-    """The other process. It ends with the first one, which Ctrl-C is for."""
+    """Runs in the viewer's process, and ends with the training's process, which handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
     from foreseen.cli.view import serve

@@ -1,4 +1,4 @@
-"""Metrics, baselines and horizons: how well a run foresees what it never saw."""
+"""Metrics, baselines and horizons: how well a run predicts frames that it has not seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HOMES = {"evaluate_run": "foreseen.evaluation.evaluate", "metrics_tables": "for
 
 
 def __getattr__(name: str) -> Any:
-    # Lazily: evaluation reads runs, and runs offer evaluation.
+    # Lazily: `foreseen.evaluate_run` must not load torch before it is called.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,5 +1,5 @@
-"""Forecasts that learn nothing, and one that knows the law. A method that does not beat the first has not understood
-the motion; none can beat the last, save by how things look.
+"""Forecasts that learn nothing, and one that knows the dynamics. A method that is not better than the former has not
+learned the motion; only by its image quality can it be better than the latter.
 
 Each baseline is built from the observed frames and gives an image for a frame, or None where it cannot.
 """
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A predicted picture.
+    """A predicted image.
 
     Attributes:
         image: `[H, W, 3]`.
-        background: what the picture shows without the moving objects, where that is not what the frame's camera
-            sees: the picture came from another camera.
+        background: the image without the moving objects, where that differs from the frame's own background because
+            the image came from another camera.
     """
 
     image: Tensor
@@ -43,13 +43,13 @@ Baseline = Callable[[Frame], Prediction | None]
 
 
 class ObservedFrames:
-    """The frames that were given, found by sequence and camera.
+    """The observed frames, by sequence and camera.
 
     Args:
-        dataset: where the sequences' truth and background pictures come from.
+        dataset: has the sequences' ground truth and background images.
         frames: the observed frames: those of training, and the first ones of unseen sequences.
-        ends: for each sequence the end of what is observed of it, in the data set's unit.
-        unseen: names of those among them that training never saw.
+        ends: for each sequence the time of its last observed frame, in the data set's unit.
+        unseen: names of the sequences without training frames.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class ObservedFrames:
             self._frames.setdefault(frame.sequence, {}).setdefault(frame.camera_id, []).append(frame)
 
     def same_camera(self, frame: Frame) -> list[Frame]:
-        """Observed frames of the frame's own camera, by time; empty where it was never observed."""
+        """Observed frames of the frame's own camera, by time; empty where it has none."""
         return self._frames.get(frame.sequence, {}).get(frame.camera_id, [])
 
     def nearest_camera(self, frame: Frame) -> list[Frame]:
-        """Observed frames of the frame's own camera, else of the camera with the nearest pose, by time."""
+        """Observed frames of the frame's own camera, else of the camera with the nearest pose; by time."""
         cameras = self._frames.get(frame.sequence, {})
         if frame.camera_id in cameras or not cameras:
             return cameras.get(frame.camera_id, [])
@@ -77,7 +77,7 @@ class ObservedFrames:
         return min(cameras.values(), key=lambda frames: _pose_distance(frames[0].camera, frame.camera, unit))
 
     def show(self, source: Frame, frame: Frame) -> Prediction:
-        """An observed frame in the place of another one."""
+        """An observed frame as the prediction of another one."""
         image = sized(source.image(), frame.camera)
         if source.camera_id == frame.camera_id:
             return Prediction(image)
@@ -88,14 +88,14 @@ class ObservedFrames:
 
 
 def _spread(cameras: list[Camera]) -> float:
-    """Mean distance of the cameras from their middle, in scene units: what one radian of turning is worth."""
+    """Mean distance of the cameras from their centre, in scene units: how much one radian of rotation counts."""
     positions = torch.stack([c.position for c in cameras])
     spread = float((positions - positions.mean(0)).norm(dim=-1).mean())
     return spread if spread > 1e-6 else 1.0
 
 
 def _pose_distance(a: Camera, b: Camera, unit: float) -> float:
-    """How far apart two cameras stand and look: distances of positions, and of axes x and z times `unit`."""
+    """Distance of two poses: distance of the positions, and of the axes x and z times `unit`."""
     axes = (a.camera_to_world[:3, [0, 2]] - b.camera_to_world[:3, [0, 2]]).norm() * unit
     return float(torch.hypot((a.position - b.position).norm(), axes))
 
@@ -110,89 +110,93 @@ def sized(image: Tensor, camera: Camera) -> Tensor:
 
 
 def last_frame(observed: ObservedFrames) -> Baseline:
-    """The last frame that the camera (or the nearest observed one) saw: nothing moves any more."""
+    """The last observed frame of the camera, or of the nearest observed one: nothing moves any more."""
 
     def predict(frame: Frame) -> Prediction | None:
-        seen = observed.nearest_camera(frame)
-        return observed.show(seen[-1], frame) if seen else None
+        frames = observed.nearest_camera(frame)
+        return observed.show(frames[-1], frame) if frames else None
 
     return predict
 
 
 def nearest_frame(observed: ObservedFrames) -> Baseline:
-    """The frame nearest in time that the camera (or the nearest observed one) saw."""
+    """The observed frame nearest in time of the camera, or of the nearest observed one."""
 
     def predict(frame: Frame) -> Prediction | None:
-        seen = observed.nearest_camera(frame)
-        if not seen:
+        frames = observed.nearest_camera(frame)
+        if not frames:
             return None
-        return observed.show(min(seen, key=lambda f: abs(f.time - frame.time)), frame)
+        return observed.show(min(frames, key=lambda f: abs(f.time - frame.time)), frame)
 
     return predict
 
 
 def constant_velocity(observed: ObservedFrames) -> Baseline:
-    """The bodies as last seen fly on at their last velocity, pasted over the camera's background picture.
+    """Constant-velocity extrapolation: the bodies as last observed, moved at their last velocity, over the camera's
+    background image.
 
-    Positions and velocities are the exact ones of the simulation, so this is what a perfect tracker without a
-    law of motion gives. Only after the observed window, for cameras that were observed, where masks and truth
-    exist.
+    Positions and velocities are the exact ones of the simulation: this is what a perfect tracker without dynamics
+    predicts. Only after the observed window, for observed cameras, where masks and ground truth exist.
     """
 
-    def place(truth: GroundTruth, frame: Frame) -> Tensor:
+    def positions_at(truth: GroundTruth, frame: Frame) -> Tensor:
         return _extrapolated(truth, observed.last_times[frame.sequence], frame.time)
 
-    return _pasting(observed, place)
+    return _pasting(observed, positions_at)
 
 
 def true_dynamics(observed: ObservedFrames) -> Baseline:
-    """The bodies as last seen, pasted where the true law has taken them from their true state at the sequence's first
-    time. The law's form is given, its constants are fitted to the training sequences (see `true_dynamics.py`).
+    """The bodies as last observed, moved to the positions that the true dynamics give from the true state at the
+    sequence's first time. The form of the dynamics is given, their constants are fitted to the training sequences (see
+    `true_dynamics.py`).
 
-    Where constant velocity is there, and the law is one whose form is known.
+    Defined where constant velocity is, for dynamics whose form is known.
     """
 
     @cache
     def constants(dynamics: str) -> dict[str, float] | None:
-        learned = [
+        trained_on = [
             s
             for name, s in observed.sequences.items()
             if name in observed.observed_until and name not in observed.unseen
         ]
         return fit_constants(
             dynamics,
-            [(s.truth, observed.observed_until[s.name]) for s in learned if s.truth and s.truth.dynamics == dynamics],
+            [
+                (s.truth, observed.observed_until[s.name])
+                for s in trained_on
+                if s.truth and s.truth.dynamics == dynamics
+            ],
         )
 
     @cache
-    def path(sequence: str) -> np.ndarray | None:
+    def trajectory(sequence: str) -> np.ndarray | None:
         truth = observed.sequences[sequence].truth
         fitted = constants(truth.dynamics) if truth else None
         return integrate_from_truth(truth, fitted) if truth and fitted else None
 
-    def place(truth: GroundTruth, frame: Frame) -> Tensor | None:
-        places = path(frame.sequence)
-        return None if places is None else _nearest(truth, places, frame.time)
+    def positions_at(truth: GroundTruth, frame: Frame) -> Tensor | None:
+        positions = trajectory(frame.sequence)
+        return None if positions is None else _nearest(truth, positions, frame.time)
 
-    return _pasting(observed, place)
+    return _pasting(observed, positions_at)
 
 
 def _pasting(observed: ObservedFrames, positions_at: Callable[[GroundTruth, Frame], Tensor | None]) -> Baseline:
-    """The bodies as last seen, pasted over the camera's background picture at the positions `[B, 3]` that
-    `positions_at` gives for a frame. Only after the observed window, for cameras that were observed, where masks and
-    truth exist."""
+    """The bodies as last observed, over the camera's background image, at the positions `[B, 3]` that `positions_at`
+    gives for a frame. Only after the observed window, for observed cameras, where masks and ground truth exist."""
 
     def predict(frame: Frame) -> Prediction | None:
         sequence = observed.sequences.get(frame.sequence)
-        seen = observed.same_camera(frame)
+        frames = observed.same_camera(frame)
         if (
             sequence is None
             or sequence.truth is None
-            or not seen
+            or not frames
             or frame.time <= observed.observed_until[frame.sequence]
         ):
             return None
-        source = seen[-1]
+        source = frames[-1]
         mask, background = source.layer("mask"), background_picture(frame, sequence)
         if mask is None or background is None:
             return None
@@ -212,17 +216,16 @@ def _nearest(truth: GroundTruth, positions: np.ndarray, time: float) -> Tensor:
 
 
 def _extrapolated(truth: GroundTruth, last_time: float, time: float) -> Tensor:
-    """`[B, 3]` at `time`, straight on from the state at the last observed time."""
+    """`[B, 3]` at `time`, at constant velocity from the state at the last observed time."""
     last = int(np.abs(truth.times - last_time).argmin())
     step = time - float(truth.times[last])
     return torch.from_numpy(truth.positions[last] + truth.velocities[last] * step).float()
 
 
 def paste_bodies(canvas: Tensor, source: Frame, mask: Tensor, camera: Camera, start: Tensor, end: Tensor) -> Tensor:
-    """Each body cut out of `source` by its instance id and drawn on `canvas` `[H, W, 3]`, far ones first.
+    """Each body cut out of `source` by its instance id and drawn on `canvas` `[H, W, 3]`, distant ones first.
 
-    Body b moves by the projection of `end[b] - start[b]` (`[B, 3]`, scene units) and grows as it comes
-    nearer.
+    Body b moves by the projection of `end[b] - start[b]` (`[B, 3]`, scene units) and grows as it approaches.
     """
     (from_pixels, from_depth), (to_pixels, to_depth) = source.camera.project(start), camera.project(end)
     image = source.image()
@@ -248,5 +251,5 @@ BASELINES: dict[str, Callable[[ObservedFrames], Baseline]] = {
     "last-frame": last_frame,
     "nearest-frame": nearest_frame,
     "constant-velocity": constant_velocity,
-    "true-law": true_dynamics,
+    "true-dynamics": true_dynamics,
 }

@@ -1,4 +1,4 @@
-"""What truth tells about the bodies that one camera films: how many, how large, how fast, and where in the scene."""
+"""Ground truth of one camera: how many bodies it sees, how large, how fast, and where they are in the scene."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from foreseen.evaluation.mask_components import connected_components, hausdorff_
 from foreseen.geometry.cameras import Camera
 
 MIN_BODY_SHARE = 0.1
-"""What is smaller than this share of the truth's usual body is a speck, no piece."""
+"""A connected component counts from this share of the median body's pixels on; larger ignores more noise and more
+small bodies."""
 MIN_BODY_PIXELS = 4
-"""Nor is anything of fewer pixels."""
+"""And never below this many pixels."""
 
 
 @dataclass(frozen=True)
 class BodyDetections:
-    """Where the camera saw the bodies: the way from a mask back into the scene.
+    """Where the camera saw the bodies; maps the centroid of a mask to a point in the scene.
 
     Attributes:
         pixels: `[N, 2]` centroid of a body's mask.
-        offsets: `[N, 2]` from there to where its centre of mass is seen.
-        depths: `[N]` of the centre of mass along z of the camera.
-        radii: `[N]` of the ball that would be seen as large, in scene units.
+        offsets: `[N, 2]` from there to the projected centre of mass [pixels].
+        depths: `[N]` of the centre of mass along the camera's z axis.
+        radii: `[N]` of the ball whose image is as large, in scene units.
     """
 
     camera: Camera
@@ -49,7 +50,7 @@ class BodyDetections:
         return self._weights(centroids) @ (self.depths - self.radii)
 
     def _weights(self, centroids: np.ndarray) -> np.ndarray:
-        """`[M, N]`: mostly the sightings that are nearest in the picture, whenever they were."""
+        """Weights `[M, N]` of the detections: large for those that are near in the image, at whatever time."""
         square = ((centroids[:, None] - self.pixels) ** 2).sum(-1)
         weights = (square + 1) ** -2
         return weights / weights.sum(-1, keepdims=True)
@@ -61,8 +62,8 @@ class EnergyReference:
 
     Attributes:
         positions: `[T, 3]` of its centre of mass, z up, at the times of the `CameraTruth`.
-        gravity: in scene units per time unit squared.
-        kinetic: the largest kinetic energy per mass.
+        gravity: acceleration, in scene units per time unit squared.
+        kinetic: largest kinetic energy per mass over the sequence.
     """
 
     positions: np.ndarray
@@ -72,18 +73,20 @@ class EnergyReference:
 
 @dataclass(frozen=True)
 class CameraTruth:
-    """What truth tells about the T frames of one camera.
+    """Ground truth of the T frames of one camera.
 
     Attributes:
         times: `[T]`.
-        smallest: pixels that a piece has at least.
-        bodies, pieces, parts, areas: `[T]` each: visible bodies, pieces of all bodies together, sum of the pieces of
-            each body, pixels.
-        step: the longest `hausdorff_distance` between frames [pixels].
-        bend: the largest second difference of the centroid [pixels].
-        still: `[H, W]` depth of what rests, infinite where unknown; None where the data set has no depth.
-        sightings: None without positions.
-        fall: None without positions and gravity, and for several bodies, whose masses are unknown.
+        min_pixels: smallest connected component that counts [pixels].
+        bodies: `[T]` visible bodies.
+        pieces: `[T]` connected components of all bodies together.
+        parts: `[T]` sum of the connected components of each body by itself.
+        areas: `[T]` pixels of all bodies.
+        step: longest `hausdorff_distance` between consecutive frames [pixels].
+        max_acceleration: largest second difference of the centroid [pixels].
+        static_depth: `[H, W]` depth of the static scene, infinite where unknown; None where the data set has no depth.
+        detections: None without positions.
+        energy_reference: None without positions and gravity, and for several bodies, whose masses are unknown.
     """
 
     times: np.ndarray
@@ -99,7 +102,7 @@ class CameraTruth:
     energy_reference: EnergyReference | None = None
 
     def index(self, times: np.ndarray) -> np.ndarray:
-        """Which of the frames have `times`."""
+        """Indices of the frames at `times`."""
         return np.abs(self.times[None, :] - np.asarray(times)[:, None]).argmin(1)
 
 
@@ -111,37 +114,37 @@ def find_camera_truth(
     gravity: float | None = None,
     depths: Iterable[np.ndarray] = (),
 ) -> CameraTruth | None:
-    """What can be told of frames at `times` `[T]`, from a camera that stands still.
+    """The ground truth of a static camera's frames at `times` `[T]`.
 
     Args:
-        instances: `[T, H, W]` ids, body b has b + 1; 0 where nothing moves.
+        instances: `[T, H, W]` instance ids: body b has b + 1; 0 is the static scene.
         labels: the bodies' positions at these times.
-        depths: depth pictures `[H, W]` of the same frames, 0 where nothing is hit; read until nothing is missing.
+        depths: depth maps `[H, W]` of the same frames, 0 where no surface is hit; read until every pixel is known.
 
     Returns:
         None where no body is ever visible.
     """
-    top = int(instances.max(initial=0))
-    sizes = np.array([np.bincount(picture.ravel(), minlength=top + 1)[1:] for picture in instances])
+    highest = int(instances.max(initial=0))
+    sizes = np.array([np.bincount(picture.ravel(), minlength=highest + 1)[1:] for picture in instances])
     if not (sizes >= MIN_BODY_PIXELS).any():
         return None
     min_pixels = max(MIN_BODY_SHARE * float(np.median(sizes[sizes >= MIN_BODY_PIXELS])), MIN_BODY_PIXELS)
-    seen = [connected_components(picture > 0, min_pixels) for picture in instances]
-    centroids = np.array([pieces.centroid for pieces in seen])
-    steps = [hausdorff_distance(a.mask, b.mask) for a, b in pairwise(seen)]
+    components = [connected_components(picture > 0, min_pixels) for picture in instances]
+    centroids = np.array([pieces.centroid for pieces in components])
+    steps = [hausdorff_distance(a.mask, b.mask) for a, b in pairwise(components)]
     detections = None if labels is None else _detect_bodies(instances, camera, labels, min_pixels)
     return CameraTruth(
         times=np.asarray(times),
         min_pixels=min_pixels,
         bodies=(sizes >= min_pixels).sum(-1),
-        pieces=np.array([len(pieces.areas) for pieces in seen]),
+        pieces=np.array([len(pieces.areas) for pieces in components]),
         parts=np.array(
-            [sum(len(connected_components(p == i, min_pixels).areas) for i in range(1, top + 1)) for p in instances]
+            [sum(len(connected_components(p == i, min_pixels).areas) for i in range(1, highest + 1)) for p in instances]
         ),
-        areas=np.array([pieces.areas.sum() for pieces in seen], dtype=float),
+        areas=np.array([pieces.areas.sum() for pieces in components], dtype=float),
         step=max((s for s in steps if np.isfinite(s)), default=0.0),
         max_acceleration=max(second_differences(centroids), default=0.0),
-        static_depth=_still(instances, depths),
+        static_depth=_static_depth(instances, depths),
         detections=detections,
         energy_reference=None if detections is None else _energy_reference(labels, gravity),
     )
@@ -154,28 +157,28 @@ def _detect_bodies(
     rows = []
     for time, picture in enumerate(instances):
         for body in range(len(labels.bodies)):
-            found = connected_components(picture == body + 1, min_pixels)
-            depth, area = float(depths[time, body]), float(found.areas.sum())
+            pieces = connected_components(picture == body + 1, min_pixels)
+            depth, area = float(depths[time, body]), float(pieces.areas.sum())
             if area > 0 and depth > 0:
                 radius = np.sqrt(area / np.pi) * depth / np.sqrt(camera.fx * camera.fy)
-                rows.append((*found.centroid, *(pixels[time, body] - found.centroid), depth, radius))
+                rows.append((*pieces.centroid, *(pixels[time, body] - pieces.centroid), depth, radius))
     if not rows:
         return None
     table = np.array(rows)
     return BodyDetections(camera, table[:, :2], table[:, 2:4], table[:, 4], table[:, 5])
 
 
-def _still(instances: np.ndarray, depths: Iterable[np.ndarray]) -> np.ndarray | None:
-    still, missing = None, np.ones(instances.shape[1:], dtype=bool)
+def _static_depth(instances: np.ndarray, depths: Iterable[np.ndarray]) -> np.ndarray | None:
+    static, missing = None, np.ones(instances.shape[1:], dtype=bool)
     for picture, depth in zip(instances, depths):
-        if still is None:
-            still = np.full(depth.shape, np.inf)
-        fresh = missing & (picture == 0)
-        still[fresh] = np.where(depth[fresh] > 0, depth[fresh], np.inf)
-        missing &= ~fresh
+        if static is None:
+            static = np.full(depth.shape, np.inf)
+        uncovered = missing & (picture == 0)
+        static[uncovered] = np.where(depth[uncovered] > 0, depth[uncovered], np.inf)
+        missing &= ~uncovered
         if not missing.any():
             break
-    return still
+    return static
 
 
 def _energy_reference(labels: PoseLabels | None, gravity: float | None) -> EnergyReference | None:
@@ -183,13 +186,3 @@ def _energy_reference(labels: PoseLabels | None, gravity: float | None) -> Energ
         return None
     kinetic = 0.5 * float(labels.velocities.square().sum(-1).max())
     return EnergyReference(labels.positions[:, 0].numpy(), gravity, kinetic) if kinetic > 0 else None
-
-
-def specific_energy(times: np.ndarray, positions: np.ndarray, gravity: float) -> np.ndarray:
-    """Energy per mass `[T]` of a body at `positions` `[T, 3]`, z up, with the velocity by central differences; not a
-    number at both ends."""
-    found = np.full(len(times), np.nan)
-    if len(times) > 2:
-        velocity = (positions[2:] - positions[:-2]) / (times[2:] - times[:-2])[:, None]
-        found[1:-1] = 0.5 * (velocity**2).sum(-1) + gravity * positions[1:-1, 2]
-    return found

@@ -1,4 +1,4 @@
-"""A run held against the frames that it never saw, beside forecasts that need no training."""
+"""A run compared with frames that it has not seen, beside forecasts that need no training."""
 
 from __future__ import annotations
 
@@ -6,39 +6,32 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from foreseen.data.types import Frame
-from foreseen.errors import UserError
-from foreseen.evaluation.baselines import BASELINES, Baseline, ObservedFrames, Prediction
-from foreseen.evaluation.ensemble_plot import FILE as FUTURES_FILE
+from foreseen.evaluation.baselines import BASELINES, Baseline, ObservedFrames
+from foreseen.evaluation.ensemble_plot import FILE as ENSEMBLE_FILE
 from foreseen.evaluation.ensemble_plot import plot_ensembles
 from foreseen.evaluation.forecast_context import CONTEXT, ForecastContext, Source, forecast_contexts
 from foreseen.evaluation.frames import choose_frames, is_next_frame, select_splits
 from foreseen.evaluation.horizon import SPLITS as HORIZON_SPLITS
 from foreseen.evaluation.horizon import horizon_split, remove_horizon, write_horizon
 from foreseen.evaluation.lpips import LPIPS, load_lpips
+from foreseen.evaluation.method_predictor import method_predictor
 from foreseen.evaluation.moving_pixels import background_picture, truth_mask
 from foreseen.evaluation.physics_clips import TRUTH, PhysicsChecker
 from foreseen.evaluation.protocol import describe_forecast_contexts, describe_protocol, describe_run
 from foreseen.evaluation.scores import FrameTarget, Scores, mean_scores, score, summarise
 from foreseen.evaluation.uncertainty import ForecastEnsemble, coverage, find_ensembles
-from foreseen.training.files import write_atomically
-
-if TYPE_CHECKING:
-    from foreseen.training.run import Forecast, Run
+from foreseen.runs import Forecast, Run
+from foreseen.runs.files import write_atomically
 
 FILE = "metrics.json"
-BACKGROUND_TIMES = 7
-"""A method's own background is the median of its pictures at so many times of the observed window, ..."""
-MAX_BACKGROUND_ERROR = 0.2
-"""... where that is no farther than this from the data set's picture: what rests is learned roughly, not replaced."""
 Progress = Callable[[float, str], None]
 _Table = dict[str, list[tuple[int, Frame, Scores]]]
-"""Contestant -> (number of the frame, the frame, scores) of the frames that it could do."""
+"""Predictor -> (index of the frame, the frame, scores) of the frames that it can predict."""
 
 
 def evaluate_run(
@@ -54,17 +47,17 @@ def evaluate_run(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Renders the held-out frames, scores them, and writes `metrics.json`, `horizon.json`, `horizon.png`, and
-    `futures.png` where the method leaves several futures possible.
+    `ensemble.png` where the method forecasts an ensemble.
 
     Args:
-        run: the run, at the checkpoint that it was loaded with (the last one, unless asked otherwise).
+        run: the run, at the checkpoint with which it was loaded.
         splits: names of the splits; None for all but "train".
         max_frames: at most so many frames of each split, evenly spread over time.
         max_time: leave out later frames, in the data set's unit.
-        observe, context: what is given of unseen sequences (see `forecast_contexts`).
-        baselines: score the forecasts that need no training too.
-        lpips_weights: file of weights (see `load_lpips`); LPIPS is not computed without.
-        progress: called with the share that is done (0..1) and what is being done.
+        observe, context: what is observed of unseen sequences (see `forecast_contexts`).
+        baselines: also score the forecasts that need no training.
+        lpips_weights: file of weights (see `load_lpips`); without it LPIPS is not computed.
+        progress: called with the share that is done (0..1) and what is done now.
 
     Returns:
         The content of `metrics.json` (see docs/evaluation.md).
@@ -77,8 +70,8 @@ def evaluate_run(
     all_splits = run.splits()
     contexts = forecast_contexts(run, all_splits, observe, context)
     chosen = choose_frames(select_splits(all_splits, splits, contexts), max_frames, max_time)
-    contest = _Comparison(run, contexts, baselines, lpips)
-    results = contest.compare(chosen, progress or _no_progress)
+    comparison = _Comparison(run, contexts, baselines, lpips)
+    results = comparison.compare(chosen, progress or _no_progress)
     options = {
         "sequences": sorted({frame.sequence for frames in chosen.values() for frame in frames}),
         "unseen": describe_forecast_contexts(contexts, chosen.get("unseen-sequence", ()), context),
@@ -94,10 +87,12 @@ def evaluate_run(
         write_horizon(run.path, metrics)
     else:
         remove_horizon(run.path)
-    (run.path / FUTURES_FILE).unlink(missing_ok=True)
-    if contest.ensemble:
+    (run.path / ENSEMBLE_FILE).unlink(missing_ok=True)
+    if comparison.ensembles:
         data = run.dataset()
-        write_atomically(run.path / FUTURES_FILE, plot_ensembles(contest.ensemble, data.time_unit, data.length_unit))
+        write_atomically(
+            run.path / ENSEMBLE_FILE, plot_ensembles(comparison.ensembles, data.time_unit, data.length_unit)
+        )
     return metrics
 
 
@@ -109,19 +104,18 @@ class _Comparison:
     """The method and the baselines, scored on the same frames."""
 
     def __init__(self, run: Run, contexts: Mapping[str, ForecastContext], baselines: bool, lpips: LPIPS | None) -> None:
-        self.method = run.config.method
+        self.method = run.config.train.method
         self.lpips = lpips
         self.sequences = {s.name: s for s in run.dataset().sequences}
-        frames = [frame for begin in contexts.values() for frame in begin.frames]
-        ends = {name: begin.end for name, begin in contexts.items()}
-        observed = ObservedFrames(
-            run.dataset(), frames, ends, {name for name, begin in contexts.items() if begin.unseen}
-        )
+        frames = [frame for context in contexts.values() for frame in context.frames]
+        ends = {name: context.end for name, context in contexts.items()}
+        unseen = {name for name, context in contexts.items() if context.unseen}
+        observed = ObservedFrames(run.dataset(), frames, ends, unseen)
         self.last_times = observed.last_times
         self.clips = PhysicsChecker(self.sequences)
         self.forecasts: dict[str, Forecast] = {}
-        self.ensemble: list[ForecastEnsemble] = []
-        self.predictors: dict[str, Baseline] = {self.method: _renderer(run, contexts, self.forecasts)}
+        self.ensembles: list[ForecastEnsemble] = []
+        self.predictors: dict[str, Baseline] = {self.method: method_predictor(run, contexts, self.forecasts)}
         if baselines:
             self.predictors |= {name: make(observed) for name, make in BASELINES.items()}
 
@@ -140,35 +134,34 @@ class _Comparison:
             for name in self.predictors:
                 if table[name]:
                     summaries[name][split] = self._summarise(table, name) | consistency.get(name, {})
-            ensemble = find_ensembles(frames, self.sequences, self.forecasts)
-            summaries[self.method][split] |= coverage(ensemble)
+            ensembles = find_ensembles(frames, self.sequences, self.forecasts)
+            summaries[self.method][split] |= coverage(ensembles)
             if split in HORIZON_SPLITS:
-                self.ensemble += ensemble
+                self.ensembles += ensembles
         progress(1.0, "scored")
-        trivial = {name: found for name, found in summaries.items() if name != self.method and found}
-        return {"splits": summaries[self.method], "baselines": trivial}
+        baselines = {name: by_split for name, by_split in summaries.items() if name != self.method and by_split}
+        return {"splits": summaries[self.method], "baselines": baselines}
 
     def _summarise(self, table: _Table, name: str) -> dict[str, Any]:
-        """A contestant's means; for a baseline that cannot do every frame also the method's on those that it
-        can."""
+        """A predictor's means; for a baseline that cannot predict every frame also the method's on those frames."""
         summary = summarise([(f.time, self._after(f), scores) for _, f, scores in table[name]])
         names = dict.fromkeys(f.sequence for _, f, _ in table[name])
         if len(names) > 1:
-            own = {one: [scores for _, f, scores in table[name] if f.sequence == one] for one in names}
-            summary["by_sequence"] = {one: {"count": len(rows), **mean_scores(rows)} for one, rows in own.items()}
-        done, whole = {index for index, _, _ in table[name]}, table[self.method]
-        if len(done) < len(whole):
-            same = [scores for index, _, scores in whole if index in done]
+            rows = {one: [scores for _, f, scores in table[name] if f.sequence == one] for one in names}
+            summary["by_sequence"] = {one: {"count": len(own), **mean_scores(own)} for one, own in rows.items()}
+        predicted, every = {index for index, _, _ in table[name]}, table[self.method]
+        if len(predicted) < len(every):
+            same = [scores for index, _, scores in every if index in predicted]
             summary["method_on_same_frames"] = {k: v for k, v in mean_scores(same).items() if k in summary}
         return summary
 
     def _after(self, frame: Frame) -> float:
-        """Time since the sequence was last seen; rounded, so that sequences whose times differ in the last digit
-        meet."""
+        """Time since the last observed frame of the sequence; rounded, so that times of several sequences that differ
+        in the last digit are the same."""
         return round(frame.time - self.last_times[frame.sequence], 9)
 
     def _score_frame(self, frame: Frame, last: _ScoredStep, table: _Table) -> _ScoredStep:
-        """Scores everyone on one frame; returns what the flow of the next frame needs."""
+        """Scores all predictors on one frame; returns what the flow of the next frame needs."""
         sequence = self.sequences[frame.sequence]
         consecutive = last.frame is not None and is_next_frame(frame, last.frame, sequence)
         previous = last.image if consecutive else None
@@ -192,52 +185,9 @@ class _Comparison:
 
 
 class _ScoredStep:
-    """A frame that was just scored, with what everyone predicted for it."""
+    """The last scored frame, and all predictions of it."""
 
     def __init__(self, frame: Frame | None = None, image: Tensor | None = None) -> None:
         self.frame = frame
         self.image = image
         self.predictions: dict[str, Tensor] = {}
-
-
-def _renderer(run: Run, contexts: Mapping[str, ForecastContext], forecasts: dict[str, Forecast]) -> Baseline:
-    """The method as a predictor, which keeps its `forecasts` by sequence; its pictures carry the method's own
-    background where the data has one to compare."""
-    sequences = {s.name: s for s in run.dataset().sequences}
-    backgrounds: dict[str, Tensor] = {}
-
-    def picture(frame: Frame, name: str, time: float) -> Tensor:
-        if name not in forecasts:
-            forecasts[name] = run.forecast(contexts[name].observation)
-            forecasts[name].prepare(sequences[name].times.tolist())
-        image = forecasts[name].render(frame.camera, time).rgb.detach().cpu().float()
-        if not bool(torch.isfinite(image).all()):
-            raise UserError(
-                f"{run.path}: the rendering at time {time:.6g} has values that are not finite: "
-                "the run has diverged; train it again with another --seed or a smaller learning rate."
-            )
-        return image.clamp(0, 1)
-
-    def still(frame: Frame) -> Tensor:
-        """What is at rest, by pictures from all over what was trained on."""
-        trained = [name for name, begin in contexts.items() if not begin.unseen]
-        pictures = []
-        for i in range(BACKGROUND_TIMES):
-            name = trained[i * len(trained) // BACKGROUND_TIMES]
-            times = [f.time for f in contexts[name].frames]
-            share = i / (BACKGROUND_TIMES - 1)
-            pictures.append(picture(frame, name, min(times) + share * (max(times) - min(times))))
-        return torch.stack(pictures).median(dim=0).values
-
-    def predict(frame: Frame) -> Prediction:
-        image = picture(frame, frame.sequence, frame.time)
-        truth = background_picture(frame, sequences[frame.sequence])
-        if truth is None or truth.dim() == 1:
-            return Prediction(image)
-        if frame.camera_id not in backgrounds:
-            found = still(frame)
-            blemish = (found - truth).abs().amax(-1, keepdim=True) <= MAX_BACKGROUND_ERROR
-            backgrounds[frame.camera_id] = torch.where(blemish, found, truth)
-        return Prediction(image, backgrounds[frame.camera_id])
-
-    return predict

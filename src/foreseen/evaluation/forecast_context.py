@@ -1,9 +1,9 @@
-"""What is given of each sequence before its forecast begins."""
+"""What is observed of each sequence before its forecast starts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from foreseen.core.capabilities import observation_kinds
 from foreseen.core.method import Method
@@ -13,25 +13,24 @@ from foreseen.data.labels import labels_at
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame, Sequence
 from foreseen.errors import UserError
-
-if TYPE_CHECKING:
-    from foreseen.training.run import Run
+from foreseen.runs import Run
 
 Source = Literal["truth", "frames"]
 SOURCES: tuple[Source, ...] = ("truth", "frames")
 CONTEXT = 5
-"""So many first times of an unseen sequence are not scored, whatever is observed of them: one score for all sources."""
+"""Default number of first times of an unseen sequence that are not scored, whatever is observed of them, so that scores
+of all sources are comparable."""
 
 
 @dataclass(frozen=True)
 class ForecastContext:
-    """What is given of one sequence.
+    """What is observed of one sequence.
 
     Attributes:
-        observation: what the method is told.
-        frames: what was filmed of it, for the trivial forecasts.
-        end: the last time of that; what is later is forecast.
-        unseen: it has initial conditions of its own, and no training frame.
+        observation: what the method observes.
+        frames: the observed frames, for the baselines.
+        end: time of the last observed frame; later times are forecast.
+        unseen: the sequence has no training frame.
     """
 
     observation: Observation
@@ -43,12 +42,13 @@ class ForecastContext:
 def forecast_contexts(
     run: Run, splits: Splits, source: Source | None, context: int = CONTEXT
 ) -> dict[str, ForecastContext]:
-    """For every sequence that can be forecast: the training sequences, and unseen ones where the method takes what is
-    known of them.
+    """The contexts of all sequences that can be forecast: training sequences, and unseen ones where the method takes
+    such an observation.
 
     Args:
-        source: of an unseen sequence: "truth" gives poses and velocities at its first time, "frames" the pictures of
-            its first `context` times from the cameras of the training; None: truth where there is any, else frames.
+        source: what is observed of an unseen sequence: "truth": true poses and velocities at its first time; "frames":
+            its frames at the first `context` times from the training cameras; None: truth where there is any, else
+            frames.
 
     Raises:
         UserError: a `source` that the method or the data does not have; a context below one.
@@ -56,10 +56,12 @@ def forecast_contexts(
     if context < 1:
         raise UserError(f"--context {context}: give 1 or more.")
     dataset, train = run.dataset(), splits.frames["train"]
-    found = {}
+    contexts = {}
     for index, name in enumerate(sequence_names(dataset, train)):
-        own = tuple(f for f in train if f.sequence == name)
-        found[name] = ForecastContext(Observation(sequence=index), own, float(splits.observed_until), unseen=False)
+        frames = tuple(f for f in train if f.sequence == name)
+        contexts[name] = ForecastContext(
+            Observation(sequence=index), frames, float(splits.observed_until), unseen=False
+        )
     cameras = {f.camera_id for f in train}
     new = {f.sequence for f in splits.frames.get("unseen-sequence", ())}
     for sequence in dataset.sequences:
@@ -67,21 +69,21 @@ def forecast_contexts(
             frames, end = _first_frames(sequence, cameras, context)
             observation = _observation(run.method, sequence, frames, source)
             if observation is not None:
-                found[sequence.name] = ForecastContext(observation, frames, end, unseen=True)
-    return found
+                contexts[sequence.name] = ForecastContext(observation, frames, end, unseen=True)
+    return contexts
 
 
 def _first_frames(sequence: Sequence, cameras: set[str], context: int) -> tuple[tuple[Frame, ...], float]:
-    """The pictures of the first `context` times, from the training's cameras where those film it too."""
+    """The frames of the first `context` times, from the training cameras where those see the sequence."""
     times = sequence.times
     end = float(times[min(context, len(times)) - 1])
     early = [f for f in sequence.frames if f.time <= end]
-    known = tuple(f for f in early if f.camera_id in cameras)
-    return known or tuple(early), end
+    from_training_cameras = tuple(f for f in early if f.camera_id in cameras)
+    return from_training_cameras or tuple(early), end
 
 
 def _observation(
-    method: Method, sequence: Sequence, frames: tuple[Frame, ...], source: Source | None
+    method: Method[Any, Any], sequence: Sequence, frames: tuple[Frame, ...], source: Source | None
 ) -> Observation | None:
     initial = labels_at(sequence.truth, sequence.times[:1].tolist())
     kinds = {"truth": "initial", "frames": "frames"}

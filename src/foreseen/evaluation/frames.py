@@ -1,4 +1,4 @@
-"""Which frames are evaluated, and in what order."""
+"""Which frames are evaluated, and in which order."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from foreseen.errors import UserError, suggest
 from foreseen.evaluation.forecast_context import ForecastContext
 
 MAX_FRAME_GAP = 1.5
-"""Frames of one camera are consecutive when they are at most so many typical steps apart."""
+"""Frames of one camera are consecutive when they are at most this many median time steps apart."""
 
 MIN_TIMES_FOR_PAIRS = 6
-"""From so many times on, those that are kept come in pairs."""
+"""From this many chosen times on, they are chosen as pairs of neighbours, so that motion between frames can be
+scored."""
 
 
 def select_splits(
     splits: Splits, names: Many[str] | None, contexts: Mapping[str, ForecastContext]
 ) -> dict[str, tuple[Frame, ...]]:
-    """The frames of sequences that can be forecast in the splits `names`; without names, in every split that training
-    did not see. Of unseen sequences only what comes after their beginning.
+    """The frames of sequences that can be forecast in the splits `names`; without names, in every split but "train". Of
+    unseen sequences only the frames after the context that is given of them.
 
     Raises:
         UserError: a name that this data set has no split for, or one without such a frame; nothing held out.
@@ -32,19 +33,19 @@ def select_splits(
     for name in requested:
         if name not in splits.frames:
             raise UserError(f"the run has no split '{name}': {suggest(name, splits.frames)}")
-    found = {name: tuple(f for f in splits.frames[name] if _can_forecast(f, contexts)) for name in requested}
+    selected = {name: tuple(f for f in splits.frames[name] if _can_forecast(f, contexts)) for name in requested}
     for name in names or ():
-        if not found[name]:
+        if not selected[name]:
             raise UserError(f"split '{name}' has no frame that this run can forecast: leave the split out.")
-    found = {name: frames for name, frames in found.items() if frames}
-    if not found:
+    selected = {name: frames for name, frames in selected.items() if frames}
+    if not selected:
         raise UserError("nothing is held out from training: give --splits train, or train with --observe-until.")
-    return found
+    return selected
 
 
 def _can_forecast(frame: Frame, contexts: Mapping[str, ForecastContext]) -> bool:
-    begin = contexts.get(frame.sequence)
-    return begin is not None and not (begin.unseen and frame.time <= begin.end)
+    context = contexts.get(frame.sequence)
+    return context is not None and not (context.unseen and frame.time <= context.end)
 
 
 def choose_frames(
@@ -71,9 +72,9 @@ def choose_frames(
 
 
 def _thinned(frames: list[Frame], maximum: int) -> list[Frame]:
-    """At most so many of `frames` (sorted by time): whole times, evenly spread, so that every time is seen by
-    the same cameras; where one time is too much already, single frames, evenly spread. Many times come in pairs of
-    neighbours: what moves from one frame to the next can be scored."""
+    """At most `maximum` of `frames` (sorted by time): all cameras at evenly spread times; where one time alone has too
+    many frames, single frames, evenly spread. Many times are chosen as pairs of neighbours, so that motion from one
+    frame to the next can be scored."""
     times = sorted({f.time for f in frames})
     count = max(int(maximum * len(times) / max(len(frames), 1)), 1)
     if len(frames) > maximum:
@@ -88,8 +89,7 @@ def _spread(length: int, count: int) -> list[int]:
 
 
 def is_next_frame(frame: Frame, before: Frame, sequence: Sequence) -> bool:
-    """Whether `frame` is the next one of the same track, fixed or moving camera, about one step of the sequence
-    later."""
+    """Whether `frame` is the next frame of the same track (fixed or moving camera), about one time step later."""
     if (frame.sequence, frame.track) != (before.sequence, before.track):
         return False
     steps = np.diff(sequence.times)

@@ -1,4 +1,4 @@
-"""How fast a forecast goes wrong: each metric by the time after the last observed frame."""
+"""How a forecast degrades: each metric over the time after the last observed frame."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from foreseen.data.plot_text import in_unit
 from foreseen.evaluation.scores import METRICS
-from foreseen.training.files import write_atomically
+from foreseen.runs.files import write_atomically
 
 DATA_FILE, PLOT_FILE = "horizon.json", "horizon.png"
 SPLITS = ("unseen-sequence", "forecast")
-"""What has a horizon; where both were scored, the first is drawn."""
+"""Splits that have a horizon; where both were scored, the first is plotted."""
 CEILING = "ceiling"
 _PLOTTED = ("psnr_moving", "mask_iou", "centroid_error", "ssim_moving", "psnr", "ssim")
 _PANELS = 4
@@ -30,7 +30,7 @@ _OTHERS: tuple[dict[str, Any], ...] = (
 
 
 def horizon_split(metrics: dict[str, Any]) -> str | None:
-    """The split of `metrics.json` that a horizon is drawn of."""
+    """The split of `metrics.json` whose horizon is plotted."""
     return next((split for split in SPLITS if split in metrics["splits"]), None)
 
 
@@ -43,19 +43,19 @@ def horizon_curves(metrics: dict[str, Any]) -> dict[str, Any]:
     """
     split = horizon_split(metrics) or SPLITS[-1]
     summaries = {metrics["method"]: metrics["splits"].get(split, {})}
-    summaries |= {name: found.get(split, {}) for name, found in metrics["baselines"].items()}
+    summaries |= {name: by_split.get(split, {}) for name, by_split in metrics["baselines"].items()}
     protocol = metrics["protocol"]
     curves: dict[str, Any] = {}
     for metric, about in METRICS.items():
         if metric in ("mask_iou_ceiling", "render_seconds"):
             continue
-        found = {name: _curve(summary, metric) for name, summary in summaries.items()}
+        by_name = {name: _curve(summary, metric) for name, summary in summaries.items()}
         if metric == "mask_iou":
-            found[CEILING] = _curve(summaries[metrics["method"]], "mask_iou_ceiling")
-        found = {name: curve for name, curve in found.items() if curve}
-        if found:
+            by_name[CEILING] = _curve(summaries[metrics["method"]], "mask_iou_ceiling")
+        by_name = {name: curve for name, curve in by_name.items() if curve}
+        if by_name:
             better = "higher" if about.higher_is_better else "lower"
-            curves[metric] = {"label": about.label, "better": better, "curves": found}
+            curves[metric] = {"label": about.label, "better": better, "curves": by_name}
     return {
         "split": split,
         "time_unit": protocol["time_unit"],
@@ -76,7 +76,7 @@ def write_horizon(folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def remove_horizon(folder: Path) -> None:
-    """Forgets the horizon of an earlier evaluation, which would not belong to the metrics beside it."""
+    """Removes the horizon of an earlier evaluation, which does not belong to the new metrics."""
     for name in (DATA_FILE, PLOT_FILE):
         (folder / name).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""LPIPS from a weights file: a fixed stack of convolutions, their features compared under learned weights.
+"""LPIPS from a weights file: features of a fixed convolutional network, compared with learned weights.
 
 Source: Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric".
 """
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from foreseen.errors import UserError
 
 MIN_SIDE = 32
-"""Images with a shorter side [pixels] leave nothing of the deepest layer."""
+"""LPIPS is not defined for images with a shorter side [pixels]: the deepest layer would be empty."""
 
 # One entry a layer, numbered as in the published networks: (in, out, size, stride, padding) of a convolution
 # (with its ReLU in the next number), or a max pool's (size, stride). Features are read after the ReLUs in
@@ -58,7 +58,7 @@ class LPIPS(nn.Module):
 
     def _features(self, image: Tensor) -> list[Tensor]:
         x = (2 * image.permute(2, 0, 1)[None] - 1 - self.get_buffer("shift")) / self.get_buffer("scale")
-        found = []
+        features = []
         for index, layer in self.layers.items():
             if len(layer) == 2:
                 x = F.max_pool2d(x, layer[0], layer[1])
@@ -66,8 +66,8 @@ class LPIPS(nn.Module):
             weight, bias = self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}")
             x = F.relu(F.conv2d(x, weight, bias, stride=layer[3], padding=layer[4]))
             if index in TAPS[self.network]:
-                found.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
-        return found
+                features.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+        return features
 
     @torch.no_grad()
     def forward(self, image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float | None:

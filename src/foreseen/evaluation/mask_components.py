@@ -1,4 +1,4 @@
-"""The connected pieces of what moves in a picture, and how far they go from one picture to the next."""
+"""Connected components of a mask, and how far they move from one frame to the next."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 
 MAX_GAP_PIXELS = 3
-"""Gaps narrower than so many pixels do not part a piece."""
+"""Gaps narrower than this many pixels do not split a component; larger joins more."""
 
 
 @dataclass(frozen=True)
 class MaskComponents:
-    """The connected pieces of a mask.
+    """The connected components of a mask.
 
     Attributes:
-        labels: `[H, W]` int, 0 outside, the pieces from 1 on.
+        labels: `[H, W]` int: 0 outside, components from 1 on.
         areas: `[P]` pixels.
         centroids: `[P, 2]` mean pixel centres (x, y).
     """
@@ -32,15 +32,15 @@ class MaskComponents:
 
     @property
     def centroid(self) -> np.ndarray:
-        """`[2]` of all pieces together; not a number where there is none."""
+        """`[2]` of all components together; NaN where there is none."""
         if len(self.areas) == 0:
             return np.full(2, np.nan)
         return (self.areas[:, None] * self.centroids).sum(0) / self.areas.sum()
 
 
 def connected_components(mask: np.ndarray, min_pixels: float) -> MaskComponents:
-    """The pieces of a mask `[H, W]` bool that have `min_pixels` pixels or more; what touches by a corner, or over a
-    gap that `MAX_GAP_PIXELS` closes, is one piece, but gaps do not count as its pixels."""
+    """The components of a mask `[H, W]` bool that have `min_pixels` pixels or more. Pixels that touch by a corner, or
+    across a gap that `MAX_GAP_PIXELS` closes, are one component; pixels of the gap do not count."""
     padded = cv2.copyMakeBorder(
         mask.astype(np.uint8),
         MAX_GAP_PIXELS,
@@ -66,13 +66,13 @@ def connected_components(mask: np.ndarray, min_pixels: float) -> MaskComponents:
 
 
 def second_differences(centroids: np.ndarray) -> list[float]:
-    """Lengths of the second differences of `[T, 2]`, where three rows in a row are known."""
+    """Lengths of the second differences of `[T, 2]`, where three consecutive rows are finite."""
     second = np.linalg.norm(centroids[2:] - 2 * centroids[1:-1] + centroids[:-2], axis=-1)
     return second[np.isfinite(second)].tolist()
 
 
 def hausdorff_distance(before: np.ndarray, after: np.ndarray) -> float:
-    """Hausdorff distance of two masks [pixels]: how far the pixel of either that is farthest from the other is.
+    """Hausdorff distance of two masks [pixels]: the largest distance of a pixel of one mask from the other mask.
 
     Infinite where one of them is empty, 0 where both are.
     """

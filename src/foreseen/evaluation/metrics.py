@@ -1,7 +1,6 @@
-"""How far one picture is from another. Images are `[H, W, 3]` float in 0..1, masks `[H, W]` bool; every
-figure is a float.
+"""Differences of two images. Images are `[H, W, 3]` float in 0..1, masks `[H, W]` bool; every result is a float.
 
-A metric that cannot be had for a pair (image too small, nothing in the mask) is None, never a made-up number.
+A metric that is not defined for a pair (image too small, empty mask) is None, never a made-up number.
 `docs/evaluation.md` has the formulas.
 """
 
@@ -15,15 +14,18 @@ import torch
 from torch import Tensor
 
 WINDOW, SIGMA = 11, 1.5
+"""Width and standard deviation of SSIM's Gaussian window [pixels] (Wang et al. 2004)."""
 K1, K2 = 0.01, 0.03
-# Wang et al. 2003, "Multiscale structural similarity for image quality assessment", section 3.2.
+"""SSIM's stabilising constants, as published."""
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Weights of the five scales of MS-SSIM (Wang et al. 2003, "Multiscale structural similarity for image quality
+assessment", section 3.2)."""
 MIN_MSE = 1e-10
-"""PSNR stops at 100 dB, so that the mean over frames stays a number when a picture is exact."""
+"""Lower bound of the mean squared error: PSNR is at most 100 dB, so that means stay finite when an image is exact."""
 
 
 def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float | None:
-    """10 log10(1 / MSE) [dB] over the pixels of `mask` (all without one); at most 100. None for an empty
+    """10 log10(1 / MSE) [dB] over the pixels of `mask` (all pixels without one); at most 100. None for an empty
     mask."""
     error = (image - truth).square()
     if mask is not None:

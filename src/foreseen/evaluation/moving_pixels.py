@@ -1,7 +1,7 @@
-"""Which pixels belong to what moves: in the truth, in any rendering, and between two frames.
+"""Which pixels show moving objects: in the ground truth, in any rendering, and between two frames.
 
-A rendering comes without a mask, whatever the method. It gets one by the same rule for every method, every
-baseline and the truth itself: a pixel moves where it differs from the picture without the moving objects.
+A rendering has no mask of its own. It gets one by the same rule for every method, every baseline and the truth itself:
+a pixel moves where it differs from the background image, which shows the scene without the moving objects.
 """
 
 from __future__ import annotations
@@ -28,12 +28,24 @@ __all__ = [
 ]
 
 FLOW_PIXELS = 1.0
-"""A pixel moves between two frames when its optical flow is longer than this [pixels]."""
+"""A pixel moves between two frames when its optical flow is longer than this [pixels]; larger keeps fast motion
+only."""
+
+FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
+"""Parameters of OpenCV's Farneback flow: scale of the pyramid, levels, window, iterations, neighbourhood [pixels] and
+standard deviation of the polynomial expansion, flags."""
+
+FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
+"""Parameters of OpenCV's Farneback flow: scale of the pyramid, levels, window, iterations, neighbourhood [pixels] and
+standard deviation of the polynomial expansion, flags."""
+
+FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
+"""Parameters of OpenCV's Farneback flow: scale of the pyramid, levels, window, iterations, neighbourhood [pixels] and
+standard deviation of the polynomial expansion, flags."""
 
 
 def truth_mask(frame: Frame) -> Tensor | None:
-    """`[H, W]` bool: the instance mask, else where the image is more than half opaque; None where it has
-    neither."""
+    """`[H, W]` bool: the instance mask, else where opacity is above one half; None where the frame has neither."""
     mask = frame.layer("mask")
     if mask is not None:
         return mask > 0
@@ -42,8 +54,8 @@ def truth_mask(frame: Frame) -> Tensor | None:
 
 
 def background_picture(frame: Frame, sequence: Sequence) -> Tensor | None:
-    """What the frame's camera sees without the moving objects: `[H, W, 3]`, or the stated colour `[3]` of
-    images with opacity, or None where nothing says."""
+    """What the frame's camera sees without the moving objects: `[H, W, 3]`, or the stated colour `[3]` behind images
+    with opacity; None where it is unknown."""
     path = sequence.background_paths.get(frame.camera_id)
     if path is not None:
         return replace(frame, image_path=path, lens=None).image()
@@ -51,7 +63,7 @@ def background_picture(frame: Frame, sequence: Sequence) -> Tensor | None:
 
 
 def describe_moving_part(dataset: Dataset) -> str:
-    """How `truth_mask` finds the moving part of this data set, for the protocol."""
+    """How `truth_mask` finds the moving objects of this data set, for the protocol."""
     frame = next(iter(dataset.frames))
     if "mask" in frame.layers:
         return "instance masks"
@@ -73,5 +85,5 @@ def flow_mask(before: Tensor, after: Tensor) -> Tensor:
     import cv2
 
     farneback: Callable[..., np.ndarray] = cv2.calcOpticalFlowFarneback
-    flow = farneback(_grey(before), _grey(after), None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    flow = farneback(_grey(before), _grey(after), None, *FARNEBACK)
     return torch.from_numpy(np.hypot(flow[..., 0], flow[..., 1]) > FLOW_PIXELS)

@@ -1,9 +1,9 @@
-"""Whether a film keeps the plainest rules of physics: nothing vanishes or doubles, nothing jumps, no energy comes
-from nowhere, nothing passes through what rests.
+"""Whether a video is physically plausible: no body vanishes or doubles, none jumps, no energy is gained, no body passes
+through static surfaces.
 
-A film is judged as a film, not picture by picture: a forecast that has lost step with the truth may still be a
-possible motion. Truth says only what bodies there are and how far they move at most. `docs/evaluation.md` has the
-formulas.
+A video is judged by itself, not frame by frame against the truth: a forecast that is out of phase may still be a
+possible motion. The truth only says which bodies there are and how far they move at most. `docs/evaluation.md` has
+the formulas.
 """
 
 from __future__ import annotations
@@ -13,24 +13,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foreseen.evaluation.camera_truth import CameraTruth, specific_energy
+from foreseen.evaluation.camera_truth import CameraTruth
 from foreseen.evaluation.mask_components import connected_components, hausdorff_distance, second_differences
+from foreseen.simulate.energy import specific_energy
 
 BODY_TOLERANCE = 0.5
-"""A body is lost, or there is one too many, where half of one is missing or too much."""
+"""Share of one body's area that must be missing (or too much) before a body counts as lost (or surplus); larger is more
+tolerant."""
 STEP_SLACK, STEP_MARGIN = 1.5, 2.0
-"""A step is a jump beyond so many times the truth's longest step and so many pixels."""
+"""A step is a jump when it is longer than STEP_SLACK times the truth's longest step plus STEP_MARGIN pixels; larger
+values accept faster motion."""
 MIN_ACCELERATION = 0.5
-"""Accelerations are compared with the truth's largest, or with this where that is smaller [pixels a step^2]: what
-masks of whole pixels cannot tell from none."""
+"""Lower bound of the truth's largest acceleration [pixels / step^2], by which accelerations are divided: masks of whole
+pixels do not resolve less."""
 
 Findings = dict[str, list[float]]
-"""Rule -> what was found, a value for each frame, step or film: a mean over films is one over all of these."""
+"""Rule -> a value for each frame, step or video; means are taken over all of them."""
 
 
 @dataclass(frozen=True)
 class MaskClip:
-    """What moves in consecutive pictures of one camera.
+    """Masks of the moving objects in consecutive frames of one camera.
 
     Attributes:
         times: `[T]`.
@@ -43,7 +46,7 @@ class MaskClip:
 
 @dataclass(frozen=True)
 class PhysicsRule:
-    """How a rule is named to people, and what a film without fault has."""
+    """A rule's name in tables, and its value for a perfect video."""
 
     label: str
     ideal: str
@@ -63,22 +66,22 @@ RULES: dict[str, PhysicsRule] = {
 
 
 def judge(clip: MaskClip, camera_truth: CameraTruth) -> Findings:
-    """What every rule finds in one film; rules that cannot be had are left out."""
+    """The values of every rule for one video; rules that do not apply are left out."""
     when = camera_truth.index(clip.times)
-    seen = [connected_components(mask, camera_truth.min_pixels) for mask in clip.masks]
-    masks = [pieces.mask for pieces in seen]
-    found = permanence([len(p.areas) for p in seen], [float(p.areas.sum()) for p in seen], camera_truth, when)
-    whole = np.array(found["permanence"]) == 1
-    found |= continuity(masks, camera_truth, when)
-    centroids = np.array([p.centroid for p in seen])
-    found |= acceleration(centroids, camera_truth)
-    found |= energy(clip.times, np.where(whole[:, None], centroids, np.nan), camera_truth, when)
-    found |= penetration([(p.labels, p.centroids) for p in seen], camera_truth)
-    return {name: values for name, values in found.items() if values}
+    components = [connected_components(mask, camera_truth.min_pixels) for mask in clip.masks]
+    areas = [float(p.areas.sum()) for p in components]
+    findings = permanence([len(p.areas) for p in components], areas, camera_truth, when)
+    whole = np.array(findings["permanence"]) == 1
+    findings |= continuity([p.mask for p in components], camera_truth, when)
+    centroids = np.array([p.centroid for p in components])
+    findings |= acceleration(centroids, camera_truth)
+    findings |= energy(clip.times, np.where(whole[:, None], centroids, np.nan), camera_truth, when)
+    findings |= penetration([(p.labels, p.centroids) for p in components], camera_truth)
+    return {name: values for name, values in findings.items() if values}
 
 
 def permanence(counts: Sequence[int], areas: Sequence[float], camera_truth: CameraTruth, when: np.ndarray) -> Findings:
-    """For each frame whether all bodies are there, and no more of them."""
+    """For each frame: 1 where all bodies are there, and no more."""
     lost, surplus = [], []
     for count, area, at in zip(counts, areas, when):
         whole, bodies = camera_truth.areas[at], max(int(camera_truth.bodies[at]), 1)
@@ -90,7 +93,7 @@ def permanence(counts: Sequence[int], areas: Sequence[float], camera_truth: Came
 
 
 def continuity(masks: Sequence[np.ndarray], camera_truth: CameraTruth, when: np.ndarray) -> Findings:
-    """For each step whether nothing appears or goes farther off than the truth's longest step explains."""
+    """For each step: 1 where nothing appears or moves farther than the truth's longest step allows."""
     longest = STEP_SLACK * camera_truth.step + STEP_MARGIN
     kept = []
     for index in range(1, len(masks)):
@@ -100,36 +103,33 @@ def continuity(masks: Sequence[np.ndarray], camera_truth: CameraTruth, when: np.
 
 
 def acceleration(centroids: np.ndarray, camera_truth: CameraTruth) -> Findings:
-    """The largest second difference of the centroid over the truth's largest, one value."""
-    found = second_differences(centroids)
-    return {"acceleration": [max(found) / max(camera_truth.max_acceleration, MIN_ACCELERATION)] if found else []}
+    """The largest second difference of the centroid divided by the truth's largest, one value."""
+    sizes = second_differences(centroids)
+    return {"acceleration": [max(sizes) / max(camera_truth.max_acceleration, MIN_ACCELERATION)] if sizes else []}
 
 
 def energy(times: np.ndarray, centroids: np.ndarray, camera_truth: CameraTruth, when: np.ndarray) -> Findings:
-    """How far the energy of the body is from the true one (for each frame) and by how much it ever rises (one
-    value), both as shares of the truth's largest kinetic energy. `centroids` `[T, 2]` are not numbers where the body
-    is not seen whole, and alone."""
-    if camera_truth.detections is None or camera_truth.energy_reference is None:
+    """Difference of the body's energy from the true one (for each frame) and its largest rise (one value), both as
+    shares of the truth's largest kinetic energy. `centroids` `[T, 2]` are NaN where the body is not visible whole and
+    alone."""
+    reference = camera_truth.energy_reference
+    if camera_truth.detections is None or reference is None:
         return {}
-    seen = np.isfinite(centroids).all(-1)
+    visible = np.isfinite(centroids).all(-1)
     positions = np.full((len(centroids), 3), np.nan)
-    positions[seen] = camera_truth.detections.unproject(centroids[seen])
-    scale = camera_truth.energy_reference.kinetic
-    found = specific_energy(times, positions, camera_truth.energy_reference.gravity) / scale
-    true = (
-        specific_energy(times, camera_truth.energy_reference.positions[when], camera_truth.energy_reference.gravity)
-        / scale
-    )
-    known = np.isfinite(found) & np.isfinite(true)
-    if not known.any():
+    positions[visible] = camera_truth.detections.unproject(centroids[visible])
+    predicted = specific_energy(times, positions, reference.gravity) / reference.kinetic
+    true = specific_energy(times, reference.positions[when], reference.gravity) / reference.kinetic
+    finite = np.isfinite(predicted) & np.isfinite(true)
+    if not finite.any():
         return {}
-    drift, course = np.abs(found - true)[known], found[known]
-    gain = course - np.minimum.accumulate(course)
+    drift, energies = np.abs(predicted - true)[finite], predicted[finite]
+    gain = energies - np.minimum.accumulate(energies)
     return {"energy_drift": drift.tolist(), "energy_gain": [float(gain.max())]}
 
 
 def penetration(clips: Iterable[tuple[np.ndarray, np.ndarray]], camera_truth: CameraTruth) -> Findings:
-    """For each frame the share of the moving pixels that are drawn where what rests stands before the body."""
+    """For each frame the share of the moving pixels at which a static surface lies in front of the body."""
     if camera_truth.detections is None or camera_truth.static_depth is None:
         return {}
     shares = []

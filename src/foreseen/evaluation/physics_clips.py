@@ -1,4 +1,4 @@
-"""The scored pictures of everyone, put together to films of one camera each and judged by the rules of physics."""
+"""The scored images of the method and the baselines, joined to videos of one camera each, which `physics` judges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME, TRUTH = "consistency", "truth"
 
 @dataclass
 class _ClipBuffer:
-    """One contestant's film under way, and what was found in those before it."""
+    """One predictor's current video, and the findings of its earlier ones."""
 
     frames: list[Frame] = field(default_factory=list)
     masks: list[np.ndarray] = field(default_factory=list)
@@ -29,19 +29,19 @@ class _ClipBuffer:
 
 
 class PhysicsChecker:
-    """Takes pictures as they are scored: those of one split, camera after camera, in order of time."""
+    """Takes images as they are scored: those of one split, camera after camera, in order of time."""
 
     def __init__(self, sequences: Mapping[str, Sequence]) -> None:
         self._sequences = sequences
         self._buffers: dict[str, _ClipBuffer] = {}
         self._camera_truth: dict[tuple[str, str], CameraTruth | None] = {}
 
-    def add(self, contestant: str, frame: Frame, image: Tensor, background: Tensor | None) -> None:
-        """One picture of a contestant; a film ends where the next one does not follow. Nothing without a
-        background."""
+    def add(self, predictor: str, frame: Frame, image: Tensor, background: Tensor | None) -> None:
+        """One image of a predictor. A video ends where the next frame is not consecutive. Without a background
+        nothing can be masked, and the image is ignored."""
         if background is None:
             return
-        buffer = self._buffers.setdefault(contestant, _ClipBuffer())
+        buffer = self._buffers.setdefault(predictor, _ClipBuffer())
         if buffer.frames and not self._continues(frame, buffer.frames[-1]):
             self._cut(buffer)
         buffer.frames.append(frame)
@@ -53,27 +53,27 @@ class PhysicsChecker:
         return same_viewpoint and is_next_frame(frame, before, self._sequences[frame.sequence])
 
     def finish(self, method: str) -> dict[str, dict[str, Any]]:
-        """Contestant -> {"consistency": what was found since the last call}, empty where there was no film; that of
-        `method` has the truth's in it."""
+        """Predictor -> {"consistency": findings since the last call}; empty without videos. The entry of `method`
+        contains the truth's."""
         for buffer in self._buffers.values():
             self._cut(buffer)
-        found = {contestant: _pooled(buffer.clips) for contestant, buffer in self._buffers.items() if buffer.clips}
+        summaries = {name: _pooled(buffer.clips) for name, buffer in self._buffers.items() if buffer.clips}
         self._buffers = {}
-        if method in found and TRUTH in found:
-            found[method][TRUTH] = found[TRUTH]
-        return {contestant: {NAME: summary} for contestant, summary in found.items() if contestant != TRUTH}
+        if method in summaries and TRUTH in summaries:
+            summaries[method][TRUTH] = summaries[TRUTH]
+        return {name: {NAME: summary} for name, summary in summaries.items() if name != TRUTH}
 
     def _cut(self, buffer: _ClipBuffer) -> None:
         frames, masks = buffer.frames, buffer.masks
         buffer.frames, buffer.masks = [], []
         if len(frames) < 2:
             return
-        camera_truth = self._learn(frames[0])
+        camera_truth = self._truth_of(frames[0])
         if camera_truth is not None:
-            film = MaskClip(np.array([f.time for f in frames]), np.stack(masks))
-            buffer.clips.append((len(frames), judge(film, camera_truth)))
+            clip = MaskClip(np.array([f.time for f in frames]), np.stack(masks))
+            buffer.clips.append((len(frames), judge(clip, camera_truth)))
 
-    def _learn(self, frame: Frame) -> CameraTruth | None:
+    def _truth_of(self, frame: Frame) -> CameraTruth | None:
         key = (frame.sequence, frame.camera_id)
         if key not in self._camera_truth:
             self._camera_truth[key] = load_camera_truth(self._sequences[frame.sequence], frame.camera_id)
@@ -81,8 +81,8 @@ class PhysicsChecker:
 
 
 def _pooled(clips: list[tuple[int, Findings]]) -> dict[str, Any]:
-    """Means over all that was found in several films."""
-    summary: dict[str, Any] = {"films": len(clips), "frames": sum(count for count, _ in clips)}
+    """Means over the findings of several videos."""
+    summary: dict[str, Any] = {"clips": len(clips), "frames": sum(count for count, _ in clips)}
     for rule in RULES:
         values = [value for _, findings in clips for value in findings.get(rule, ())]
         if values:
@@ -93,19 +93,18 @@ def _pooled(clips: list[tuple[int, Findings]]) -> dict[str, Any]:
 
 
 def load_camera_truth(sequence: Sequence, camera_id: str) -> CameraTruth | None:
-    """What truth tells about all frames that one camera took of a sequence; None without masks."""
+    """Ground truth of all frames of one camera of a sequence; None where a frame has no mask."""
     frames = [f for f in sequence.frames if f.camera_id == camera_id]
-    pictures = [_instances(f) for f in frames]
-    known = [picture for picture in pictures if picture is not None]
-    if len(known) < len(frames):
+    masks = [mask for f in frames if (mask := _instances(f)) is not None]
+    if len(masks) < len(frames):
         return None
     times = [f.time for f in frames]
     labels = labels_at(sequence.truth, times)
     gravity = None if sequence.truth is None else sequence.truth.constants.get("gravity")
     depths = (depth.numpy() for f in frames if (depth := f.layer("depth")) is not None)
-    whole = all("depth" in f.layers for f in frames)
+    complete = all("depth" in f.layers for f in frames)
     return find_camera_truth(
-        np.array(times), np.stack(known), frames[0].camera, labels, gravity, depths if whole else ()
+        np.array(times), np.stack(masks), frames[0].camera, labels, gravity, depths if complete else ()
     )
 
 

@@ -1,29 +1,52 @@
-"""What the numbers depend on, written beside them."""
+"""Everything on which scores depend, as metrics.json stores it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foreseen.data.splits import Splits
 from foreseen.data.types import Frame
+from foreseen.evaluation import (
+    camera_truth,
+    mask_components,
+    method_predictor,
+    metrics,
+    moving_pixels,
+    physics,
+    true_dynamics,
+    uncertainty,
+)
+from foreseen.evaluation import (
+    frames as frame_choice,
+)
 from foreseen.evaluation.forecast_context import ForecastContext
-from foreseen.evaluation.moving_pixels import DARKEST_SHADOW, DIFFERENCE, FLOW_PIXELS, describe_moving_part
-from foreseen.training.config import describe_machine
-from foreseen.training.machine import current_commit
-from foreseen.training.plain import to_plain
+from foreseen.evaluation.moving_pixels import describe_moving_part
+from foreseen.runs import Run
+from foreseen.runs.config import describe_machine
+from foreseen.runs.machine import current_commit
+from foreseen.runs.plain import to_plain
 
-if TYPE_CHECKING:
-    from foreseen.training.run import Run
+SCORING_MODULES = (
+    camera_truth,
+    frame_choice,
+    mask_components,
+    method_predictor,
+    metrics,
+    moving_pixels,
+    physics,
+    true_dynamics,
+    uncertainty,
+)
 
 
 def describe_run(run: Run) -> dict[str, Any]:
     """Which run it was: the head of `metrics.json`."""
     config = run.config
     return {
-        "method": config.method,
-        "preset": config.preset,
-        "seed": config.seed,
+        "method": config.train.method,
+        "preset": config.train.preset,
+        "seed": config.train.seed,
         "commit": config.commit,
         "machine": to_plain(config.machine),
         "train_seconds": run.train_seconds,
@@ -34,23 +57,36 @@ def describe_run(run: Run) -> dict[str, Any]:
 def describe_forecast_contexts(
     contexts: Mapping[str, ForecastContext], frames: Iterable[Frame], context: int
 ) -> str | None:
-    """What was given of the unseen sequences that `frames` are of; None where there are none."""
+    """What was observed of the unseen sequences to which `frames` belong; None where there are none."""
     kinds = {contexts[frame.sequence].observation.kind for frame in frames}
     if not kinds:
         return None
     words = {
         "initial": "true pose and velocity at the first time",
-        "frames": f"the pictures of the first {context} times",
+        "frames": f"the images of the first {context} times",
     }
-    told = " or ".join(sorted(words[kind] for kind in kinds))
-    return f"given: {told}; scored: what comes after the first {context} times"
+    given = " or ".join(sorted(words[kind] for kind in kinds))
+    return f"given: {given}; scored: what comes after the first {context} times"
+
+
+def scoring_constants() -> dict[str, dict[str, Any]]:
+    """Thresholds and other constants that change scores, by module and name; each module says what they mean."""
+    found: dict[str, dict[str, Any]] = {}
+    for module in SCORING_MODULES:
+        numbers = {name.lower(): to_plain(v) for name, v in vars(module).items() if name.isupper() and _is_number(v)}
+        found[module.__name__.rpartition(".")[2]] = numbers
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return all(isinstance(v, int | float) for v in (value if isinstance(value, tuple) else (value,)))
 
 
 def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict[str, Any]:
     """How the run was evaluated: data, splits, rules and thresholds, and where."""
-    dataset, data = run.dataset(), run.config.data
+    dataset, train, record = run.dataset(), run.config.train, run.config.dataset
     return {
-        "data": {"name": dataset.name, "path": data.path, "format": data.format},
+        "data": {"name": dataset.name, "paths": to_plain(train.data), "format": record.format},
         "sequences": options["sequences"],
         "unseen": options["unseen"],
         "observe": options["observe"],
@@ -62,11 +98,11 @@ def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict
         "time_unit": dataset.time_unit,
         "length_unit": dataset.length_unit,
         "background": list(dataset.background),
-        "downscale": data.downscale,
-        "image_size": [data.width, data.height],
+        "downscale": train.downscale,
+        "image_size": [record.width, record.height],
         "moving_part": describe_moving_part(dataset),
-        "mask_rule": {"difference": DIFFERENCE, "darkest_shadow": DARKEST_SHADOW},
-        "flow": {"algorithm": "Farneback", "pixels": FLOW_PIXELS},
+        "flow": "Farneback",
+        "constants": scoring_constants(),
         "max_frames": options["max_frames"],
         "max_time": options["max_time"],
         "lpips": options["lpips"] or "not computed: no --lpips-weights given",

@@ -1,4 +1,4 @@
-"""The numbers as tables for people."""
+"""The content of metrics.json as tables."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from foreseen.evaluation.scores import METRICS, Metric
 
 
 def metrics_tables(metrics: dict[str, Any]) -> list[Table]:
-    """One table for each split: a row for each metric that was found, a column for the method and each
-    baseline; the best of those that were scored on all frames is bold. After it the rules of physics, where
-    there were films."""
+    """One table for each split: a row for each metric, a column for the method and each baseline; the best of those
+    that were scored on all frames is bold. After it the rules of physics, where videos were judged."""
     tables = []
     for split, own in metrics["splits"].items():
         tables.append(_split_table(metrics, split))
@@ -56,7 +55,7 @@ def _cells(values: list[float | None], full: list[bool], metric: Metric) -> list
 
 
 def _physics_table(metrics: dict[str, Any], split: str) -> Table:
-    """No best is marked: what stands still breaks no rule. The truth's column says what a possible motion has."""
+    """No best is marked: a static video breaks no rule. The truth's column shows the values of a possible motion."""
     own = metrics["splits"][split][NAME]
     columns = {metrics["method"]: own}
     if TRUTH in own:
@@ -71,11 +70,11 @@ def _physics_table(metrics: dict[str, Any], split: str) -> Table:
     for name in columns:
         table.add_column(name, justify="right", vertical="bottom")
     table.add_column("ideal", justify="right", vertical="bottom", style="dim")
-    table.add_row("frames of films", *(str(found["frames"]) for found in columns.values()))
+    table.add_row("frames of videos", *(str(found["frames"]) for found in columns.values()))
     for name, rule in RULES.items():
         if any(name in found for found in columns.values()):
             texts = [f"{found[name]:.3f}" if name in found else "" for found in columns.values()]
             table.add_row(escape(rule.label), *texts, rule.ideal)
         if name == "energy_gain" and any("energy_frames" in found for found in columns.values()):
-            table.add_row("  found on frames", *(str(found.get("energy_frames", 0)) for found in columns.values()))
+            table.add_row("  measured on frames", *(str(found.get("energy_frames", 0)) for found in columns.values()))
     return table

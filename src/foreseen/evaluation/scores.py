@@ -18,11 +18,11 @@ Scores = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is named to people.
+    """A metric's name in tables.
 
     Attributes:
-        digits: decimals worth printing.
-        higher_is_better: which way is good.
+        digits: decimals in tables.
+        higher_is_better: false where lower values are better.
     """
 
     label: str
@@ -50,13 +50,13 @@ METRICS: dict[str, Metric] = {
 
 @dataclass(frozen=True)
 class FrameTarget:
-    """What predictions of one frame are held against.
+    """What the predictions of one frame are compared with.
 
     Attributes:
-        image: `[H, W, 3]`.
-        mask: `[H, W]` bool, the moving part; None where unknown.
-        background: `[H, W, 3]` or `[3]`, what is seen without the moving objects; None where unknown.
-        previous: the same camera's image one step before; None where it is not evaluated.
+        image: true image `[H, W, 3]`.
+        mask: `[H, W]` bool, the moving objects; None where unknown.
+        background: `[H, W, 3]` or `[3]`, the scene without the moving objects; None where unknown.
+        previous: true image of the same camera one step earlier; None where that is not evaluated.
     """
 
     image: Tensor
@@ -64,44 +64,44 @@ class FrameTarget:
     background: Tensor | None
     previous: Tensor | None
 
-    def background_of(self, made: Prediction) -> Tensor | None:
-        """What a prediction's moving part is told from."""
-        return self.background if made.background is None else made.background
+    def background_of(self, prediction: Prediction) -> Tensor | None:
+        """The background from which a prediction's mask is computed."""
+        return self.background if prediction.background is None else prediction.background
 
     def ceiling(self) -> float | None:
-        """Mask IoU of the true image itself: what the rule that finds masks in renderings can reach."""
+        """Mask IoU of the true image itself: the best that the rule which masks renderings can reach."""
         if self.mask is None or self.background is None:
             return None
         return mask_iou(moving_mask(self.image, self.background), self.mask)
 
 
-def score(made: Prediction, target: FrameTarget, before: Tensor | None, lpips: LPIPS | None) -> Scores:
-    """All metrics of one prediction; `before` is the picture `[H, W, 3]` of one step earlier, for the flow.
+def score(prediction: Prediction, target: FrameTarget, previous: Tensor | None, lpips: LPIPS | None) -> Scores:
+    """All metrics of one prediction; `previous` is the predicted image `[H, W, 3]` one step earlier, for the flow.
 
     A metric that does not apply is None or left out.
     """
-    truth, mask, prediction = target.image, target.mask, made.image
-    background = target.background_of(made)
-    similar = ssim_map(prediction, truth)
+    truth, mask, image = target.image, target.mask, prediction.image
+    background = target.background_of(prediction)
+    similarity = ssim_map(image, truth)
     scores: Scores = {
-        "psnr": psnr(prediction, truth),
-        "ssim": mean_ssim(similar),
-        "ms_ssim": ms_ssim(prediction, truth),
+        "psnr": psnr(image, truth),
+        "ssim": mean_ssim(similarity),
+        "ms_ssim": ms_ssim(image, truth),
     }
     if lpips is not None:
-        scores["lpips"] = lpips(prediction, truth)
+        scores["lpips"] = lpips(image, truth)
     if mask is not None:
-        scores |= {"psnr_moving": psnr(prediction, truth, mask), "ssim_moving": mean_ssim(similar, mask)}
+        scores |= {"psnr_moving": psnr(image, truth, mask), "ssim_moving": mean_ssim(similarity, mask)}
         if lpips is not None:
-            scores["lpips_moving"] = lpips(prediction, truth, mask)
+            scores["lpips_moving"] = lpips(image, truth, mask)
         if background is not None:
-            found = moving_mask(prediction, background)
-            error = centroid_error(found, mask)
-            scores["mask_iou"] = mask_iou(found, mask)
+            predicted_mask = moving_mask(image, background)
+            error = centroid_error(predicted_mask, mask)
+            scores["mask_iou"] = mask_iou(predicted_mask, mask)
             scores["centroid_error_px"] = error
             scores["centroid_error"] = None if error is None else error / truth.shape[1]
-    if target.previous is not None and before is not None:
-        scores["flow_iou"] = mask_iou(flow_mask(before, prediction), flow_mask(target.previous, truth))
+    if target.previous is not None and previous is not None:
+        scores["flow_iou"] = mask_iou(flow_mask(previous, image), flow_mask(target.previous, truth))
     return scores
 
 
@@ -122,8 +122,8 @@ def partly_defined(all_scores: Sequence[Mapping[str, float | None]]) -> dict[str
 
 
 def summarise(all_scores: Iterable[tuple[float, float, Scores]]) -> dict[str, Any]:
-    """(time, time after what was observed of its sequence, scores) of the frames of a split -> its entry in
-    `metrics.json`: count, means, and means by the time after."""
+    """(time, time after the observed part of its sequence, scores) of the frames of a split -> its entry in
+    `metrics.json`: count, means, and means by that time difference."""
     rows = sorted(all_scores, key=lambda row: row[1])
     scores = [s for _, _, s in rows]
     by_time = []

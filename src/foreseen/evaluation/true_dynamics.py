@@ -1,4 +1,5 @@
-"""An oracle for simulated data: the form of the true law is known, its constants are fitted to what was observed."""
+"""An oracle for simulated data: the form of the true dynamics is given, its constants are fitted to the observed
+window."""
 
 from __future__ import annotations
 
@@ -15,29 +16,31 @@ from foreseen.simulate import bifurcating_hill, oscillating_ball, pendulum
 from foreseen.simulate.scenario import BodyMotion, Numbers
 
 START_FACTORS = (1.3, 1 / 1.3)
-"""The fit starts from the true constants, each times the first of these; where that leads nowhere, times the second."""
+"""The fit starts from the true constants times the first factor; where that fails, times the second. Factors near 1
+make the fit easier."""
 MAX_SEGMENTS, STEPS_PER_SEGMENT = 10, 6
-"""The constants are fitted to at most so many stretches of so many steps each, spread over the sequences and the
-observed window. Short ones: over a long one, wrong constants end in the wrong valley, and no slope leads back."""
+"""The constants are fitted to at most this many segments of this many steps, spread over the sequences and the observed
+window. Longer segments are more exact, but a trial with wrong constants may end in another valley of the hill, where
+the gradient is of no use."""
 SEARCH_FACTOR = 4.0
-"""Constants are sought within this factor of where the fit starts."""
+"""Constants may differ from the start of the fit by at most this factor."""
 HUBER_SCALE = 0.03
-"""Misses up to this count in full [m]."""
+"""Residuals beyond this [m] count less than quadratically (soft L1); smaller is more robust to outliers."""
 MAX_EVALUATIONS = 40
-"""The fit ends after so many steps."""
+"""Upper bound of the evaluations of one fit."""
 FAILURE_DISTANCE = 1.0
-"""Where a trial's constants make no sense, its bodies count as so far off [m]."""
+"""Residual [m] of every coordinate where a trial's constants cannot be simulated."""
 MAX_MISFIT_SHARE = 0.01
-"""A fitted law must follow the stretches to this share of how far their bodies spread."""
+"""A fit is accepted when its root mean square residual is at most this share of the extent of the positions."""
 
 
 @dataclass(frozen=True)
 class ReferenceDynamics:
-    """A law whose form is known.
+    """Dynamics whose form is known.
 
     Attributes:
-        solve: constants, initial conditions and times from 0 -> the motion; `UserError` where they make no sense.
-        initial: the initial conditions that `solve` takes, of a truth at the time of an index.
+        solve: constants, initial conditions and times from 0 -> the motion; `UserError` where they are not valid.
+        initial: ground truth and index of a time -> the initial conditions that `solve` takes.
     """
 
     solve: Callable[[Numbers, Numbers, np.ndarray], BodyMotion]
@@ -58,7 +61,7 @@ def _on_hill(truth: GroundTruth, index: int) -> Numbers:
     return {"x": float(truth.positions[index, 0, 0]), "velocity": float(truth.velocities[index, 0, 0])}
 
 
-# Contacts ("rigid-contacts") are left out: their jumps give least squares no slope to go down.
+# Contacts ("rigid-contacts") are left out: least squares finds no gradient across their jumps.
 REFERENCE_DYNAMICS = {
     "damped-pendulum": ReferenceDynamics(pendulum.solve, _swinging),
     "slide-in-bowl": ReferenceDynamics(oscillating_ball.solve, _in_bowl),
@@ -68,7 +71,7 @@ REFERENCE_DYNAMICS = {
 
 @dataclass(frozen=True)
 class _Segment:
-    """Some steps of a sequence: how they begin, times from 0 `[T]`, and where the bodies were, `[T, B, 3]`."""
+    """Some steps of a sequence: initial condition, times from 0 `[T]`, and true positions `[T, B, 3]`."""
 
     initial: Numbers
     times: np.ndarray
@@ -76,11 +79,11 @@ class _Segment:
 
 
 def fit_constants(name: str, observed: Iterable[tuple[GroundTruth, float]]) -> Numbers | None:
-    """The constants of the law `name`, fitted to true positions; None where its form is not known or does not follow
-    them. Those that only concern how things look stay as they are.
+    """The constants of the dynamics `name`, fitted to true positions; None where its form is not known or does not fit
+    them. Constants that do not influence the motion keep their true values.
 
     Args:
-        observed: truths of sequences that obey the law, each with the last time that was observed of it.
+        observed: ground truth of sequences with these dynamics, each with its last observed time.
     """
     ground_truths = list(observed)
     if name not in REFERENCE_DYNAMICS or not ground_truths:
@@ -89,7 +92,7 @@ def fit_constants(name: str, observed: Iterable[tuple[GroundTruth, float]]) -> N
     segments = _segments(dynamics, ground_truths)
     if not segments:
         return None
-    free = [n for n in true if _moves(dynamics, segments, true, n)]
+    free = [n for n in true if _influences_motion(dynamics, segments, true, n)]
     spread = float(np.ptp(np.concatenate([s.positions.reshape(-1, 3) for s in segments]), axis=0).max())
 
     def constants(x: np.ndarray) -> Numbers:
@@ -98,16 +101,16 @@ def fit_constants(name: str, observed: Iterable[tuple[GroundTruth, float]]) -> N
     def residuals(x: np.ndarray) -> np.ndarray:
         return _residuals(dynamics, segments, constants(x))
 
-    for off in START_FACTORS:
-        found = _fitted(residuals, off * np.array([true[n] for n in free]))
-        if float(np.sqrt(np.mean(residuals(found) ** 2))) <= MAX_MISFIT_SHARE * spread:
-            return constants(found)
+    for factor in START_FACTORS:
+        fitted = _fitted(residuals, factor * np.array([true[n] for n in free]))
+        if float(np.sqrt(np.mean(residuals(fitted) ** 2))) <= MAX_MISFIT_SHARE * spread:
+            return constants(fitted)
     return None
 
 
 def integrate_from_truth(truth: GroundTruth, constants: Numbers) -> np.ndarray | None:
-    """`[T, B, 3]`: where the truth's law with these constants takes the bodies from their state at the first of the
-    truth's times, at all of them; None where that makes no sense."""
+    """Positions `[T, B, 3]` at all times of the ground truth, integrated with these constants from the true state at
+    the first time; None where the constants are not valid."""
     dynamics = REFERENCE_DYNAMICS[truth.dynamics]
     return _positions(dynamics, constants, dynamics.initial(truth, 0), truth.times - truth.times[0])
 
@@ -116,7 +119,7 @@ def _fitted(residuals: Callable[[np.ndarray], np.ndarray], start: np.ndarray) ->
     if not len(start):
         return start
     low, high = np.sort([start / SEARCH_FACTOR, start * SEARCH_FACTOR], axis=0)
-    # Far misses count less: where a trial's bead crosses a hill that the true one does not, there is nothing to learn.
+    # Large residuals count less: a trial whose body crosses a hill that the true one does not has no useful gradient.
     return least_squares(
         residuals,
         start,
@@ -146,7 +149,7 @@ def _segments(dynamics: ReferenceDynamics, observed: list[tuple[GroundTruth, flo
 def _positions(
     dynamics: ReferenceDynamics, constants: Numbers, initial: Numbers, times: np.ndarray
 ) -> np.ndarray | None:
-    """`[T, B, 3]`, or None where the constants make no sense."""
+    """`[T, B, 3]`, or None where the constants are not valid."""
     try:
         return dynamics.solve(constants, initial, times).positions
     except (UserError, RuntimeError):
@@ -154,15 +157,15 @@ def _positions(
 
 
 def _residuals(dynamics: ReferenceDynamics, segments: list[_Segment], constants: Numbers) -> np.ndarray:
-    """How far the law with these constants is off, one number for each coordinate of all stretches [m]."""
-    found = [_positions(dynamics, constants, s.initial, s.times) for s in segments]
-    pairs = zip(found, segments)
+    """Position errors of the dynamics with these constants, one number for each coordinate of all segments [m]."""
+    simulated = [_positions(dynamics, constants, s.initial, s.times) for s in segments]
+    pairs = zip(simulated, segments)
     return np.concatenate(
         [(np.full_like(s.positions, FAILURE_DISTANCE) if p is None else p - s.positions).ravel() for p, s in pairs]
     )
 
 
-def _moves(dynamics: ReferenceDynamics, segments: list[_Segment], constants: Numbers, name: str) -> bool:
-    """Whether a constant has a say in the motion."""
+def _influences_motion(dynamics: ReferenceDynamics, segments: list[_Segment], constants: Numbers, name: str) -> bool:
+    """Whether a constant changes the motion."""
     other = constants | {name: START_FACTORS[0] * constants[name]}
     return not np.array_equal(_residuals(dynamics, segments, other), _residuals(dynamics, segments, constants))

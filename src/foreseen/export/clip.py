@@ -21,7 +21,7 @@ from foreseen.export.video import CRF, FPS, VideoWriter
 from foreseen.geometry.cameras import Camera
 
 if TYPE_CHECKING:
-    from foreseen.training.run import Forecast, Run
+    from foreseen.runs import Forecast, Run
 
 Channel = Literal["rgb", "depth", "side-by-side"]
 Progress = Callable[[float, str], None]

@@ -20,7 +20,7 @@ from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import fixed, follow, orbit, spiral
 
 if TYPE_CHECKING:
-    from foreseen.training.run import Run
+    from foreseen.runs.run import Run
 
 KINDS = ("train", "fixed", "follow", "orbit", "spiral")
 PATHS = ("train:CAMERA_ID", *KINDS[1:], "FILE.json")

@@ -13,7 +13,7 @@ from foreseen.errors import UserError, suggest
 from foreseen.evaluation.forecast_context import CONTEXT, Source, forecast_contexts
 
 if TYPE_CHECKING:
-    from foreseen.training.run import Forecast, Run
+    from foreseen.runs import Forecast, Run
 
 
 TYPED_PRECISION = 2e-3

@@ -9,18 +9,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from foreseen import __version__
 from foreseen.errors import UserError
 from foreseen.export.clip_frames import default_times
 from foreseen.export.clip_subject import ClipSubject
 from foreseen.render import as_gaussians
+from foreseen.runs.files import write_atomically, written_folder
 from foreseen.scenes.files import moving, ply, read_splats, splat, spz
 from foreseen.scenes.gaussians import Gaussians
 from foreseen.scenes.moving_gaussians import gather_motion
-from foreseen.training.files import write_atomically, written_folder
+from foreseen.version import __version__
 
 if TYPE_CHECKING:
-    from foreseen.training.run import Run
+    from foreseen.runs.run import Run
 
 SplatFormat = Literal["ply", "splat", "spz", "ply-sequence", "4d"]
 SUFFIXES = {"ply": ply.SUFFIX, "splat": splat.SUFFIX, "spz": spz.SUFFIX, "4d": moving.SUFFIX}
@@ -64,8 +64,8 @@ def source_from_run(run: Run, subject: ClipSubject) -> SplatSource:
         gaussians = as_gaussians(scene)
         if gaussians is None:
             raise UserError(
-                f"the run in {run.path} has no Gaussians: '{run.config.method}' makes a {type(scene).__name__}, which "
-                "splat files cannot hold; show it with `foreseen render`, or train a method that makes Gaussians."
+                f"the run in {run.path} has no Gaussians: '{run.config.train.method}' makes a {type(scene).__name__}, "
+                "which splat files cannot hold; show it with `foreseen render`, or train a method that makes Gaussians."
             )
         return gaussians
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from foreseen.errors import UserError
-from foreseen.training.files import full_disk_is_named
+from foreseen.runs.files import full_disk_is_named
 
 FPS = 24.0
 CRF = 18

@@ -1,4 +1,4 @@
-"""One page that tells what a run learned and how good that is: self-contained, and harmless whoever wrote the run."""
+"""One HTML page on what runs learned and how good they are: self-contained, and harmless whoever wrote the runs."""
 
 from foreseen.report.build import write_report
 

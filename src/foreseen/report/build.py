@@ -5,59 +5,27 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.table import Table as RichTable
 
 from foreseen.errors import UserError
-from foreseen.evaluation.ensemble_plot import FILE as FUTURES_FILE
+from foreseen.evaluation.ensemble_plot import FILE as ENSEMBLE_FILE
 from foreseen.evaluation.uncertainty import describe_branches
 from foreseen.report import files
 from foreseen.report.clips import ReportClip, make_clips
 from foreseen.report.groups import RunGroup, arrange
 from foreseen.report.page import page
 from foreseen.report.record import RunRecord, read_record
+from foreseen.report.results import AnalysisResult, GroupResults
 from foreseen.report.tables import ReportTable, TableCell, TableColumn
-from foreseen.training import Run, load_run
-from foreseen.training.files import write_atomically
+from foreseen.runs import Run, load_run
+from foreseen.runs.files import write_atomically
 
 CLIPS, FRAMES = 2, 60
+"""Upper bounds of the clips of each method and of the frames of a clip, by default: a page of a few MB."""
 _FIX = "run `foreseen analyze` again"
 Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class AnalysisResult:
-    """What `foreseen analyze` found.
-
-    Attributes:
-        picture: data URI.
-        tables: (title, table).
-    """
-
-    picture: str
-    tables: tuple[tuple[str, ReportTable], ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class GroupResults:
-    """What is shown of a group beside its numbers: of its first run that was scored.
-
-    Attributes:
-        doubts: sentences on how sure it is.
-        futures: data URI, empty where there are none.
-        remarks: what is missing, and how to get it.
-    """
-
-    group: RunGroup
-    run: RunRecord
-    clips: tuple[ReportClip, ...] = ()
-    ensemble: str = ""
-    undecided: tuple[str, ...] = ()
-    analysis: AnalysisResult | None = None
-    remarks: tuple[str, ...] = field(default=())
 
 
 def write_report(
@@ -73,19 +41,19 @@ def write_report(
     """Writes one self-contained HTML page on `runs`. Nothing is written into their folders.
 
     Args:
-        runs: folders; those that differ in their seeds alone are taken together.
+        runs: folders; runs that differ in their seeds alone are one group.
         out: the page, a name ending in .html.
-        clips: films of each method at most; 0 leaves them out.
-        frames: of a film at most.
-        analyze: study the law of a run where analysis.json is absent.
-        device: that renders the films: cpu, cuda or auto.
-        progress: called with the share that is done (0..1) and what is being done.
+        clips: upper bound of the clips of each method; 0 leaves clips out.
+        frames: upper bound of the frames of a clip.
+        analyze: analyze the learned dynamics of a run where analysis.json is absent.
+        device: renders the clips: cpu, cuda or auto.
+        progress: called with the share that is done (0..1) and what is done now.
 
     Returns:
         `out`.
 
     Raises:
-        UserError: no run, the same one twice, a folder that is none, a broken file, or a bad `out`.
+        UserError: no run, the same run twice, a folder without a run, a broken file, or a bad `out`.
     """
     _check(runs, out, clips, frames)
     notify = progress or _no_progress
@@ -112,8 +80,8 @@ def _no_progress(share: float, doing: str) -> None:
 def _check(runs: Sequence[Path], out: Path, clips: int, frames: int) -> None:
     if not runs:
         raise UserError("give at least one run: a folder that `foreseen train --out` wrote.")
-    places = [Path(run).resolve() for run in runs]
-    twice = next((run for i, run in enumerate(runs) if places[i] in places[:i]), None)
+    paths = [Path(run).resolve() for run in runs]
+    twice = next((run for i, run in enumerate(runs) if paths[i] in paths[:i]), None)
     if twice is not None:
         raise UserError(f"{twice} is given twice: name each run once.")
     if out.suffix.lower() not in (".html", ".htm"):
@@ -130,29 +98,29 @@ def _collect_results(
     group: RunGroup, clips: int, frames: int, analyze: bool, device: str, notify: Progress
 ) -> GroupResults:
     record = (*group.scored, *group.records)[0]
-    bare = [shlex.quote(str(r.folder)) for r in group.records if r.scores is None]
-    remarks = [f"{name} has no scores yet: foreseen evaluate {name}" for name in bare]
-    found, analysis = files.inside(record.folder, "analysis.json"), None
-    films: list[ReportClip] = []
+    unscored = [shlex.quote(str(r.folder)) for r in group.records if r.scores is None]
+    remarks = [f"{name} has no scores yet: foreseen evaluate {name}" for name in unscored]
+    saved, analysis = files.inside(record.folder, "analysis.json"), None
+    report_clips: list[ReportClip] = []
     try:
-        run = load_run(record.folder, device=device) if clips or (analyze and found is None) else None
+        run = load_run(record.folder, device=device) if clips or (analyze and saved is None) else None
     except UserError as error:
         run = None
-        remarks.append(f"neither clips nor law: {error}")
+        remarks.append(f"neither clips nor dynamics: {error}")
     if run is not None and clips:
         try:
-            films = make_clips(run, record, clips, frames, lambda share, doing: notify(0.9 * share, doing))
+            report_clips = make_clips(run, record, clips, frames, lambda share, doing: notify(0.9 * share, doing))
         except UserError as error:
             remarks.append(f"no clips: {error}")
-    notify(0.9, f"the law of {record.name}")
-    if found is not None:
+    notify(0.9, f"dynamics of {record.name}")
+    if saved is not None:
         analysis = _read_analysis(record.folder)
     elif run is not None and analyze:
         analysis = _find_analysis(run)
     return GroupResults(
         group,
         record,
-        tuple(films),
+        tuple(report_clips),
         _ensemble(record),
         _undecided_sequences(record),
         analysis,
@@ -161,26 +129,27 @@ def _collect_results(
 
 
 def _ensemble(record: RunRecord) -> str:
-    path = files.inside(record.folder, FUTURES_FILE)
+    path = files.inside(record.folder, ENSEMBLE_FILE)
     return "" if path is None else files.picture_uri(path)
 
 
 def _undecided_sequences(record: RunRecord) -> tuple[str, ...]:
-    found = []
+    sentences = []
     for split, scores in record.scores.splits.items() if record.scores else ():
-        known = scores.uncertainty
-        if {"band", "coverage", "width", "futures"} <= known.keys():
+        numbers = scores.uncertainty
+        if {"band", "coverage", "width", "ensemble"} <= numbers.keys():
             unit = record.scores.protocol.get("length_unit", "scene units") if record.scores else ""
-            found.append(
-                f"{split}: {known['coverage']:.0%} of the true centres lie in the {known['band']:.0%} band, "
-                f"which is {known['width']:.3g} {unit} wide on average."
+            sentences.append(
+                f"{split}: {numbers['coverage']:.0%} of the true centres lie in the {numbers['band']:.0%} band, "
+                f"which is {numbers['width']:.3g} {unit} wide on average."
             )
-            found += [f"{name} {describe_branches(s, int(known['futures']))}." for name, s in scores.undecided.items()]
-    return tuple(found)
+            count = int(numbers["ensemble"])
+            sentences += [f"{name} {describe_branches(s, count)}." for name, s in scores.undecided.items()]
+    return tuple(sentences)
 
 
 def _find_analysis(run: Run) -> AnalysisResult | None:
-    """Studied now; nothing of it stays in the run's folder. None where the method learns no law."""
+    """Computed now; nothing is written into the run's folder. None where the method learns no dynamics."""
     from foreseen.analysis import analyze_run
 
     with tempfile.TemporaryDirectory() as folder:

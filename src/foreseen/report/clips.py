@@ -1,4 +1,4 @@
-"""Short films of a run, small enough to travel in the page: truth, forecast and their difference."""
+"""Short clips of a run, small enough for the page: truth, forecast and their difference."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from foreseen.evaluation.forecast_context import CONTEXT
 from foreseen.export import ClipFrame, ClipSubject, choose_subject, plan_clip, write_clip
 from foreseen.report.files import check_stays_inside, data_uri, text
 from foreseen.report.record import RunRecord
-from foreseen.training import Run
+from foreseen.runs import Run
 
 CRF = 27
-"""A third of the bytes of a clip that is to be edited; the labels stay sharp."""
+"""H.264 quality, 0 (lossless) to 51: a third of the bytes of an exported clip; labels stay sharp."""
 MAX_PANEL_WIDTH = 320
-"""Pixels; larger pictures are rendered smaller by a whole factor."""
+"""Width of one panel [pixels]; larger images are rendered smaller by a whole factor."""
 MIN_FPS, MAX_FPS = 4.0, 30.0
-"""Frames a second; between these, time passes as it did."""
+"""Bounds of the frame rate [1/s]; between them a clip plays in real time."""
 STILLS = (0.0, 0.5, 1.0)
-"""Where in the forecast the pictures for print are taken."""
+"""Times of the still images for print, as shares of the forecast."""
 _MIN_FRAMES = 4
-"""A camera with fewer pictures makes no film."""
+"""A camera with fewer images makes no clip."""
 
 Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
 class ReportClip:
-    """One film.
+    """One clip.
 
     Attributes:
-        title: which sequence.
-        words: what is seen, and what the forecast was given.
+        title: name of the sequence.
+        caption: the view, and what was observed before the forecast.
         video: data URI of an mp4.
-        stills: data URIs of JPEGs, from the beginning to the end of the forecast.
+        stills: data URIs of JPEGs, from the start to the end of the forecast.
     """
 
     title: str
@@ -52,12 +52,12 @@ class ReportClip:
 
 
 def make_clips(run: Run, record: RunRecord, maximum: int, frames: int, progress: Progress) -> list[ReportClip]:
-    """Up to `maximum` clips of at most `frames` frames each: unseen sequences where the run forecasts those (one that
-    could go either way among them), else the first sequence that was learned.
+    """Up to `maximum` clips of at most `frames` frames each: of unseen sequences where the run forecasts those (one
+    with several possible outcomes among them), else of the first learned sequence.
 
     Raises:
-        UserError: the data is gone or has changed, a picture of it is a link out of its folder, or nothing was filmed
-            that could stand beside the forecast.
+        UserError: the data is gone or has changed, an image of it is a link out of its folder, or no true image exists
+            to show beside the forecast.
     """
     _check_pictures(run.dataset())
     chosen = _sequences(run, record)[:maximum]
@@ -72,16 +72,17 @@ def make_clips(run: Run, record: RunRecord, maximum: int, frames: int, progress:
 
 
 def _check_pictures(data: Dataset) -> None:
-    """Raises `UserError` where one leads out of the data set's folder: what it leads to is the reader's own, and would
-    travel with the page."""
-    shown = [path for s in data.sequences for path in s.background_paths.values()]
-    shown += [path for f in data.frames for path in (f.image_path, *(layer.path for layer in f.layers.values()))]
-    for path in shown:
+    """Raises `UserError` for an image path that leads out of the data set's folder: a private file of the reader would
+    become part of the page."""
+    paths = [path for s in data.sequences for path in s.background_paths.values()]
+    paths += [path for f in data.frames for path in (f.image_path, *(layer.path for layer in f.layers.values()))]
+    for path in paths:
         check_stays_inside(data.path, path, "data set")
 
 
 def _sequences(run: Run, record: RunRecord) -> list[str | None]:
-    """The first unseen sequence, then those that could go either way, then the rest; None: what was learned."""
+    """The first unseen sequence, then those with several possible outcomes, then the rest; None: the first learned
+    sequence."""
     unseen = sorted({f.sequence for f in run.splits().frames.get("unseen-sequence", ())})
     if not unseen or not {"initial", "frames"} & set(observation_kinds(run.method)):
         return [None]
@@ -91,7 +92,7 @@ def _sequences(run: Run, record: RunRecord) -> list[str | None]:
 
 
 def _undecided(record: RunRecord) -> set[str]:
-    """Sequences that could go either way."""
+    """Sequences whose sampled trajectories end in several clusters."""
     return {name for s in record.scores.splits.values() for name in s.undecided} if record.scores else set()
 
 
@@ -117,18 +118,18 @@ def _clip(run: Run, record: RunRecord, sequence: str | None, frames: int, notify
 
 
 def _clip_frames(run: Run, subject: ClipSubject, maximum: int) -> tuple[list[ClipFrame], str]:
-    """What the first training camera filmed; of a camera that moves, the held-out pictures one after another."""
+    """The view of the first training camera; for a moving camera the held-out images in order of time."""
     clip_frames = plan_clip(run, "fixed", subject=subject, with_truth=True)
-    words = "seen from where a training camera stands"
+    words = "view of a training camera"
     if len(clip_frames) < _MIN_FRAMES:
         first, frames_of = clip_frames[0].camera, run.splits().frames
-        hidden = [f for split, own in frames_of.items() if split != "train" for f in own]
-        own = [f for f in hidden if f.sequence == subject.frames[0].sequence]
-        own = [f for f in own if (f.camera.width, f.camera.height) == (first.width, first.height)]
-        clip_frames = [ClipFrame(f.camera, f.time, f) for f in sorted(own, key=lambda f: f.time)]
-        words = "the held-out pictures, one after another"
+        held_out = [f for split, frames in frames_of.items() if split != "train" for f in frames]
+        held_out = [f for f in held_out if f.sequence == subject.frames[0].sequence]
+        held_out = [f for f in held_out if (f.camera.width, f.camera.height) == (first.width, first.height)]
+        clip_frames = [ClipFrame(f.camera, f.time, f) for f in sorted(held_out, key=lambda f: f.time)]
+        words = "the held-out images, in order of time"
     if not clip_frames:
-        raise UserError("no clip: no picture was held out that could stand beside the forecast.")
+        raise UserError("no clip: no held-out image exists to show beside the forecast.")
     kept = sorted({round(i * (len(clip_frames) - 1) / max(maximum - 1, 1)) for i in range(maximum)})
     factor = math.ceil(clip_frames[0].camera.width / MAX_PANEL_WIDTH)
     small = [replace(s, camera=s.camera.downscale(factor)) if factor > 1 else s for s in (clip_frames[i] for i in kept)]
@@ -136,7 +137,7 @@ def _clip_frames(run: Run, subject: ClipSubject, maximum: int) -> tuple[list[Cli
 
 
 def _stills(clip: Path, forecast: Sequence[bool]) -> tuple[tuple[str, ...], tuple[int, int]]:
-    """Pictures of the forecast (of the whole film where it has none) as data URIs, and their size."""
+    """Images of the forecast (of the whole clip where it has none) as data URIs, and their size."""
     import av
 
     with av.open(str(clip)) as container:

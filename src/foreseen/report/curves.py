@@ -1,4 +1,4 @@
-"""Horizon curves: how each metric falls with the time after what was observed; several runs in one plot.
+"""Horizon curves: each metric over the time after the observed window; several runs in one chart.
 
 A chart is numbers and class names; the page draws it as SVG and its style sheet gives colours, in light and dark.
 """
@@ -15,9 +15,9 @@ from foreseen.report.record import SplitSummary
 
 PLOTTED = ("psnr_moving", "mask_iou", "centroid_error_px", "ssim_moving", "psnr", "ssim")
 MAX_CHARTS = 4
-"""Charts of a split."""
+"""Upper bound of the charts of a split."""
 COLOURS = 4
-"""Line styles of methods, and of baselines; further ones begin again."""
+"""Number of line styles of methods, and of baselines; further lines repeat them."""
 WIDTH, HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 34
 """Margins around the area of a chart [SVG units]."""
@@ -48,7 +48,7 @@ class Chart:
 
     Attributes:
         x_ticks, y_ticks: (place in SVG units, label).
-        words: what it shows, for those who do not see it.
+        description: what it shows, for screen readers.
     """
 
     label: str
@@ -66,7 +66,7 @@ class Chart:
 
 
 def charts(scene: ComparableRuns, split: str) -> list[Chart]:
-    """The charts of a split; none where nothing was scored at two times after what was observed."""
+    """The charts of a split; none where fewer than two times after the observed window were scored."""
     if split not in SPLITS:
         return []
     found = (_chart(scene, split, name) for name in PLOTTED)

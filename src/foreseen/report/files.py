@@ -1,7 +1,7 @@
-"""What lies in a run's folder, read as something that a stranger may have written.
+"""Files of a run's folder, read as untrusted input.
 
-Nothing outside of the folder is opened, JSON is taken apart by what is expected of it, and pictures are decoded and
-written anew, so that pixels alone come through.
+Nothing outside the folder is opened, JSON is checked field by field, and images are decoded and encoded again, so that
+only pixels reach the page.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any
 from foreseen.errors import UserError
 
 MAX_FILE_BYTES = 64 * 2**20
-"""Bytes that are read of a file; metrics of a thousand times have a hundredth of it."""
+"""Upper bound of the size of a file that is read [bytes]; metrics of a thousand times have a hundredth of it."""
 MAX_PICTURE_PIXELS = 24_000_000
-"""Pixels."""
+"""Upper bound of the pixels of an image that is decoded."""
 MAX_PICTURE_WIDTH = 1800
-"""Pixels across that a picture has in the page."""
+"""Upper bound of an image's width in the page [pixels]."""
 MAX_TEXT_LENGTH = 300
+"""Upper bound of a text that comes from a file [characters]."""
 
 
 def inside(folder: Path, name: str) -> Path | None:
@@ -35,7 +36,7 @@ def inside(folder: Path, name: str) -> Path | None:
         return None
     check_stays_inside(folder, path)
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise UserError(f"{path} has more than {MAX_FILE_BYTES // 2**20} MB: remove it, and make it anew.")
+        raise UserError(f"{path} has more than {MAX_FILE_BYTES // 2**20} MB: remove it, and write it again.")
     return path
 
 
@@ -74,8 +75,8 @@ def number(value: Any, where: str, fix: str) -> float:
 
 
 def text(value: Any) -> str:
-    """What can be printed of `value`: one line, not too long, without characters that steer a terminal or turn the
-    direction of writing. None is empty."""
+    """`value` as one printable line of limited length, without control characters (terminals, direction of writing).
+    None is empty."""
     if value is None:
         return ""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
@@ -93,10 +94,10 @@ def picture_uri(path: Path) -> str:
     try:
         with Image.open(path, formats=("PNG",)) as found:
             if found.width * found.height > MAX_PICTURE_PIXELS:
-                raise UserError(f"{path} has {found.width} x {found.height} pixels: remove it, and make it anew.")
+                raise UserError(f"{path} has {found.width} x {found.height} pixels: remove it, and write it again.")
             picture = found.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise UserError(f"{path} is no PNG picture: remove it, and make it anew.") from None
+        raise UserError(f"{path} is no PNG image: remove it, and write it again.") from None
     if picture.width > MAX_PICTURE_WIDTH:
         picture = picture.resize(
             (MAX_PICTURE_WIDTH, max(round(picture.height * MAX_PICTURE_WIDTH / picture.width), 1)),

@@ -1,4 +1,5 @@
-"""Which runs belong together: those that differ in their seeds alone are one group, groups on the same data a scene."""
+"""Which runs belong together: runs that differ in their seeds alone are one group; groups on the same data are
+compared."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ from typing import Any
 from foreseen.evaluation.horizon import SPLITS as HORIZON_SPLITS
 from foreseen.report.files import text
 from foreseen.report.record import RunRecord, SplitSummary
-from foreseen.training.plain import differences, to_plain
+from foreseen.runs.plain import differences, to_plain
 
 _PROTOCOL = ("split_hash", "unseen", "max_frames", "max_time", "lpips")
-"""What scores must share to be set beside one another."""
+"""Entries of the protocol that must be equal for scores to be comparable."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class RunGroup:
     """Runs of one method, preset and settings on the same split; their seeds differ.
 
     Attributes:
-        label: what the page calls them; unique in a scene.
+        label: its name in the page; unique among groups on the same data.
     """
 
     label: str
@@ -40,7 +41,7 @@ class RunGroup:
 
 @dataclass(frozen=True)
 class ComparableRuns:
-    """Groups on the same data, split and protocol: what can be compared."""
+    """Groups on the same data, split and protocol, which can be compared."""
 
     groups: tuple[RunGroup, ...]
 
@@ -51,28 +52,28 @@ class ComparableRuns:
 
     @property
     def first(self) -> RunRecord:
-        """One with scores, where there is one."""
+        """The first run with scores, else the first run."""
         return next((r for r in self.records if r.scores is not None), self.records[0])
 
     @property
     def name(self) -> str:
-        """Of the data; of several, of the first."""
+        """Name of the data; of several data sets, of the first."""
         names = self.names
         return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
     @property
     def names(self) -> list[str]:
-        """Of all data."""
-        return list(dict.fromkeys(text(Path(r.config.data.path).name) for r in self.records))
+        """Names of all data sets."""
+        return list(dict.fromkeys(r.data_name for r in self.records))
 
     def splits(self) -> list[str]:
-        """All that were scored, in the order of the first who has them."""
+        """All scored splits, in the order in which runs have them."""
         return list(dict.fromkeys(s for r in self.records if r.scores for s in r.scores.splits))
 
     def baselines(self, split: str) -> dict[str, list[SplitSummary]]:
         """Name -> scores on a split, a summary for each run of the first group that has any.
 
-        After the last frame, the nearest one is the last one: it is not told twice.
+        After the last frame the nearest frame is the last frame, so that baseline is left out of forecasts.
         """
         for group in self.groups:
             found: dict[str, list[SplitSummary]] = {}
@@ -86,15 +87,15 @@ class ComparableRuns:
 
 
 def arrange(records: Sequence[RunRecord]) -> list[ComparableRuns]:
-    """Groups and scenes, in the order in which their first runs are given.
+    """Groups, and those on the same data together, in the order in which their first runs are given.
 
-    Runs whose data lie in other places are one group only if their splits have the same hash and no seed comes twice:
-    simulations of one kind, each with its own seed. The page names all their data.
+    Runs on data in different folders are one group only if their splits have the same hash and no seed occurs twice:
+    simulations of one scenario, each with its own seed. The page names all their data.
     """
     run_groups: list[list[RunRecord]] = []
     for record in records:
         own = [p for p in run_groups if all(_same_method(record, r) and _comparable(record, r) for r in p)]
-        own = [p for p in own if record.config.seed not in {r.config.seed for r in p}]
+        own = [p for p in own if record.config.train.seed not in {r.config.train.seed for r in p}]
         same_place = [p for p in own if _place(record) in {_place(r) for r in p}]
         if same_place or own:
             (same_place or own)[0].append(record)
@@ -110,8 +111,8 @@ def arrange(records: Sequence[RunRecord]) -> list[ComparableRuns]:
     return [ComparableRuns(_named(run_groups)) for run_groups in scenes]
 
 
-def _place(record: RunRecord) -> str:
-    return record.config.data.path
+def _place(record: RunRecord) -> tuple[Path, ...]:
+    return record.config.train.data
 
 
 def _same_method(a: RunRecord, b: RunRecord) -> bool:
@@ -119,12 +120,13 @@ def _same_method(a: RunRecord, b: RunRecord) -> bool:
 
 
 def _identity(record: RunRecord) -> tuple[Any, ...]:
-    config = record.config
-    return config.method, config.preset, config.config, config.precision
+    train = record.config.train
+    return train.method, train.preset, train.config, train.precision, train.max_grad_norm
 
 
 def _comparable(a: RunRecord, b: RunRecord) -> bool:
-    """The same frames hidden, of the same size, scored by the same protocol (where both are scored)."""
+    """Whether the same frames of the same size were held out, and scored by the same protocol (where both are
+    scored)."""
     if _split(a) != _split(b):
         return False
     if a.scores is None or b.scores is None:
@@ -134,8 +136,8 @@ def _comparable(a: RunRecord, b: RunRecord) -> bool:
 
 
 def _split(record: RunRecord) -> tuple[Any, ...]:
-    data, split = record.config.data, record.config.split
-    return split.hash, split.observed_until, data.format, data.downscale, data.width, data.height
+    data, split, downscale = record.config.dataset, record.config.split, record.config.train.downscale
+    return split.hash, split.observed_until, data.format, downscale, data.width, data.height
 
 
 def _same_data(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> bool:
@@ -144,12 +146,12 @@ def _same_data(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> bool:
 
 
 def _named(run_groups: Sequence[Sequence[RunRecord]]) -> tuple[RunGroup, ...]:
-    """Labels that tell the groups apart: the method, its preset, what its settings change, else the folder."""
+    """Labels that distinguish the groups: by method, preset, changed settings, else the folder."""
     tries: list[Callable[[Sequence[RunRecord]], str]] = [
-        lambda pile: text(pile[0].config.method),
-        lambda pile: f"{text(pile[0].config.method)} {text(pile[0].config.preset)}",
-        lambda pile: f"{text(pile[0].config.method)} {text(pile[0].config.preset)}{_settings(pile[0], run_groups)}",
-        lambda pile: f"{text(pile[0].config.method)} ({pile[0].name})",
+        lambda pile: text(pile[0].config.train.method),
+        lambda pile: pile[0].method_and_preset,
+        lambda pile: f"{pile[0].method_and_preset}{_settings(pile[0], run_groups)}",
+        lambda pile: f"{text(pile[0].config.train.method)} ({pile[0].name})",
     ]
     for make in tries:
         labels = [make(pile) for pile in run_groups]
@@ -161,26 +163,26 @@ def _named(run_groups: Sequence[Sequence[RunRecord]]) -> tuple[RunGroup, ...]:
 
 
 def _settings(record: RunRecord, run_groups: Sequence[Sequence[RunRecord]]) -> str:
-    """What differs from the first group of the same method and preset."""
+    """Settings that differ from those of the first group of the same method and preset."""
     first = next(p[0] for p in run_groups if _identity(p[0])[:2] == _identity(record)[:2])
-    changed = differences(to_plain(first.config.config), to_plain(record.config.config))
+    changed = differences(to_plain(first.config.train.config), to_plain(record.config.train.config))
     return f" ({text('; '.join(line.replace(': ', ' ', 1) for line in changed[:2]))})" if changed else ""
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """None of nothing."""
-    known = list(values)
-    return statistics.fmean(known) if known else None
+    """Their mean; None where there are none."""
+    numbers = list(values)
+    return statistics.fmean(numbers) if numbers else None
 
 
 def standard_deviation(values: Iterable[float]) -> float | None:
-    """The sample's standard deviation; None of fewer than two."""
-    known = list(values)
-    return statistics.stdev(known) if len(known) > 1 else None
+    """The sample's standard deviation; None for fewer than two values."""
+    numbers = list(values)
+    return statistics.stdev(numbers) if len(numbers) > 1 else None
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """The mean of several courses (time, value) at the times that all have."""
-    tables: list[Mapping[float, float]] = [dict(course) for course in curves]
+    """The mean of several curves (time, value) at their common times."""
+    tables: list[Mapping[float, float]] = [dict(curve) for curve in curves]
     times = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
     return [(time, statistics.fmean(table[time] for table in tables)) for time in times]

@@ -1,7 +1,7 @@
-"""The page itself: a template filled with what was found.
+"""The HTML page: a template filled with results.
 
-Everything from a run's folder is text to the template, which escapes it. The page's own policy forbids scripts, and
-whatever is not in the page, so that what slipped through could neither run nor call home.
+Everything from a run's folder is text to the template, which escapes it. The page's content security policy forbids
+scripts and requests: markup that gets through can neither run nor load anything.
 """
 
 from __future__ import annotations
@@ -11,34 +11,33 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import files as package_files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import foreseen
 from foreseen.evaluation.scores import METRICS
 from foreseen.report import curves, tables
 from foreseen.report.files import text
 from foreseen.report.groups import ComparableRuns, mean
+from foreseen.report.results import GroupResults
+from foreseen.version import __version__
 
-if TYPE_CHECKING:
-    from foreseen.report.build import GroupResults
-
-_JUDGED_BY = ("mask_iou", "psnr_moving", "psnr")
+_HEADLINE_METRICS = ("mask_iou", "psnr_moving", "psnr")
+"""The first of these that was computed is the metric of the sentence on top."""
 ORDER = ("unseen-sequence", "forecast", "interpolation", "novel-view", "train")
-"""Splits in the order of how hard they are."""
+"""Splits from the hardest to the easiest."""
 SPLITS = {
-    "unseen-sequence": "Sequences that were never seen",
-    "forecast": "Forecast: later than all that was seen",
-    "interpolation": "Moments between those that were seen",
-    "novel-view": "Views that were not seen",
-    "train": "What was trained on",
+    "unseen-sequence": "Unseen sequences",
+    "forecast": "Forecast: after the observed window",
+    "interpolation": "Unseen times inside the observed window",
+    "novel-view": "Unseen views",
+    "train": "Training frames",
 }
 
 
 def page(content: Sequence[tuple[ComparableRuns, Sequence[GroupResults]]]) -> str:
-    """The HTML of a report on scenes, each with what is shown of its groups."""
+    """The HTML of a report: runs that can be compared, with the results of their groups."""
     style = package_files("foreseen.report").joinpath("templates/style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = Environment(
@@ -56,7 +55,7 @@ def page(content: Sequence[tuple[ComparableRuns, Sequence[GroupResults]]]) -> st
         style=Markup(style),
         digest=digest,
         sections=sections,
-        version=foreseen.__version__,
+        version=__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
 
@@ -77,7 +76,7 @@ def _section(scene: ComparableRuns, group_results: Sequence[GroupResults], index
         "facts": _facts(scene),
         "lead": splits[0] if splits else None,
         "splits": splits,
-        "exhibits": group_results,
+        "group_results": group_results,
         "runs": tables.runs_table(scene),
         "cost": tables.cost_table(scene),
         "evaluated": _evaluated(scene),
@@ -103,55 +102,55 @@ def _split(scene: ComparableRuns, name: str) -> dict[str, Any]:
 
 
 def _sentence(scene: ComparableRuns, split: str) -> str:
-    """The first method beside the best baseline that was scored on as many frames, by the first metric that it has.
-    The true law is no rival: it is told what the others have to find."""
+    """The first method beside the best baseline that was scored on as many frames, by the first headline metric. The
+    true dynamics do not compete: they are given what the others have to find."""
     group = next(g for g in scene.groups if g.summaries(split))
     own = group.summaries(split)
-    for name in _JUDGED_BY:
-        mine = mean(s.means[name] for s in own if name in s.means)
-        if mine is None:
+    for name in _HEADLINE_METRICS:
+        value = mean(s.means[name] for s in own if name in s.means)
+        if value is None:
             continue
         label, digits = METRICS[name].label, METRICS[name].digits
         ceiling = mean(s.means["mask_iou_ceiling"] for s in own if "mask_iou_ceiling" in s.means)
-        reach = f", of {ceiling:.{digits}f} that can be had" if name == "mask_iou" and ceiling is not None else ""
-        known = [
-            (mean(s.means[name] for s in found), baseline)
-            for baseline, found in scene.baselines(split).items()
-            if baseline != "true-law" and all(name in s.means and not s.same_frames for s in found)
+        bound = f", of at most {ceiling:.{digits}f}" if name == "mask_iou" and ceiling is not None else ""
+        baselines = [
+            (mean(s.means[name] for s in summaries), baseline)
+            for baseline, summaries in scene.baselines(split).items()
+            if baseline != "true-dynamics" and all(name in s.means and not s.same_frames for s in summaries)
         ]
-        best = max(((value, baseline) for value, baseline in known if value is not None), default=None)
-        beside = "" if best is None else f" The best that learns nothing, {best[1]}, has {best[0]:.{digits}f}."
-        return f"{group.label} has a {label} of {mine:.{digits}f}{reach}.{beside}"
+        best = max(((score, baseline) for score, baseline in baselines if score is not None), default=None)
+        beside = "" if best is None else f" The best baseline, {best[1]}, has {best[0]:.{digits}f}."
+        return f"{group.label} has a {label} of {value:.{digits}f}{bound}.{beside}"
     return ""
 
 
 def _facts(scene: ComparableRuns) -> list[tuple[str, str]]:
-    """What was trained on what."""
+    """What was trained on which data."""
     record = scene.first
     config, scores = record.config, record.scores
-    data, info, protocol = config.data, config.scene, scores.protocol if scores else {}
+    data, info, protocol = config.dataset, config.scene, scores.protocol if scores else {}
     count = max(len(info.times), 1)
-    moments = sum(len(own) for own in info.times)
+    num_times = sum(len(times) for times in info.times)
     learned = f"{count} sequences" if count > 1 else "one sequence"
-    bodies = ", ".join(dict.fromkeys(text(b) for own in (info.bodies or ()) for b in own))
-    seeds = {g.label: ", ".join(str(r.config.seed) for r in g.records) for g in scene.groups}
+    bodies = ", ".join(dict.fromkeys(text(body) for names in (info.bodies or ()) for body in names))
+    seeds = {g.label: ", ".join(str(r.config.train.seed) for r in g.records) for g in scene.groups}
     facts = [
         ("data", ", ".join(scene.names)),
-        ("form", f"{text(data.format)}, {data.width} × {data.height} pixels"),
-        ("learned from", f"{learned}, {moments} moments" + (f"; what moves: {bodies}" if bodies else "")),
+        ("format", f"{text(data.format)}, {data.width} × {data.height} pixels"),
+        ("learned from", f"{learned}, {num_times} times" + (f"; moving bodies: {bodies}" if bodies else "")),
         ("observed until", f"{config.split.observed_until:.4g}{_unit(scene, ' {}')}"),
         ("protocol", text(config.split.protocol)),
         ("unseen sequences", protocol.get("unseen", "")),
         ("split", config.split.hash),
         (
             "seeds",
-            "; ".join(f"{name}: {own}" for name, own in seeds.items()) if len(seeds) > 1 else "".join(seeds.values()),
+            "; ".join(f"{name}: {of}" for name, of in seeds.items()) if len(seeds) > 1 else "".join(seeds.values()),
         ),
     ]
     machines = {f"{m.cpu}, {m.cores} cores, torch {m.torch}" for r in scene.records if (m := r.config.machine)}
     facts.append(("trained on", "; ".join(sorted(machines))))
-    if data.downscale > 1:
-        facts.insert(2, ("downscale", str(data.downscale)))
+    if config.train.downscale > 1:
+        facts.insert(2, ("downscale", str(config.train.downscale)))
     return [(name, text(value)) for name, value in facts if value]
 
 
@@ -168,9 +167,9 @@ def _evaluated(scene: ComparableRuns) -> list[tuple[str, str]]:
     if scores is None:
         return []
     words = {
-        "max_frames": "frames of a split at most",
+        "max_frames": "at most this many frames of a split:",
         "max_time": "times until",
-        "moving_part": "the moving part is told by",
+        "moving_part": "moving objects from",
         "lpips": "LPIPS",
     }
-    return [(said, found) for name, said in words.items() if (found := scores.protocol.get(name))]
+    return [(label, value) for name, label in words.items() if (value := scores.protocol.get(name))]

@@ -1,4 +1,4 @@
-"""One run, as far as a page tells of it: config.json, metrics.json, and the figures beside them."""
+"""What a page needs of one run: config.json, metrics.json, sizes and memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from foreseen.evaluation.physics_clips import TRUTH
 from foreseen.evaluation.scores import METRICS
 from foreseen.evaluation.uncertainty import NAME as UNCERTAINTY
 from foreseen.report import files
-from foreseen.training.checkpoints import MODEL, OPTIMIZER, STATE, list_checkpoints
-from foreseen.training.config import FILE as CONFIG_FILE
-from foreseen.training.config import RunConfig, read_config
+from foreseen.runs.checkpoints import MODEL, OPTIMIZER, STATE, list_checkpoints
+from foreseen.runs.config import FILE as CONFIG_FILE
+from foreseen.runs.config import RunConfig, read_config
 
 METRICS_FILE = "metrics.json"
 SAME_FRAMES = "method_on_same_frames"
@@ -24,16 +24,17 @@ _FIX = "run `foreseen evaluate` again"
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """A contestant's scores on one split.
+    """Scores of the method or a baseline on one split.
 
     Attributes:
-        count: frames.
+        count: number of frames.
         means: metric -> mean.
-        by_time: metric -> rows (time after what was observed, value).
-        same_frames: the method's means on the frames that this one could do, where those are fewer.
-        consistency: rule -> what was found, and "frames", "energy_frames".
-        truth: the same of the truth's own films.
-        uncertainty: {"band", "coverage", "width", "futures"}, and `undecided`: sequence -> shares that end together.
+        by_time: metric -> rows (time after the observed window, value).
+        same_frames: the method's means on the frames that this baseline predicts, where those are fewer.
+        consistency: rule of physics -> value, and "frames", "energy_frames".
+        truth: the same for the true videos.
+        uncertainty: {"band", "coverage", "width", "ensemble"}.
+        undecided: sequence -> shares of the clusters in which its trajectories end.
     """
 
     count: int
@@ -53,9 +54,9 @@ class RunScores:
     Attributes:
         splits: of the method.
         baselines: name -> split -> scores.
-        protocol: what the numbers depend on, as text.
-        sequences: that were scored.
-        observe, context: what was given of unseen sequences; None and 0 where the file does not say.
+        protocol: on what the scores depend, as text.
+        sequences: names of the scored sequences.
+        observe, context: what was observed of unseen sequences; None and 0 where the file does not say.
     """
 
     step: int
@@ -73,9 +74,9 @@ class RunRecord:
     """A run's folder.
 
     Attributes:
-        scores: None where nobody has evaluated it.
+        scores: None where the run was not evaluated.
         weights: bytes of the newest checkpoint's weights; 0 where there is none.
-        memory_mb: the most that training had in memory, by place: "process", "gpu"; empty where nothing tells.
+        memory_mb: peak memory of training [MB]: "process", "gpu"; empty where unknown.
     """
 
     folder: Path
@@ -88,6 +89,16 @@ class RunRecord:
     def name(self) -> str:
         """The folder's name."""
         return files.text(self.folder.resolve().name)
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set's folder; of several joined by "+"."""
+        return files.text("+".join(path.name for path in self.config.train.data))
+
+    @property
+    def method_and_preset(self) -> str:
+        """Such as "d-nerf fast"."""
+        return files.text(f"{self.config.train.method} {self.config.train.preset}")
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -112,13 +123,13 @@ def _weights(folder: Path) -> int:
 
 
 def _memory(folder: Path) -> dict[str, float]:
-    """As the newest checkpoint says."""
+    """Peak memory, as the newest checkpoint says."""
     for _, step in list_checkpoints(folder)[:1]:
         path, fix = files.inside(folder, str(step.relative_to(folder) / STATE)), "remove that checkpoint"
         if path is not None:
-            found = files.mapping(files.read_object(path, fix).get("memory_mb", {}), f"{path}: memory_mb", fix)
-            names = [name for name in ("process", "gpu") if name in found]
-            return {name: files.number(found[name], f"{path}: memory_mb.{name}", fix) for name in names}
+            sizes = files.mapping(files.read_object(path, fix).get("memory_mb", {}), f"{path}: memory_mb", fix)
+            names = [name for name in ("process", "gpu") if name in sizes]
+            return {name: files.number(sizes[name], f"{path}: memory_mb.{name}", fix) for name in names}
     return {}
 
 
@@ -151,19 +162,19 @@ def _summary(found: Any, where: str) -> SplitSummary:
     found = files.mapping(found, where, _FIX)
     rows = found.get("by_time", [])
     physics = _object(found, CONSISTENCY, where)
-    doubt = _object(found, UNCERTAINTY, where)
+    uncertainty = _object(found, UNCERTAINTY, where)
     rules = (*RULES, "frames", "energy_frames")
     return SplitSummary(
         count=int(files.number(found.get("count"), f"{where}.count", _FIX)),
         means=_numbers(found, METRICS, where),
-        by_time=_courses(rows if isinstance(rows, list) else [], where),
+        by_time=_curves(rows if isinstance(rows, list) else [], where),
         same_frames=_numbers(_object(found, SAME_FRAMES, where), METRICS, where),
         consistency=_numbers(physics, rules, where),
         truth=_numbers(_object(physics, TRUTH, where), rules, where),
-        uncertainty=_numbers(doubt, ("band", "coverage", "width", "futures"), where),
+        uncertainty=_numbers(uncertainty, ("band", "coverage", "width", "ensemble"), where),
         undecided={
             files.text(name): tuple(files.number(s, f"{where}.undecided", _FIX) for s in shares)
-            for name, shares in _object(doubt, "undecided", where).items()
+            for name, shares in _object(uncertainty, "undecided", where).items()
             if isinstance(shares, list)
         },
     )
@@ -177,11 +188,11 @@ def _numbers(found: dict[str, Any], names: Any, where: str) -> dict[str, float]:
     return {name: files.number(found[name], f"{where}.{name}", _FIX) for name in names if name in found}
 
 
-def _courses(rows: list[Any], where: str) -> dict[str, tuple[tuple[float, float], ...]]:
+def _curves(rows: list[Any], where: str) -> dict[str, tuple[tuple[float, float], ...]]:
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         row = files.mapping(row, f"{where}.by_time", _FIX)
         after = files.number(row.get("after"), f"{where}.by_time.after", _FIX)
         for name, value in _numbers(row, METRICS, f"{where}.by_time").items():
             curves.setdefault(name, []).append((after, value))
-    return {name: tuple(course) for name, course in curves.items()}
+    return {name: tuple(curve) for name, curve in curves.items()}

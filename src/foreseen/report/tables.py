@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from foreseen.evaluation.physics import RULES
 from foreseen.evaluation.scores import METRICS
 from foreseen.report.files import text
 from foreseen.report.groups import ComparableRuns, RunGroup, mean, standard_deviation
 from foreseen.report.record import RunRecord, SplitSummary
-from foreseen.training.report import readable_time
+from foreseen.runs.durations import readable_time
 
 HEADLINE = ("psnr_moving", "mask_iou", "centroid_error_px", "psnr", "ssim")
-"""What a split is judged by at first sight, as far as it was found."""
+"""Metrics of the short table of a split, where they were computed."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class TableCell:
     """Text, and a small remark after it (such as a deviation).
 
     Attributes:
-        best: it is the best of its row.
+        best: the best of its row.
     """
 
     text: str
@@ -35,7 +34,7 @@ class TableColumn:
     """A column's heading.
 
     Attributes:
-        kind: "own" (a method), "trivial" (a baseline), "truth" or "note".
+        kind: "own" (a method), "trivial" (a baseline), "truth" or "note"; class names of the style sheet.
     """
 
     name: str
@@ -51,28 +50,29 @@ class ReportTable:
 
 
 @dataclass(frozen=True)
-class _Contestant:
+class _ScoredColumn:
+    """A method or a baseline: metric -> mean and number of frames, each for every run."""
+
     column: TableColumn
     means: Sequence[Mapping[str, float]]
-    """Of each run."""
     counts: tuple[int, ...]
 
 
-def _contestants(scene: ComparableRuns, split: str) -> list[_Contestant]:
-    own: list[_Contestant] = []
-    trivial: list[_Contestant] = []
+def _scored_columns(scene: ComparableRuns, split: str) -> list[_ScoredColumn]:
+    own: list[_ScoredColumn] = []
+    trivial: list[_ScoredColumn] = []
     for group in scene.groups:
         found = group.summaries(split)
         if found:
-            own.append(_Contestant(TableColumn(group.label), [s.means for s in found], tuple(s.count for s in found)))
+            own.append(_ScoredColumn(TableColumn(group.label), [s.means for s in found], tuple(s.count for s in found)))
     for name, found in scene.baselines(split).items():
         counts = tuple(s.count for s in found)
-        trivial.append(_Contestant(TableColumn(name, "trivial"), [s.means for s in found], counts))
+        trivial.append(_ScoredColumn(TableColumn(name, "trivial"), [s.means for s in found], counts))
         same = [s.same_frames for s in found if s.same_frames]
         if same:
             label = next(g.label for g in scene.groups if g.summaries(split))
-            mine = _Contestant(TableColumn(f"{label}, the same frames", "note"), same, counts)
-            # Once, after all that were scored on these frames.
+            mine = _ScoredColumn(TableColumn(f"{label}, the same frames", "note"), same, counts)
+            # Once, after the baselines that were scored on these frames.
             trivial = [*(c for c in trivial if c != mine), mine]
     return own + trivial
 
@@ -82,18 +82,18 @@ def scores_table(scene: ComparableRuns, split: str, only: Sequence[str] | None =
     that were scored on all frames is marked.
 
     Args:
-        only: these metrics; None: all that were found.
+        only: these metrics; None: all that were computed.
     """
-    everyone = _contestants(scene, split)
-    counts = max((c.counts for c in everyone), key=max)
-    full = [max(c.counts) == max(counts) and c.column.kind != "note" for c in everyone]
-    rows = [("frames", tuple(TableCell(_count(c.counts)) for c in everyone))]
+    scored = _scored_columns(scene, split)
+    counts = max((c.counts for c in scored), key=max)
+    full = [max(c.counts) == max(counts) and c.column.kind != "note" for c in scored]
+    rows = [("frames", tuple(TableCell(_count(c.counts)) for c in scored))]
     for name in METRICS if only is None else only:
-        means = [mean(m[name] for m in c.means if name in m) for c in everyone]
+        means = [mean(m[name] for m in c.means if name in m) for c in scored]
         if any(value is not None for value in means):
-            deviations = [standard_deviation(m[name] for m in c.means if name in m) for c in everyone]
+            deviations = [standard_deviation(m[name] for m in c.means if name in m) for c in scored]
             rows.append((METRICS[name].label, _cells(name, means, deviations, full)))
-    return ReportTable(tuple(c.column for c in everyone), tuple(rows))
+    return ReportTable(tuple(c.column for c in scored), tuple(rows))
 
 
 def _count(counts: Sequence[int]) -> str:
@@ -119,7 +119,7 @@ def _cells(
 
 
 def seeds_table(group: RunGroup, split: str) -> ReportTable | None:
-    """Each run of a group by itself; None where there is one only."""
+    """Each run of a group by itself; None where there is only one."""
     found = [(r, r.scores.splits[split]) for r in group.scored if r.scores and split in r.scores.splits]
     if len(found) < 2:
         return None
@@ -128,12 +128,11 @@ def seeds_table(group: RunGroup, split: str) -> ReportTable | None:
         values = [s.means.get(name) for _, s in found]
         if any(v is not None for v in values):
             rows.append((metric.label, tuple(TableCell("" if v is None else f"{v:.{metric.digits}f}") for v in values)))
-    return ReportTable(tuple(TableColumn(f"seed {r.config.seed}") for r, _ in found), tuple(rows))
+    return ReportTable(tuple(TableColumn(f"seed {r.config.train.seed}") for r, _ in found), tuple(rows))
 
 
 def physics_table(scene: ComparableRuns, split: str) -> ReportTable | None:
-    """Rules of physics: each group, the truth's own films, each baseline, and the ideal; None where there were no
-    films."""
+    """Rules of physics: each group, the true videos, each baseline, and the ideal; None where no video was judged."""
     columns: dict[TableColumn, list[Mapping[str, float]]] = {}
     truth: list[Mapping[str, float]] = []
     for group in scene.groups:
@@ -148,7 +147,7 @@ def physics_table(scene: ComparableRuns, split: str) -> ReportTable | None:
     for name, summaries in scene.baselines(split).items():
         if any(s.consistency for s in summaries):
             columns[TableColumn(name, "trivial")] = [s.consistency for s in summaries if s.consistency]
-    rows = [("frames of films", (*(TableCell(_sum(found)) for found in columns.values()), TableCell("")))]
+    rows = [("frames of videos", (*(TableCell(_sum(found)) for found in columns.values()), TableCell("")))]
     for name, rule in RULES.items():
         means = [mean(one[name] for one in found if name in one) for found in columns.values()]
         if any(value is not None for value in means):
@@ -162,26 +161,26 @@ def _sum(found: Sequence[Mapping[str, float]]) -> str:
 
 
 def runs_table(scene: ComparableRuns) -> ReportTable:
-    """What was trained: a row for each run."""
+    """A row for each run."""
     names = ("method", "seed", "trained", "steps", "commit", "data")
     rows = []
     for group in scene.groups:
         for record in group.records:
             config = record.config
             cells = (
-                text(f"{config.method} {config.preset}"),
-                str(config.seed),
+                record.method_and_preset,
+                str(config.train.seed),
                 readable_time(record.scores.train_seconds) if record.scores else "",
                 str(record.scores.step) if record.scores else "",
                 text(config.commit) or f"version {text(config.version)}",
-                text(Path(config.data.path).name),
+                record.data_name,
             )
             rows.append((record.name, tuple(TableCell(c) for c in cells)))
     return ReportTable(tuple(TableColumn(n, "note") for n in names), tuple(rows))
 
 
 def cost_table(scene: ComparableRuns) -> ReportTable:
-    """What each group costs: mean over its runs."""
+    """Cost of each group: mean over its runs."""
     rows: list[tuple[str, list[TableCell]]] = [
         ("training", []),
         ("steps", []),
@@ -211,7 +210,7 @@ def cost_table(scene: ComparableRuns) -> ReportTable:
 
 
 def _memory(records: Sequence[RunRecord]) -> str:
-    """The most that any run's training had in memory: of the whole process, and of the GPU where there was one."""
+    """Peak memory of training, over all runs: of the process, and of the GPU where there was one."""
     places = {"process": "", "gpu": " of the GPU"}
     found = ((words, [r.memory_mb[p] for r in records if p in r.memory_mb]) for p, words in places.items())
     return ", ".join(f"{max(sizes):,.0f} MB{words}" for words, sizes in found if sizes)

@@ -1,20 +1,19 @@
-"""Trainer, checkpoints, samplers, runs."""
+"""The trainer: from a `TrainConfig` to a run."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foreseen.training.launch import train
-    from foreseen.training.run import Run, load_run
+    from foreseen.training.launch import run_training, train
     from foreseen.training.signals import TrainingInterrupted
 
-__all__ = ["Run", "TrainingInterrupted", "load_run", "train"]
+__all__ = ["TrainingInterrupted", "run_training", "train"]
 
-_HOMES = {"Run": "run", "load_run": "run", "train": "launch", "TrainingInterrupted": "signals"}
+_HOMES = {"TrainingInterrupted": "signals", "run_training": "launch", "train": "launch"}
 
 
 def __getattr__(name: str) -> Any:
-    # Lazily: evaluation reads runs, and runs offer evaluation; `doctor` must work where a package is broken.
+    # Lazily: the command line catches `TrainingInterrupted`, and must not wait for torch.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -7,6 +7,7 @@ import gc
 import time
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed
@@ -16,29 +17,15 @@ from torch import Tensor, nn
 
 from foreseen.core.batch import Batch
 from foreseen.core.method import Method
-from foreseen.errors import UserError, suggest
+from foreseen.errors import UserError
 from foreseen.training.optimizer import total_loss
 
-PRECISIONS = ("fp32", "bf16")
 GROUP_SHUTDOWN_SECONDS = 0.5
-"""Seconds that a process of several stays after its last word to the others."""
-
-
-def find_device(name: str) -> str:
-    """ "cpu" or "cuda"; "auto" is cuda where there is one. Raises `UserError`."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"unknown device '{name}': {suggest(name, ('auto', 'cpu', 'cuda'))}")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA device is available here: give --device cpu, or install a torch with CUDA.")
-    return name
+"""Seconds that a process waits after it has left the group of processes, so that torch's threads can end."""
 
 
 def check_precision(precision: str, device: str) -> None:
-    """Raises `UserError` for an unknown precision, and for bf16 on a device without it."""
-    if precision not in PRECISIONS:
-        raise UserError(f"unknown precision '{precision}': {suggest(precision, PRECISIONS)}")
+    """Raises `UserError` for bf16 on a device without it."""
     if precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise UserError(f"{torch.cuda.get_device_name()} has no bf16: give --precision fp32.")
 
@@ -63,8 +50,8 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
 
 
 def _leave_group() -> None:
-    """Leaves the group, and lets its threads come to rest: torch keeps them after DDP has been used, and one that
-    still lets go of a tensor while Python ends aborts the process."""
+    """Leaves the group and waits for its threads: torch keeps them after DDP has been used, and a thread that frees a
+    tensor while Python exits aborts the process."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
         gc.collect()
@@ -74,7 +61,7 @@ def _leave_group() -> None:
 class LossModule(nn.Module):
     """The method's losses as a forward pass, which is where DDP averages gradients and autocast applies."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: Method[Any, Any]) -> None:
         super().__init__()
         self.method = method
 
@@ -84,11 +71,11 @@ class LossModule(nn.Module):
         return total_loss(terms), {name: value.detach() for name, value in terms.items()}
 
 
-def wrap_losses(method: Method, accelerator: Accelerator) -> nn.Module:
+def wrap_losses(method: Method[Any, Any], accelerator: Accelerator) -> nn.Module:
     """`LossModule` under DDP and autocast where they apply.
 
-    DDP looks after parameters that ask for gradients when it wraps; a method that thaws some later would find
-    them never averaged. So all ask while it wraps.
+    DDP averages the gradients of those parameters that require gradients when it wraps. A method may unfreeze some
+    later, so all require gradients while it wraps.
     """
     frozen = [p for p in method.parameters() if not p.requires_grad]
     for p in frozen:
@@ -100,7 +87,6 @@ def wrap_losses(method: Method, accelerator: Accelerator) -> nn.Module:
 
 
 def share_buffers(buffers: Iterable[Tensor]) -> None:
-    """Every process takes over the first one's buffers, so that what a method does between steps is the same
-    in all."""
+    """Copies the first process's buffers to all others, so that callbacks do the same in each."""
     for buffer in buffers:
         torch.distributed.broadcast(buffer, src=0)

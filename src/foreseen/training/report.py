@@ -14,18 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from torch import Tensor
 
+from foreseen.runs.durations import readable_time
+
 SMOOTHING = 0.9
+"""Weight of the past in the shown loss, 0..1; larger is smoother. Logs hold the values themselves."""
 LINE_SECONDS = 10.0
-
-
-def readable_time(seconds: float) -> str:
-    """Such as "42 s", "3 min 05 s", "2 h 10 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+"""Time between two lines without a terminal [s]."""
 
 
 class Reporter:
@@ -51,8 +45,7 @@ class Reporter:
         return self
 
     def start(self, step: int, seconds: float) -> None:
-        """Training begins at `step`, which `seconds` of training went before; later steps in the logs are
-        void."""
+        """Training starts at `step`, after `seconds` of training before it. Later steps in the logs are removed."""
         self._since = (step, seconds)
         self._last_line = time.monotonic()
         if self._logs is not None:
@@ -82,7 +75,7 @@ class Reporter:
         return step % self.log_every == 0
 
     def read(self, step: int, progress: float, rays: int, seconds: float, values: dict[str, Tensor]) -> None:
-        """Takes the values of step `step` (of which `seconds` of training went before) and shows them."""
+        """Takes the values of step `step`, after `seconds` of training, and shows them."""
         numbers = dict(zip(values, torch.stack([v.float() for v in values.values()]).tolist(), strict=True))
         if "_mse" in numbers and "_psnr" not in numbers and numbers["_mse"] > 0:
             numbers["_psnr"] = -10 * math.log10(numbers["_mse"])

@@ -16,12 +16,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-import foreseen
 from foreseen.core.batch import Sampler
 from foreseen.core.method import Method
 from foreseen.core.optimizer import reset_rows
-from foreseen.training.checkpoints import Checkpoint, check_fits, write_checkpoint
-from foreseen.training.machine import peak_memory_mb
+from foreseen.runs.checkpoints import Checkpoint, check_fits, write_checkpoint
+from foreseen.runs.machine import peak_memory_mb
+from foreseen.runs.train_config import TrainConfig
 from foreseen.training.optimizer import (
     explain_divergence,
     gradient_norm,
@@ -35,11 +35,12 @@ from foreseen.training.processes import share_buffers, wrap_losses
 from foreseen.training.random_state import global_random_state, restore_global_random_state
 from foreseen.training.report import Reporter
 from foreseen.training.signals import StopSignals, TrainingInterrupted
+from foreseen.version import __version__
 
 
 @dataclass(frozen=True)
 class TrainingBudget:
-    """When training ends: at `max_steps` or after `max_minutes` of training, whichever comes first."""
+    """When training ends: at `max_steps` or after `max_minutes` of training time, whichever comes first."""
 
     max_steps: int | None
     max_minutes: float | None
@@ -51,21 +52,12 @@ class TrainingBudget:
         return min(max(by_steps, by_time), 1.0)
 
 
-@dataclass(frozen=True)
-class CheckpointSchedule:
-    """When a checkpoint is written: after so many seconds of training, and every so many steps (None:
-    never)."""
-
-    seconds: float | None
-    steps: int | None
-
-
 class Trainer:
     """Trains one method in one run's folder, in one process or as one of several.
 
     `train_seconds` is the wall time of the steps: drawing the batch, what the method does between steps,
     forward, backward, update, and whatever is compiled on the way. Reading the data, writing checkpoints and
-    reporting do not count. It goes on where a checkpoint left it.
+    reporting do not count. A resumed run continues it from the checkpoint.
     """
 
     def __init__(
@@ -75,13 +67,12 @@ class Trainer:
         sampler: Sampler,
         accelerator: Accelerator,
         budget: TrainingBudget,
-        saving: CheckpointSchedule,
-        seed: int,
-        max_grad_norm: float | None = None,
+        config: TrainConfig[Any],
     ) -> None:
         self.folder, self.sampler, self.accelerator = folder, sampler, accelerator
-        self.budget, self.saving, self.seed = budget, saving, seed
-        self.max_grad_norm = method.traits.max_grad_norm if max_grad_norm is None else max_grad_norm
+        self.budget, self.config = budget, config
+        norm = config.max_grad_norm
+        self.max_grad_norm = method.traits.max_grad_norm if norm is None else norm
         self.method = method.to(accelerator.device).train()
         self.losses = wrap_losses(self.method, accelerator)
         self.optimizer = self.method.optimizer()
@@ -103,7 +94,7 @@ class Trainer:
         return self.budget.progress(self.step, self.train_seconds)
 
     def restore(self, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
-        """Goes on from a checkpoint, whose weights the method has loaded already.
+        """Resumes from a checkpoint, whose weights the method has loaded already.
 
         Raises:
             UserError: it does not fit the method.
@@ -118,7 +109,7 @@ class Trainer:
         else:
             self.sampler.generator.manual_seed(self._mixed_seed(self.accelerator.process_index))
             then, now = len(checkpoint.samplers), self.accelerator.num_processes
-            say(f"the run had {then} processes and now has {now}: its rays are drawn anew.")
+            say(f"the run had {then} processes and now has {now}: its batches are drawn in another order.")
 
     def fit(self, reporter: Reporter) -> None:
         """Trains until the budget is spent and writes the final checkpoint.
@@ -162,7 +153,7 @@ class Trainer:
                 final=final,
                 memory_mb=self._memory_mb,
                 versions={
-                    "foreseen": foreseen.__version__,
+                    "foreseen": __version__,
                     "torch": torch.__version__,
                     "accelerate": accelerate.__version__,
                 },
@@ -183,7 +174,7 @@ class Trainer:
         total, terms = self.losses(batch, step)
         self.accelerator.backward(total)
         norm = gradient_norm(self.parameters)
-        # The one place of a step where the host waits for the device: what is not finite must not reach the
+        # The one place of a step where the host waits for the device: a value that is not finite must not reach the
         # weights.
         loss, size = torch.stack([total.detach(), norm.to(total)]).tolist()
         if not (isfinite(loss) and isfinite(size)):
@@ -219,7 +210,7 @@ class Trainer:
         return line
 
     def _mixed_seed(self, stream: int) -> int:
-        return (self.seed * 1_000_003 + self.step) * 1009 + stream
+        return (self.config.seed * 1_000_003 + self.step) * 1009 + stream
 
     def _agree(self, seconds: float, stop: int) -> tuple[float, int]:
         """All processes go by the first one's clock, and stop when any is told to."""
@@ -231,8 +222,9 @@ class Trainer:
         return shared[0].item(), int(shared[1].item())
 
     def _is_time_to_save(self) -> bool:
-        due = self.saving.seconds is not None and self.train_seconds - self._saved[1] >= self.saving.seconds
-        return self.progress < 1 and (due or bool(self.saving.steps and self.step % self.saving.steps == 0))
+        seconds, steps = self.config.save_every_seconds, self.config.save_every_steps
+        due = seconds is not None and self.train_seconds - self._saved[1] >= seconds
+        return self.progress < 1 and (due or bool(steps and self.step % steps == 0))
 
     def _gather_samplers(self) -> list[Tensor]:
         states: list[Tensor] = [torch.empty(0)] * self.accelerator.num_processes
@@ -243,4 +235,4 @@ class Trainer:
         self.save(final=self.progress >= 1)
         where = f"after step {self.step}, which is saved in {self.folder}"
         name = signal.Signals(number).name
-        raise TrainingInterrupted(number, f"stopped by {name} {where}: the same command goes on from there.")
+        raise TrainingInterrupted(number, f"stopped by {name} {where}: the same command resumes there.")

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from foreseen.training.run import Run
+from foreseen.runs.run import Run
 
 POLL_SECONDS = 1.0
 """Seconds between two checks of a run's folder."""

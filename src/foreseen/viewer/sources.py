@@ -19,10 +19,10 @@ from foreseen.export.clip_subject import ClipSubject, choose_subject
 from foreseen.export.compose import Timeline
 from foreseen.geometry.cameras import Camera
 from foreseen.geometry.paths import look_at
+from foreseen.runs.durations import readable_time
+from foreseen.runs.run import Run
 from foreseen.scenes.files import SplatFile
 from foreseen.scenes.gaussians import Gaussians
-from foreseen.training.report import readable_time
-from foreseen.training.run import Run
 from foreseen.viewer.source import ViewerSource, outside_camera
 from foreseen.viewer.state_controls import find_state_controls, format_initial_condition
 

@@ -14,7 +14,7 @@ from foreseen.data.typed_values import AXES
 from foreseen.data.types import Dataset, GroundTruth
 
 if TYPE_CHECKING:
-    from foreseen.training.run import Run
+    from foreseen.runs.run import Run
 
 STATIC_AXIS_SHARE = 0.02
 """An axis is left out if the bodies move along it by less than this share of their largest motion."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from foreseen.errors import UserError
-from foreseen.training.checkpoints import Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
+from foreseen.runs.checkpoints import Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
 from foreseen.training.random_state import global_random_state, restore_global_random_state, seed_everything
 
 

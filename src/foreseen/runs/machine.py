@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import foreseen
-
 
 def cpu_name() -> str:
     """The processor's name as the system gives it."""
@@ -29,24 +27,24 @@ def usable_cores() -> int:
 def peak_memory_mb() -> dict[str, float]:
     """The most that this process has had in memory so far [MB of 2^20 bytes]: "process", its resident set, where the
     system tells, and "gpu", what torch has allocated there, where it has."""
-    found = {}
+    peak = {}
     try:
         import resource
     except ImportError:  # Windows
         pass
     else:
         unit = 1 if sys.platform == "darwin" else 2**10
-        found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        peak["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        found["gpu"] = torch.cuda.max_memory_allocated() / 2**20
-    return found
+        peak["gpu"] = torch.cuda.max_memory_allocated() / 2**20
+    return peak
 
 
 def current_commit() -> str | None:
     """The commit of the checkout that foreseen runs from, with "+" where files differ; None for an installed
     one."""
-    root = Path(foreseen.__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None
     try:

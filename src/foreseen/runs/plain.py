@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from foreseen.errors import UserError, suggest
 
 
 def to_plain(value: Any) -> Any:
-    """A tree of dataclasses, tuples, lists and dicts as what JSON holds."""
+    """A tree of dataclasses, tuples, lists, dicts and paths as what JSON holds."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, list | tuple):
         return [to_plain(x) for x in value]
     if isinstance(value, dict):
         return {str(k): to_plain(v) for k, v in value.items()}
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def from_plain(kind: Any, value: Any, where: str) -> Any:
@@ -29,7 +31,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     if kind is Any:
         return value
     if is_dataclass(kind):
-        return _dataclass(kind, value, where)
+        return dataclass_from_plain(kind, value, where)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _union(get_args(kind), value, where)
@@ -44,7 +46,23 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         return {k: from_plain(inner, v, f"{where}.{k}") for k, v in _expect(dict, value, where).items()}
     if kind is float and type(value) is int:
         return float(value)
+    if kind is Path:
+        return Path(_expect(str, value, where))
     return value if type(value) is kind or (kind is type(None) and value is None) else _wrong(where, kind, value)
+
+
+def dataclass_from_plain(kind: Any, value: Any, where: str, types: Mapping[str, Any] | None = None) -> Any:
+    """As `from_plain`, of a dataclass. `types` replaces the types of some fields: those that depend on other fields."""
+    hints = {**get_type_hints(kind), **(types or {})}
+    value = _expect(dict, value, where)
+    members = {f.name: f for f in fields(kind)}
+    for name in value:
+        if name not in members:
+            raise UserError(f"{where} has no field '{name}': {suggest(name, members)}")
+    for name, f in members.items():
+        if name not in value and f.default is MISSING and f.default_factory is MISSING:
+            raise UserError(f"{_inside(where, name)} is absent.")
+    return kind(**{name: from_plain(hints[name], item, _inside(where, name)) for name, item in value.items()})
 
 
 def with_overrides(config: Any, overrides: dict[str, Any], where: str) -> Any:
@@ -64,26 +82,17 @@ def with_overrides(config: Any, overrides: dict[str, Any], where: str) -> Any:
 
 
 def differences(saved: Any, requested: Any, where: str = "") -> list[str]:
-    """Lines "name: saved -> asked" for each leaf of two plain trees that differs."""
+    """Lines "name: saved -> requested" for each leaf of two plain trees that differs."""
     if isinstance(saved, dict) and isinstance(requested, dict):
         out = []
         for key in dict.fromkeys([*saved, *requested]):
-            out += differences(saved.get(key), requested.get(key), f"{where}.{key}" if where else key)
+            out += differences(saved.get(key), requested.get(key), _inside(where, key))
         return out
     return [] if saved == requested else [f"{where}: {saved} -> {requested}"]
 
 
-def _dataclass(kind: Any, value: Any, where: str) -> Any:
-    hints = get_type_hints(kind)
-    value = _expect(dict, value, where)
-    known = {f.name: f for f in fields(kind)}
-    for name in value:
-        if name not in known:
-            raise UserError(f"{where} has no field '{name}': {suggest(name, known)}")
-    for name, f in known.items():
-        if name not in value and f.default is MISSING and f.default_factory is MISSING:
-            raise UserError(f"{where}.{name} is absent.")
-    return kind(**{name: from_plain(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+def _inside(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
 
 
 def _union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:

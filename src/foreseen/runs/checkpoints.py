@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from foreseen.errors import UserError
-from foreseen.training.files import full_disk_is_named, sync_folder, write_through
+from foreseen.runs.files import full_disk_is_named, sync_folder, write_through
 
 FOLDER = "checkpoints"
 NUM_KEPT = 2

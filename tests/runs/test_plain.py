@@ -9,7 +9,7 @@ import pytest
 from foreseen.core.scene_info import SceneInfo
 from foreseen.errors import UserError
 from foreseen.methods import METHODS
-from foreseen.training.plain import differences, from_plain, to_plain, with_overrides
+from foreseen.runs.plain import differences, from_plain, to_plain, with_overrides
 
 
 @dataclass(frozen=True)
