@@ -87,3 +87,12 @@ def init_normal(module: nn.Module, std: float) -> None:
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
+
+
+def scatter_moving(net: MLP, std: float, reach: float) -> None:
+    """Draws the first layer's weights from N(0, std^2) and its biases evenly from -reach to reach, so that its units
+    are active all over inputs of about that size and a fit of the output layer alone is flexible."""
+    first = net.hidden[0]
+    assert isinstance(first, nn.Linear)
+    nn.init.normal_(first.weight, std=std)
+    nn.init.uniform_(first.bias, -reach, reach)

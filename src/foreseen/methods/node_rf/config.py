@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
+
 
 @dataclass(frozen=True)
 class MultiSequenceConfig:
@@ -144,4 +146,4 @@ class NodeRFPaperConfig:
     """Settings for several sequences."""
 
 
-PRESETS: dict[str, Any] = {"paper": NodeRFPaperConfig()}
+PRESETS: dict[str, Any] = {"fast": NodeRFFastConfig(), "paper": NodeRFPaperConfig()}

@@ -8,13 +8,16 @@ from typing import Any
 from foreseen.core.method import Method
 from foreseen.core.scene_info import SceneInfo
 from foreseen.methods.node_rf.config import NodeRFPaperConfig
+from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
 
 CLASSES: dict[type, str] = {
+    NodeRFFastConfig: "foreseen.methods.node_rf.fast:FastNodeRF",
     NodeRFPaperConfig: "foreseen.methods.node_rf.paper:PaperNodeRF",
 }
 """Config type -> "module:class", imported when it is built."""
 
 CLASSES_OF_MANY: dict[type, str] = {
+    NodeRFFastConfig: "foreseen.methods.node_rf.fast_multi_sequence:FastMultiSequenceNodeRF",
     NodeRFPaperConfig: "foreseen.methods.node_rf.paper_multi_sequence:PaperMultiSequenceNodeRF",
 }
 """The same for several sequences that share their dynamics."""

@@ -1,0 +1,32 @@
+"""Node-RF on one sequence, preset `latent`: codes from pictures, a latent ODE, one conditioned field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from foreseen.core.scene_info import SceneInfo, require_one_sequence
+from foreseen.data.labels import PoseLabels
+from foreseen.data.types import Frame
+from foreseen.methods.node_rf.fast_base import FastNodeRFBase
+from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
+from foreseen.methods.node_rf.latent_embedding import picture_codes
+
+
+class FastNodeRF(FastNodeRFBase):
+    """See README.md, "fast"."""
+
+    def __init__(self, config: NodeRFFastConfig, info: SceneInfo) -> None:
+        require_one_sequence("node-rf", info)
+        super().__init__(config, info)
+
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
+        """First codes: where the pictures lie on the manifold of all of them; the time where no static camera tells."""
+        del labels
+        codes = picture_codes(frames, self.info.times[0], self.config.embedding)
+        source = "from the pictures' neighbours"
+        if codes is None:
+            codes, source = self.times[0, :, None] * 2 - 1, "the time itself, as no static camera saw all of it"
+        self._begin(codes[None].to(torch.float32), frames)
+        return f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, {source}."

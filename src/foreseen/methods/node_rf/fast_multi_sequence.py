@@ -1,0 +1,94 @@
+"""Node-RF on several sequences of one motion, preset `latent`: from initial conditions through a latent ODE to one
+conditioned field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.core.dynamical_system import DynamicalSystem
+from foreseen.core.observation import Observation
+from foreseen.core.scene_info import SceneInfo
+from foreseen.data.labels import PoseLabels
+from foreseen.data.types import Frame
+from foreseen.methods.node_rf.conditioned import NodeRFState
+from foreseen.methods.node_rf.fast_base import FastNodeRFBase
+from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
+from foreseen.methods.node_rf.labelled_motion import LabelledMotion
+from foreseen.methods.node_rf.latent_encoder import StateEncoder, fitting_encoder
+from foreseen.methods.node_rf.latent_ode import fit_ode, pieces
+
+
+class FastMultiSequenceNodeRF(FastNodeRFBase):
+    """See README.md, "fast, several sequences". Raises `UserError` as `LabelledMotion`."""
+
+    observes = ("sequence", "initial")
+
+    def __init__(self, config: NodeRFFastConfig, info: SceneInfo) -> None:
+        super().__init__(config, info)
+        self.known = LabelledMotion(info)
+        self.encoder = StateEncoder(self.known.width, self.dims, config.encoder)
+
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
+        """Takes over what is known of the bodies, and fits encoder, decoder and ODE to it."""
+        self.known.set_labels(labels)
+        encoder = fitting_encoder(self.known.positions[self.valid], self.config.encoder)
+        self._begin(encoder(self.known.positions, self.known.positions)[..., : encoder.dims].detach(), frames)
+        self.encoder = encoder
+        return f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, from positions; {self._take_over()}"
+
+    def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
+        """As the checkpoint."""
+        super().shape_like(tensors)
+        self.encoder = StateEncoder(self.known.width, self.dims, self.config.encoder)
+
+    def _fit(self) -> None:
+        """To pieces of the known trajectories first, then to whole ones."""
+        states = self._encoded(self.known.positions, self.known.velocities).detach()
+        c = self.dynamics
+        for i, length in enumerate((*c.piece_shares, 1.0)):
+            seen, first = pieces(states, self.times, self.valid, length)
+            fit_ode(self.ode, seen, c, first, anew=i == 0, shares=(1.0,))
+
+    def _encoded(self, positions: Tensor, velocities: Tensor) -> Tensor:
+        """States `[..., 2 D]` of positions and velocities `[..., 3 B]` in the units of `LabelledMotion`."""
+        return self.encoder(positions, velocities * self.known.speed)
+
+    def first_states(self) -> Tensor:
+        """Encoded from the first labels."""
+        return self._encoded(self.known.positions[:, 0], self.known.velocities[:, 0])
+
+    def observe(self, observation: Observation) -> NodeRFState:
+        """The state at the first label of a training sequence, or at given initial conditions."""
+        if observation.initial is None:
+            return super().observe(observation)
+        first = observation.initial.at(0)
+        positions, velocities = self.known.in_units(first)
+        state = self._encoded(positions[0], velocities[0])
+        return NodeRFState(state, state.new_tensor(float(first.times[0])))
+
+    def path_losses(self, paths: Tensor) -> dict[str, Tensor]:
+        """Node-RF's errors of the decoded positions and velocities."""
+        known, c = self.known, self.config
+        positions, velocities = self.encoder.decode(paths)
+        off = (positions - known.positions)[self.valid].abs().mean()
+        slip = (velocities / known.speed - known.velocities)[self.valid].abs().mean()
+        return {"pose": c.position_weight * off, "velocity": c.velocity_weight * slip}
+
+    def _moves(self) -> list[nn.Parameter]:
+        return [*super()._moves(), *self.encoder.parameters()]
+
+    @torch.no_grad()
+    def system(self, cluster: int = 0) -> DynamicalSystem:
+        """With the decoded positions."""
+        system, known, decoder = super().system(cluster), self.known, self.encoder.double_decoder()
+        dims = self.dims
+
+        def positions(y: Tensor) -> Tensor:
+            return decoder(y[..., :dims]).unflatten(-1, (-1, 3)) * known.half_side + known.middle
+
+        assert system is not None
+        return replace(system, positions=positions)

@@ -1,0 +1,71 @@
+"""From positions and velocities to a latent state, and back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from foreseen.methods.node_rf.fast_config import EncoderConfig
+from foreseen.methods.node_rf.latent_embedding import isomap
+from foreseen.nn.mlp import MLP, scatter_moving
+
+
+class StateEncoder(nn.Module):
+    """A network from positions to the code q, and one from q back to positions. Rates go through their derivatives:
+    both halves of the state belong together, as the ODE is of second order. (Node-RF encodes positions and
+    leaves velocities as they are.)"""
+
+    def __init__(self, width: int, dims: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dims = dims
+        self.encoder = MLP(width, dims, width=config.width, layers=1, activation=torch.tanh)
+        self.decoder = MLP(dims, width, width=config.width, layers=1, activation=torch.tanh)
+        for net in (self.encoder, self.decoder):
+            scatter_moving(net, config.gain, config.gain)
+
+    def forward(self, positions: Tensor, velocities: Tensor) -> Tensor:
+        """`[..., width]` each -> `[..., 2 D]`."""
+        return torch.cat(torch.func.jvp(self.encoder, (positions,), (velocities,)), dim=-1)
+
+    def decode(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """States `[..., 2 D]` -> positions and velocities `[..., width]`."""
+        q, v = states.split(self.dims, dim=-1)
+        told = torch.func.jvp(self.decoder, (q.contiguous(),), (v.contiguous(),))
+        return told[0], told[1]
+
+    def double_decoder(self) -> Callable[[Tensor], Tensor]:
+        """The decoder as it is now, in float64."""
+        return copy.deepcopy(self.decoder).double()
+
+
+@torch.no_grad()
+def fitting_encoder(positions: Tensor, config: EncoderConfig) -> StateEncoder:
+    """Codes are distances along the surface that `positions` `[N, width]` of all sequences lie on (Isomap), in
+    [-1, 1]: in such coordinates forces are as smooth as the surface lets them be. Both networks are fitted in closed
+    form: their hidden layers stay random at first."""
+    some = positions[torch.linspace(0, len(positions) - 1, min(config.most_points, len(positions))).long()].double()
+    scores, sizes = isomap(some.numpy(), config.neighbours)
+    dims = max(1, int((sizes[: config.most_dims] >= config.least_share * sizes[0]).sum()))
+    codes = torch.from_numpy(scores[:, :dims].copy())
+    codes = codes / codes.abs().max().clamp_min(1e-12)
+    encoder = StateEncoder(positions.shape[1], dims, config)
+    fit_output_layer(encoder.encoder, some, codes, config.ridge)
+    everywhere = positions.double()
+    fit_output_layer(encoder.decoder, copy.deepcopy(encoder.encoder).double()(everywhere), everywhere, config.ridge)
+    return encoder
+
+
+@torch.no_grad()
+def fit_output_layer(net: MLP, inputs: Tensor, targets: Tensor, ridge: float) -> None:
+    """The output layer of `net` that comes nearest to `targets` `[N, outputs]` at `inputs` `[N, inputs]`, float64."""
+    h, exact = inputs, copy.deepcopy(net).double()
+    for layer in exact.hidden:
+        h = exact.activation(layer(h))
+    rows = torch.cat([h, torch.ones_like(h[:, :1])], dim=-1)
+    gram = rows.T @ rows / len(rows) + ridge * torch.eye(rows.shape[1], dtype=rows.dtype)
+    found = torch.linalg.solve(gram, rows.T @ targets / len(rows))
+    net.output.weight.copy_(found[:-1].T)
+    net.output.bias.copy_(found[-1])

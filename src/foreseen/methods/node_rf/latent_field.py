@@ -1,0 +1,301 @@
+"""One radiance field of position and code: a layer that no code changes, and a layer seen through a warp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from foreseen.batches.rays import RayBatch, RaySpec
+from foreseen.core.capabilities import Layer
+from foreseen.core.scene_info import SceneInfo
+from foreseen.data.types import Frame
+from foreseen.fields.packed import SampleBudget, background_opacity, ray_losses, voxel_tv_loss
+from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
+from foreseen.nn.encodings import PositionalEncoding
+from foreseen.nn.mlp import MLP
+from foreseen.nn.voxels import VoxelGrids, VoxelTable
+from foreseen.reconstruction.silhouettes import SilhouetteView, find_silhouettes
+from foreseen.render import render_rays
+from foreseen.render.occupancy import OccupancyGrid
+from foreseen.scenes import ComposedField
+from foreseen.scenes.voxel_scene import FAR_AWAY, VoxelScene
+
+STATIC, MOVING = 0, 1
+
+
+class CodeWarp(nn.Module):
+    """Where a point of the conditioned layer lies in the canonical one: `x + w(x, code)`, the identity at first."""
+
+    def __init__(self, config: NodeRFFastConfig, dims: int) -> None:
+        super().__init__()
+        self.position = PositionalEncoding(config.warp_position_levels, 3)
+        self.code = PositionalEncoding(config.warp_code_levels, dims)
+        inputs = self.position.outputs + self.code.outputs
+        self.net = MLP(inputs, 3, width=config.warp_width, layers=config.warp_layers)
+        with torch.no_grad():
+            self.net.output.weight.mul_(config.warp_initial)
+            nn.init.zeros_(self.net.output.bias)
+
+    def forward(self, local: Tensor, codes: Tensor) -> Tensor:
+        """Points `[M, 3]` of the layer's box, in [-1, 1], under codes `[M, D]` -> `[M, 3]`."""
+        return local + self.net(torch.cat([self.position(local), self.code(codes)], dim=-1))
+
+
+class LatentField(nn.Module):
+    """F(x, d, code). Both layers' densities add up; the second one's box holds all pixels that ever change.
+
+    Args:
+        dims: D of the code, whose components are in [-1, 1].
+        box: `[2, 3]` middle and half sizes of the conditioned layer.
+    """
+
+    box: Tensor
+    middles: Tensor
+    half_extents: Tensor
+    scales: Tensor
+    ray_strides: Tensor
+
+    def __init__(self, config: NodeRFFastConfig, info: SceneInfo, dims: int, box: Tensor) -> None:
+        super().__init__()
+        self.config, self.info, self.dims = config, info, dims
+        low, high = torch.tensor(info.bounds)
+        self.register_buffer("box", box.float())
+        self.register_buffer("middles", torch.stack([(low + high) / 2, self.box[0]]), persistent=False)
+        self.register_buffer("half_extents", torch.stack([(high - low) / 2, self.box[1]]), persistent=False)
+        everywhere = torch.ones(2, 2, 2, 2, dtype=torch.bool)
+        levels = [config.static_levels, config.moving_levels]
+        self.voxels = VoxelGrids(VoxelTable.build(levels, everywhere), config.initial)
+        self.register_buffer("scales", self.voxels.scales(self.half_extents), persistent=False)
+        self.warp = CodeWarp(config, dims)
+        self.step = 2 * float(self.half_extents[MOVING].max()) / config.moving_samples
+        static = 2 * float(self.half_extents[STATIC].max()) / config.static_samples
+        self.register_buffer("ray_strides", torch.tensor([max(1, round(static / self.step)), 1]), persistent=False)
+        self.grids = config.code_cells[min(dims, len(config.code_cells)) - 1]
+        empty = config.empty_alpha / self.step
+        self.static_grid = OccupancyGrid(1, config.grid_resolution, empty)
+        self.moving_grids = OccupancyGrid(self.grids**dims, config.grid_resolution, empty)
+        self.budget = SampleBudget(config.samples, config.rays)
+        self.progress = 0.0
+
+    # What it looks like.
+
+    def scene_of(
+        self, codes: Tensor, layer: Layer | None = None, watch: Callable[[Tensor, Tensor], None] | None = None
+    ) -> ComposedField:
+        """The field whose ray r sees `codes[r]` `[R, D]`; with one row all rays see that one. `watch` is told the
+        densities and the layers of all samples."""
+        count = len(codes)
+
+        def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+            density, color = self.query(local, part, codes[ray if count > 1 else torch.zeros_like(ray)], view)
+            if watch is not None:
+                watch(density, part)
+            return density, color
+
+        cells = torch.stack([torch.zeros(count, dtype=torch.int64, device=codes.device), self._grid_of(codes)], 1)
+        if layer is not None:
+            cells[:, MOVING if layer == "static" else STATIC] = -1
+        return ComposedField(
+            query=query,
+            rotations=torch.eye(3, device=codes.device).expand(count, 2, 3, 3),
+            centres=self.middles.expand(count, 2, 3),
+            half_extents=self.half_extents,
+            cells=cells,
+            grid=torch.cat([self.static_grid.density, self.moving_grids.density]),
+            **self._march(),
+        )
+
+    def static_scene(self) -> VoxelScene:
+        """The layer that no code changes, for the faster renderer of voxels."""
+        middles = torch.where(torch.tensor([[False], [True]]).to(self.box.device), FAR_AWAY, self.middles)
+        return VoxelScene(
+            voxels=self.voxels,
+            rotations=torch.eye(3, device=self.box.device).expand(1, 2, 3, 3),
+            centres=middles[None],
+            rows=None,
+            half_extents=self.half_extents,
+            light=self.box.new_zeros(3),
+            grid=torch.cat([self.static_grid.density, self.moving_grids.density[:1]]),
+            **self._march(),
+        )
+
+    def _march(self) -> dict[str, Any]:
+        """What both kinds of scenes are told of rays."""
+        info = self.info
+        return {
+            "threshold": self.moving_grids.threshold,
+            "step": self.step,
+            "ray_strides": self.ray_strides,
+            "near": info.near,
+            "far": info.far,
+            "background": info.background,
+        }
+
+    def query(self, local: Tensor, layer: Tensor, codes: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Density `[M]` per scene unit and colour `[M, 3]` (without a `view`, nothing in its place) at `local` `[M, 3]`
+        of the layers `[M]`."""
+        moving, static = (layer == MOVING).nonzero()[:, 0], (layer == STATIC).nonzero()[:, 0]
+        warped = self.warp(local[moving], codes[moving])
+        inside = (warped.detach().abs() <= 1).all(-1)
+        own = self.voxels.features(warped.clamp(-1, 1), layer[moving])
+        # What changes must not leave a smear in the layer that no code changes: that one learns elsewhere only.
+        with torch.no_grad():
+            rest = self.voxels.features(local[static], layer[static])
+        features = own.new_zeros(len(local), own.shape[1]).index_copy(0, moving, own).index_copy(0, static, rest)
+        visible = torch.ones_like(layer, dtype=torch.bool).index_copy(0, moving, inside)
+        density = self.voxels.density(features) * self.scales[layer] * visible
+        return density, density if view is None else self.voxels.color(features, -view)
+
+    def _grid_of(self, codes: Tensor) -> Tensor:
+        """`[R]`: which occupancy grid codes `[R, D]` look into."""
+        n = self.grids
+        at = ((codes.detach() + 1) / 2 * n).long().clamp(0, n - 1)
+        powers = n ** torch.arange(self.dims, device=codes.device)
+        return 1 + (at * powers).sum(-1)
+
+    def _static_density(self, coords: Tensor, grid: Tensor) -> Tensor:
+        return self.query(coords, grid, coords.new_zeros(len(coords), self.dims), None)[0]
+
+    def _moving_density(self, coords: Tensor, grid: Tensor) -> Tensor:
+        """At points of occupancy cells, under a random code of each grid."""
+        n = self.grids
+        at = grid[:, None] // n ** torch.arange(self.dims, device=coords.device) % n
+        codes = (at + torch.rand(at.shape).to(coords)) / n * 2 - 1
+        return self.query(coords, torch.full_like(grid, MOVING), codes, None)[0]
+
+    # How it learns.
+
+    @property
+    def is_warm_up(self) -> bool:
+        """Whether only what no code changes is learned yet."""
+        return self.progress < self.config.warm_up_share
+
+    def is_static_step(self, step: int) -> bool:
+        """Whether a step is about what no code changes: in the warm-up all are, then a few."""
+        return self.is_warm_up or step % self.config.static_every == 1
+
+    def batch_spec(self, step: int) -> RaySpec:
+        """Many rays to what does not change, or as many as the budget of samples allows to all."""
+        c = self.config
+        if self.is_static_step(step):
+            return RaySpec(rays=c.warm_up_rays, background_only=True)
+        return RaySpec(rays=self.budget.rays(), foreground=c.foreground)
+
+    def static_losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
+        """Those of the warm-up."""
+        c = self.config
+        result = render_rays(self.static_scene(), batch.rays, stratified=True)
+        terms = ray_losses(result, batch, self.info.background, c.background_opacity_weight)
+        return terms | voxel_tv_loss(self.voxels, c.tv_weight * c.tv_weight_decay**self.progress, step)
+
+    def losses(self, codes: Tensor, counted: Tensor, batch: RayBatch, step: int) -> dict[str, Tensor]:
+        """Squared colour error of the rays that are `counted` `[N]` bool, under `codes` `[N, D]`; opacity where the
+        plain background was seen; and now and then the voxels' roughness."""
+        c = self.config
+        fog: list[Tensor] = []
+
+        def watch(density: Tensor, layer: Tensor) -> None:
+            alpha = 1 - (-density * self.step * self.ray_strides[layer]).exp()
+            fog.append(c.fog_weight * (alpha * (layer == MOVING)).sum() / len(codes))
+
+        result = render_rays(self.scene_of(codes, watch=watch), batch.rays, stratified=True)
+        self.budget.note(result)
+        error = ((result.rgb - batch.colors).square().mean(-1) * counted).sum() / counted.sum().clamp_min(1)
+        terms = {
+            "color": error,
+            "empty": c.background_opacity_weight
+            * background_opacity(result.opacity * counted, batch.colors, self.info.background),
+            "fog": sum(fog, error.new_zeros(())),
+            "_psnr": -10 * torch.log10(error.detach().clamp_min(1e-10)),
+        }
+        return terms | voxel_tv_loss(self.voxels, c.tv_weight * c.tv_weight_decay**self.progress, step)
+
+    def before_step(self, step: int, progress: float) -> None:
+        """Refreshes the occupancy."""
+        c, self.progress = self.config, progress
+        if step > c.refresh_after and step % c.refresh_every == 0:
+            self.static_grid.refresh(self._static_density, c.static_refresh_share)
+            if not self.is_warm_up:
+                self.moving_grids.refresh(self._moving_density, c.refresh_share)
+
+    def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
+        """Voxels, and the warp."""
+        c = self.config
+        return [
+            {"name": "voxels", "params": [self.voxels.values], "lr": c.voxel_lr * decay},
+            {"name": "warp", "params": list(self.warp.parameters()), "lr": c.warp_lr * decay},
+        ]
+
+    # Before training.
+
+    @staticmethod
+    def around(config: NodeRFFastConfig, info: SceneInfo, dims: int, frames: Sequence[Frame]) -> LatentField:
+        """An untrained field whose conditioned layer has a box around all that changes in the pictures."""
+        may_be = where_pictures_change(config, info, frames)
+        bounds = np.array(info.bounds)
+        size = (bounds[1] - bounds[0]) / config.grid_resolution
+        low, high = bounds
+        if may_be is not None and may_be.any():
+            at = np.argwhere(may_be)
+            low = bounds[0] + at.min(0) * size
+            high = bounds[0] + (at.max(0) + 1) * size
+        box = torch.from_numpy(np.stack([(low + high) / 2, np.maximum((high - low) / 2, 1e-6)]))
+        field = LatentField(config, info, dims, box)
+        if may_be is not None and may_be.any():
+            field._close(may_be, bounds)
+        return field
+
+    def _close(self, may_be: np.ndarray, bounds: np.ndarray) -> None:
+        """Closes the cells of the conditioned layer that are not in `may_be` `[G, G, G]`, of the scene's bounds."""
+        g = self.config.grid_resolution
+        line = (torch.arange(g) + 0.5) / g * 2 - 1
+        points = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).double()
+        world = self.box[0].double() + points * self.box[1].double()
+        at = (
+            ((world - torch.from_numpy(bounds[0])) / torch.from_numpy(bounds[1] - bounds[0]) * g).long().clamp(0, g - 1)
+        )
+        open_ = torch.from_numpy(may_be)[at[..., 0], at[..., 1], at[..., 2]]
+        grids = self.moving_grids
+        grids.close((~open_).expand_as(grids.density))
+
+    @staticmethod
+    def like(
+        config: NodeRFFastConfig, info: SceneInfo, dims: int, tensors: Mapping[str, Tensor], prefix: str
+    ) -> LatentField:
+        """Of the shapes that a checkpoint has."""
+        return LatentField(config, info, dims, tensors[prefix + "box"])
+
+
+def where_pictures_change(config: NodeRFFastConfig, info: SceneInfo, frames: Sequence[Frame]) -> np.ndarray | None:
+    """`[G, G, G]` bool: cells of the scene's bounds that every camera that sees them sees in front of or behind pixels
+    that ever change. None where that cannot be told: a camera moves, or rays are in NDC."""
+    if info.ndc or not info.static_cameras or not frames:
+        return None
+    views = [SilhouetteView.of(f, 0.0, 1.0, config.silhouettes) for f in frames]
+    masks = find_silhouettes(views, info.background, config.silhouettes)
+    if masks is None:
+        return None
+    changed: dict[bytes, tuple[SilhouetteView, np.ndarray]] = {}
+    for view, moving in zip(views, masks.moving):
+        sturdy = ndimage.binary_opening(moving)
+        old = changed.get(view.pose)
+        changed[view.pose] = (view, sturdy if old is None else old[1] | sturdy)
+    g = config.grid_resolution
+    low, high = torch.tensor(info.bounds)
+    line = (torch.arange(g) + 0.5) / g
+    points = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).view(-1, 3) * (high - low) + low
+    alive, seen = np.ones(g**3, bool), np.zeros(g**3, bool)
+    for view, mask in changed.values():
+        grown = ndimage.binary_dilation(mask, iterations=config.margin)
+        pixels, depth = view.camera.project(points)
+        x, y = pixels.floor().long().numpy().T
+        inside = (x >= 0) & (x < view.camera.width) & (y >= 0) & (y < view.camera.height) & (depth.numpy() > 0)
+        alive[inside] &= grown[y[inside], x[inside]]
+        seen |= inside
+    found = (alive & seen).reshape(g, g, g)
+    return ndimage.binary_dilation(found, iterations=config.margin)
