@@ -172,7 +172,7 @@ def test_a_long_window_has_planes_with_nodes_for_it() -> None:
 
 
 def test_data_that_one_cloud_cannot_show_is_refused() -> None:
-    config = METHODS["gaussian-ode"].load_presets()["latent"]
+    config = METHODS["gaussian-ode"].load_presets()["fast"]
     config = replace(config, cloud=replace(config.cloud, budget=10))
     with pytest.raises(UserError, match="gaussian-ode learns one sequence, and the data set has 2"):
         build(config, changed(info(TIMES), times=(TIMES, TIMES)))

@@ -13,7 +13,7 @@ from foreseen.core.method import scene_at, take
 from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
-from foreseen.dynamics.config import DynamicsConfig
+from foreseen.dynamics.config import DynamicsConfig, SelectionConfig
 from foreseen.errors import UserError
 from foreseen.methods.rigid_ode.config import RigidODEConfig
 from foreseen.methods.rigid_ode.model import build
@@ -210,9 +210,9 @@ def test_a_run_of_few_steps_ends_with_a_law(started: dict[str, Tensor]) -> None:
     assert method.finish() is None, "once is enough"
 
 
-def test_no_law_at_all_is_said(started: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_law_at_all_is_said(started: dict[str, Tensor]) -> None:
     method = with_parts(started)
-    monkeypatch.setattr("foreseen.dynamics.sequence_dynamics.MAX_MISFIT", -1.0)
+    method.motion.config = replace(method.motion.config, selection=SelectionConfig(max_misfit=-1.0))
     said = "no dynamics predict the end of the observed window: after it the parts move on at constant velocity."
     assert method.fit_dynamics() == said and method.motion.fitted
     assert method.system() is None and method.ensemble(method.observe(Observation()), torch.tensor([4.0])) is None

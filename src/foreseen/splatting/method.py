@@ -67,6 +67,10 @@ class CloudMethod(Method[CloudState, ImageBatch]):
         self.step, self.progress = 0, 1.0
 
     @abstractmethod
+    def scene(self, state: CloudState) -> Gaussians:
+        """The cloud of a state at one time."""
+
+    @abstractmethod
     def deformed(self, canonical: Gaussians, normalized_time: float) -> Gaussians:
         """The cloud `canonical` at a time; the training window is 0..1."""
 
@@ -192,9 +196,7 @@ class DeformingCloudMethod(CloudMethod[CloudState]):
         c, motion_extent = self.warm_up.layers, self.motion_extent()
         farthest = float(motion_extent.quantile(c.largest_quantile)) if len(motion_extent) else 0.0
         moves = motion_extent > max(c.min_distance * self.extent, c.min_share * farthest)
-        scene = self.scene(state)
-        assert isinstance(scene, Gaussians)
-        return scene.only(moves if which == "dynamic" else ~moves)
+        return self.scene(state).only(moves if which == "dynamic" else ~moves)
 
     @torch.no_grad()
     def motion_extent(self) -> Tensor:
