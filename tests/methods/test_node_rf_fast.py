@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from changed_info import changed
 from foreseen.batches.rays import RayBatch
-from foreseen.core.method import take
+from foreseen.core.method import scene_at, take
 from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import PoseLabels
@@ -48,7 +49,7 @@ TINY = NodeRFFastConfig(
     multi_sequence=QUICK,
 )
 TIMES = tuple(10 + 0.5 * i for i in range(9))
-INFO = SceneInfo(
+INFO = SceneInfo.of_one_scene(
     bounds=((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)),
     near=1.0,
     far=5.0,
@@ -58,9 +59,7 @@ INFO = SceneInfo(
     ndc=False,
     static_cameras=True,
 )
-MANY = replace(
-    INFO, times=(TIMES, TIMES[:7], TIMES), sequences=("a", "b", "c"), bodies=(("ball",), ("ball",), ("ball",))
-)
+MANY = changed(INFO, times=(TIMES, TIMES[:7], TIMES), names=("a", "b", "c"), bodies=(("ball",),) * 3)
 
 
 def swing(times: Tensor, size: float) -> tuple[Tensor, Tensor]:
@@ -206,9 +205,8 @@ class TestOneSequence:
         method.finish()
         tensors = method.state_dict()
         again = build(TINY, INFO)
-        again.shape_like(tensors)
         again.load_state_dict(tensors)
-        at = lambda m: render_rays(m.at_time(15.0), batch_rays).rgb  # noqa: E731
+        at = lambda m: render_rays(scene_at(m, 15.0), batch_rays).rgb  # noqa: E731
         batch_rays = batch().rays
         with torch.no_grad():
             assert torch.equal(at(method), at(again))
@@ -231,7 +229,7 @@ class TestOneSequence:
 
     def test_a_checkpoint_of_other_times_is_refused(self) -> None:
         with pytest.raises(UserError, match="are not those of"):
-            one().shape_like({"codes": torch.zeros(1, 3, 1)})
+            one().load_state_dict({"codes": torch.zeros(1, 3, 1)})
 
     def test_another_sequence_is_refused(self) -> None:
         with pytest.raises(UserError, match="learned one sequence; there is no sequence 2"):
@@ -266,7 +264,6 @@ class TestSeveralSequences:
     def test_state_dict_round_trip(self) -> None:
         method = many()
         again = build(TINY, MANY)
-        again.shape_like(method.state_dict())
         again.load_state_dict(method.state_dict())
         first = [m.observe(Observation(sequence=2)).latent for m in (method, again)]
         assert torch.equal(*first)
@@ -278,4 +275,4 @@ class TestSeveralSequences:
 
     def test_without_labels_it_is_refused(self) -> None:
         with pytest.raises(UserError, match="needs positions"):
-            build(TINY, replace(MANY, bodies=((), (), ())))
+            build(TINY, changed(MANY, bodies=((), (), ())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.capabilities import Layer
 from foreseen.core.dynamical_system import DynamicalSystem
-from foreseen.core.method import Method
-from foreseen.core.observation import Observation
+from foreseen.core.method import Callback, Method
+from foreseen.core.observation import Observation, check_sequence_index
 from foreseen.core.scene_info import SceneInfo
+from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.node_rf.conditioned import NodeRFState
@@ -25,7 +27,7 @@ from foreseen.methods.node_rf.systems import latent_system
 from foreseen.scenes import ComposedField
 
 
-class FastNodeRFBase(Method):
+class FastNodeRFBase(Method[NodeRFState, RayBatch]):
     """S sequences. A state is (q, q'), D numbers each; q is the code.
 
     Attributes:
@@ -80,7 +82,12 @@ class FastNodeRFBase(Method):
         with torch.no_grad():
             self.codes.copy_(codes)
 
-    def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of any module, with codes of as many dimensions as the state has."""
+        self._take_shapes(state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
         """Codes of as many dimensions, and a box of the same place, as the checkpoint has."""
         codes = tensors["codes"]
         if codes.ndim != 3 or codes.shape[:2] != self.times.shape or not 0 < codes.shape[2] <= 8:
@@ -92,10 +99,8 @@ class FastNodeRFBase(Method):
 
     def observe(self, observation: Observation) -> NodeRFState:
         """The ODE's first state of a training sequence."""
-        index, count = observation.sequence, len(self.starts)
-        if not 0 <= index < count:
-            learned = "one sequence" if count == 1 else f"{count} sequences"
-            raise UserError(f"this run learned {learned}; there is no sequence {index}.")
+        check_sequence_index(observation.sequence, len(self.starts))
+        index = observation.sequence
         first = self.first_states()[index]
         return NodeRFState(first, first.new_tensor(self.starts[index]))
 
@@ -173,6 +178,14 @@ class FastNodeRFBase(Method):
         reached = ((self._counted(self.codes) > 0) & self.valid).any(0).nonzero()[:, 0].tolist()
         return replace(spec, time_indices=tuple(reached) or None)
 
+    @abstractmethod
+    def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
+        """First codes; says where they come from."""
+
+    def callbacks(self) -> tuple[Callback, ...]:
+        """First codes before training; the ODE takes over during it."""
+        return (Callback(self.warm_start, self.before_step, after_training=self.finish),)
+
     def before_step(self, step: int, progress: float) -> str | None:
         """Refreshes the occupancy; lets the ODE take over when its time has come."""
         self.progress = progress
@@ -215,6 +228,11 @@ class FastNodeRFBase(Method):
     def _moves(self) -> list[nn.Parameter]:
         """What moves the codes."""
         return [self.first, *self.ode.parameters()]
+
+    @property
+    def clusters(self) -> int:
+        """One latent ODE."""
+        return 1
 
     @torch.no_grad()
     def system(self, cluster: int = 0) -> DynamicalSystem:

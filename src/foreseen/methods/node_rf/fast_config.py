@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from foreseen.fields.config import PackedFieldConfig
+from foreseen.reconstruction.config import SilhouetteConfig
+
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
@@ -135,8 +138,10 @@ class NodeRFFastConfig:
     """Share of the cells of the layer that no code changes that a refresh looks at."""
     refresh_share: float = 0.04
     """The same for the conditioned layer, under all codes."""
-    changed: float = 0.04
-    """A pixel changes where a colour channel differs by more than this from what its camera sees most."""
+    silhouettes: SilhouetteConfig = SilhouetteConfig()
+    """Which pixels change: they bound the box of the conditioned layer and close its empty cells."""
+    packed: PackedFieldConfig = PackedFieldConfig()
+    """Settings that all packed radiance fields share."""
     margin: int = 2
     """The box around what changes, and the pixels that change, are grown by so many cells and pixels."""
 

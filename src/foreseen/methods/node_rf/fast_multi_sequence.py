@@ -38,11 +38,13 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         encoder = fitting_encoder(self.known.positions[self.valid], self.config.encoder)
         self._begin(encoder(self.known.positions, self.known.positions)[..., : encoder.dims].detach(), frames)
         self.encoder = encoder
-        return f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, from positions; {self._take_over()}"
+        return (
+            f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, from positions; {self._take_over()} Of several "
+            "sequences this preset does not yet show moving objects well (see its README): rigid-ode does."
+        )
 
-    def shape_like(self, tensors: Mapping[str, Tensor]) -> None:
-        """As the checkpoint."""
-        super().shape_like(tensors)
+    def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
+        super()._take_shapes(tensors)
         self.encoder = StateEncoder(self.known.width, self.dims, self.config.encoder)
 
     def _fit(self) -> None:

@@ -79,7 +79,7 @@ class LatentField(nn.Module):
         empty = config.empty_alpha / self.step
         self.static_grid = OccupancyGrid(1, config.grid_resolution, empty)
         self.moving_grids = OccupancyGrid(self.grids**dims, config.grid_resolution, empty)
-        self.budget = SampleBudget(config.samples, config.rays)
+        self.budget = SampleBudget(config.samples, config.rays, config.packed)
         self.progress = 0.0
 
     # What it looks like.
@@ -190,8 +190,8 @@ class LatentField(nn.Module):
         """Those of the warm-up."""
         c = self.config
         result = render_rays(self.static_scene(), batch.rays, stratified=True)
-        terms = ray_losses(result, batch, self.info.background, c.background_opacity_weight)
-        return terms | voxel_tv_loss(self.voxels, c.tv_weight * c.tv_weight_decay**self.progress, step)
+        terms = ray_losses(result, batch, self.info.background, c.background_opacity_weight, c.packed)
+        return terms | voxel_tv_loss(self.voxels, c.tv_weight * c.tv_weight_decay**self.progress, step, c.packed)
 
     def losses(self, codes: Tensor, counted: Tensor, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Squared colour error of the rays that are `counted` `[N]` bool, under `codes` `[N, D]`; opacity where the
@@ -209,11 +209,13 @@ class LatentField(nn.Module):
         terms = {
             "color": error,
             "empty": c.background_opacity_weight
-            * background_opacity(result.opacity * counted, batch.colors, self.info.background),
+            * background_opacity(
+                result.opacity * counted, batch.colors, self.info.background, c.packed.background_tolerance
+            ),
             "fog": sum(fog, error.new_zeros(())),
             "_psnr": -10 * torch.log10(error.detach().clamp_min(1e-10)),
         }
-        return terms | voxel_tv_loss(self.voxels, c.tv_weight * c.tv_weight_decay**self.progress, step)
+        return terms | voxel_tv_loss(self.voxels, c.tv_weight * c.tv_weight_decay**self.progress, step, c.packed)
 
     def before_step(self, step: int, progress: float) -> None:
         """Refreshes the occupancy."""
