@@ -70,6 +70,10 @@ class CloudMethod(Method[CloudState, ImageBatch]):
     def deformed(self, canonical: Gaussians, normalized_time: float) -> Gaussians:
         """The cloud `canonical` at a time; the training window is 0..1."""
 
+    @abstractmethod
+    def scene(self, state: CloudState) -> Gaussians:
+        """The cloud of a state at one time."""
+
     def at(self, time: float) -> Gaussians:
         """The cloud at a time in the data set's unit."""
         return self.deformed(self.canonical(), self.normalized_time(time))
@@ -192,9 +196,7 @@ class DeformingCloudMethod(CloudMethod[CloudState]):
         c, motion_extent = self.warm_up.layers, self.motion_extent()
         farthest = float(motion_extent.quantile(c.largest_quantile)) if len(motion_extent) else 0.0
         moves = motion_extent > max(c.min_distance * self.extent, c.min_share * farthest)
-        scene = self.scene(state)
-        assert isinstance(scene, Gaussians)
-        return scene.only(moves if which == "dynamic" else ~moves)
+        return self.scene(state).only(moves if which == "dynamic" else ~moves)
 
     @torch.no_grad()
     def motion_extent(self) -> Tensor:
