@@ -165,13 +165,9 @@ def class_names() -> dict[str, list[str]]:
     return modules
 
 
-SHARED_CLASS_NAMES = {"Deformation"}
-"""Names of two classes each. Only ever shorten this list."""
-
-
 def test_class_names_are_unique() -> None:
     twice = {name: modules for name, modules in class_names().items() if len(modules) > 1}
-    assert not twice.keys() - SHARED_CLASS_NAMES
+    assert not twice
 
 
 def subclasses(root: str) -> set[str]:
