@@ -73,7 +73,7 @@ def draw(out: Path, views: int, size: int, seed: int) -> None:
     with DatasetWriter(out, near=2.0, far=8.0, bounds=BOUNDS, background=(1, 1, 1)) as writer:
         writer.add_sequence("still")
         for i in range(total):
-            camera: Camera = RIG.anywhere(rng, size)
+            camera: Camera = RIG.random_camera(rng, size)
             picture = cast(scene, camera, None).image(alpha=True)
             held = i % EVERY == EVERY // 2
             split, time = "test" if held else "train", i / (total - 1)  # as if one camera walked around

@@ -10,7 +10,7 @@ from foreseen.simulate import SimulateOptions
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = SimulateOptions(frames=16, cameras=2, size=24)
-LIGHT = {"static_samples": 32, "part_samples": 8, "cells": 16, "width": 16}
+LIGHT = {"static_samples": 32, "part_samples": 8, "grid_resolution": 16, "width": 16}
 
 
 def load(name: str) -> ModuleType:
@@ -46,7 +46,7 @@ def test_train_and_forecast(data: Path, tmp_path: Path, capsys: pytest.CaptureFi
     load("02_train_and_forecast.py").main(data, run, max_steps=2, overrides=LIGHT, device="cpu", progress=False)
     assert (run / "later.png").is_file() and (run / "bullet-time.mp4").is_file() and (run / "horizon.png").is_file()
     said = capsys.readouterr().out
-    assert "node-rf:" in said and "last-frame:" in said and "constant-velocity:" in said
+    assert "rigid-ode:" in said and "last-frame:" in said and "constant-velocity:" in said
 
 
 def test_learn_a_law() -> None:

@@ -46,7 +46,9 @@ def options(command: str, *words: str) -> set[str]:
 def known_options(words: list[str]) -> set[str]:
     if words[0] != "train":
         return options(words[0])
-    method = next((w for w in words[1:] if w in ("rigid-ode", "d-nerf")), "rigid-ode")
+    from foreseen.methods import METHODS
+
+    method = next((w for w in words[1:] if w in METHODS), "rigid-ode")
     preset = words[words.index("--preset") + 1] if "--preset" in words else "fast"
     return options("train", method, "--preset", preset if re.fullmatch(r"[a-z]+", preset) else "fast")
 
@@ -118,7 +120,7 @@ def test_the_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     simulate("pendulum", tmp_path / "data" / "pendulum", SimulateOptions(frames=12, cameras=2, size=16, fps=3))
     monkeypatch.chdir(tmp_path)
     train = foreseen.train
-    light = {"static_samples": 32, "part_samples": 8, "cells": 16, "width": 16}
+    light = {"static_samples": 32, "part_samples": 8, "grid_resolution": 16, "width": 16}
 
     def short(*words: object, max_minutes: float, **named: object) -> object:
         assert max_minutes > 0

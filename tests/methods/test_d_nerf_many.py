@@ -374,11 +374,11 @@ def test_a_look_at_one_sequence_does_not_undo_what_was_found_of_another() -> Non
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_what_it_cannot_learn_is_refused(config: DNeRFFastConfig | DNeRFPaperConfig) -> None:
-    silent = replace(two(), bodies=(("ball",), ()))
+    silent = changed(two(), bodies=(("ball",), ()))
     with pytest.raises(UserError, match=r"'up' has no ground truth: take it out of the folder, or give a folder"):
         build(config, silent)
     with pytest.raises(UserError, match="several sequences of equally many bodies, and these have 1 or 2: give a"):
-        build(config, replace(two(), bodies=(("ball",), ("ball", "rod"))))
+        build(config, changed(two(), bodies=(("ball",), ("ball", "rod"))))
     with pytest.raises(UserError, match="this run learned 2 sequences; there is no sequence 2"):
         new(config).observe(Observation(sequence=2))
     pair = LABELS[0].at(0)

@@ -266,7 +266,7 @@ def test_a_run_is_exported(tmp_path: Path) -> None:
     assert isinstance(read_splats(tmp_path / "a.ply").scene, Gaussians)
     moving = read_splats(tmp_path / "a.safetensors").scene
     assert isinstance(moving, MovingGaussians) and "means" in moving.tracks
-    assert len(moving.rest.means) <= 60
+    assert len(moving.first.means) <= 60
 
 
 def test_a_scene_at_rest_is_exported_without_a_time(tmp_path: Path) -> None:

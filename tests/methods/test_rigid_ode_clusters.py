@@ -165,7 +165,7 @@ def test_a_state_dict_brings_the_kinds_along(method: MultiSequenceRigidODE) -> N
 
 
 def test_silhouettes_tell_kinds_apart_where_no_label_does(seen: list[Frame]) -> None:
-    method = build(replace(SMALL, multi_sequence=replace(DYNAMICS, component_ids="never")), about("adbec"))
+    method = build(replace(SMALL, multi_sequence=replace(DYNAMICS, labels="never")), about("adbec"))
     assert isinstance(method, MultiSequenceRigidODE)
     said = method.warm_start(seen, labels())
     line = (

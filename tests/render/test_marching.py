@@ -39,7 +39,7 @@ def scene(parts: int = 1, **changes: object) -> ComposedField:
         rotations=torch.eye(3).expand(1, parts, 3, 3),
         centres=torch.zeros(1, parts, 3),
         half_extents=torch.ones(parts, 3),
-        grid_resolution=torch.arange(parts)[None],
+        cells=torch.arange(parts)[None],
         grid=torch.ones(parts, 4, 4, 4),
         threshold=0.5,
         step=0.1,
@@ -143,7 +143,7 @@ def busy_scene(rows: int, seed: int) -> ComposedField:
         rotations=rotation_matrix(2 * torch.randn(rows, 3, 3)),
         centres=0.3 * torch.randn(rows, 3, 3),
         half_extents=0.6 + torch.rand(3, 3),
-        grid_resolution=cells,
+        cells=cells,
         grid=grid,
         threshold=0.1,
         step=0.07,
@@ -200,7 +200,7 @@ def test_samples_stand_ray_after_ray_near_to_far() -> None:
 @pytest.mark.parametrize("stride", [1, 2, 5])
 def test_a_ladder_with_a_stride_is_a_coarser_ladder(stride: int) -> None:
     """Even strides have no middle point: theirs is half a fine step behind it."""
-    rays = rays_at_the_origin(4, ensemble=0.2)
+    rays = rays_at_the_origin(4, spread=0.2)
     field = scene(half_extents=torch.full((1, 3), 10.0), ray_strides=torch.tensor([stride]))
     expected = torch.arange(60 // stride) * 0.1 * stride + 0.1 * (stride // 2 + 0.5)
     found = sample(field, rays, middle(rays))
@@ -209,7 +209,7 @@ def test_a_ladder_with_a_stride_is_a_coarser_ladder(stride: int) -> None:
 
 
 def test_jitter_moves_a_strided_ladder_over_its_whole_stride() -> None:
-    rays = rays_at_the_origin(2000, ensemble=0.2)
+    rays = rays_at_the_origin(2000, spread=0.2)
     field = scene(half_extents=torch.full((1, 3), 10.0), ray_strides=torch.tensor([5]))
     jitter = torch.linspace(0, 0.9999, 2000)
     found = sample(field, rays, jitter)
@@ -220,7 +220,7 @@ def test_jitter_moves_a_strided_ladder_over_its_whole_stride() -> None:
 
 def test_a_strided_part_is_seen_as_without_a_stride() -> None:
     """The same integral: the picture differs by the quadrature's error, and that is one of second order."""
-    rays = rays_at_the_origin(200, ensemble=0.3)
+    rays = rays_at_the_origin(200, spread=0.3)
     exact = render_rays(scene(step=0.002), rays)
     errors = []
     for stride in (15, 5):
@@ -255,7 +255,7 @@ def test_rays_that_start_inside_see_what_is_before_them() -> None:
 
 
 def test_near_and_far_bound_the_samples() -> None:
-    rays = rays_at_the_origin(10, ensemble=0.1)
+    rays = rays_at_the_origin(10, spread=0.1)
     found = sample(scene(near=2.5, far=3.2), rays, torch.rand(10))
     assert len(found.distances) == 70
     assert found.distances.min() >= 2.5 and found.distances.max() <= 3.2
@@ -273,12 +273,12 @@ def test_no_parts_no_rays_and_absent_parts() -> None:
     empty = scene(0, grid=torch.ones(1, 4, 4, 4))
     assert torch.equal(render_rays(empty, rays).rgb, torch.tensor(BACKGROUND).expand(5, 3))
     assert render_rays(scene(), rays[:0]).rgb.shape == (0, 3)
-    absent = scene(2, grid_resolution=torch.tensor([[-1, 0]]))
+    absent = scene(2, cells=torch.tensor([[-1, 0]]))
     assert set(sample(absent, rays, middle(rays)).component.tolist()) == {1}
 
 
 def test_a_ray_ends_where_it_is_opaque() -> None:
-    rays = rays_at_the_origin(50, ensemble=0.1)
+    rays = rays_at_the_origin(50, spread=0.1)
 
     def wall(x: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         return torch.full((len(x),), 20.0), 0.5 + 0.5 * x
@@ -304,7 +304,7 @@ def test_a_ray_goes_on_beside_what_is_opaque_in_a_cell(
     occupancy = OccupancyGrid(1, 48, threshold=0.2)
     for _ in range(30):
         occupancy.refresh(lambda x, box: ball(x, box, box, x)[0])
-    rays = rays_at_the_origin(2000, ensemble=0.5)
+    rays = rays_at_the_origin(2000, spread=0.5)
     field = scene(query=ball, grid=occupancy.density, threshold=0.2, step=step)
     found = render_rays(field, rays)
     monkeypatch.setattr("foreseen.render.marching.MIN_TRANSMITTANCE", 0.0)
@@ -343,7 +343,7 @@ def dense_twin(field: ComposedField, samples: int) -> RadianceField:
 @pytest.mark.parametrize("length", [1.0, 2.0])
 def test_one_part_is_the_dense_quadrature(length: float) -> None:
     """With directions of any length, as in normalised device coordinates."""
-    rays = rays_at_the_origin(100, ensemble=0.5)
+    rays = rays_at_the_origin(100, spread=0.5)
     rays = Rays(rays.origins, length * rays.directions, rays.view_directions)
     rotated = rotation_matrix(torch.tensor([[[0.3, -1.0, 0.5]]]))
     field = scene(
@@ -356,7 +356,7 @@ def test_one_part_is_the_dense_quadrature(length: float) -> None:
 
 
 def test_two_overlapping_parts_add_up() -> None:
-    rays = rays_at_the_origin(100, ensemble=0.5)
+    rays = rays_at_the_origin(100, spread=0.5)
     field = scene(2, centres=torch.tensor([[[0.0, 0, 0], [0.5, 0.2, 0]]]), step=0.01)
     fast, dense = render_rays(field, rays), render_rays(dense_twin(field, 600), rays)
     torch.testing.assert_close(fast.opacity, dense.opacity, atol=1e-4, rtol=0)
@@ -370,7 +370,7 @@ def test_skipping_empty_cells_changes_nothing() -> None:
     line = (torch.arange(16) + 0.5) / 8 - 1
     centres = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1)
     touched = centres.norm(dim=-1) < 0.5 + 3**0.5 / 16
-    rays = rays_at_the_origin(100, ensemble=0.6)
+    rays = rays_at_the_origin(100, spread=0.6)
     everywhere = scene(query=ball, grid=torch.ones(1, 16, 16, 16))
     skipping = scene(query=ball, grid=touched.float()[None])
     whole, short = render_rays(everywhere, rays), render_rays(skipping, rays)
@@ -397,7 +397,7 @@ def poses(rows: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_gradients_of_poses_agree_with_finite_differences_on_fixed_samples(rows: int) -> None:
-    rays = rays_at_the_origin(3, ensemble=0.2)
+    rays = rays_at_the_origin(3, spread=0.2)
     centres, rotations = poses(rows)
     field = replace(scene(2, step=0.3), centres=centres, rotations=rotation_matrix(rotations))
     samples = sample(field, rays, middle(rays))
@@ -410,7 +410,7 @@ def test_gradients_of_poses_agree_with_finite_differences_on_fixed_samples(rows:
 @pytest.mark.parametrize("which", [0, 1])
 def test_gradients_of_poses_agree_with_the_moved_picture(which: int) -> None:
     """Through the whole renderer, samples included: the field vanishes where samples come and go."""
-    rays = rays_at_the_origin(200, ensemble=0.3)
+    rays = rays_at_the_origin(200, spread=0.3)
     inputs = list(poses(1))
 
     def loss(values: list[Tensor]) -> Tensor:
