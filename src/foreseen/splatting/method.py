@@ -74,10 +74,6 @@ class CloudMethod(Method[CloudState, ImageBatch]):
     def deformed(self, canonical: Gaussians, normalized_time: float) -> Gaussians:
         """The cloud `canonical` at a time; the training window is 0..1."""
 
-    @abstractmethod
-    def scene(self, state: CloudState) -> Gaussians:
-        """The cloud of a state at one time."""
-
     def at(self, time: float) -> Gaussians:
         """The cloud at a time in the data set's unit."""
         return self.deformed(self.canonical(), self.normalized_time(time))
