@@ -226,3 +226,56 @@ def test_the_test_of_types_finds_them() -> None:
         "match x:\n    case D():\n        pass"
     )
     assert asked_types(tree) >= {"Gaussians", "VoxelScene", "A", "B", "C", "D"}
+
+
+def test_methods_holds_methods_only() -> None:
+    folders = {p.name for p in (PACKAGE / "methods").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    registered = {entry.target.split(".")[2] for entry in METHODS.values() if entry.target.startswith("foreseen.")}
+    assert folders == registered
+    lines = {str(p): len(p.read_text().splitlines()) for p in (PACKAGE / "methods").rglob("*.py")}
+    assert max(lines.values()) <= 350, max(lines, key=lines.__getitem__)
+
+
+def test_a_method_has_at_most_ten_members() -> None:
+    from foreseen.core.method import Method
+
+    assert len([name for name in vars(Method) if not name.startswith("_")]) <= 10
+
+
+CONSTANTS = {
+    "WIDTH": "layout of the state of a ball in the kernel",
+    "INERTIA": "of a solid sphere, in m r^2",
+    "CONTACT_FACTOR": "follows from INERTIA",
+    "CONTACT_TOLERANCE": "rounding of float64",
+    "LATENT_PLANES": "indices of axes",
+    "FINITE_DIFFERENCE": "step of a central difference in float64",
+    "MIN_COMPONENT": "rounding of float32",
+    "NUM_DISPLACEMENTS": "layout: the first numbers of a change are a displacement",
+    "STATIC, MOVING": "indices of two boxes",
+    "C0": "first spherical harmonic",
+    "MIN_OPACITY": "rounding: the logit of 0 is not finite",
+    "TIME": "index of an axis",
+    "CHANGES": "layout: sizes of the heads",
+    "DEFORMING, STATIC": "two labels",
+}
+"""Numbers at module level that are no settings, and why."""
+
+
+@pytest.mark.parametrize("room", ["dynamics", "reconstruction", "fields", "splatting", "methods"])
+def test_what_decides_is_a_field_of_a_config(room: str) -> None:
+    found = []
+    for name, tree in parsed().items():
+        if not name.startswith(f"foreseen.{room}."):
+            continue
+        for node in tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                numbers = [
+                    n for n in ast.walk(node.value) if isinstance(n, ast.Constant) and type(n.value) in (int, float)
+                ]
+                calls = any(
+                    isinstance(n, ast.Call) for n in ast.walk(node.value)
+                )  # a config, a preset, a type variable
+                target = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target).strip("()")
+                if numbers and not calls and target not in CONSTANTS:
+                    found.append(f"{name}: {target}")
+    assert not found, "make it a field of a config, with a docstring"

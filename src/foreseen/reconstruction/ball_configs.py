@@ -169,7 +169,7 @@ class ShadowConfig:
     """... of the plane's offset, in the scene's longest side, ..."""
     light_step: float = 0.15
     """... of the direction to the light, ..."""
-    lamp_step: float = 0.3
+    point_light_step: float = 0.3
     """... of how much this direction changes across the scene's longest side (a lamp; 0 for the sun), ..."""
     growth_step: float = 0.1
     """... and of the caster's relative radius."""

@@ -48,7 +48,7 @@ class HullConfig:
     but motion blurs the hull."""
     window_stride: int = 2
     """Frames from the start of one such window to the start of the next."""
-    max_window_stretch: float = 1.5
+    max_window_length: float = 1.5
     """A window is left out if it lasts longer than this multiple of the usual duration: it has a gap in time."""
     min_cells: int = 12
     """A connected component of a hull with fewer cells is noise."""

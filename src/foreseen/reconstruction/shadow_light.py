@@ -120,7 +120,7 @@ def _simplex(p: np.ndarray, bounds: np.ndarray, config: ShadowConfig) -> np.ndar
     """`[10, 9]` candidates around `p`, from which the refinement starts."""
     size = float(np.ptp(bounds, axis=0).max())
     normal, light = [config.normal_step] * 3, [config.light_step] * 3
-    steps = np.array([*normal, config.offset_step * size, *light, config.lamp_step / size, config.growth_step])
+    steps = np.array([*normal, config.offset_step * size, *light, config.point_light_step / size, config.growth_step])
     return np.concatenate([p[None], p + np.diag(steps)])
 
 

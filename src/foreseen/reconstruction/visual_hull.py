@@ -56,7 +56,7 @@ def group_views(views: Sequence[SilhouetteView], config: HullConfig) -> list[lis
     duration = float(np.median(np.diff(times))) * length if len(times) > 1 else 1.0
     starts = range(0, len(order) - length + 1, config.window_stride)
     windows = [order[s : s + length] for s in starts]
-    return [w for w in windows if views[w[-1]].time - views[w[0]].time <= config.max_window_stretch * duration]
+    return [w for w in windows if views[w[-1]].time - views[w[0]].time <= config.max_window_length * duration]
 
 
 def carve_hull(

@@ -20,9 +20,9 @@ class EmbeddingConfig:
     neighbours: int = 6
     """Each time is joined to so many times with the most similar pictures. Larger: short cuts across the manifold;
     smaller: it may fall apart (it is then raised until all times are joined)."""
-    least_share: float = 0.05
+    min_variance_share: float = 0.05
     """A dimension is kept where it has at least this share of the first one's variance."""
-    most_dims: int = 3
+    max_dims: int = 3
     """Dimensions of the code at most."""
 
 
@@ -66,7 +66,7 @@ class LatentODEConfig:
     """Weight of the squared distance from the codes (their largest component is 1) beside the priors."""
     drag_weight: float = 0.1
     """Weight of the change of the terms in q' with the code: a larger one tells rates alike everywhere."""
-    bend_weight: float = 0.1
+    quadratic_weight: float = 0.1
     """Weight of the terms that are quadratic in q'."""
 
 
@@ -82,11 +82,11 @@ class EncoderConfig:
     """Of their fit in closed form. Larger: smoother functions."""
     neighbours: int = 10
     """As for pictures: each position is joined to so many others that are nearest."""
-    most_points: int = 1000
+    max_points: int = 1000
     """Positions at most that distances along the surface are computed between; more take quadratically longer."""
-    least_share: float = 0.15
+    min_variance_share: float = 0.15
     """A dimension is kept where it has at least this share of the first one's variance."""
-    most_dims: int = 3
+    max_dims: int = 3
     """Dimensions of the code at most."""
 
 
@@ -165,7 +165,7 @@ class NodeRFFastConfig:
     """First codes of one sequence."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """From positions to codes and back, where there are several sequences."""
-    dynamics: LatentODEConfig = LatentODEConfig(width=32, gain=1.0, ridge=1e-6, drag_weight=1.0, bend_weight=1.0)
+    dynamics: LatentODEConfig = LatentODEConfig(width=32, gain=1.0, ridge=1e-6, drag_weight=1.0, quadratic_weight=1.0)
     """The latent ODE of one sequence: few passages tell it, so that it must be smooth."""
     multi_sequence: LatentODEConfig = LatentODEConfig()
     """The latent ODE of several sequences."""

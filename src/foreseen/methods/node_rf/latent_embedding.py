@@ -26,7 +26,7 @@ def picture_codes(frames: Sequence[Frame], times: Sequence[float], config: Embed
     if features is None:
         return None
     scores, sizes = isomap(features, config.neighbours)
-    kept = max(1, int((sizes[: config.most_dims] >= config.least_share * sizes[0]).sum()))
+    kept = max(1, int((sizes[: config.max_dims] >= config.min_variance_share * sizes[0]).sum()))
     codes = torch.from_numpy(scores[:, :kept].copy())
     return codes / codes.abs().max().clamp_min(1e-12)
 

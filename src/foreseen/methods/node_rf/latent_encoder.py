@@ -46,9 +46,9 @@ def fitting_encoder(positions: Tensor, config: EncoderConfig) -> StateEncoder:
     """Codes are distances along the surface that `positions` `[N, width]` of all sequences lie on (Isomap), in
     [-1, 1]: in such coordinates forces are as smooth as the surface lets them be. Both networks are fitted in closed
     form: their hidden layers stay random at first."""
-    some = positions[torch.linspace(0, len(positions) - 1, min(config.most_points, len(positions))).long()].double()
+    some = positions[torch.linspace(0, len(positions) - 1, min(config.max_points, len(positions))).long()].double()
     scores, sizes = isomap(some.numpy(), config.neighbours)
-    dims = max(1, int((sizes[: config.most_dims] >= config.least_share * sizes[0]).sum()))
+    dims = max(1, int((sizes[: config.max_dims] >= config.min_variance_share * sizes[0]).sum()))
     codes = torch.from_numpy(scores[:, :dims].copy())
     codes = codes / codes.abs().max().clamp_min(1e-12)
     encoder = StateEncoder(positions.shape[1], dims, config)

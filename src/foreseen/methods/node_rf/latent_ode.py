@@ -201,7 +201,7 @@ class _Priors:
         changes = (drag - drag.mean(0)) * self.rate / self.acceleration
         second_differences = christoffel * self.rate**2 / self.acceleration
         c = self.config
-        return c.drag_weight * changes.square().mean() + c.bend_weight * second_differences.square().mean()
+        return c.drag_weight * changes.square().mean() + c.quadratic_weight * second_differences.square().mean()
 
 
 def _regress(ode: SecondOrderODE, q: Tensor, v: Tensor, a: Tensor, priors: _Priors, config: LatentODEConfig) -> None:
