@@ -1,4 +1,4 @@
-"""Names and flags are the standard terms of the field (docs/glossary.md): riddles of earlier versions do not come back."""
+"""Names and flags are the standard terms of the field (docs/glossary.md); riddles of version 0.1 do not come back."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         self._begin(encoder(self.known.positions, self.known.positions)[..., : encoder.dims].detach(), frames)
         self.encoder = encoder
         return (
-            f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, from positions; {self._take_over()} Of several "
-            "sequences this preset does not yet show moving objects well (see its README): rigid-ode does."
+            f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, from positions; {self._take_over()} "
+            "With several sequences this preset does not yet show moving objects well (see its README): rigid-ode does."
         )
 
     def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
