@@ -29,6 +29,7 @@ def fit(method: Method, seen: Sequence[Frame], steps: int) -> None:
     method.eval()
 
 
+@torch.no_grad()
 def psnr(method: Method, seen: Sequence[Frame]) -> float:
     """Over the whole pictures of all frames."""
     errors = [(render(scene_at(method, f.time), f.camera).rgb - f.image()).square().mean() for f in seen]
