@@ -58,7 +58,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         ([], "give its folder"),
         (["nowhere"], "nowhere does not exist"),
-        (["nowhere", "elsewhere"], "only runs are shown side by side"),
+        (["nowhere", "elsewhere"], "only runs can be shown side by side"),
         (["nowhere", "--port", "70000"], "--port 70000: give a whole number from 0 to 65535."),
     ],
 )
@@ -126,7 +126,7 @@ def test_weights_are_read_as_tensors_only(tmp_path: Path, trained: Path, capsys:
 def test_a_run_of_code_instead_of_a_method_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = trained / "config.json"
     plain = json.loads(config.read_text())
-    config.write_text(json.dumps({**plain, "method": "os:system"}))
+    config.write_text(json.dumps({**plain, "train": {**plain["train"], "method": "os:system"}}))
     assert "os:system" in refused([str(trained)], capsys)
 
 

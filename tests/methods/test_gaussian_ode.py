@@ -195,7 +195,7 @@ def test_a_run_is_exported_past_its_window(tmp_path: Path) -> None:
     words |= {
         "dynamics.iterations": 2,
         "dynamics.ensemble_size": 1,
-        "preset": "latent",
+        "preset": "fast",
         "max-steps": 4,
         "device": "cpu",
     }
