@@ -191,7 +191,7 @@ def test_a_run_is_exported_past_its_window(tmp_path: Path) -> None:
     data, run, out = tmp_path / "data", tmp_path / "run", tmp_path / "a.safetensors"
     options = SimulateOptions(frames=10, cameras=2, size=16, background="plain", sequences=1, samples=1)
     simulate("pendulum", data, options)
-    words = {"cloud.budget": 60, "cloud.start-points": 40, "nodes": 4, "channels": 2, "warm-up.hulls-steps": 1}
+    words = {"cloud.budget": 60, "cloud.start-points": 40, "nodes": 4, "channels": 2, "warm-up.hull-only-steps": 1}
     words |= {
         "dynamics.iterations": 2,
         "dynamics.ensemble_size": 1,

@@ -74,6 +74,7 @@ def test_gaussians_are_seen_past_the_last_frame_and_their_parts_alone(
         page.get_by_text("Quality").click()
         choose(page, "Gaussians drawn by", draws)
         until(page, lambda _: splats_in(page) == (draws == "browser"))
+        tick(page, "ensemble", False)
         first = steady(page)
         assert isinstance(served.viewer.sessions[0].sources[0].cached_scene(0.0), Gaussians)
         press(page, "End")
