@@ -68,5 +68,17 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
             )
 
 
+def instance_of(kind: type[Entry]) -> Callable[[EntryPoint], Entry]:
+    """Loads what an entry point names, which must be a `kind`: the function raises `TypeError` for anything else."""
+
+    def load(point: EntryPoint) -> Entry:
+        entry = point.load()
+        if not isinstance(entry, kind):
+            raise TypeError(f"{point.value} is a {type(entry).__name__}, not a {kind.__name__}")
+        return entry
+
+    return load
+
+
 def _warn(line: str) -> None:
     print(f"foreseen: warning: {line}.", file=sys.stderr)

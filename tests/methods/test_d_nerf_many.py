@@ -228,8 +228,9 @@ def test_one_sequence_is_learned_as_by_code_that_knows_of_one(
             seen = render_rays(alone(method, batch.times), batch.rays, stratified=True)
             if isinstance(method, FastDNeRF):
                 rough = FAST.tv_weight * FAST.tv_weight_decay ** (step / 25)
-                expected = ray_losses(seen, batch, method.info.background, FAST.background_opacity_weight)
-                expected |= voxel_tv_loss(method.canonical, rough, step)
+                weight = FAST.background_opacity_weight
+                expected = ray_losses(seen, batch, method.info.background, weight, FAST.packed)
+                expected |= voxel_tv_loss(method.canonical, rough, step, FAST.packed)
             else:
                 expected = color_loss(seen.rgb, batch.colors)
         torch.testing.assert_close(terms, expected, atol=1e-9, rtol=1e-4)

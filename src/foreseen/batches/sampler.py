@@ -34,7 +34,7 @@ class FrameSampler(Sampler):
         memory_mb: int = 1024,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        super().__init__(frames, names, info, seed, memory_mb, say)
+        super().__init__(frames, info, seed, say)
         self.store = PixelStore(frames, info.channels + info.has_alpha, memory_mb, info.value_range)
         self._free_bytes = memory_mb * 2**20 - (self.store.bytes if self.store.resident else 0)
         self._layers: dict[str, LayerStore] = {}

@@ -96,7 +96,8 @@ class TrajectorySampler(Sampler):
         say: Callable[[str], None] | None = None,
         particles: Sequence[Particles | None] = (),
     ) -> None:
-        super().__init__(frames, names, info, seed, memory_mb, say)
+        del names, memory_mb  # particles are told apart by their place, and are small
+        super().__init__(frames, info, seed, say)
         self.trajectories = [
             _Trajectories(index, known, _seen_times(known, info.times[index]))
             for index, known in enumerate(particles)

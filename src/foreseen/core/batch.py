@@ -35,7 +35,8 @@ class Batch(Protocol):
 class Sampler(ABC):
     """Draws batches from the training data. All randomness comes from its own generator, whose state is saved.
 
-    Built as `cls(frames, names, info, seed, memory_mb, say)`; see `foreseen.batches.sampler.FrameSampler`.
+    A subclass is built as `cls(frames, names, info, seed, memory_mb, say)`; see
+    `foreseen.batches.sampler.FrameSampler`.
     """
 
     generator: torch.Generator
@@ -43,13 +44,10 @@ class Sampler(ABC):
     def __init__(
         self,
         frames: Sequence[Frame],
-        names: Sequence[str],
         info: SceneInfo,
         seed: int,
-        memory_mb: int = 1024,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        del names, memory_mb
         self.frames, self.info = frames, info
         self.say = say or (lambda _: None)
         self.generator = torch.Generator().manual_seed(seed)
@@ -58,7 +56,9 @@ class Sampler(ABC):
     def of(cls, data: Dataset, frames: Sequence[Frame], info: SceneInfo, seed: int, **options: Any) -> Sampler:
         """A sampler for `frames` of a data set; `options` are `memory_mb` and `say`. A sampler that draws from more
         than frames takes it from `data` here."""
-        return cls(frames, sequence_names(data, frames), info, seed, **options)
+        build: Any = cls
+        sampler: Sampler = build(frames, sequence_names(data, frames), info, seed, **options)
+        return sampler
 
     def prepare(self, spec: Any) -> None:
         """Does the slow work that the first batch would otherwise wait for."""

@@ -35,15 +35,20 @@ class HasEnsemble(Protocol):
 
 @runtime_checkable
 class HasDynamics(Protocol):
-    """Has learned autonomous dynamics, one for each cluster of sequences that move alike."""
+    """Has learned autonomous dynamics."""
+
+    def system(self, cluster: int = 0) -> DynamicalSystem | None:
+        """The dynamics of a cluster; None where none were found."""
+        ...
+
+
+@runtime_checkable
+class HasClusters(Protocol):
+    """Tells clusters of sequences that move alike apart, with dynamics for each."""
 
     @property
     def clusters(self) -> int:
         """Number of dynamics clusters."""
-        ...
-
-    def system(self, cluster: int = 0) -> DynamicalSystem | None:
-        """The dynamics of a cluster; None where none were found."""
         ...
 
 
@@ -76,8 +81,8 @@ def has_dynamics(method: Method[Any, Any]) -> bool:
 
 
 def clusters_of(method: Method[Any, Any]) -> int:
-    """Number of dynamics clusters; 1 for methods without dynamics."""
-    return method.clusters if isinstance(method, HasDynamics) else 1
+    """Number of dynamics clusters; 1 for methods that tell none apart."""
+    return method.clusters if isinstance(method, HasClusters) else 1
 
 
 def system_of(method: Method[Any, Any], cluster: int = 0) -> DynamicalSystem | None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
@@ -73,8 +73,8 @@ class Method(nn.Module, ABC, Generic[State, Batch]):
     """A way to learn how a scene moves.
 
     A subclass is built as `cls(config, info)`, draws no random number outside torch's global generator, and keeps all
-    that it learns or needs to resume in parameters and buffers. Where a warm start changes their shapes, its
-    `load_state_dict` takes the shapes of what it loads.
+    that it learns or needs to resume in parameters and buffers. Where a warm start changes their shapes, it also is a
+    `TakesShapes`.
     """
 
     traits: Traits = Traits()
@@ -119,6 +119,19 @@ class Method(nn.Module, ABC, Generic[State, Batch]):
     def callbacks(self) -> tuple[Callback, ...]:
         """What happens between steps, in this order."""
         return ()
+
+
+class TakesShapes(nn.Module):
+    """A module whose warm start changes shapes of parameters: loading a state takes its shapes first."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As for any module, with the shapes that the state has."""
+        self._take_shapes(state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
+        """Makes the parts of the module that have the shapes of `tensors` (a state dict)."""
+        raise NotImplementedError
 
 
 def take(state: Any, index: int) -> Any:

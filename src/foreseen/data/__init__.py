@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from foreseen.data.splits import Splits, check_times, make_splits
 from foreseen.data.tracks import number_tracks
 from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
 from foreseen.errors import UserError, suggest
-from foreseen.plugins import Registry
+from foreseen.plugins import Registry, instance_of
 
 __all__ = [
     "FORMATS",
@@ -59,13 +58,6 @@ def _entry(name: str, *files: str, cameras: bool = True, ndc: bool = False) -> R
     return ReaderEntry(files, f"foreseen.data.readers.{name}", cameras, ndc)
 
 
-def _load_entry(point: EntryPoint) -> ReaderEntry:
-    entry = point.load()
-    if not isinstance(entry, ReaderEntry):
-        raise TypeError(f"{point.value} is a {type(entry).__name__}, not a ReaderEntry")
-    return entry
-
-
 FORMATS: Registry[ReaderEntry] = Registry(
     {
         "nerfstudio": _entry("nerfstudio", "transforms.json"),
@@ -76,7 +68,7 @@ FORMATS: Registry[ReaderEntry] = Registry(
         "array": _entry("array", cameras=False),
     },
     "foreseen.readers",
-    _load_entry,
+    instance_of(ReaderEntry),
 )
 """By the name of the format; the first that fits wins. A folder of pictures or with a video, and without a file of a
 format, is read as "video". Packages add theirs as entry points `foreseen.readers`."""

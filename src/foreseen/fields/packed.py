@@ -14,8 +14,6 @@ from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
 from foreseen.scenes.composed_field import ComponentQuery
 
-DEFAULT = PackedFieldConfig()
-
 
 class SampleBudget(nn.Module):
     """Chooses the number of rays of a step, so that it has about `samples` samples: few rays at first, many once empty
@@ -28,7 +26,7 @@ class SampleBudget(nn.Module):
 
     per_ray: Tensor
 
-    def __init__(self, samples: int, max_rays: int, config: PackedFieldConfig = DEFAULT) -> None:
+    def __init__(self, samples: int, max_rays: int, config: PackedFieldConfig) -> None:
         super().__init__()
         self.samples, self.max_rays, self.config = samples, max_rays, config
         self.register_buffer("per_ray", torch.tensor(config.initial_samples_per_ray))
@@ -70,7 +68,7 @@ def ray_losses(
     batch: RayBatch,
     background: tuple[float, float, float],
     background_opacity_weight: float,
-    config: PackedFieldConfig = DEFAULT,
+    config: PackedFieldConfig,
 ) -> dict[str, Tensor]:
     """Mean squared colour error, and the opacity along rays that saw the stated background: white haze in front of a
     white background costs nothing in colour, but makes rendering slow."""
@@ -87,7 +85,7 @@ def background_opacity(
     opacity: Tensor,
     colors: Tensor,
     background: tuple[float, float, float],
-    tolerance: float = DEFAULT.background_tolerance,
+    tolerance: float,
 ) -> Tensor:
     """Sum of `opacity` `[...]` over the pixels that show the stated background (`colors` `[..., 3]` within
     `tolerance`), divided by the number of all pixels."""
@@ -95,8 +93,6 @@ def background_opacity(
     return (opacity * is_background).mean()
 
 
-def voxel_tv_loss(
-    voxels: VoxelGrids, weight: float, step: int, config: PackedFieldConfig = DEFAULT
-) -> dict[str, Tensor]:
+def voxel_tv_loss(voxels: VoxelGrids, weight: float, step: int, config: PackedFieldConfig) -> dict[str, Tensor]:
     """Total variation of the voxels, at every `tv_every`-th step; no term at the others."""
     return {} if step % config.tv_every else {"tv": config.tv_every * weight * voxels.roughness()}

@@ -4,8 +4,8 @@ Nothing heavy is imported until a method is loaded.
 """
 
 from foreseen.errors import UserError, suggest
-from foreseen.methods.entry import MethodEntry, load_entry
-from foreseen.plugins import Registry
+from foreseen.methods.entry import MethodEntry
+from foreseen.plugins import Registry, instance_of
 
 _OWN = {
     "node-rf": MethodEntry(
@@ -66,7 +66,7 @@ _OWN = {
     ),
 }
 
-METHODS: Registry[MethodEntry] = Registry(_OWN, "foreseen.methods", load_entry)
+METHODS: Registry[MethodEntry] = Registry(_OWN, "foreseen.methods", instance_of(MethodEntry))
 
 
 def find_method(name: str) -> MethodEntry:

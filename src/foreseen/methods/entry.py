@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,11 +41,3 @@ class MethodEntry:
         """Preset name -> config (a frozen dataclass; presets may differ in type). The first one is
         the default."""
         return self._load(self.presets)
-
-
-def load_entry(point: EntryPoint) -> MethodEntry:
-    """The `MethodEntry` that a package offers as an entry point. Raises `TypeError` for anything else."""
-    entry = point.load()
-    if not isinstance(entry, MethodEntry):
-        raise TypeError(f"{point.value} is a {type(entry).__name__}, not a MethodEntry")
-    return entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,10 +85,9 @@ class TimeConditionedMethod(Method[DNeRFState, RayBatch]):
         """Keeps initial conditions before training."""
         return (Callback(self.warm_start, self.before_step),)
 
+    @abstractmethod
     def before_step(self, step: int, progress: float) -> str | None:
         """What changes between steps."""
-        del step, progress
-        return None
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str | None:
         """Keeps the initial condition of each sequence."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,8 +13,6 @@ from torch import Tensor, nn
 from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.method import Callback, Method, Traits
 from foreseen.core.scene_info import SceneInfo
-from foreseen.data.labels import PoseLabels
-from foreseen.data.types import Frame
 from foreseen.methods.node_rf.config import NodeRFPaperConfig
 from foreseen.methods.node_rf.losses import color_losses, lipschitz_loss
 from foreseen.methods.node_rf.ode_rnn import AutonomousODE
@@ -146,13 +143,9 @@ class ConditionedNeRF(Method[NodeRFState, RayBatch]):
         del step
         return self.ray_spec if self._opening is not False else replace(self.ray_spec, centre_crop_steps=0)
 
-    def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> None:
-        """Nothing to do where codes come from pictures alone."""
-        del frames, labels
-
     def callbacks(self) -> tuple[Callback, ...]:
         """The warm-up."""
-        return (Callback(self.warm_start, self.before_step),)
+        return (Callback(before_step=self.before_step),)
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Ends the first warm-up early if the budget is short: the paper has 700 000 steps or more."""

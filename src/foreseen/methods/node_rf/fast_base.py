@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.capabilities import Layer
 from foreseen.core.dynamical_system import DynamicalSystem
-from foreseen.core.method import Callback, Method
+from foreseen.core.method import Callback, Method, TakesShapes
 from foreseen.core.observation import Observation, check_sequence_index
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import PoseLabels
@@ -27,7 +27,7 @@ from foreseen.methods.node_rf.systems import latent_system
 from foreseen.scenes import ComposedField
 
 
-class FastNodeRFBase(Method[NodeRFState, RayBatch]):
+class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
     """S sequences. A state is (q, q'), D numbers each; q is the code.
 
     Attributes:
@@ -81,11 +81,6 @@ class FastNodeRFBase(Method[NodeRFState, RayBatch]):
         self._make(codes.shape[-1], LatentField.around(self.config, self.info, codes.shape[-1], frames))
         with torch.no_grad():
             self.codes.copy_(codes)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As of any module, with codes of as many dimensions as the state has."""
-        self._take_shapes(state_dict)
-        return super().load_state_dict(state_dict, strict, assign)
 
     def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
         """Codes of as many dimensions, and a box of the same place, as the checkpoint has."""
@@ -228,11 +223,6 @@ class FastNodeRFBase(Method[NodeRFState, RayBatch]):
     def _moves(self) -> list[nn.Parameter]:
         """What moves the codes."""
         return [self.first, *self.ode.parameters()]
-
-    @property
-    def clusters(self) -> int:
-        """One latent ODE."""
-        return 1
 
     @torch.no_grad()
     def system(self, cluster: int = 0) -> DynamicalSystem:

@@ -84,11 +84,6 @@ class PaperNodeRF(ConditionedNeRF):
         """The radiance field, conditioned on the decoded state."""
         return self._field(self.decoder(state.latent)[None], None)
 
-    @property
-    def clusters(self) -> int:
-        """One latent ODE."""
-        return 1
-
     @torch.no_grad()
     def system(self, cluster: int = 0) -> DynamicalSystem:
         """The latent ODE, over the window."""

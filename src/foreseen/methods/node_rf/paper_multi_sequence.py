@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.dynamical_system import DynamicalSystem
+from foreseen.core.method import Callback
 from foreseen.core.observation import Observation, check_sequence_index
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import PoseLabels
@@ -71,6 +72,10 @@ class PaperMultiSequenceNodeRF(ConditionedNeRF):
         width = self.config.code_width
         return nn.Parameter(torch.randn(width) * self.config.code_std / math.sqrt(width))
 
+    def callbacks(self) -> tuple[Callback, ...]:
+        """Labels are kept before training; then the warm-up."""
+        return (Callback(before_training=self.warm_start), *super().callbacks())
+
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> None:
         """Keeps the labels among the weights: a learned sequence starts from its own first label."""
         del frames
@@ -104,11 +109,6 @@ class PaperMultiSequenceNodeRF(ConditionedNeRF):
 
     def _code(self, latent: Tensor) -> Tensor:
         return self.decoders["code"](latent) + self.static_code
-
-    @property
-    def clusters(self) -> int:
-        """One latent ODE."""
-        return 1
 
     @torch.no_grad()
     def system(self, cluster: int = 0) -> DynamicalSystem:

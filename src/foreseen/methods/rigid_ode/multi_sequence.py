@@ -14,7 +14,7 @@ from foreseen.batches.rays import RayBatch
 from foreseen.core.batch import BatchSpec
 from foreseen.core.capabilities import Layer
 from foreseen.core.dynamical_system import DynamicalSystem
-from foreseen.core.method import Callback, Method
+from foreseen.core.method import Callback, Method, TakesShapes
 from foreseen.core.observation import Observation, check_sequence_index
 from foreseen.core.scene_info import SceneInfo
 from foreseen.core.window import outside_window
@@ -59,7 +59,7 @@ class RigidODEState:
     factor: Tensor
 
 
-class MultiSequenceRigidODE(SharedDynamics, Method[Any, RayBatch]):
+class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
     """See README.md, "Several sequences". `evolve` takes a `RigidODEState` and gives a `RigidPartsState`.
 
     Raises:
@@ -120,11 +120,6 @@ class MultiSequenceRigidODE(SharedDynamics, Method[Any, RayBatch]):
             part_indices = self.parts(int(self.cluster_of_sequence[s]))
             self.centres[s, : len(centres), part_indices] = centres.float()
             self.rotations[s, : len(rotations), part_indices] = rotations.float()
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As for any module, with as many clusters, parts and voxels as the state has."""
-        self._take_shapes(state_dict)
-        return super().load_state_dict(state_dict, strict, assign)
 
     def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
         clusters, cluster_of_part = tensors["cluster_of_sequence"].clone(), tensors["cluster_of_part"].clone()

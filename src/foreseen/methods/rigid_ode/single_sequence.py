@@ -15,7 +15,7 @@ from foreseen.batches.rays import RayBatch
 from foreseen.core.batch import BatchSpec
 from foreseen.core.capabilities import Layer
 from foreseen.core.dynamical_system import DynamicalSystem
-from foreseen.core.method import Callback, Method
+from foreseen.core.method import Callback, Method, TakesShapes
 from foreseen.core.observation import Observation, check_sequence_index
 from foreseen.core.scene_info import SceneInfo, require_one_sequence
 from foreseen.core.window import outside_window
@@ -42,7 +42,7 @@ from foreseen.reconstruction.silhouettes import SilhouetteView
 from foreseen.scenes import Gaussians, Scene
 
 
-class RigidODE(Method[RigidPartsState, RayBatch | ImageBatch]):
+class RigidODE(TakesShapes, Method[RigidPartsState, RayBatch | ImageBatch]):
     """Finds rigid parts, learns their appearance and trajectories, and fits dynamics to the trajectories.
 
     Raises:
@@ -125,15 +125,13 @@ class RigidODE(Method[RigidPartsState, RayBatch | ImageBatch]):
             if rotations is not None:
                 parts.orientation_track.learn(k, torch.from_numpy(rotations))
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As for any module, with as many parts as the state has."""
-        half_extents = state_dict["parts.half_extents"]
+    def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
+        half_extents = tensors["parts.half_extents"]
         if len(half_extents):
             self.set_parts(
-                appearance_from_tensors(self.config, self.info, half_extents, state_dict),
+                appearance_from_tensors(self.config, self.info, half_extents, tensors),
                 self._untrained_parts(len(half_extents)),
             )
-        return super().load_state_dict(state_dict, strict, assign)
 
     # The four verbs (render belongs to the scene).
 
@@ -198,11 +196,6 @@ class RigidODE(Method[RigidPartsState, RayBatch | ImageBatch]):
     def layer(self, state: RigidPartsState, which: Layer) -> Scene | None:
         """The parts, or the static scene."""
         return self.appearance.layer(state, which)
-
-    @property
-    def clusters(self) -> int:
-        """One sequence has one dynamics."""
-        return 1
 
     def system(self, cluster: int = 0) -> DynamicalSystem | None:
         """The fitted dynamics; None where none were fitted, or nothing moves."""
