@@ -70,7 +70,12 @@ def test_what_is_typed_tells_the_kind_or_is_sent_back(
     assert first != second
     capsys.readouterr()
     for words, line in {
-        ("render", str(run), "--initial", "x=-0.3"): "these initial conditions fit 2 of the kinds of motion",
+        (
+            "render",
+            str(run),
+            "--initial",
+            "x=-0.3",
+        ): "these initial conditions fit 2 of the dynamics clusters that this run learned",
         (
             "analyze",
             str(run),

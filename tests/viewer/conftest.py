@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "voxels": ("rigid-ode", "fast", 16, {**VOXELS, "dynamics": DYNAMICS}),
     "composed": ("d-nerf", "fast", 80, {**PACKED, "levels": (4, 8), "width": 16, "voxel_lr": 0.1, "network_lr": 0.01}),
     "field": ("d-nerf", "paper", 150, {**FIELD, "rays": 64, "width": 16, "lr": 0.02, "lr_final": 0.01}),
-    "gaussians": ("gaussian-ode", "fast", 16, {"cloud": CLOUD, "dynamics": DYNAMICS}),
+    "gaussians": ("rigid-ode", "gaussians", 16, {"cloud": CLOUD, "dynamics": DYNAMICS}),
     "multi_sequence": (
         "rigid-ode",
         "fast",
