@@ -17,31 +17,6 @@ from foreseen.runs.plain import from_plain, to_plain
 
 ROOM = Path(foreseen.dynamics.__file__).parent
 CONFIG_FILES = ("config.py", "impacts_config.py")
-TRUE_CONSTANTS = {
-    "WIDTH": "layout of a ball's state",
-    "INERTIA": "moment of inertia of a solid sphere",
-    "CONTACT_FACTOR": "follows from it",
-    "NO_EVENT": "infinity",
-    "CONTACT_TOLERANCE": "rounding of float64",
-}
-"""The only numbers at module level, and why each is no setting."""
-
-
-def assigned_numbers(tree: ast.Module) -> set[str]:
-    """Names at module level whose values hold a number."""
-    names = set()
-    for node in tree.body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            values = [n.value for n in ast.walk(node.value) if isinstance(n, ast.Constant)]
-            if any(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                names |= {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
-    return names
-
-
-@pytest.mark.parametrize("path", sorted(ROOM.glob("*.py")), ids=lambda p: p.name)
-def test_no_number_at_module_level_decides(path: Path) -> None:
-    assert assigned_numbers(ast.parse(path.read_text())) <= TRUE_CONSTANTS.keys()
 
 
 def config_fields(kind: type) -> list[str]:
