@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,47 +76,51 @@ class ClipBatch:
 class ClipSampler(FrameSampler):
     """Draws batches of clips."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._clips: dict[tuple[int, int], Tensor] = {}
+
     def prepare(self, spec: ClipSpec) -> None:
         """Does what the first batch would otherwise wait for."""
-        self._clips(spec)
+        self._clips_of(spec)
         for name in spec.layers:
             self.layer(name)
 
     def batch(self, spec: ClipSpec, step: int) -> ClipBatch:
         """The next batch: `spec.clips` clips, on the CPU."""
         del step
-        clips = self._clips(spec)
+        clips = self._clips_of(spec)
         drawn = clips[torch.randint(len(clips), (spec.clips,), generator=self.generator)]
-        sizes = {self.frames[i].size for i in drawn.flatten().tolist()}
+        indices = drawn.flatten().tolist()
+        sizes = {self.frames[i].size for i in indices}
         if len(sizes) > 1:
             raise UserError(f"clips of one batch have one size, and these have {sorted(sizes)}: resize the frames")
-        frames = [self.frames[i] for i in drawn.flatten().tolist()]
-        images = torch.stack(
-            [self.colors_of(self.store.picture(i), self.backgrounds[i])[0] for i in drawn.flatten().tolist()]
-        )
-        cameras = [frame.calibration for frame in frames]
+        images = torch.stack([self.colors_of(self.store.picture(i), self.backgrounds[i])[0] for i in indices])
+        cameras = [self.frames[i].calibration for i in indices]
         return ClipBatch(
             images=images.movedim(-1, 1).unflatten(0, drawn.shape),
             times=self.times[drawn],
             sequences=self.sequences[drawn[:, 0]],
             time_indices=self.time_indices[drawn],
             cameras=tuple(tuple(cameras[i : i + spec.frames]) for i in range(0, len(cameras), spec.frames)),
-            layers={name: self._layer_clips(name, drawn) for name in spec.layers},
+            layers={
+                name: torch.stack([self.layer(name).picture(i) for i in indices]).unflatten(0, drawn.shape)
+                for name in spec.layers
+            },
         )
 
-    def _layer_clips(self, name: str, drawn: Tensor) -> Tensor:
-        store = self.layer(name)
-        return torch.stack([store.picture(i) for i in drawn.flatten().tolist()]).unflatten(0, drawn.shape)
-
-    def _clips(self, spec: ClipSpec) -> Tensor:
-        """`[K, frames]` frame indices of all clips. Raises `UserError` where there are none."""
-        clips = clip_indices(self.frames, spec.frames, spec.stride)
-        if not len(clips):
-            raise UserError(
-                f"no camera track has {spec.frames} training frames in a row (stride {spec.stride}): ask for shorter"
-                " clips, or hold fewer frames out"
-            )
-        return clips
+    def _clips_of(self, spec: ClipSpec) -> Tensor:
+        """`[K, frames]` frame indices of all clips, found once. Raises `UserError` where there are none."""
+        key = spec.frames, spec.stride
+        if key not in self._clips:
+            clips = clip_indices(self.frames, spec.frames, spec.stride)
+            if not len(clips):
+                raise UserError(
+                    f"no camera track has {spec.frames} training frames in a row (stride {spec.stride}): ask for"
+                    " shorter clips, or hold fewer frames out"
+                )
+            self._clips[key] = clips
+        return self._clips[key]
 
 
 def clip_indices(frames: Sequence[Frame], length: int, stride: int) -> Tensor:
