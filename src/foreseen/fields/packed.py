@@ -69,11 +69,18 @@ def ray_losses(
     background: tuple[float, float, float],
     background_opacity_weight: float,
     config: PackedFieldConfig,
+    counted: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Mean squared colour error, and the opacity along rays that saw the stated background: white haze in front of a
-    white background costs nothing in colour, but makes rendering slow."""
-    error = (result.rgb - batch.colors).square().mean()
-    opacity = background_opacity(result.opacity, batch.colors, background, config.background_tolerance)
+    white background costs nothing in colour, but makes rendering slow. `counted` `[N]`: 1 for rays that count, else 0;
+    None counts all."""
+    errors, opacities = (result.rgb - batch.colors).square(), result.opacity
+    if counted is None:
+        error = errors.mean()
+    else:
+        error = (errors.mean(-1) * counted).sum() / counted.sum().clamp_min(1)
+        opacities = opacities * counted
+    opacity = background_opacity(opacities, batch.colors, background, config.background_tolerance)
     return {
         "color": error,
         "background_opacity": background_opacity_weight * opacity,

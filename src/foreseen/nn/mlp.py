@@ -89,7 +89,7 @@ def init_normal(module: nn.Module, std: float) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def scatter_moving(net: MLP, std: float, reach: float) -> None:
+def scatter_units(net: MLP, std: float, reach: float) -> None:
     """Draws the first layer's weights from N(0, std^2) and its biases evenly from -reach to reach, so that its units
     are active all over inputs of about that size and a fit of the output layer alone is flexible."""
     first = net.hidden[0]

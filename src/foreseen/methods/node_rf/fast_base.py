@@ -150,20 +150,16 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
 
     def _counted(self, codes: Tensor) -> Tensor:
         """`[...]` float: 1 for codes `[..., D]` that the curriculum has reached."""
-        away = (codes.detach() - self._middle()).norm(dim=-1)
-        return (away <= self._reach() * self._farthest()).to(codes)
+        learned = self.codes.detach()[self.valid]
+        middle = learned.median(0).values
+        farthest = (learned - middle).norm(dim=-1).max().clamp_min(1e-9)
+        return ((codes.detach() - middle).norm(dim=-1) <= self._reach() * farthest).to(codes)
 
     def _reach(self) -> float:
         c = self.config
         span = max(c.curriculum_share - c.warm_up_share, 1e-9)
         grown = min(1.0, max(0.0, (self.progress - c.warm_up_share) / span))
         return 2.0 if grown >= 1 else c.curriculum_start + (1 - c.curriculum_start) * grown
-
-    def _middle(self) -> Tensor:
-        return self.codes.detach()[self.valid].median(0).values
-
-    def _farthest(self) -> Tensor:
-        return (self.codes.detach()[self.valid] - self._middle()).norm(dim=-1).max().clamp_min(1e-9)
 
     def batch_spec(self, step: int) -> RaySpec:
         """Moments that the curriculum has reached."""

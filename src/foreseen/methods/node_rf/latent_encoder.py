@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from foreseen.methods.node_rf.fast_config import EncoderConfig
 from foreseen.methods.node_rf.latent_embedding import isomap
-from foreseen.nn.mlp import MLP, scatter_moving
+from foreseen.nn.mlp import MLP, scatter_units
 
 
 class StateEncoder(nn.Module):
@@ -24,7 +24,7 @@ class StateEncoder(nn.Module):
         self.encoder = MLP(width, dims, width=config.width, layers=1, activation=torch.tanh)
         self.decoder = MLP(dims, width, width=config.width, layers=1, activation=torch.tanh)
         for net in (self.encoder, self.decoder):
-            scatter_moving(net, config.gain, config.gain)
+            scatter_units(net, config.gain, config.gain)
 
     def forward(self, positions: Tensor, velocities: Tensor) -> Tensor:
         """`[..., width]` each -> `[..., 2 D]`."""

@@ -14,7 +14,7 @@ from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.capabilities import Layer
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
-from foreseen.fields.packed import SampleBudget, background_opacity, ray_losses, voxel_tv_loss
+from foreseen.fields.packed import SampleBudget, ray_losses, voxel_tv_loss
 from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
@@ -194,8 +194,8 @@ class LatentField(nn.Module):
         return terms | voxel_tv_loss(self.voxels, c.tv_weight * c.tv_weight_decay**self.progress, step, c.packed)
 
     def losses(self, codes: Tensor, counted: Tensor, batch: RayBatch, step: int) -> dict[str, Tensor]:
-        """Squared colour error of the rays that are `counted` `[N]` bool, under `codes` `[N, D]`; opacity where the
-        plain background was seen; and now and then the voxels' roughness."""
+        """Squared colour error of the rays that are `counted` `[N]` (1, else 0), under `codes` `[N, D]`; opacity where
+        the stated background was seen; now and then the voxels' total variation."""
         c = self.config
         fog: list[Tensor] = []
 
@@ -205,16 +205,9 @@ class LatentField(nn.Module):
 
         result = render_rays(self.scene_of(codes, watch=watch), batch.rays, stratified=True)
         self.budget.note(result)
-        error = ((result.rgb - batch.colors).square().mean(-1) * counted).sum() / counted.sum().clamp_min(1)
-        terms = {
-            "color": error,
-            "empty": c.background_opacity_weight
-            * background_opacity(
-                result.opacity * counted, batch.colors, self.info.background, c.packed.background_tolerance
-            ),
-            "fog": sum(fog, error.new_zeros(())),
-            "_psnr": -10 * torch.log10(error.detach().clamp_min(1e-10)),
-        }
+        weight = c.background_opacity_weight
+        terms = ray_losses(result, batch, self.info.background, weight, c.packed, counted)
+        terms["fog"] = sum(fog, counted.new_zeros(()))
         return terms | voxel_tv_loss(self.voxels, c.tv_weight * c.tv_weight_decay**self.progress, step, c.packed)
 
     def before_step(self, step: int, progress: float) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.node_rf.fast_config import LatentODEConfig
-from foreseen.nn.mlp import MLP, scatter_moving
+from foreseen.nn.mlp import MLP, scatter_units
 from foreseen.nn.splines import UniformBSpline
 from foreseen.nn.threads import one_thread
 from foreseen.ode import integrate_from
@@ -37,7 +37,7 @@ class SecondOrderODE(nn.Module):
         outputs = dims * (1 + dims + dims * dims)
         self.net = MLP(dims, outputs, width=config.width, layers=config.layers, activation=torch.tanh)
         with torch.no_grad():
-            scatter_moving(self.net, 1.0, config.gain)
+            scatter_units(self.net, 1.0, config.gain)
             self.net.output.weight.mul_(config.initial)
             self.net.output.bias.zero_()
 
@@ -199,9 +199,9 @@ class _Priors:
     def __call__(self, ode: SecondOrderODE) -> Tensor:
         _, drag, christoffel = ode.coefficients(self.q)
         changes = (drag - drag.mean(0)) * self.rate / self.acceleration
-        second_differences = christoffel * self.rate**2 / self.acceleration
+        quadratic = christoffel * self.rate**2 / self.acceleration
         c = self.config
-        return c.drag_weight * changes.square().mean() + c.quadratic_weight * second_differences.square().mean()
+        return c.drag_weight * changes.square().mean() + c.quadratic_weight * quadratic.square().mean()
 
 
 def _regress(ode: SecondOrderODE, q: Tensor, v: Tensor, a: Tensor, priors: _Priors, config: LatentODEConfig) -> None:
