@@ -79,18 +79,18 @@ def carve_hull(
         min_cells: smaller connected components are dropped; None: `config.min_cells`.
     """
     dilation = config.fine_dilation if dilation is None else dilation
-    grid = _grid(bounds, cells)
+    grid = grid_centres(bounds, cells)
     points = torch.from_numpy(grid.astype(np.float32))
     alive = np.arange(len(points))
     hits = np.zeros(len(points), np.int32)
     colors = np.zeros((len(points), 3), np.float32)
     for i in window:
         mask = ndimage.binary_dilation(masks.moving[i], iterations=dilation)
-        inside, hit, color = _observe_points(points[alive], views[i].camera, mask, views[i].image)
+        inside, hit, color = observe_points(points[alive], views[i].camera, mask, views[i].image)
         colors[alive] += color
         hidden = np.zeros_like(hit)
         if masks.uniform_background:
-            _, hidden, _ = _observe_points(points[alive], views[i].camera, masks.occluders[i] & ~mask)
+            _, hidden, _ = observe_points(points[alive], views[i].camera, masks.occluders[i] & ~mask)
         hits[alive] += hit
         alive = alive[hit | hidden | ~inside]
     poses = len({views[i].pose for i in window})
@@ -114,7 +114,7 @@ def _components(solid: np.ndarray, min_cells: int) -> np.ndarray:
     return new_ids[labels]
 
 
-def _observe_points(
+def observe_points(
     points: torch.Tensor, camera: Camera, mask: np.ndarray, image: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of `points` `[P, 3]`: which lie inside a camera's picture `[P]`, which of them on its mask `[P]`, and the
@@ -155,14 +155,14 @@ def static_hull(
     uniform."""
     if not masks.uniform_background:
         return np.ones((cells,) * 3, bool)
-    points = torch.from_numpy(_grid(bounds, cells).astype(np.float32))
+    points = torch.from_numpy(grid_centres(bounds, cells).astype(np.float32))
     seen, filled = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
     poses_done = set()
     for view, occluders in zip(views, masks.occluders):
         if view.pose in poses_done:
             continue
         poses_done.add(view.pose)
-        inside, hit, _ = _observe_points(
+        inside, hit, _ = observe_points(
             points, view.camera, ndimage.binary_dilation(occluders, iterations=config.dilation_pixels)
         )
         seen += inside
@@ -225,16 +225,16 @@ def part_hull(
     """
     dilation = config.dilation_pixels if dilation is None else dilation
     min_agreement = config.min_agreement if min_agreement is None else min_agreement
-    grid = _grid(np.array([[-half_extent] * 3, [half_extent] * 3]), cells)
+    grid = grid_centres(np.array([[-half_extent] * 3, [half_extent] * 3]), cells)
     in_ball = np.linalg.norm(grid, axis=-1) <= half_extent
     local = grid[in_ball]
     seen, moving = np.zeros(len(local), np.int32), np.zeros(len(local), np.int32)
     for i in range(0, len(views), max(1, len(views) // config.part_views)):
         points = torch.from_numpy((local @ rotations[i].T + centres[i]).astype(np.float32))
         mask = ndimage.binary_dilation(masks.moving[i], iterations=dilation) if dilation else masks.moving[i]
-        inside, hit, _ = _observe_points(points, views[i].camera, mask)
+        inside, hit, _ = observe_points(points, views[i].camera, mask)
         if masks.uniform_background:
-            inside &= ~_observe_points(points, views[i].camera, masks.occluders[i] & ~mask)[1]
+            inside &= ~observe_points(points, views[i].camera, masks.occluders[i] & ~mask)[1]
         seen += inside
         moving += hit & inside
     hull = np.zeros(len(grid), bool)
@@ -242,7 +242,7 @@ def part_hull(
     return hull.reshape((cells,) * 3)
 
 
-def _grid(bounds: np.ndarray, cells: int) -> np.ndarray:
+def grid_centres(bounds: np.ndarray, cells: int) -> np.ndarray:
     """`[cells^3, 3]` centres of equal cells."""
     size = (bounds[1] - bounds[0]) / cells
     lines = [bounds[0, a] + (np.arange(cells) + 0.5) * size[a] for a in range(3)]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor, nn
 
 from foreseen.batches.rays import RayBatch, RaySpec
@@ -19,7 +18,7 @@ from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
-from foreseen.reconstruction.silhouettes import SilhouetteView, find_silhouettes
+from foreseen.reconstruction.changing_cells import changing_cells
 from foreseen.render import render_rays
 from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
@@ -231,7 +230,7 @@ class LatentField(nn.Module):
     @staticmethod
     def around(config: NodeRFFastConfig, info: SceneInfo, dims: int, frames: Sequence[Frame]) -> LatentField:
         """An untrained field whose conditioned layer has a box around all that changes in the pictures."""
-        may_be = where_pictures_change(config, info, frames)
+        may_be = changing_cells(frames, info, config.silhouettes, config.grid_resolution, config.margin)
         bounds = np.array(info.bounds)
         size = (bounds[1] - bounds[0]) / config.grid_resolution
         low, high = bounds
@@ -264,33 +263,3 @@ class LatentField(nn.Module):
     ) -> LatentField:
         """Of the shapes that a checkpoint has."""
         return LatentField(config, info, dims, tensors[prefix + "box"])
-
-
-def where_pictures_change(config: NodeRFFastConfig, info: SceneInfo, frames: Sequence[Frame]) -> np.ndarray | None:
-    """`[G, G, G]` bool: cells of the scene's bounds that every camera that sees them sees in front of or behind pixels
-    that ever change. None where that cannot be told: a camera moves, or rays are in NDC."""
-    if info.ndc or not info.static_cameras or not frames:
-        return None
-    views = [SilhouetteView.of(f, 0.0, 1.0, config.silhouettes) for f in frames]
-    masks = find_silhouettes(views, info.background, config.silhouettes)
-    if masks is None:
-        return None
-    changed: dict[bytes, tuple[SilhouetteView, np.ndarray]] = {}
-    for view, moving in zip(views, masks.moving):
-        sturdy = ndimage.binary_opening(moving)
-        old = changed.get(view.pose)
-        changed[view.pose] = (view, sturdy if old is None else old[1] | sturdy)
-    g = config.grid_resolution
-    low, high = torch.tensor(info.bounds)
-    line = (torch.arange(g) + 0.5) / g
-    points = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).view(-1, 3) * (high - low) + low
-    alive, seen = np.ones(g**3, bool), np.zeros(g**3, bool)
-    for view, mask in changed.values():
-        grown = ndimage.binary_dilation(mask, iterations=config.margin)
-        pixels, depth = view.camera.project(points)
-        x, y = pixels.floor().long().numpy().T
-        inside = (x >= 0) & (x < view.camera.width) & (y >= 0) & (y < view.camera.height) & (depth.numpy() > 0)
-        alive[inside] &= grown[y[inside], x[inside]]
-        seen |= inside
-    found = (alive & seen).reshape(g, g, g)
-    return ndimage.binary_dilation(found, iterations=config.margin)
