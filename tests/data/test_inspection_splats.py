@@ -55,7 +55,7 @@ def test_moving_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     path.write_bytes(moving.encode(gather_motion([(0.0, rest), (0.5, later)], "s")))
     main(["inspect", str(path)])
     said = capsys.readouterr().out
-    for words in ("a.safetensors", "2 times, 0 to 0.5 s", "of 4 Gaussians", "Nothing looks doubtful."):
+    for words in ("a.safetensors", "2 times, 0 to 0.5 s", "of 4 Gaussians", "No warnings."):
         assert words in said
     path.write_bytes(moving.encode(gather_motion([(0.0, rest), (0.5, rest)])))
     assert inspect_splats(path)[1].warnings == ("Nothing moves or changes.",)

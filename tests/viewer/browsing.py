@@ -24,8 +24,8 @@ from foreseen.viewer.cameras import ViewerCamera  # noqa: E402
 from foreseen.viewer.source import ViewerSource  # noqa: E402
 
 PATIENCE = 300.0
-RigidPart = tuple[int, int, int, int]
-CANVAS: RigidPart = (0, 160, 676, 480)
+Box = tuple[int, int, int, int]
+CANVAS: Box = (0, 160, 676, 480)
 """The part of the window (left, top, width, height) that only the scene is in: below the browser's notices."""
 
 
@@ -67,14 +67,14 @@ class Served:
         return any(one.in_browser or (one._exact and one.size[0] < 1.2 * one.size[1]) for one in newest)
 
 
-def canvas(page: Any, part: RigidPart = CANVAS) -> np.ndarray:
+def canvas(page: Any, part: Box = CANVAS) -> np.ndarray:
     """`[H, W, 3]` of what one sees."""
     left, top, width, height = part
     shot = page.screenshot(clip={"x": left, "y": top, "width": width, "height": height})
     return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
 
 
-def until(page: Any, good: Callable[[np.ndarray], bool], part: RigidPart = CANVAS) -> np.ndarray:
+def until(page: Any, good: Callable[[np.ndarray], bool], part: Box = CANVAS) -> np.ndarray:
     """The canvas, once it looks as it should."""
     end = time.monotonic() + PATIENCE
     while not good(seen := canvas(page, part)):

@@ -61,7 +61,7 @@ def test_a_slow_browser_gets_pictures_of_gaussians(browser: Any, monkeypatch: py
 
     def measured(self: SplatDrawing) -> float:
         took.append(seconds(self))
-        return 5.0 * len(took) if self.session.client.client_id == 0 else 1.0 / len(took)
+        return 5.0 * len(took) if self.client.client_id == 0 else 1.0 / len(took)
 
     monkeypatch.setattr(SplatDrawing, "_seconds", measured)
     with Served(lambda: [SplatFileSource(moving_splats())]) as served:

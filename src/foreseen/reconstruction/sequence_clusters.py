@@ -20,6 +20,7 @@ from foreseen.reconstruction.config import ClusterConfig, ReconstructionConfig
 from foreseen.reconstruction.silhouettes import SilhouetteView, StaticBackgrounds
 
 
+@one_thread()
 def cluster_sequences(
     frames: Sequence[Frame],
     backgrounds: StaticBackgrounds,
@@ -35,32 +36,19 @@ def cluster_sequences(
         centres, rotations: for each sequence `[T, K, 3]` at its training times, rotations as rotation vectors.
         search: how far a part may reach from its centre, in scene units.
     """
-    with one_thread():
-        return _cluster_sequences(frames, backgrounds, centres, rotations, info, search, config.clusters)
-
-
-def _cluster_sequences(
-    frames: Sequence[Frame],
-    backgrounds: StaticBackgrounds,
-    centres: Sequence[Tensor],
-    rotations: Sequence[Tensor],
-    info: SceneInfo,
-    search: float,
-    config: ClusterConfig,
-) -> Tensor:
     appearances = [
-        _PartAppearance.of(chosen, backgrounds, path, info, search, config)
-        for chosen, path in zip(_choose_by_sequence(frames, info, config), centres)
+        _PartAppearance.of(chosen, backgrounds, path, info, search, config.clusters)
+        for chosen, path in zip(_choose_by_sequence(frames, info, config.clusters), centres)
     ]
-    similar = np.array([[a.is_similar(b, config) for b in appearances] for a in appearances])
+    similar = np.array([[a.is_similar(b, config.clusters) for b in appearances] for a in appearances])
     _, groups = connected_components(similar, directed=False)
     clusters = np.zeros(len(appearances), np.int64)
     for group in range(groups.max() + 1):
         sequences = np.flatnonzero(groups == group).tolist()
         radii = [np.nan_to_num(appearances[s].radius, nan=search) for s in sequences]
         radius = torch.tensor(np.median(radii, axis=0))
-        poses = [_poses(centres[s], rotations[s], radius, config.max_poses) for s in sequences]
-        clusters[sequences] = len(appearances) * (1 + group) + _cluster_by_surface(poses, config)
+        poses = [_poses(centres[s], rotations[s], radius, config.clusters.max_poses) for s in sequences]
+        clusters[sequences] = len(appearances) * (1 + group) + _cluster_by_surface(poses, config.clusters)
     _, first, clusters = np.unique(clusters, return_index=True, return_inverse=True)
     return torch.from_numpy(np.argsort(np.argsort(first))[clusters])
 
