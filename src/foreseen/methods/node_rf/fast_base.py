@@ -76,9 +76,9 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
         """D of the code."""
         return self.codes.shape[-1]
 
-    def _begin(self, codes: Tensor, frames: Sequence[Frame]) -> None:
-        """Takes over first `codes` `[S, T, D]`."""
-        self._make(codes.shape[-1], LatentField.around(self.config, self.info, codes.shape[-1], frames))
+    def _begin(self, codes: Tensor, frames: Sequence[Frame], bodies: int = 0) -> None:
+        """Takes over first `codes` `[S, T, D]`, which tell positions of so many bodies."""
+        self._make(codes.shape[-1], LatentField.around(self.config, self.info, codes.shape[-1], frames, bodies))
         with torch.no_grad():
             self.codes.copy_(codes)
 

@@ -39,6 +39,11 @@ class LatentODEConfig:
     trajectories."""
     gain: float = 4.0
     """Codes are multiplied by this before its network. Larger: its coefficients may change faster along the code."""
+    polynomial_degree: int = 0
+    """Beside the network, polynomials of q of this degree say the terms. They go on sensibly beyond the codes that were
+    seen; 0: the network alone."""
+    polynomial_ridge: float = 1e-2
+    """The polynomials' coefficients have so many times the ridge. Smaller: the network says less."""
     fastest: float = 4.0
     """The terms in q' grow no further beyond so many times the fastest rate that was seen."""
     step: float = 0.01
@@ -119,6 +124,9 @@ class NodeRFFastConfig:
     between those that were seen are told worse."""
     warp_initial: float = 0.01
     """The warp's output layer starts at this share of its usual size."""
+    carry_sharpness: float = 4.0
+    """Several sequences: how sharply a point is carried by the nearest body alone. Larger: displacements change more
+    suddenly halfway between bodies."""
     grid_resolution: int = 48
     """Cells along each axis of an occupancy grid."""
     code_cells: tuple[int, ...] = (16, 8, 4)
@@ -167,7 +175,7 @@ class NodeRFFastConfig:
     """From positions to codes and back, where there are several sequences."""
     dynamics: LatentODEConfig = LatentODEConfig(width=32, gain=1.0, ridge=1e-6, drag_weight=1.0, quadratic_weight=1.0)
     """The latent ODE of one sequence: few passages tell it, so that it must be smooth."""
-    multi_sequence: LatentODEConfig = LatentODEConfig()
+    multi_sequence: LatentODEConfig = LatentODEConfig(polynomial_degree=3)
     """The latent ODE of several sequences."""
 
     position_weight: float = 1e-2

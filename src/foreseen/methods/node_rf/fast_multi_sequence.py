@@ -36,8 +36,10 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         """Takes over what is known of the bodies, and fits encoder, decoder and ODE to it."""
         self.known.set_labels(labels)
         encoder = fitting_encoder(self.known.positions[self.valid], self.config.encoder)
-        self._begin(encoder(self.known.positions, self.known.positions)[..., : encoder.dims].detach(), frames)
-        self.encoder = encoder
+        codes = encoder(self.known.positions, self.known.positions)[..., : encoder.dims].detach()
+        self._begin(codes, frames, len(self.known.bodies))
+        self._use(encoder)
+        self.field.set_canonical(codes[self.valid])
         return (
             f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, from positions; {self._take_over()} "
             "With several sequences this preset does not yet show moving objects well (see its README): rigid-ode does."
@@ -45,7 +47,18 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
 
     def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
         super()._take_shapes(tensors)
-        self.encoder = StateEncoder(self.known.width, self.dims, self.config.encoder)
+        self._use(StateEncoder(self.known.width, self.dims, self.config.encoder))
+
+    def _use(self, encoder: StateEncoder) -> None:
+        """Makes the decoded positions carry the field."""
+        self.encoder = encoder
+        known = self.known
+        middle, half_side = known.middle.float(), known.half_side
+
+        def bodies_at(codes: Tensor) -> Tensor:
+            return encoder.decoder(codes).unflatten(-1, (-1, 3)) * half_side + middle.to(codes)
+
+        self.field.bodies_at = bodies_at
 
     def _fit(self) -> None:
         """To pieces of the known trajectories first, then to whole ones."""

@@ -28,10 +28,19 @@ STATIC, MOVING = 0, 1
 
 
 class CodeWarp(nn.Module):
-    """Where a point of the conditioned layer lies in the canonical one: `x + w(x, code)`, the identity at first."""
+    """Where a point of the conditioned layer lies in the canonical one: `y + w(y, code)`, where `y` is the point itself
+    or, where the code tells positions of B bodies, the point carried along with the nearest of them.
 
-    def __init__(self, config: NodeRFFastConfig, dims: int) -> None:
+    Attributes:
+        canonical: `[B, 3]`, where the bodies are in the canonical layer, in its box [-1, 1].
+    """
+
+    canonical: Tensor
+
+    def __init__(self, config: NodeRFFastConfig, dims: int, bodies: int = 0) -> None:
         super().__init__()
+        self.register_buffer("canonical", torch.zeros(bodies, 3))
+        self.sharpness = config.carry_sharpness
         self.position = PositionalEncoding(config.warp_position_levels, 3)
         self.code = PositionalEncoding(config.warp_code_levels, dims)
         inputs = self.position.outputs + self.code.outputs
@@ -40,9 +49,23 @@ class CodeWarp(nn.Module):
             self.net.output.weight.mul_(config.warp_initial)
             nn.init.zeros_(self.net.output.bias)
 
-    def forward(self, local: Tensor, codes: Tensor) -> Tensor:
-        """Points `[M, 3]` of the layer's box, in [-1, 1], under codes `[M, D]` -> `[M, 3]`."""
-        return local + self.net(torch.cat([self.position(local), self.code(codes)], dim=-1))
+    def forward(self, local: Tensor, codes: Tensor, bodies: Tensor) -> Tensor:
+        """Points `[M, 3]` of the layer's box, in [-1, 1],
+        under codes `[M, D]` with bodies at `[M, B, 3]` -> `[M, 3]`."""
+        carried = self.carry(local, bodies)
+        return carried + self.net(torch.cat([self.position(carried), self.code(codes)], dim=-1))
+
+    def carry(self, local: Tensor, bodies: Tensor) -> Tensor:
+        """Points `[M, 3]` displaced as the nearest of the bodies `[M, B, 3]` is from its canonical place; between
+        bodies the displacements are blended."""
+        if not len(self.canonical):
+            return local
+        displacements = self.canonical - bodies
+        if len(self.canonical) == 1:
+            return local + displacements[:, 0]
+        squares = (local[:, None] - bodies).square().sum(-1)
+        weights = torch.softmax(-self.sharpness * squares / squares.min(-1, keepdim=True).values.clamp_min(1e-9), -1)
+        return local + (weights[..., None] * displacements).sum(1)
 
 
 class LatentField(nn.Module):
@@ -51,6 +74,7 @@ class LatentField(nn.Module):
     Args:
         dims: D of the code, whose components are in [-1, 1].
         box: `[2, 3]` middle and half sizes of the conditioned layer.
+        bodies: B bodies whose positions the code tells; `bodies_at` says them.
     """
 
     box: Tensor
@@ -59,9 +83,11 @@ class LatentField(nn.Module):
     scales: Tensor
     ray_strides: Tensor
 
-    def __init__(self, config: NodeRFFastConfig, info: SceneInfo, dims: int, box: Tensor) -> None:
+    def __init__(self, config: NodeRFFastConfig, info: SceneInfo, dims: int, box: Tensor, bodies: int = 0) -> None:
         super().__init__()
-        self.config, self.info, self.dims = config, info, dims
+        self.config, self.info, self.dims, self.bodies = config, info, dims, bodies
+        self.bodies_at: Callable[[Tensor], Tensor] = lambda codes: codes.new_zeros(*codes.shape[:-1], 0, 3)
+        """Positions `[..., B, 3]` of the bodies in the scene, under codes `[..., D]`."""
         low, high = torch.tensor(info.bounds)
         self.register_buffer("box", box.float())
         self.register_buffer("middles", torch.stack([(low + high) / 2, self.box[0]]), persistent=False)
@@ -70,7 +96,7 @@ class LatentField(nn.Module):
         levels = [config.static_levels, config.moving_levels]
         self.voxels = VoxelGrids(VoxelTable.build(levels, everywhere), config.initial)
         self.register_buffer("scales", self.voxels.scales(self.half_extents), persistent=False)
-        self.warp = CodeWarp(config, dims)
+        self.warp = CodeWarp(config, dims, bodies)
         self.step = 2 * float(self.half_extents[MOVING].max()) / config.moving_samples
         static = 2 * float(self.half_extents[STATIC].max()) / config.static_samples
         self.register_buffer("ray_strides", torch.tensor([max(1, round(static / self.step)), 1]), persistent=False)
@@ -89,9 +115,11 @@ class LatentField(nn.Module):
         """The field whose ray r sees `codes[r]` `[R, D]`; with one row all rays see that one. `watch` is told the
         densities and the layers of all samples."""
         count = len(codes)
+        bodies = self._local_bodies(codes)
 
         def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-            density, color = self.query(local, part, codes[ray if count > 1 else torch.zeros_like(ray)], view)
+            row = ray if count > 1 else torch.zeros_like(ray)
+            density, color = self.query(local, part, codes[row], bodies[row], view)
             if watch is not None:
                 watch(density, part)
             return density, color
@@ -135,11 +163,28 @@ class LatentField(nn.Module):
             "background": info.background,
         }
 
-    def query(self, local: Tensor, layer: Tensor, codes: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _local_bodies(self, codes: Tensor) -> Tensor:
+        """`[..., B, 3]` in the conditioned layer's box."""
+        return (self.bodies_at(codes) - self.box[0]) / self.box[1]
+
+    def set_canonical(self, codes: Tensor) -> None:
+        """Makes one of `codes` `[N, D]` the canonical one: where bodies are farthest apart; with one body, where it is
+        nearest to the middle."""
+        bodies = self._local_bodies(codes)
+        if self.bodies > 1:
+            apart = torch.cdist(bodies, bodies) + torch.eye(self.bodies).to(bodies) * torch.inf
+            best = apart.flatten(1).min(1).values.argmax()
+        else:
+            best = bodies.flatten(1).norm(dim=-1).argmin()
+        self.warp.canonical.copy_(bodies[best])
+
+    def query(
+        self, local: Tensor, layer: Tensor, codes: Tensor, bodies: Tensor, view: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Density `[M]` per scene unit and colour `[M, 3]` (without a `view`, nothing in its place) at `local` `[M, 3]`
-        of the layers `[M]`."""
+        of the layers `[M]`, under codes `[M, D]` with bodies at `[M, B, 3]`."""
         moving, static = (layer == MOVING).nonzero()[:, 0], (layer == STATIC).nonzero()[:, 0]
-        warped = self.warp(local[moving], codes[moving])
+        warped = self.warp(local[moving], codes[moving], bodies[moving])
         inside = (warped.detach().abs() <= 1).all(-1)
         own = self.voxels.features(warped.clamp(-1, 1), layer[moving])
         # What changes must not leave a smear in the layer that no code changes: that one learns elsewhere only.
@@ -158,14 +203,15 @@ class LatentField(nn.Module):
         return 1 + (at * powers).sum(-1)
 
     def _static_density(self, coords: Tensor, grid: Tensor) -> Tensor:
-        return self.query(coords, grid, coords.new_zeros(len(coords), self.dims), None)[0]
+        codes, bodies = coords.new_zeros(len(coords), self.dims), coords.new_zeros(len(coords), self.bodies, 3)
+        return self.query(coords, grid, codes, bodies, None)[0]
 
     def _moving_density(self, coords: Tensor, grid: Tensor) -> Tensor:
         """At points of occupancy cells, under a random code of each grid."""
         n = self.grids
         at = grid[:, None] // n ** torch.arange(self.dims, device=coords.device) % n
         codes = (at + torch.rand(at.shape).to(coords)) / n * 2 - 1
-        return self.query(coords, torch.full_like(grid, MOVING), codes, None)[0]
+        return self.query(coords, torch.full_like(grid, MOVING), codes, self._local_bodies(codes), None)[0]
 
     # How it learns.
 
@@ -228,7 +274,9 @@ class LatentField(nn.Module):
     # Before training.
 
     @staticmethod
-    def around(config: NodeRFFastConfig, info: SceneInfo, dims: int, frames: Sequence[Frame]) -> LatentField:
+    def around(
+        config: NodeRFFastConfig, info: SceneInfo, dims: int, frames: Sequence[Frame], bodies: int = 0
+    ) -> LatentField:
         """An untrained field whose conditioned layer has a box around all that changes in the pictures."""
         may_be = changing_cells(frames, info, config.silhouettes, config.grid_resolution, config.margin)
         bounds = np.array(info.bounds)
@@ -239,7 +287,7 @@ class LatentField(nn.Module):
             low = bounds[0] + at.min(0) * size
             high = bounds[0] + (at.max(0) + 1) * size
         box = torch.from_numpy(np.stack([(low + high) / 2, np.maximum((high - low) / 2, 1e-6)]))
-        field = LatentField(config, info, dims, box)
+        field = LatentField(config, info, dims, box, bodies)
         if may_be is not None and may_be.any():
             field._close(may_be, bounds)
         return field
@@ -262,4 +310,5 @@ class LatentField(nn.Module):
         config: NodeRFFastConfig, info: SceneInfo, dims: int, tensors: Mapping[str, Tensor], prefix: str
     ) -> LatentField:
         """Of the shapes that a checkpoint has."""
-        return LatentField(config, info, dims, tensors[prefix + "box"])
+        bodies = len(tensors[prefix + "warp.canonical"])
+        return LatentField(config, info, dims, tensors[prefix + "box"], bodies)

@@ -36,6 +36,9 @@ class SecondOrderODE(nn.Module):
         self.register_buffer("fastest", torch.ones(()))
         outputs = dims * (1 + dims + dims * dims)
         self.net = MLP(dims, outputs, width=config.width, layers=config.layers, activation=torch.tanh)
+        self.degree = config.polynomial_degree
+        monomials = sum(dims**k for k in range(1, self.degree + 1))
+        self.net.output = nn.Linear(config.width + monomials, outputs)
         with torch.no_grad():
             scatter_units(self.net, 1.0, config.gain)
             self.net.output.weight.mul_(config.initial)
@@ -55,11 +58,16 @@ class SecondOrderODE(nn.Module):
         return v / (1 + (v / self.fastest).square().sum(-1, keepdim=True)).sqrt()
 
     def hidden(self, q: Tensor) -> Tensor:
-        """What the network's output layer sees, `[..., width]`."""
+        """What the network's output layer sees, `[..., width + monomials]`: hidden units, and all products of up to
+        `polynomial_degree` components of q, by which forces go on beyond the codes that were seen."""
         h = self.gain * q
         for layer in self.net.hidden:
             h = torch.tanh(layer(h))
-        return h
+        inputs, products = [h], torch.ones_like(q[..., :1])
+        for _ in range(self.degree):
+            products = (products[..., :, None] * q[..., None, :]).flatten(-2)
+            inputs.append(products)
+        return torch.cat(inputs, dim=-1)
 
     def coefficients(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """f `[..., D]`, C `[..., D, D]` and G `[..., D, D, D]` at codes `[..., D]`."""
@@ -212,8 +220,11 @@ def _regress(ode: SecondOrderODE, q: Tensor, v: Tensor, a: Tensor, priors: _Prio
     hidden = torch.cat([ode.hidden(q), torch.ones_like(w[:, :1])], dim=-1)
     rows = (speeds[:, :, None] * hidden[:, None, :]).flatten(1)
     ridge = torch.full((speeds.shape[1], hidden.shape[1]), config.ridge, dtype=q.dtype)
+    ridge[:, config.width : -1] *= config.polynomial_ridge
     ridge[1 : 1 + d, :-1] *= config.drag_ridge
     ridge[1 + d :] *= config.drag_ridge
+    if config.polynomial_degree:  # in bent coordinates the quadratic terms are linear in q to first order
+        ridge[1 + d :, config.width : config.width + d] /= config.drag_ridge
     gram = rows.T @ rows / len(rows) + torch.diag(ridge.flatten())
     found = torch.linalg.solve(gram, rows.T @ (a / priors.acceleration) / len(rows)) * priors.acceleration
     terms = found.T.reshape(d, speeds.shape[1], hidden.shape[1])
