@@ -103,8 +103,8 @@ def fit_closed_form(
         folds = folds * 2
     errors = []
     for ridge in ridges:
-        rests = [_sum([p for j, p in enumerate(folds) if j != i]) for i in range(len(folds))]
-        errors.append(sum(fold.error(rest.solve(ridge, penalties)) for fold, rest in zip(folds, rests)))
+        training_sums = [_sum([p for j, p in enumerate(folds) if j != i]) for i in range(len(folds))]
+        errors.append(sum(fold.error(train.solve(ridge, penalties)) for fold, train in zip(folds, training_sums)))
     whole, best = _sum(folds), min(range(len(ridges)), key=errors.__getitem__)
     weights = whole.solve(ridges[best], penalties)
     ode.set_weights(weights, size)
