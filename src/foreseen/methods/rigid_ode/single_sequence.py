@@ -133,7 +133,7 @@ class RigidODE(TakesShapes, Method[RigidPartsState, RayBatch | ImageBatch]):
                 self._untrained_parts(len(half_extents)),
             )
 
-    # The four verbs (render belongs to the scene).
+    # Observe, evolve, scene.
 
     def observe(self, observation: Observation) -> RigidPartsState:
         """The poses of the parts at the end of the observed window."""
