@@ -62,11 +62,11 @@ def build_normal_equations(
             christoffel_term, _ = ode.manifold[0].christoffel(q, v)
             features = _twice_integrated(ode.columns(q, v), paths.spacing)
             target = (q + _twice_integrated(christoffel_term, paths.spacing))[..., None]
-            both = torch.cat([features, target], dim=-1)
-            # Removes what any initial position and velocity explain: it holds no information on the weights.
-            both = both - torch.einsum("tk,sk,bsdc->btdc", linear, linear, both)
-            both = both.flatten(0, 2)
-            products = both.T @ both
+            columns = torch.cat([features, target], dim=-1)
+            # Removes linear functions of time: the unknown initial position and velocity explain them.
+            columns = columns - torch.einsum("tk,sk,bsdc->btdc", linear, linear, columns)
+            columns = columns.flatten(0, 2)
+            products = columns.T @ columns
             parts.append(NormalEquations(products[:-1, :-1], products[:-1, -1], products[-1, -1]))
         equations.append(_sum(parts))
     return equations
