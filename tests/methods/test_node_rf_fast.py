@@ -20,7 +20,7 @@ from foreseen.methods.node_rf.fast_config import EncoderConfig, LatentODEConfig,
 from foreseen.methods.node_rf.fast_multi_sequence import FastMultiSequenceNodeRF
 from foreseen.methods.node_rf.latent_embedding import isomap
 from foreseen.methods.node_rf.latent_encoder import fitting_encoder
-from foreseen.methods.node_rf.latent_ode import SecondOrderODE, SeenCodes, fit_ode
+from foreseen.methods.node_rf.latent_ode import ObservedCodes, SecondOrderODE, fit_ode
 from foreseen.methods.node_rf.model import build
 from foreseen.render import render_rays
 from foreseen.scenes import ComposedField
@@ -81,7 +81,7 @@ def one(info: SceneInfo = INFO, **changes: object) -> FastNodeRF:
     method = build(replace(TINY, **changes), info)
     assert isinstance(method, FastNodeRF)
     codes = swing(torch.tensor(info.times[0]), 1.0)[0]
-    method._begin(codes[None, :, None].float(), [])
+    method._initialize(codes[None, :, None].float(), [])
     return method
 
 
@@ -152,7 +152,9 @@ class TestODE:
         ode = SecondOrderODE(1, QUICK)
         times = torch.linspace(0, 1, 30)
         codes = (-0.1 * times).exp() * (12 * times).cos()
-        first = fit_ode(ode, SeenCodes(codes[None, :, None], times[None], torch.ones(1, 30, dtype=torch.bool)), QUICK)
+        first = fit_ode(
+            ode, ObservedCodes(codes[None, :, None], times[None], torch.ones(1, 30, dtype=torch.bool)), QUICK
+        )
         later = torch.linspace(1, 2, 20)
         with torch.no_grad():
             said = ode.flow(first[0], 0.0, later)[:, 0]
@@ -189,7 +191,7 @@ class TestOneSequence:
 
     def test_the_law_takes_over_and_pictures_teach_it(self) -> None:
         method = one(ode_from=0.5)
-        assert method.before_step(0, 0.0) is None and not method.ode_learns
+        assert method.before_step(0, 0.0) is None and not method.is_ode_trained
         total(method.losses(batch(), 0)).backward()
         assert method.codes.grad is not None and method.codes.grad.abs().max() > 0
         assert method.first.grad is None

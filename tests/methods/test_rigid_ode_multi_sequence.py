@@ -164,7 +164,7 @@ def test_futures_of_a_new_sequence(learned: MultiSequenceRigidODE) -> None:
     assert (sure[:, 0] - sure[0, 0]).abs().max() < 1e-6 < sure[1:, 2].std(0).max(), (
         "laws differ, the beginning does not"
     )
-    unsure = learned.ensemble(learned.observe(Observation(initial=known, precision=0.2)), times)
+    unsure = learned.ensemble(learned.observe(Observation(initial=known, relative_std=0.2)), times)
     assert torch.allclose(unsure[0], sure[0], atol=1e-6)
     assert (unsure[:, 0] - sure[0, 0]).norm(dim=-1).max() > 0.02, "this beginning does"
 

@@ -1,4 +1,4 @@
-"""What all samplers have in common: the training frames, and a generator that is saved."""
+"""The base class of the samplers: the pixels, layers and times of the training frames."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from foreseen.data.types import Frame
 
 
 class FrameSampler(Sampler):
-    """Draws batches from training frames. All randomness comes from its own generator, whose state is saved.
+    """Holds what batches of training frames are made from; subclasses draw the batches.
+
+    All random numbers come from `generator`, whose state is saved in checkpoints.
 
     Args:
         frames: the training frames.
-        names: the sequences' names; a batch carries indices into them.
-        info: what the method knows of the scene.
-        seed: of the generator; every process has its own.
-        memory_mb: for pictures (held as 8-bit) and layers together; what does not fit is read when drawn.
-        say: takes a line for the user.
+        names: names of the sequences; batches hold indices into them.
+        info: facts about the scene that methods get, such as bounds and times.
+        seed: of the generator; different in each process.
+        memory_mb: memory for pictures (8 bits per channel) and layers together [MiB]. What does not fit is read from
+            the files whenever it is drawn.
+        say: is called with each message for the user.
     """
 
     def __init__(
@@ -45,7 +48,8 @@ class FrameSampler(Sampler):
         self.backgrounds = torch.tensor([info.sequences[names.index(f.sequence)].background for f in frames])
 
     def layer(self, name: str) -> LayerStore:
-        """The pixels of a layer, read when it is first asked for. Raises `UserError` where no frame has it."""
+        """The pixels of a layer of the frames, such as "mask" or "depth". They are read at the first call. Raises
+        `UserError` if no frame has this layer."""
         if name not in self._layers:
             store = LayerStore(self.frames, name, self._free_bytes)
             self._free_bytes -= store.bytes if store.resident else 0
@@ -55,10 +59,11 @@ class FrameSampler(Sampler):
         return self._layers[name]
 
     def colors_of(self, pixels: Tensor, background: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Stored pixels `[..., C]` as colours on the stated background, and alpha `[...]` where the data has it.
+        """Colours `[..., 3]` of stored pixels `[..., C]`, composited on the background by their alpha; and alpha
+        `[...]`, or None if the data has none.
 
         Args:
-            background: `[..., 3]`, of the frames that the pixels are from.
+            background: `[..., 3]`, background colour of the frames of the pixels.
         """
         values = pixels.float() / 255 if self.store.is_eight_bit else pixels
         if not self.info.has_alpha:

@@ -1,4 +1,4 @@
-"""What a method observes a state from."""
+"""The input of `Method.observe`: what is known of a sequence before it is predicted."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ ObservationKind = Literal["sequence", "initial", "frames"]
 
 @dataclass(frozen=True)
 class Observation:
-    """What was seen, to observe a state from: a sequence that was learned, or a new one by how it begins.
+    """A training sequence; or a new sequence, given by initial conditions or by its first frames.
 
     Attributes:
-        sequence: index of a training sequence; of no meaning where one of the others is given.
+        sequence: index of a training sequence; ignored if `initial` or `frames` are given.
         initial: poses and velocities at one time.
-        precision: how well these are known, as a standard deviation in shares of how far what was learned usually is
-            from its middle, and of how fast it usually is.
+        relative_std: standard deviation of each component of the initial state, relative to its root mean square in the
+            training sequences. Larger: wider ensembles.
         frames: the first frames of a new sequence, by time.
     """
 
     sequence: int = 0
     initial: PoseLabels | None = None
-    precision: float = 0.0
+    relative_std: float = 0.0
     frames: tuple[Frame, ...] = ()
 
     @property
     def kind(self) -> ObservationKind:
-        """What it is made of."""
+        """Which of the three inputs is given."""
         return "initial" if self.initial is not None else "frames" if self.frames else "sequence"
 
 
 def check_sequence_index(index: int, count: int) -> None:
-    """Raises `UserError` where a run that learned `count` sequences is asked for another one."""
+    """Raises `UserError` if there is no training sequence with this index; `count`: number of training sequences."""
     if not 0 <= index < count:
         learned = "one sequence" if count == 1 else f"{count} sequences"
         raise UserError(f"this run learned {learned}; there is no sequence {index}.")

@@ -273,12 +273,12 @@ def _next_event(state, world, acceleration, on, maximum):
 def _move(state, acceleration, drag, t, out):
     """States of the balls a time t later, without an event in between."""
     s, r = travel_factors(drag, t)
-    kept = math.exp(-drag * t)
+    velocity_decay = math.exp(-drag * t)
     for k in range(len(state)):
         for i in range(3):
             x, v, a = state[k, i], state[k, 3 + i], acceleration[k, i]
             out[k, i] = x + v * s + a * r
-            out[k, 3 + i] = v * kept + a * s
+            out[k, 3 + i] = v * velocity_decay + a * s
             out[k, 6 + i] = state[k, 6 + i]
 
 
@@ -316,8 +316,8 @@ def roll_out(start, times, world):
         events += 1
         if events >= world.max_events:
             state[:, 3:] = 0.0
-            for rest in range(index, len(times)):
-                states[rest] = state
+            for later in range(index, len(times)):
+                states[later] = state
             break
     while index < len(times) and ball < 0:
         _move(state, acceleration, world.drag, times[index] - now, states[index])

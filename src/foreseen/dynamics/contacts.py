@@ -49,9 +49,9 @@ def impact_events(piecewise_paths: list[PiecewisePath], frame: float, config: Co
                 events.append(ImpactEvent(body, time, position, path.rate(first, after=False), path.rate(last)))
         if 0 < path.rest_time < 1 and path.acceleration.any():
             velocity = path.rate(path.rest_time)
-            before = velocity + config.rest_jump * path.acceleration
+            velocity_before = velocity + config.rest_jump * path.acceleration
             position = path.at(np.array([path.rest_time]))[0]
-            events.append(ImpactEvent(body, path.rest_time, position, before, velocity))
+            events.append(ImpactEvent(body, path.rest_time, position, velocity_before, velocity))
     return events
 
 
@@ -64,15 +64,15 @@ def body_impacts(
         for other in range(len(piecewise_paths)):
             if other == event.body:
                 continue
-            apart = event.position - piecewise_paths[other].at(np.array([event.time]))[0]
-            distance = float(np.linalg.norm(apart))
-            touching = radii[event.body] + radii[other]
+            offset = event.position - piecewise_paths[other].at(np.array([event.time]))[0]
+            distance = float(np.linalg.norm(offset))
+            contact_distance = radii[event.body] + radii[other]
             if (
-                0 < distance < config.max_contact_distance * touching
-                and _is_along(event.velocity_jump, apart, config.min_normal_cosine)
+                0 < distance < config.max_contact_distance * contact_distance
+                and _is_along(event.velocity_jump, offset, config.min_normal_cosine)
                 and _other_body_reacts(event, other, events, config)
             ):
-                explained.append((event, distance / touching))
+                explained.append((event, distance / contact_distance))
                 break
     return explained
 
@@ -139,9 +139,9 @@ def _explains_impact(
     event: ImpactEvent, normal: np.ndarray, offset: float, radii: np.ndarray, config: ContactsConfig
 ) -> bool:
     jump, radius = event.velocity_jump, radii[event.body]
-    near = abs(event.position @ normal - radius - offset) < config.wall_slack * radius
-    along = jump @ normal > config.min_wall_cosine * np.linalg.norm(jump)
-    return bool(near and along and event.before @ normal < 0)
+    is_near = abs(event.position @ normal - radius - offset) < config.wall_slack * radius
+    is_along = jump @ normal > config.min_wall_cosine * np.linalg.norm(jump)
+    return bool(is_near and is_along and event.before @ normal < 0)
 
 
 def _aligned(normal: np.ndarray, gravity: np.ndarray, config: ContactsConfig) -> np.ndarray | None:

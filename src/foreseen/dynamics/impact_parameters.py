@@ -77,12 +77,12 @@ class WorldParameters:
     def _angles(self, world: CollisionWorld) -> np.ndarray:
         """Cosines of the angles, among walls and gravity, that are nearly right in the initial guess, and sines of
         those that are nearly 0."""
-        before, now = _directions(self.initial_guess), _directions(world)
-        rows, columns = np.triu_indices(len(before), 1)
-        cosines = (before[rows] * before[columns]).sum(1)
-        sines = np.linalg.norm(np.cross(before[rows], before[columns]), axis=1)
+        guessed, current = _directions(self.initial_guess), _directions(world)
+        rows, columns = np.triu_indices(len(guessed), 1)
+        cosines = (guessed[rows] * guessed[columns]).sum(1)
+        sines = np.linalg.norm(np.cross(guessed[rows], guessed[columns]), axis=1)
         is_right, is_parallel = np.abs(cosines) < self.prior.nearly_right, sines < self.prior.nearly_right
-        a, b = now[rows], now[columns]
+        a, b = current[rows], current[columns]
         return np.concatenate([(a * b).sum(1)[is_right], np.cross(a, b)[is_parallel].ravel()])
 
 

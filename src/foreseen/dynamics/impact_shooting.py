@@ -42,9 +42,9 @@ class ImpactShooting:
         self.path_sampling, self.paths, self.constants, self.config = path_sampling, paths, constants, config
         fine_times = path_sampling.fine_times
         self.edges = np.concatenate([[fine_times[0]], cuts, [fine_times[-1]]])
-        at = np.searchsorted(fine_times, self.edges)
-        at[-1] = len(fine_times)
-        self.rows = [slice(int(a), int(b)) for a, b in pairwise(at)]
+        first_rows = np.searchsorted(fine_times, self.edges)
+        first_rows[-1] = len(fine_times)
+        self.rows = [slice(int(a), int(b)) for a, b in pairwise(first_rows)]
         scales = constants.scales
         independent = (path_sampling.degrees_of_freedom / len(paths)) ** 0.5
         self.weight = body_weights[None, :, None] * independent / scales.noise
@@ -87,51 +87,52 @@ class ImpactShooting:
     def jacobian(self, theta: np.ndarray, starts: np.ndarray, solved: list[np.ndarray]) -> np.ndarray:
         """`[R, size + S K WIDTH]`: derivatives of the residuals with respect to constants and states, by finite
         differences."""
-        here = np.concatenate([r.ravel() for r in self.residuals(theta, starts, solved)])
-        columns, tiny = [], 1e-6
+        residuals = np.concatenate([r.ravel() for r in self.residuals(theta, starts, solved)])
+        columns, epsilon = [], 1e-6
         for p in range(self.constants.size):
-            moved = theta.copy()
-            moved[p] += tiny
-            there = self.residuals(moved, starts, self.solve(moved, starts))
-            columns.append((np.concatenate([r.ravel() for r in there]) - here) / tiny)
-        columns.extend(self._state_columns(theta, starts, solved, tiny, len(here)))
+            shifted = theta.copy()
+            shifted[p] += epsilon
+            shifted_residuals = self.residuals(shifted, starts, self.solve(shifted, starts))
+            columns.append((np.concatenate([r.ravel() for r in shifted_residuals]) - residuals) / epsilon)
+        columns.extend(self._state_columns(theta, starts, solved, epsilon, len(residuals)))
         return np.stack(columns, axis=1)
 
     def _state_columns(
-        self, theta: np.ndarray, starts: np.ndarray, solved: list[np.ndarray], tiny: float, count: int
+        self, theta: np.ndarray, starts: np.ndarray, solved: list[np.ndarray], epsilon: float, count: int
     ) -> list[np.ndarray]:
-        """Derivatives `[R]` (R = `count`) with respect to each component of the states: a state changes its own segment
-        and the two joints at its ends alone."""
+        """Derivatives `[R]` (R = `count`) with respect to each component of the states. A state changes only its
+        segment and the joints at the segment's two ends."""
         scales, unit, columns = self.constants.scales, self._state_units(), []
         world, joints_shape = self.constants.world(theta), (len(starts) - 1, *starts.shape[1:])
         spin = scales.radius / (self.config.first_spin_scale * scales.velocity)
         for s, k, i in np.ndindex(*starts.shape):
-            moved = starts[s].copy()
-            moved[k, i] += tiny * unit[i]
-            change = (self.segment(world, s, moved) - solved[s]) / tiny
+            shifted = starts[s].copy()
+            shifted[k, i] += epsilon * unit[i]
+            change = (self.segment(world, s, shifted) - solved[s]) / epsilon
             smoother = self.path_sampling.smoother[:, self.rows[s]]
             path_residuals = np.einsum("nm,mkd->nkd", smoother, change[:-1, :, :3]) * self.weight
-            joints, rest = np.zeros(joints_shape), np.zeros(count - path_residuals.size - int(np.prod(joints_shape)))
+            joints = np.zeros(joints_shape)
+            priors = np.zeros(count - path_residuals.size - joints.size)
             if s < len(joints):
                 joints[s] = -change[-1] / self.joint_scale[s]
             if s:
                 joints[s - 1, k, i] += unit[i] / self.joint_scale[s - 1, k, i]
             elif i >= 6:
-                rest[3 * k + i - 6] = spin * unit[i]
-            columns.append(np.concatenate([path_residuals.ravel(), joints.ravel(), rest]))
+                priors[3 * k + i - 6] = spin * unit[i]
+            columns.append(np.concatenate([path_residuals.ravel(), joints.ravel(), priors]))
         return columns
 
     def _state_units(self) -> np.ndarray:
-        """`[WIDTH]`: usual sizes of the components of a state."""
+        """`[WIDTH]`: typical sizes of the components of a state: position, velocity, spin."""
         scales = self.constants.scales
         return np.repeat([scales.radius, scales.velocity, scales.velocity / scales.radius], 3)
 
     def fit(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """Constants `[size]`, states `[S, K, WIDTH]` and their solutions, from initial guesses of the states. The
         second fit, from the constants of the first, often leaves a local minimum; the better one is returned."""
-        once = self._fit(self.constants.first, starts)
-        again = self._fit(once[1], starts)
-        return min(once, again, key=lambda fit: fit[0])[1:]
+        first_fit = self._fit(self.constants.first, starts)
+        second_fit = self._fit(first_fit[1], starts)
+        return min(first_fit, second_fit, key=lambda fit: fit[0])[1:]
 
     def _fit(self, theta: np.ndarray, starts: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, list[np.ndarray]]:
         """Levenberg-Marquardt iterations: the final cost, constants, states and solutions."""
@@ -140,8 +141,8 @@ class ImpactShooting:
         cost, weights = _robust_cost(self.residuals(theta, starts, solved), huber)
         for _ in range(self.config.iterations):
             jacobian = self.jacobian(theta, starts, solved)
-            here = np.concatenate([r.ravel() for r in self.residuals(theta, starts, solved)])
-            gram, gradient = jacobian.T @ (weights[:, None] * jacobian), jacobian.T @ (weights * here)
+            residuals = np.concatenate([r.ravel() for r in self.residuals(theta, starts, solved)])
+            gram, gradient = jacobian.T @ (weights[:, None] * jacobian), jacobian.T @ (weights * residuals)
             before = cost
             while damping < 1e6:
                 step = -np.linalg.solve(gram + damping * np.diag(gram.diagonal() + 1e-9), gradient)
@@ -159,8 +160,8 @@ class ImpactShooting:
 
 
 def _robust_cost(residuals: list[np.ndarray], huber: float) -> tuple[float, np.ndarray]:
-    """Huber's cost of positions and joints, plus half the squares of the rest; and the weights with which least squares
-    has the same gradient."""
+    """Huber's cost of positions and joints, plus half the squares of the prior residuals; and the weights for which
+    weighted least squares has the same gradient."""
     cost, weights = 0.0, []
     for r in residuals[:2]:
         size = np.abs(r)

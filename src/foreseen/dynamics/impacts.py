@@ -104,11 +104,11 @@ class ImpactDynamics(nn.Module):
         if len(times) < self.config.min_times or self.balls == 0:
             return
         first, last = times[0], times[-1]
-        unit = ((times - first) / (last - first)).numpy()
-        weights, fine_times = np.eye(len(unit)), unit
+        window_times = ((times - first) / (last - first)).numpy()
+        weights, fine_times = np.eye(len(window_times)), window_times
         if smoother is not None:
             weights, fine_times = smoother.weights.double().numpy(), ((smoother.times - first) / (last - first)).numpy()
-        paths, sampling = centres.double().numpy(), PathSampling(unit, fine_times, weights)
+        paths, sampling = centres.double().numpy(), PathSampling(window_times, fine_times, weights)
         try:
             fit = fit_impacts(sampling, paths, radii.double().numpy(), self.config)
         except np.linalg.LinAlgError:  # equations may be singular if the paths are not those of balls

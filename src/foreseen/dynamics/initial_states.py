@@ -14,8 +14,8 @@ from foreseen.ode import integrate
 def fit_initial_states(
     ode: LagrangianODE, q: Tensor, v: Tensor, spacing: float, steps: int, config: InitialStateConfig
 ) -> tuple[Tensor, Tensor]:
-    """The states `[B, 2 d]` from which solutions follow paths `q` `[B, N, d]` best, and the root mean square misfit of
-    each `[B]`: damped Gauss-Newton iterations from the first state of each path.
+    """The initial states `[B, 2 d]` whose solutions fit paths `q` `[B, N, d]` best, and the root mean square misfit of
+    each `[B]`. Damped Gauss-Newton iterations, from the first state of each path.
 
     Args:
         v: rates; only the first of each path is used.
@@ -24,23 +24,23 @@ def fit_initial_states(
     count, length, size = q.shape
     times = torch.linspace(0, spacing * (length - 1), length, dtype=q.dtype)
     state = torch.cat([q[:, 0], v[:, 0]], dim=-1)
-    unit = torch.cat([torch.ones(size, dtype=q.dtype), ode.velocity_scale.expand(size)])
-    tiny = 1e-5
-    offsets = tiny * torch.diag(unit)
+    scale = torch.cat([torch.ones(size, dtype=q.dtype), ode.velocity_scale.expand(size)])
+    epsilon = 1e-5
+    offsets = epsilon * torch.diag(scale)
     damping = torch.full((count, 1, 1), 1e-6, dtype=q.dtype)
     path = solve_segments(ode, state, times, steps)
     error = (path[..., :size] - q).square().mean((1, 2))
     for _ in range(config.iterations):
-        moved = solve_segments(ode, (state[:, None] + offsets).flatten(0, 1), times, steps)
-        moved = moved.unflatten(0, (count, 2 * size))
-        jacobian = ((moved[..., :size] - path[:, None, :, :size]) / tiny).flatten(2).transpose(1, 2)
+        shifted = solve_segments(ode, (state[:, None] + offsets).flatten(0, 1), times, steps)
+        shifted = shifted.unflatten(0, (count, 2 * size))
+        jacobian = ((shifted[..., :size] - path[:, None, :, :size]) / epsilon).flatten(2).transpose(1, 2)
         residual = (q - path[..., :size]).flatten(1)
         gram = jacobian.transpose(1, 2) @ jacobian
         damped = gram + damping * torch.diag_embed(1e-9 + gram.diagonal(dim1=1, dim2=2))
         step = torch.linalg.solve(damped, jacobian.transpose(1, 2) @ residual[..., None])[..., 0]
         if bool((step.abs() < config.step_tolerance).all()):
             break
-        new_state = state + step.nan_to_num() * unit
+        new_state = state + step.nan_to_num() * scale
         new_path = solve_segments(ode, new_state, times, steps)
         new_error = (new_path[..., :size] - q).square().mean((1, 2))
         better = new_error < error
@@ -51,8 +51,8 @@ def fit_initial_states(
 
 
 def solve_segments(ode: LagrangianODE, state: Tensor, times: Tensor, steps: int) -> Tensor:
-    """Solutions `[B, N, 2 d]` from `state` `[B, 2 d]`; where one diverged, all its components are the largest
-    coordinate (`LagrangianConfig.max_coordinate`)."""
+    """Solutions `[B, N, 2 d]` from `state` `[B, 2 d]`. After a solution diverged, all its components are set to
+    `LagrangianConfig.max_coordinate`."""
     path = integrate(ode, state, times, steps=steps).transpose(0, 1)
     size, largest = path.shape[-1] // 2, ode.config.max_coordinate
     return torch.where((path[..., :size].abs() <= largest).all(-1, keepdim=True), path, largest)

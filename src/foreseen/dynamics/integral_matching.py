@@ -62,11 +62,11 @@ def build_normal_equations(
             christoffel_term, _ = ode.manifold[0].christoffel(q, v)
             features = _twice_integrated(ode.columns(q, v), paths.spacing)
             target = (q + _twice_integrated(christoffel_term, paths.spacing))[..., None]
-            both = torch.cat([features, target], dim=-1)
-            # Removes what any initial position and velocity explain: it holds no information on the weights.
-            both = both - torch.einsum("tk,sk,bsdc->btdc", linear, linear, both)
-            both = both.flatten(0, 2)
-            products = both.T @ both
+            columns = torch.cat([features, target], dim=-1)
+            # Removes linear functions of time: the unknown initial position and velocity explain them.
+            columns = columns - torch.einsum("tk,sk,bsdc->btdc", linear, linear, columns)
+            columns = columns.flatten(0, 2)
+            products = columns.T @ columns
             parts.append(NormalEquations(products[:-1, :-1], products[:-1, -1], products[-1, -1]))
         equations.append(_sum(parts))
     return equations
@@ -103,8 +103,8 @@ def fit_closed_form(
         folds = folds * 2
     errors = []
     for ridge in ridges:
-        rests = [_sum([p for j, p in enumerate(folds) if j != i]) for i in range(len(folds))]
-        errors.append(sum(fold.error(rest.solve(ridge, penalties)) for fold, rest in zip(folds, rests)))
+        training_sums = [_sum([p for j, p in enumerate(folds) if j != i]) for i in range(len(folds))]
+        errors.append(sum(fold.error(train.solve(ridge, penalties)) for fold, train in zip(folds, training_sums)))
     whole, best = _sum(folds), min(range(len(ridges)), key=errors.__getitem__)
     weights = whole.solve(ridges[best], penalties)
     ode.set_weights(weights, size)

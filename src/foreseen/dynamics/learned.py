@@ -1,4 +1,4 @@
-"""Dynamics of one sequence or several: fitted to their poses, solved from any state."""
+"""Learned dynamics of the poses of one or several sequences: fit, solution from any state, and ensemble."""
 
 from __future__ import annotations
 
@@ -24,16 +24,23 @@ from foreseen.nn.threads import one_thread
 from foreseen.ode import integrate
 
 Rate = Callable[[Tensor, Tensor], Tensor]
-"""From time and state `[..., 2 d]` to the state's rate of change."""
+"""Right-hand side of an ODE: from time and state `[..., 2 d]` to the time derivative of the state."""
 
 
 class LearnedDynamics(CPUModule):
-    """The surface that the poses lie on, the most likely dynamics on it, and an ensemble of others.
+    """The manifold of the poses, an ODE for its coordinates, and an ensemble of weights of the ODE's last layer.
 
-    Poses are `[..., P]` float64; the unit of time is the observed window.
+    Poses are pose vectors `[..., P]` float64. A state is `[..., 2 d]`: generalized coordinates q and their rates. The
+    unit of time is the observed window.
 
     Args:
-        poses: P.
+        pose_size: P.
+
+    Attributes:
+        ensemble_weights: `[E, C]`; member 0 is the most likely one.
+        spacing: `[]`, interval of the resampled paths.
+        segment: `[]`, length of the last segment that constant-velocity extrapolation was fitted to.
+        misfit: `[]`, root mean square misfit of q; NaN without fitted dynamics.
     """
 
     ensemble_weights: Tensor
@@ -41,10 +48,10 @@ class LearnedDynamics(CPUModule):
     misfit: Tensor
     segment: Tensor
 
-    def __init__(self, config: LearnedDynamicsConfig, poses: int) -> None:
+    def __init__(self, config: LearnedDynamicsConfig, pose_size: int) -> None:
         super().__init__()
         self.config = config
-        self.manifold = Manifold(poses, config.max_coordinates, config.manifold)
+        self.manifold = Manifold(pose_size, config.max_coordinates, config.manifold)
         self.ode = LagrangianODE(self.manifold, config.widths, config.structure, config.ode)
         self.ode.requires_grad_(False)
         count = sum(p.numel() for p in self.ode.last_layer())
@@ -55,19 +62,21 @@ class LearnedDynamics(CPUModule):
 
     @property
     def fitted(self) -> bool:
-        """Whether the dynamics were fitted, or loaded."""
+        """Whether there are learned dynamics (not only constant velocity)."""
         return not bool(self.misfit.isnan())
 
     def fit(
         self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int = 0, linear_only: bool = False
     ) -> None:
-        """Fits surface, dynamics and ensemble.
+        """Fits manifold, dynamics and ensemble.
 
         Args:
-            poses: `[S, T, P]` at `times` `[S, T]`, of which the first `counts` `[S]` are valid.
+            poses: `[S, T, P]` of S sequences.
+            times: `[S, T]`.
+            counts: `[S]`, number of valid times of each sequence; the rest is padding.
             exact: the poses are ground truth, without noise.
             seed: of the hidden layers and the ensemble.
-            linear_only: without hidden units: linear forces and drags alone.
+            linear_only: no hidden units: the forces are linear in q.
         """
         check_counts(counts, self.config.min_times)
         with one_thread():
@@ -75,7 +84,7 @@ class LearnedDynamics(CPUModule):
 
     def _fit(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool, seed: int, linear_only: bool) -> None:
         self.segment.zero_()
-        paths = self._fit_surface(poses, times, counts, exact, is_curved=True)
+        paths = self._fit_manifold(poses, times, counts, exact, is_curved=True)
         if paths is None:  # nothing moves: no force
             self.misfit.zero_()
             return
@@ -91,7 +100,8 @@ class LearnedDynamics(CPUModule):
         self.use_member(0)
 
     def _sample_ensemble(self, weights: Tensor, posterior: WeightPosterior | None, generator: torch.Generator) -> None:
-        """The first member has the most likely weights; without a posterior, all have."""
+        """Samples the weights of all members from the posterior. Member 0 gets the most likely weights; without a
+        posterior, all members do."""
         for index, member in enumerate(self.ensemble_weights):
             member_weights = weights
             if index and posterior is not None:
@@ -100,7 +110,7 @@ class LearnedDynamics(CPUModule):
             self.ode.set_weights(member_weights, self.manifold.size)
             member.copy_(torch.cat([p.flatten() for p in self.ode.last_layer()]))
 
-    def _fit_surface(
+    def _fit_manifold(
         self,
         poses: Tensor,
         times: Tensor,
@@ -109,23 +119,23 @@ class LearnedDynamics(CPUModule):
         is_curved: bool,
         max_error: float | None = None,
     ) -> SampledPaths | None:
-        """Fits the surface. Returns the paths on it, None if nothing moves."""
+        """Fits the manifold and the velocity scale. Returns the paths on the manifold; None if nothing moves."""
         valid = torch.arange(poses.shape[1]) < counts[:, None]
         self.manifold.fit(poses[valid], is_curved, max_error)
-        self.spacing.fill_(_usual_interval(times, counts) / self.config.steps_per_interval)
+        self.spacing.fill_(_median_interval(times, counts) / self.config.steps_per_interval)
         if self.manifold.size == 0:
             return None
         paths = self.paths(poses, times, counts, exact)
-        everywhere = torch.arange(paths.q.shape[1]) < paths.counts[:, None]
-        self.ode.velocity_scale.copy_(paths.v[everywhere].square().mean().sqrt().clamp_min(1e-6))
+        is_valid = torch.arange(paths.q.shape[1]) < paths.counts[:, None]
+        self.ode.velocity_scale.copy_(paths.v[is_valid].square().mean().sqrt().clamp_min(1e-6))
         return paths
 
     @torch.no_grad()
     def fit_constant_velocity(self, poses: Tensor, times: Tensor, config: ConstantVelocityConfig) -> None:
-        """For one sequence `[T, P]` at `times` `[T]` that no dynamics fit: constant velocity, a drag, or a constant
-        force (`fit_constant_velocity`). It is not `fitted` afterwards."""
+        """The fallback for one sequence, `poses` `[T, P]` at `times` `[T]`: constant velocity, velocity with drag, or
+        constant acceleration (`fit_constant_velocity`). `fitted` is False afterwards."""
         counts = torch.tensor([len(poses)])
-        paths = self._fit_surface(
+        paths = self._fit_manifold(
             poses[None], times[None], counts, exact=False, is_curved=False, max_error=config.manifold_error
         )
         self.misfit.fill_(float("nan"))
@@ -141,7 +151,7 @@ class LearnedDynamics(CPUModule):
         self.ensemble_weights[:] = torch.cat([p.flatten() for p in self.ode.last_layer()])
 
     def paths(self, poses: Tensor, times: Tensor, counts: Tensor, exact: bool) -> SampledPaths:
-        """Smoothed paths of q at even times, from poses as in `fit`."""
+        """The coordinates q of poses (arguments as in `fit`), smoothed by splines and resampled at even times."""
         q = self.manifold.encode(poses)
         spacing = float(self.spacing)
         spans = torch.stack([times[s, n - 1] - times[s, 0] for s, n in enumerate(counts.tolist())])
@@ -158,31 +168,31 @@ class LearnedDynamics(CPUModule):
                 spline = make_smoothing_spline(elapsed, q[s, :n, k].numpy(), lam=smoothing)
                 smooth[s, : len(grid), k] = torch.from_numpy(spline(grid))
                 rates[s, : len(grid), k] = torch.from_numpy(spline.derivative()(grid))
-            # The q of a frame between two times of the grid is moved to the nearer one, along its rate.
-            delay = torch.from_numpy(grid)[nearest] - torch.from_numpy(elapsed)
-            raw[s, nearest] = q[s, :n] + rates[s, nearest] * delay[:, None]
+            # An observed q between two grid times is moved to the nearer one, to first order in time.
+            offset = torch.from_numpy(grid)[nearest] - torch.from_numpy(elapsed)
+            raw[s, nearest] = q[s, :n] + rates[s, nearest] * offset[:, None]
             observed_mask[s, nearest] = True
         return SampledPaths(smooth, rates, raw, observed_mask, lengths, spacing)
 
     def solve(self, state: Tensor, start: float, times: Tensor) -> Tensor:
-        """q and q' `[T, ..., 2 d]` at `times` `[T]`, any order, from `state` `[..., 2 d]` at the time `start`. A
-        solution that diverges stops (`LagrangianConfig.max_coordinate`)."""
+        """States `[T, ..., 2 d]` at `times` `[T]` (in any order, also before `start`), from `state` `[..., 2 d]` at the
+        time `start`. A solution that diverges stops (`LagrangianConfig.max_coordinate`)."""
         return self._solve(self.ode, state, start, times)
 
     def solve_ensemble(self, states: Tensor, start: float, times: Tensor) -> Tensor:
-        """As `solve`, by all members of the ensemble at once: `[T, E, 2 d]` from `states` `[E, 2 d]`, one for each
-        member. The first member is the most likely one."""
+        """As `solve`, with the dynamics of all E members of the ensemble: `[T, E, 2 d]` from `states` `[E, 2 d]`, one
+        for each member. The first member is the most likely one."""
         members_rate = torch.func.vmap(self._rate_of_member, in_dims=(0, None, 0))
         weights = self._last_layers()
         return self._solve(lambda time, state: members_rate(weights, time, state), states, start, times)
 
     def state_scale(self) -> Tensor:
-        """`[2 d]`: the usual size of each component of a state."""
+        """`[2 d]`: a typical size of each component of a state: 1 for coordinates, the velocity scale for rates."""
         size = self.manifold.size
         return torch.cat([torch.ones(size, dtype=torch.float64), self.ode.velocity_scale.expand(size)])
 
     def sampled_rates(self) -> list[Rate]:
-        """The rates of change by the members of the ensemble, without the most likely one."""
+        """The right-hand sides of the ensemble's members, without the most likely one."""
         weights = self._last_layers()
         members = [{name: value[i] for name, value in weights.items()} for i in range(1, len(self.ensemble_weights))]
         return [partial(self._rate_of_member, member) for member in members]
@@ -197,7 +207,7 @@ class LearnedDynamics(CPUModule):
         return torch.func.functional_call(self.ode, last_layer, (time, state))
 
     def _solve(self, ode: Rate, state: Tensor, start: float, times: Tensor) -> Tensor:
-        """Solves to the times after `start`, and back to those before it."""
+        """Solves forwards to the times from `start` on, and backwards to those before it."""
         if self.manifold.size == 0:
             return state.expand(len(times), *state.shape)
         out = torch.empty(len(times), *state.shape, dtype=torch.float64)
@@ -209,29 +219,29 @@ class LearnedDynamics(CPUModule):
             targets = ascending if is_forward else ascending.flip(0)
             order = order if is_forward else len(targets) - 1 - order
             add_start = bool(targets[0] != start)
-            line = torch.cat([torch.tensor([start], dtype=torch.float64), targets]) if add_start else targets
-            if len(line) == 1:
+            solver_times = torch.cat([torch.tensor([start], dtype=torch.float64), targets]) if add_start else targets
+            if len(solver_times) == 1:
                 out[side] = state
                 continue
-            steps = max(4, round(abs(float(line[-1] - line[0])) / float(self.spacing)))
-            path = integrate(_stop_diverged(ode, self.config.ode.max_coordinate), state, line, steps=steps)
+            steps = max(4, round(abs(float(solver_times[-1] - solver_times[0])) / float(self.spacing)))
+            path = integrate(_stop_diverged(ode, self.config.ode.max_coordinate), state, solver_times, steps=steps)
             out[side] = (path[1:] if add_start else path)[order]
         return out
 
     def forecast_states(
         self, poses: Tensor, times: Tensor, exact: bool
     ) -> tuple[tuple[float, Tensor], tuple[float, Tensor]]:
-        """For one sequence's poses `[T, P]` at `times` `[T]`: time and state from which it is extrapolated to times
-        before it, and the same for times after it (see `initial_states`)."""
+        """Two pairs of time and state for one sequence, `poses` `[T, P]` at `times` `[T]`: the first to extrapolate to
+        earlier times, the second to extrapolate to later times (see `initial_states`)."""
         paths = self.paths(poses[None], times[None], torch.tensor([len(times)]), exact)
-        (_, begin), (skipped, end) = self.initial_states(paths), self.initial_states(paths, last=True)
-        first = float(times[0])
-        return (first, begin[0]), (first + int(skipped[0]) * paths.spacing, end[0])
+        (_, start_state), (skipped, end_state) = self.initial_states(paths), self.initial_states(paths, last=True)
+        first_time = float(times[0])
+        return (first_time, start_state[0]), (first_time + int(skipped[0]) * paths.spacing, end_state[0])
 
     def initial_states(self, paths: SampledPaths, last: bool = False) -> tuple[Tensor, Tensor]:
-        """The initial states `[S, 2 d]` of the solutions that follow each path's first segment best, or its last one,
-        and the time index `[S]` of each state. (The rates of the smoothed path are least certain at its ends, so they
-        are not taken directly.)"""
+        """For each path the time index `[S]` and the state `[S, 2 d]` at the start of its first segment, or of its
+        `last` one. The solution from this state is the best fit to the segment: the rates of a smoothed path are least
+        certain at its ends, so they are not used directly."""
         length = self.config.final_segment if self.fitted else float(self.segment)
         minimum = self.config.min_times * self.config.steps_per_interval
         spans = (paths.counts - 1).clamp_max(max(minimum, round(length / paths.spacing)))
@@ -246,13 +256,13 @@ class LearnedDynamics(CPUModule):
         return skipped, states
 
     def use_member(self, member: int) -> None:
-        """Makes `solve` use a member of the ensemble; 0 is the most likely one."""
+        """Sets the weights of `solve` to those of a member of the ensemble; 0 is the most likely one."""
         self.ode.set_last_layer(self.ensemble_weights[member])
 
 
 def _stop_diverged(ode: Rate, max_coordinate: float) -> Rate:
-    """The rate, or 0 where a coordinate exceeds the largest one: a diverged solution is then the same at every later
-    time, whichever times are requested."""
+    """The right-hand side, or 0 where a coordinate exceeds `max_coordinate`. A diverged solution then stays constant,
+    and does not depend on which times are requested."""
 
     def rate(time: Tensor, state: Tensor) -> Tensor:
         q = state[..., : state.shape[-1] // 2]
@@ -270,6 +280,6 @@ def check_counts(counts: Tensor, minimum: int) -> None:
         )
 
 
-def _usual_interval(times: Tensor, counts: Tensor) -> float:
+def _median_interval(times: Tensor, counts: Tensor) -> float:
     steps = torch.cat([times[s, :n].diff() for s, n in enumerate(counts.tolist())])
     return float(steps.median())

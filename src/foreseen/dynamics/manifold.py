@@ -24,8 +24,8 @@ class Manifold(CheckedModule):
     on it follows q'' = -`christoffel`(q, q').
 
     Args:
-        poses: P.
-        maximum: coordinates at most.
+        pose_size: P.
+        maximum: largest number of coordinates d.
     """
 
     mean: Tensor
@@ -41,21 +41,21 @@ class Manifold(CheckedModule):
     terms: Tensor
     residual: Tensor
 
-    def __init__(self, poses: int, maximum: int, config: ManifoldConfig) -> None:
+    def __init__(self, pose_size: int, maximum: int, config: ManifoldConfig) -> None:
         super().__init__()
-        self.maximum, self.config = min(maximum, poses), config
+        self.maximum, self.config = min(maximum, pose_size), config
         double = torch.float64
-        self.register_buffer("mean", torch.zeros(poses, dtype=double))
-        self.register_buffer("project", torch.zeros(poses, self.maximum, dtype=double))
+        self.register_buffer("mean", torch.zeros(pose_size, dtype=double))
+        self.register_buffer("project", torch.zeros(pose_size, self.maximum, dtype=double))
         degrees = [*enumerate(config.degrees, start=1), (self.maximum, 1)]
         max_terms = max(len(_powers(size, degree)) for size, degree in degrees)
         self.register_buffer("powers", torch.zeros(max_terms, self.maximum, dtype=torch.int64))
-        self.register_buffer("weights", torch.zeros(max_terms, poses, dtype=double))
+        self.register_buffer("weights", torch.zeros(max_terms, pose_size, dtype=double))
         self.register_buffer("low", torch.zeros(self.maximum, dtype=double))
         self.register_buffer("high", torch.zeros(self.maximum, dtype=double))
         self.register_buffer("line", torch.zeros(config.curve_nodes, dtype=double))
         self.register_buffer("lengths", torch.linspace(0, 1, config.curve_nodes, dtype=double))
-        self.register_buffer("curve", torch.zeros(config.curve_nodes, poses, dtype=double))
+        self.register_buffer("curve", torch.zeros(config.curve_nodes, pose_size, dtype=double))
         self.register_buffer("used", torch.tensor(0))
         self.register_buffer("terms", torch.tensor(1))
         self.register_buffer("residual", torch.tensor(0.0, dtype=double))

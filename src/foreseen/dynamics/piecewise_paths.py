@@ -157,25 +157,26 @@ def find_gravity(
 
 
 def _agreeing(guesses: np.ndarray, config: PiecewisePathConfig) -> list[np.ndarray]:
-    """The medians of the largest groups of accelerations `[G, 3]` that agree."""
+    """Candidates for the common acceleration: medians of the largest groups of similar `guesses` `[G, 3]`."""
     sizes = np.linalg.norm(guesses, axis=1)
-    apart = np.linalg.norm(guesses[:, None] - guesses[None], axis=-1)
-    near = apart < config.agreement * np.maximum(sizes[:, None], sizes)
+    distances = np.linalg.norm(guesses[:, None] - guesses[None], axis=-1)
+    is_similar = distances < config.agreement * np.maximum(sizes[:, None], sizes)
     medians: list[np.ndarray] = []
     for _ in range(config.num_guesses):
-        votes = near.sum(1)
+        votes = is_similar.sum(1)
         if votes.max() == 0:
             break
-        members = near[votes.argmax()]
+        members = is_similar[votes.argmax()]
         medians.append(np.median(guesses[members], axis=0))
-        near[members], near[:, members] = False, False
+        is_similar[members], is_similar[:, members] = False, False
     return medians
 
 
 def _fit_with_rest(
     path_sampling: PathSampling, path: np.ndarray, acceleration: np.ndarray, maximum: int, config: PiecewisePathConfig
 ) -> PiecewisePath:
-    """The fit under an acceleration that ends when the body comes to rest on something, at the best time for that."""
+    """The fit with an acceleration that becomes 0 at the time when the body comes to rest. The time with the lowest
+    cost is chosen."""
 
     def fit(rest_time: float) -> PiecewisePath:
         return fit_piecewise_path(path_sampling, path, acceleration, rest_time, maximum, config)
@@ -184,8 +185,8 @@ def _fit_with_rest(
         return fit(1.0)
     fits = {rest_time: fit(rest_time) for rest_time in config.rest_times}
     for step in config.rest_time_steps:
-        middle = min(fits, key=lambda rest_time: fits[rest_time].penalized_cost)
-        for rest_time in (middle - step, middle + step):
+        best_time = min(fits, key=lambda rest_time: fits[rest_time].penalized_cost)
+        for rest_time in (best_time - step, best_time + step):
             if 0 < rest_time < 1:
                 fits[rest_time] = fit(rest_time)
     return min(fits.values(), key=lambda fit: fit.penalized_cost)
@@ -203,7 +204,7 @@ def _best_jump(base: np.ndarray, columns: np.ndarray, target: np.ndarray, chosen
     independent = columns - basis @ (basis.T @ columns)
     size = np.square(independent).sum(0)
     gain = np.square(independent.T @ residual).sum(1) / np.maximum(size, 1e-30)
-    # A column that nearly is a sum of the chosen ones would add rounding alone.
+    # A column that nearly is a sum of the chosen ones would only add rounding errors.
     gain[size < 1e-4 * np.square(columns).sum(0).mean() / len(columns)] = -1.0
     for index in chosen:
         gain[max(0, index - 1) : index + 2] = -1.0
@@ -215,10 +216,10 @@ def _refined_jumps(
 ) -> list[int]:
     """Moves each jump to its best time given the others, in turn."""
     for _ in range(passes):
-        before = list(chosen)
+        previous = list(chosen)
         for k in range(len(chosen)):
             others = chosen[:k] + chosen[k + 1 :]
             chosen = [*others[:k], _best_jump(base, columns, target, others), *others[k:]]
-        if sorted(before) == sorted(chosen):
+        if sorted(previous) == sorted(chosen):
             break
     return chosen

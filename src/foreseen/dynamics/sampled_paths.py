@@ -48,8 +48,8 @@ class SampledPaths:
             rows.append(torch.full_like(starts[-1], s))
         row, start = torch.cat(rows), torch.cat(starts)
         if len(row) > maximum:
-            kept = torch.linspace(0, len(row) - 1, maximum).round().long()
-            row, start = row[kept], start[kept]
+            chosen = torch.linspace(0, len(row) - 1, maximum).round().long()
+            row, start = row[chosen], start[chosen]
         return row, start, span
 
     def cut(self, row: Tensor, start: Tensor, span: int) -> tuple[Tensor, Tensor]:

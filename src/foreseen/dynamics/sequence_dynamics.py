@@ -29,7 +29,7 @@ class SequenceDynamics(CPUModule):
     Poses are `[..., P]` float64 on the CPU; time runs from 0 to 1 over the window.
 
     Args:
-        poses: P.
+        pose_size: P.
         balls: number of bodies that `fit` gets parameters of (`BallParameters`), whose impacts are then tried.
     """
 
@@ -37,10 +37,10 @@ class SequenceDynamics(CPUModule):
     forecast_start: Tensor
     uses_impacts: Tensor
 
-    def __init__(self, config: DynamicsConfig, poses: int, balls: int = 0) -> None:
+    def __init__(self, config: DynamicsConfig, pose_size: int, balls: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.dynamics = LearnedDynamics(config, poses)
+        self.dynamics = LearnedDynamics(config, pose_size)
         self.balls = BallMotion(balls, config.impacts)
         self.register_buffer("uses_impacts", torch.tensor(False))
         shape = (2, 2 * self.dynamics.manifold.maximum)
@@ -65,9 +65,9 @@ class SequenceDynamics(CPUModule):
         self.uses_impacts.fill_(balls is not None and self._impacts_forecast_better(poses, balls, linear_only, errors))
         if bool(self.uses_impacts) or linear_only is None or not self._fits(dynamics, poses, times, linear_only):
             dynamics.fit_constant_velocity(poses, times, self.config.constant_velocity)
-        (_, begin), (forecast_start, end) = dynamics.forecast_states(poses, times, exact=False)
+        (_, start_state), (forecast_start, end_state) = dynamics.forecast_states(poses, times, exact=False)
         self.initial_states.zero_()
-        self.initial_states[:, : len(begin)] = torch.stack([begin, end])
+        self.initial_states[:, : len(start_state)] = torch.stack([start_state, end_state])
         self.forecast_start.fill_(forecast_start)
 
     def _fits(self, dynamics: LearnedDynamics, poses: Tensor, times: Tensor, linear_only: bool) -> bool:

@@ -1,4 +1,5 @@
-"""Multiple shooting: fits dynamics so that their solutions follow the observed paths."""
+"""Multiple shooting with a Gaussian posterior of the weights: fits the last layer of the ODE, and the initial states
+of short segments, so that solutions follow the observed paths."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ class WeightPosterior:
 
     Attributes:
         weights: `[C]`, the most likely ones.
-        factor: `[C, D]`; `weights + factor @ standard normal` is a sample.
+        factor: `[C, D]`, a square root of the covariance: `weights + factor @ standard normal` is a sample.
     """
 
     weights: Tensor
@@ -30,14 +31,14 @@ class WeightPosterior:
 
 @dataclass(frozen=True)
 class _ShootingTargets:
-    """B observed segments of paths, which solutions are to follow.
+    """B observed segments of paths: the targets of the fit.
 
     Attributes:
-        group: `[B]`, indices from 0: segments of one group are left out together by the jackknife.
+        group: `[B]`, jackknife group of each segment; the jackknife leaves out one group at a time.
         raw: `[B, N, d]`, observed q, valid where `observed_mask` `[B, N]`.
         times: `[N]`, from the start of each segment.
         spacing: of the times.
-        count: of observed numbers.
+        count: number of observed values.
     """
 
     group: Tensor
@@ -58,7 +59,8 @@ class _ShootingTargets:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Weights `[C]` and initial states `[B, 2 d]`, their solutions `[B, N, 2 d]`, and the sum of squared residuals."""
+    """One iterate: weights `[C]`, initial states `[B, 2 d]`, their solutions `[B, N, 2 d]`, and the sum of squared
+    residuals."""
 
     weights: Tensor
     state: Tensor
@@ -68,34 +70,33 @@ class _Trial:
 
 @dataclass(frozen=True)
 class _Precisions:
-    """Precisions of the prior of each weight, `alpha` `[C]`, and of the noise, `beta`. Weights without a penalty have
-    no
-    prior: their alpha is 0."""
+    """Precisions (inverse variances) of the prior of each weight, `alpha` `[C]`, and of the noise, `beta`. Weights
+    without a penalty have no prior: their alpha is 0."""
 
     alpha: Tensor
     beta: Tensor
 
     @staticmethod
     def typical(penalties: Tensor, trial: _Trial, count: int) -> _Precisions:
-        """The first estimate: the trial's weights are typical of a prior in proportion to `penalties` `[C]`, and its
-        residuals are typical of the noise."""
-        size = (penalties * trial.weights.square()).sum().clamp_min(1e-12)
-        alpha = (penalties > 0).sum() / size * penalties
+        """The first estimate, from the variances of the trial's weights and residuals. `alpha` is proportional to
+        `penalties` `[C]`."""
+        weighted_norm = (penalties * trial.weights.square()).sum().clamp_min(1e-12)
+        alpha = (penalties > 0).sum() / weighted_norm * penalties
         return _Precisions(alpha, count / trial.error.clamp_min(1e-12))
 
     def updated(self, gram: Tensor, trial: _Trial, count: int) -> _Precisions:
-        """One iteration of MacKay's fixed point. Each weight has a prior of its own (automatic relevance determination,
-        MacKay 1994; Tipping 2001): hidden units that the paths do not need vanish, instead of distorting the force
-        where nothing was observed.
+        """One fixed-point iteration of MacKay's evidence maximisation, with a separate prior for each weight (automatic
+        relevance determination, MacKay 1994; Tipping 2001). Weights of hidden units that the paths do not need go to 0;
+        otherwise they would distort the force where nothing was observed.
 
         Args:
-            count: observed numbers less those that the initial states explain.
+            count: number of observed values minus the number of free components of the initial states.
         """
         has_prior = self.alpha > 0
         variance = torch.linalg.inv(self.beta * gram + torch.diag(self.alpha + 1e-12)).diagonal()
-        determined = torch.where(has_prior, (1 - self.alpha * variance).clamp(1e-6, 1.0), 0.0)
-        alpha = (determined / trial.weights.square().clamp_min(1e-14)).clamp(1e-12, 1e12)
-        beta = max(count - float(determined.sum()), 1.0) / trial.error.clamp_min(1e-12)
+        well_determined = torch.where(has_prior, (1 - self.alpha * variance).clamp(1e-6, 1.0), 0.0)
+        alpha = (well_determined / trial.weights.square().clamp_min(1e-14)).clamp(1e-12, 1e12)
+        beta = max(count - float(well_determined.sum()), 1.0) / trial.error.clamp_min(1e-12)
         return _Precisions(torch.where(has_prior, alpha, 0.0), beta)
 
     def cost(self, trial: _Trial) -> Tensor:
@@ -105,17 +106,18 @@ class _Precisions:
 
 @dataclass(frozen=True)
 class _Linearization:
-    """Residuals linearised around a trial: the residual, less `weight_jacobian` times a step of the weights, less
-    `state_basis @ state_triangle` (a QR decomposition) times a step of each segment's initial state.
+    """Residuals linearised around a trial. After a step they are: residual - `weight_jacobian` @ (step of the weights)
+    - `state_basis @ state_triangle` @ (step of the initial state). The last product is a QR decomposition of the
+    Jacobian with respect to the initial state of each segment.
 
     Attributes:
-        weight_jacobian: `[B, K d, C]`, at the K times at which any of the segments was observed.
+        weight_jacobian: `[B, K d, C]`, at the K times at which at least one segment was observed.
         state_basis, state_triangle: orthonormal `[B, K d, 2 d]`, and upper triangular `[B, 2 d, 2 d]`.
         state_residual: `[B, 2 d, 1]`, components of the residual along the basis.
-        projected_jacobian, residual: `[B, K d, C]`, `[B, K d]`: without their components along the basis; so the
-        initial
-            states are always the best ones.
-        gram, rhs: `[C, C]`, `[C]`: normal equations of these two.
+        projected_jacobian, residual: `[B, K d, C]`, `[B, K d]`: Jacobian of the weights and residual, minus their
+            components along the basis. This eliminates the initial states: they are optimal for any step of the
+            weights.
+        gram, rhs: `[C, C]`, `[C]`: normal equations of the projected Jacobian and residual.
     """
 
     weight_jacobian: Tensor
@@ -129,22 +131,24 @@ class _Linearization:
 
     @staticmethod
     def of(ode: LagrangianODE, targets: _ShootingTargets, path: Tensor) -> _Linearization:
-        """Around the solutions `path`."""
-        size, kept = targets.raw.shape[-1], targets.observed_mask.any(0)
-        mask = targets.observed_mask[:, kept, None]
-        jacobian = _sensitivities(ode, path, targets.spacing, kept) * mask[..., None]
-        residual = ((targets.raw - path[..., :size])[:, kept] * mask).flatten(1)
+        """Linearises around the solutions `path` `[B, N, 2 d]`."""
+        size, is_needed = targets.raw.shape[-1], targets.observed_mask.any(0)
+        mask = targets.observed_mask[:, is_needed, None]
+        jacobian = _sensitivities(ode, path, targets.spacing, is_needed) * mask[..., None]
+        residual = ((targets.raw - path[..., :size])[:, is_needed] * mask).flatten(1)
         state_jacobian, weight_jacobian = jacobian.flatten(1, 2).tensor_split([2 * size], dim=-1)
         basis, triangle = torch.linalg.qr(state_jacobian)
         projected = weight_jacobian - basis @ (basis.transpose(1, 2) @ weight_jacobian)
-        along = basis.transpose(1, 2) @ residual[..., None]
-        across = (residual[..., None] - basis @ along)[..., 0]
+        state_residual = basis.transpose(1, 2) @ residual[..., None]
+        projected_residual = (residual[..., None] - basis @ state_residual)[..., 0]
         gram = torch.einsum("bnc,bne->ce", projected, projected)
-        rhs = torch.einsum("bnc,bn->c", projected, across)
-        return _Linearization(weight_jacobian, basis, triangle, along, projected, across, gram, rhs)
+        rhs = torch.einsum("bnc,bn->c", projected, projected_residual)
+        return _Linearization(
+            weight_jacobian, basis, triangle, state_residual, projected, projected_residual, gram, rhs
+        )
 
     def hessian(self, precisions: _Precisions) -> Tensor:
-        """`[C, C]`, the precision of the weights."""
+        """`[C, C]`, the precision matrix (inverse covariance) of the weights."""
         prior = torch.diag(precisions.alpha)
         return precisions.beta * self.gram + prior + 1e-9 * torch.diag(precisions.beta * self.gram.diagonal())
 
@@ -159,17 +163,17 @@ class _Linearization:
             jacobian, residual = self.projected_jacobian[group == g].flatten(0, 1), self.residual[group == g].flatten()
             without_group = hessian - precisions.beta * (jacobian.T @ jacobian)
             columns.append(torch.linalg.solve(without_group, precisions.beta * (jacobian.T @ residual)))
-        # A spread estimated from few groups has the tails of Student's distribution.
-        wider = float(student.ppf(quantile, count - 1) / normal.ppf(quantile))
-        return wider * ((count - 1) / count) ** 0.5 * torch.stack(columns, dim=-1)
+        # A standard deviation that is estimated from few groups is uncertain: Student's distribution has wider tails.
+        student_factor = float(student.ppf(quantile, count - 1) / normal.ppf(quantile))
+        return student_factor * ((count - 1) / count) ** 0.5 * torch.stack(columns, dim=-1)
 
     def step(self, precisions: _Precisions, weights: Tensor) -> tuple[Tensor, Tensor]:
         """The Gauss-Newton step of the weights `[C]`, and of the initial states `[B, 2 d]`."""
         gradient = precisions.beta * self.rhs - precisions.alpha * weights
         step = torch.linalg.solve(self.hessian(precisions), gradient)
         remaining = self.state_residual - self.state_basis.transpose(1, 2) @ (self.weight_jacobian @ step)[..., None]
-        regular = self.state_triangle + 1e-9 * torch.eye(self.state_triangle.shape[-1], dtype=step.dtype)
-        return step, torch.linalg.solve_triangular(regular, remaining, upper=True)[..., 0]
+        regularized = self.state_triangle + 1e-9 * torch.eye(self.state_triangle.shape[-1], dtype=step.dtype)
+        return step, torch.linalg.solve_triangular(regularized, remaining, upper=True)[..., 0]
 
 
 @torch.no_grad()
@@ -177,40 +181,41 @@ def multiple_shooting(
     ode: LagrangianODE, paths: SampledPaths, weights: Tensor, length: float, config: LearnedDynamicsConfig
 ) -> tuple[WeightPosterior, float]:
     """Fits the last layer, and the initial states of segments of a `length` (in windows), so that solutions follow the
-    paths: Gauss-Newton on multiple shooting (Bock and Plitt 1984). The prior of each weight and the noise are those
-    that make the paths most likely. Returns the posterior (Laplace's approximation, widened by the jackknife), and the
-    root mean square misfit of q.
+    paths: Gauss-Newton on multiple shooting (Bock and Plitt 1984). The variances of priors and noise maximise the
+    evidence. Returns the posterior (Laplace's approximation, widened by the jackknife), and the root mean square misfit
+    of q.
 
     Args:
-        weights: `[C]` to start from.
+        weights: `[C]`, initial values.
     """
-    size, c = paths.q.shape[-1], config.shooting
+    size, settings = paths.q.shape[-1], config.shooting
     ode.set_weights(weights, size)
     targets, state = _targets(ode, paths, length, config)
     path = targets.solve(ode, state)
     trial = _Trial(weights, state, path, targets.error(path))
     precisions = _Precisions.typical(ode.penalties(size), trial, targets.count)
     for _ in range(config.iterations):
-        nearby, before = _Linearization.of(ode, targets, trial.path), precisions
-        precisions = precisions.updated(nearby.gram, trial, targets.count - state.numel())
+        linearization, previous = _Linearization.of(ode, targets, trial.path), precisions
+        precisions = precisions.updated(linearization.gram, trial, targets.count - state.numel())
         cost = precisions.cost(trial)
-        better = _line_search(ode, targets, trial, precisions, nearby.step(precisions, trial.weights), c.step_sizes)
+        steps = linearization.step(precisions, trial.weights)
+        better = _line_search(ode, targets, trial, precisions, steps, settings.step_sizes)
         if better is None:
             break
         trial = better
-        noise_converged = bool((precisions.beta / before.beta).log().abs() < c.noise_tolerance)
-        if noise_converged and bool(cost - precisions.cost(trial) < c.cost_tolerance * cost):
+        noise_converged = bool((precisions.beta / previous.beta).log().abs() < settings.noise_tolerance)
+        if noise_converged and bool(cost - precisions.cost(trial) < settings.cost_tolerance * cost):
             break
-    within = torch.linalg.inv(torch.linalg.cholesky(nearby.hessian(precisions))).T
-    between = nearby.jackknife_root(precisions, targets.group, c.jackknife_quantile)
-    posterior = WeightPosterior(trial.weights, torch.cat([within, between], dim=-1))
+    laplace_root = torch.linalg.inv(torch.linalg.cholesky(linearization.hessian(precisions))).T
+    jackknife_root = linearization.jackknife_root(precisions, targets.group, settings.jackknife_quantile)
+    posterior = WeightPosterior(trial.weights, torch.cat([laplace_root, jackknife_root], dim=-1))
     return posterior, float((trial.error / targets.count).sqrt())
 
 
 def _targets(
     ode: LagrangianODE, paths: SampledPaths, length: float, config: LearnedDynamicsConfig
 ) -> tuple[_ShootingTargets, Tensor]:
-    """Segments to follow, and the initial states `[B, 2 d]` from which the current dynamics follow them best."""
+    """The segments of the paths, and the initial states `[B, 2 d]` from which the current dynamics fit them best."""
     row, start, span = paths.segments(length, config.max_shooting_segments, config.segment_spacing)
     raw, mask = paths.observed(row, start, span)
     q, v = paths.cut(row, start, span)
@@ -221,8 +226,12 @@ def _targets(
 
 
 def _groups(row: Tensor, minimum: int) -> Tensor:
-    """`[B]`: the jackknife group of each segment, from the path `row` `[B]` that it is of: one group per path, or parts
-    of paths where there are fewer than `minimum`."""
+    """`[B]`: the jackknife group of each segment. Each path is one group; with fewer than `minimum` paths, each path is
+    divided into several groups of consecutive segments.
+
+    Args:
+        row: `[B]`, index of each segment's path.
+    """
     _, sequence = row.unique(return_inverse=True)
     count = int(sequence.max()) + 1
     parts = -(-minimum // count)
@@ -240,8 +249,8 @@ def _line_search(
     steps: tuple[Tensor, Tensor],
     step_sizes: tuple[float, ...],
 ) -> _Trial | None:
-    """A trial of lower cost along `steps` of weights and states; None if there is none. The ODE is left with the
-    weights of the better trial."""
+    """The first of the `step_sizes` along the `steps` of weights and states that lowers the cost; None if none does.
+    Leaves the ODE with the weights of the returned trial, or of the old one."""
     cost, size, (weight_step, state_step) = precisions.cost(trial), targets.raw.shape[-1], steps
     for step_size in step_sizes:
         weights, state = trial.weights + step_size * weight_step, trial.state + step_size * state_step
@@ -254,28 +263,31 @@ def _line_search(
     return None
 
 
-def _sensitivities(ode: LagrangianODE, path: Tensor, spacing: float, kept: Tensor) -> Tensor:
-    """`[B, K, d, 2 d + C]`: derivatives of q, of solutions `path` `[B, N, 2 d]`, with respect to the initial state and
-    the weights of the last layer, at the times `kept` (`[N]` bool, K of them): the variational equation along the path,
-    by the trapezoid rule."""
+def _sensitivities(ode: LagrangianODE, path: Tensor, spacing: float, is_needed: Tensor) -> Tensor:
+    """`[B, K, d, 2 d + C]`: derivatives of q along solutions `path` `[B, N, 2 d]` with respect to the initial state and
+    the weights of the last layer. The variational equation is solved by the trapezoid rule.
+
+    Args:
+        is_needed: `[N]` bool, true at the K times at which derivatives are returned.
+    """
     size = path.shape[-1] // 2
     eye = torch.eye(2 * size, dtype=path.dtype)
-    now = ode(path.new_zeros(()), path)
-    tiny = 1e-6 * torch.cat([torch.ones(size, dtype=path.dtype), ode.velocity_scale.expand(size)])
+    rate = ode(path.new_zeros(()), path)
+    epsilon = 1e-6 * torch.cat([torch.ones(size, dtype=path.dtype), ode.velocity_scale.expand(size)])
     rate_jacobian = torch.stack(
-        [(ode(path.new_zeros(()), path + tiny[k] * eye[k]) - now) / tiny[k] for k in range(2 * size)], dim=-1
+        [(ode(path.new_zeros(()), path + epsilon[k] * eye[k]) - rate) / epsilon[k] for k in range(2 * size)], dim=-1
     )
     half = 0.5 * spacing
     inverse = torch.linalg.inv(eye - half * rate_jacobian[:, 1:])
     transition, response = inverse @ (eye + half * rate_jacobian[:, :-1]), half * inverse[..., size:]
     columns = ode.columns(path[:, 0, :size], path[:, 0, size:])
-    first = torch.cat([eye, eye.new_zeros(2 * size, columns.shape[-1])], dim=-1)
-    state, sensitivities = first.repeat(len(path), 1, 1), []
+    initial = torch.cat([eye, eye.new_zeros(2 * size, columns.shape[-1])], dim=-1)
+    sensitivity, sensitivities = initial.repeat(len(path), 1, 1), []
     for n in range(path.shape[1]):
         if n:
-            before, columns = columns, ode.columns(path[:, n, :size], path[:, n, size:])
-            state = transition[:, n - 1] @ state
-            state[..., 2 * size :] += response[:, n - 1] @ (columns + before)
-        if bool(kept[n]):
-            sensitivities.append(state[:, :size].clone())
+            previous, columns = columns, ode.columns(path[:, n, :size], path[:, n, size:])
+            sensitivity = transition[:, n - 1] @ sensitivity
+            sensitivity[..., 2 * size :] += response[:, n - 1] @ (columns + previous)
+        if bool(is_needed[n]):
+            sensitivities.append(sensitivity[:, :size].clone())
     return torch.stack(sensitivities, dim=1)

@@ -1,4 +1,4 @@
-"""Everything on which scores depend, as metrics.json stores it."""
+"""The evaluation protocol in metrics.json: the run, data, splits, options and constants on which scores depend."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SCORING_MODULES = (
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """Which run it was: the head of `metrics.json`."""
+    """The evaluated run: the first entries of `metrics.json`."""
     config = run.config
     return {
         "method": config.train.method,
@@ -55,35 +55,42 @@ def describe_run(run: Run) -> dict[str, Any]:
 
 
 def describe_forecast_contexts(
-    contexts: Mapping[str, ForecastContext], frames: Iterable[Frame], context: int
+    contexts: Mapping[str, ForecastContext], frames: Iterable[Frame], context_times: int
 ) -> str | None:
-    """What was observed of the unseen sequences to which `frames` belong; None where there are none."""
+    """A sentence on what was observed of the unseen sequences, and which of their times are scored.
+
+    Args:
+        contexts: by name of the sequence.
+        frames: the scored frames of unseen sequences; without any, the result is None.
+        context_times: number of first times of each unseen sequence that are not scored.
+    """
     kinds = {contexts[frame.sequence].observation.kind for frame in frames}
     if not kinds:
         return None
-    words = {
+    descriptions = {
         "initial": "true pose and velocity at the first time",
-        "frames": f"the images of the first {context} times",
+        "frames": f"the images of the first {context_times} times",
     }
-    given = " or ".join(sorted(words[kind] for kind in kinds))
-    return f"given: {given}; scored: what comes after the first {context} times"
+    observed = " or ".join(sorted(descriptions[kind] for kind in kinds))
+    return f"given: {observed}; scored: what comes after the first {context_times} times"
 
 
 def scoring_constants() -> dict[str, dict[str, Any]]:
-    """Thresholds and other constants that change scores, by module and name; each module says what they mean."""
-    found: dict[str, dict[str, Any]] = {}
+    """Thresholds and other constants that change scores, by module and name. The modules document them."""
+    constants: dict[str, dict[str, Any]] = {}
     for module in SCORING_MODULES:
-        numbers = {name.lower(): to_plain(v) for name, v in vars(module).items() if name.isupper() and _is_number(v)}
-        found[module.__name__.rpartition(".")[2]] = numbers
-    return found
+        numeric = {name.lower(): to_plain(v) for name, v in vars(module).items() if name.isupper() and _is_numeric(v)}
+        constants[module.__name__.rpartition(".")[2]] = numeric
+    return constants
 
 
-def _is_number(value: object) -> bool:
+def _is_numeric(value: object) -> bool:
+    """Whether it is a number or a tuple of numbers."""
     return all(isinstance(v, int | float) for v in (value if isinstance(value, tuple) else (value,)))
 
 
 def describe_protocol(run: Run, splits: Splits, options: dict[str, Any]) -> dict[str, Any]:
-    """How the run was evaluated: data, splits, rules and thresholds, and where."""
+    """How the run was evaluated: data, splits, options, constants, commit and machine."""
     dataset, train, record = run.dataset(), run.config.train, run.config.dataset
     return {
         "data": {"name": dataset.name, "paths": to_plain(train.data), "format": record.format},

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from foreseen.runs import Forecast, Run
 
 
-TYPED_PRECISION = 2e-3
-"""Precision of an initial condition that a user types (see `Observation.precision`). Measurements are hardly better,
-and where such a difference decides between two trajectories the ensemble has to show both. Larger: wider ensembles."""
+TYPED_RELATIVE_STD = 2e-3
+"""Standard deviation of an initial condition that a user types (see `Observation.relative_std`), about that of a good
+measurement. If such a difference decides between two trajectories, the ensemble shows both. Larger: wider ensembles."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def choose_subject(
         frames = tuple(f for f in dataset.frames if f.sequence == learned[0])
         start = min(f.time for f in frames)
         bodies = bodies_named(initial, [names or ("part",) for names in run.info.bodies] or [("part",)])
-        observation = Observation(initial=typed_labels(initial, bodies, start), precision=TYPED_PRECISION)
+        observation = Observation(initial=typed_labels(initial, bodies, start), relative_std=TYPED_RELATIVE_STD)
         return ClipSubject(run.forecast(observation), frames, False, start)
     name = learned[0] if sequence is None else sequence
     names = [s.name for s in dataset.sequences]

@@ -1,5 +1,8 @@
-"""How balls rotate, from their texture: the steady spin under which their views agree best, or else an orientation
-that is tracked from time to time."""
+"""Rotation of balls over time, estimated from their texture.
+
+First a constant angular velocity (spin) is searched for which the views of the ball correlate best. If no spin is good
+enough, the orientation is tracked from each time to the next.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from foreseen.reconstruction.ball_views import BallViews
 
 
 def find_rotations(ball_views: BallViews, times: np.ndarray) -> np.ndarray | None:
-    """Orientations at `times` `[J]` in 0..1, as unit quaternions `[J, 4]`, real part first; None if the ball does not
-    rotate, or its texture does not show how."""
+    """Orientations at `times` `[J]` (0..1, in windows), as unit quaternions `[J, 4]`, real part first. None if the ball
+    does not rotate, or if the texture does not determine the rotation."""
     spin = find_spin(ball_views)
     if spin is not None:
         orientations = Rotation.from_rotvec(times[:, None] * spin)
@@ -21,25 +24,28 @@ def find_rotations(ball_views: BallViews, times: np.ndarray) -> np.ndarray | Non
         tracked = track_rotation(ball_views)
         if tracked is None:
             return None
-        seen_times = np.unique(ball_views.times).astype(float)
-        orientations = Slerp(seen_times, tracked)(times.clip(seen_times[0], seen_times[-1]))
+        view_times = np.unique(ball_views.times).astype(float)
+        orientations = Slerp(view_times, tracked)(times.clip(view_times[0], view_times[-1]))
     return orientations.as_quat()[:, [3, 0, 1, 2]]
 
 
 def find_spin(ball_views: BallViews) -> np.ndarray | None:
-    """The steady spin `[3]` [rad per window, about axes of the world] under which views agree all through the window;
-    None if there is none. Candidates are refined on pairs of views that are further and further apart in time."""
+    """The constant angular velocity `[3]` [rad per window, in world axes] for which views correlate best over the
+    whole window. None if the correlation is too low.
+
+    Coarse to fine: candidates are refined on pairs of views whose time difference grows up to the whole window.
+    """
     config = ball_views.config
     start = _first_candidates(ball_views, np.inf)
     if start is None:
         return None
     candidates, pair_time = start
     while pair_time < 1.0:
-        before, pair_time = pair_time, min(pair_time * config.pair_time_growth, 1.0)
+        previous_time, pair_time = pair_time, min(pair_time * config.pair_time_growth, 1.0)
         pairs = ball_views.pairs(0.5 * pair_time, pair_time)
         if len(pairs):
             spacing = config.refined_spacing
-            offsets = _grid_ball(2 * spacing * pair_time / before, spacing) / pair_time
+            offsets = _rotation_grid(2 * spacing * pair_time / previous_time, spacing) / pair_time
             candidates = np.unique((candidates[:, None] + offsets[None]).reshape(-1, 3).round(6), axis=0)
             scores = ball_views.score(candidates, pairs)
             candidates = candidates[np.argsort(-scores)[: config.num_candidates]]
@@ -50,31 +56,33 @@ def find_spin(ball_views: BallViews) -> np.ndarray | None:
 
 
 def _is_accepted(ball_views: BallViews, rotating: float, static: float) -> bool:
-    """Whether views correlate enough under a rotation, and more than without one."""
+    """Whether the correlation with a rotation (`rotating`) is high enough, and higher than without (`static`)."""
     config = ball_views.config
     return rotating > max(config.min_correlation, static + config.min_correlation_gain)
 
 
-def _first_candidates(ball_views: BallViews, until: float) -> tuple[np.ndarray, float] | None:
-    """The spins `[C, 3]` under which consecutive views before the time `until` agree best, and how far these are apart
-    in time, at most. None if no two of them show the same side."""
+def _first_candidates(ball_views: BallViews, end_time: float) -> tuple[np.ndarray, float] | None:
+    """The spins `[C, 3]` for which consecutive views up to `end_time` correlate best, best first; and the largest time
+    difference of these views. None if no two of the views show the same side of the ball."""
     config = ball_views.config
-    apart = np.diff(np.unique(ball_views.times))
-    if not len(apart):
+    intervals = np.diff(np.unique(ball_views.times))
+    if not len(intervals):
         return None
-    pair_time = config.first_pair_time * float(np.median(apart))
+    pair_time = config.first_pair_time * float(np.median(intervals))
     pairs = ball_views.pairs(0.0, pair_time)
-    pairs = pairs[ball_views.times[pairs[:, 1]] <= until][: config.max_first_pairs]
+    pairs = pairs[ball_views.times[pairs[:, 1]] <= end_time][: config.max_first_pairs]
     if not len(pairs):
         return None
-    candidates = _grid_ball(config.max_rotation, config.rotation_spacing) / pair_time
+    candidates = _rotation_grid(config.max_rotation, config.rotation_spacing) / pair_time
     best = np.argsort(-ball_views.score(candidates, pairs))[: config.num_candidates]
     return candidates[best], pair_time
 
 
 def track_rotation(ball_views: BallViews) -> Rotation | None:
-    """Orientations at the T times of the views: each is the one in which the ball looks most like itself at times
-    before; then once more, at times before and after. None if this is not much better than no rotation."""
+    """Orientations `[T]` at the times of the views. None if they correlate not much better than no rotation.
+
+    Two passes: the first compares each time with earlier times, the second with earlier and later times.
+    """
     config = ball_views.config
     times = np.unique(ball_views.times)
     if len(times) <= config.tracking_start:
@@ -86,8 +94,8 @@ def track_rotation(ball_views: BallViews) -> Rotation | None:
     orientations = _track_forward(ball_views, views, times, start[0][0])
     scores = []
     for t in range(len(times)):
-        near = [t + step for lag in config.compared_lags for step in (-lag, lag) if 0 <= t + step < len(times)]
-        rotation, score, static = _correction(ball_views, views, t, near, orientations, orientations[t])
+        neighbours = [t + step for lag in config.compared_lags for step in (-lag, lag) if 0 <= t + step < len(times)]
+        rotation, score, static = _correction(ball_views, views, t, neighbours, orientations, orientations[t])
         orientations[t] = rotation * orientations[t]
         scores.append((score, static))
     if np.isnan(scores).all(0).any():
@@ -99,49 +107,52 @@ def track_rotation(ball_views: BallViews) -> Rotation | None:
 def _track_forward(
     ball_views: BallViews, views: Sequence[np.ndarray], times: np.ndarray, spin: np.ndarray
 ) -> list[Rotation]:
-    """Orientations at `times` `[T]`, each from those before, which predict it by the spin `[3]` so far."""
+    """Orientations at `times` `[T]`, the first pass. Each is predicted from the previous one with the `spin` `[3]`, and
+    then corrected by comparison with earlier times. The spin is a running average of the changes of orientation."""
     config = ball_views.config
     orientations = [Rotation.identity()]
     for t in range(1, len(times)):
-        wait = times[t] - times[t - 1]
-        expected = Rotation.from_rotvec(spin * wait) * orientations[-1]
+        interval = times[t] - times[t - 1]
+        predicted = Rotation.from_rotvec(spin * interval) * orientations[-1]
         earlier = [t - lag for lag in config.compared_lags if lag <= t]
-        rotation, score, _ = _correction(ball_views, views, t, earlier, orientations, expected)
+        rotation, score, _ = _correction(ball_views, views, t, earlier, orientations, predicted)
         if score > config.weak_correlation:
-            new_spin = (rotation * expected * orientations[-1].inv()).as_rotvec() / wait
+            new_spin = (rotation * predicted * orientations[-1].inv()).as_rotvec() / interval
             spin = config.spin_smoothing * spin + (1 - config.spin_smoothing) * new_spin
-        orientations.append(rotation * expected)
+        orientations.append(rotation * predicted)
     return orientations
 
 
 def _correction(
-    ball_views: BallViews, views: Sequence[np.ndarray], t: int, near: Sequence[int], orientations: Sequence[Rotation],
-    expected: Rotation,
+    ball_views: BallViews, views: Sequence[np.ndarray], t: int, neighbours: Sequence[int],
+    orientations: Sequence[Rotation], predicted: Rotation,
 ) -> tuple[Rotation, float, float]:  # fmt: skip
-    """The rotation from the expected orientation at time t to the one in which the ball looks most like itself at the
-    times `near`; the correlation then; and the correlation if the ball never rotated. Identity and NaN where nothing
-    can be compared.
+    """A correction of the predicted orientation at time index t: the rotation for which the views at t correlate best
+    with those at the time indices `neighbours`. Also this best correlation, and the correlation without any rotation.
+    Identity and NaN where no views can be compared.
 
     Args:
-        views: indices of the views that show the ball at each time.
+        views: for each time the indices of the views that show the ball.
+        orientations: at the times `neighbours`, at least.
+        predicted: orientation at t before the correction.
     """
-    config, toward = ball_views.config, ball_views.toward()
-    pair_list, first_list = [], []
-    for other in near:
+    config, directions = ball_views.config, ball_views.camera_directions()
+    pair_list, relative_list = [], []
+    for other in neighbours:
         if not len(views[other]) or not len(views[t]):
             continue
-        first = expected * orientations[other].inv()
-        same_side = first.apply(toward[views[other]]) @ toward[views[t]].T > config.min_pair_cosine
+        relative = predicted * orientations[other].inv()
+        same_side = relative.apply(directions[views[other]]) @ directions[views[t]].T > config.min_pair_cosine
         rows, cols = np.nonzero(same_side)
         pair_list.append(np.stack([views[other][rows], views[t][cols]], axis=-1))
-        first_list += [first] * len(rows)
-    if not first_list:
+        relative_list += [relative] * len(rows)
+    if not relative_list:
         return Rotation.identity(), np.nan, np.nan
-    pairs, firsts = np.concatenate(pair_list), Rotation.concatenate(first_list)
+    pairs, relatives = np.concatenate(pair_list), Rotation.concatenate(relative_list)
     best = np.zeros(3)
-    for largest, spacing in zip(config.search_ranges, config.search_spacings):
-        candidates = best + _grid_ball(largest, spacing)
-        scores = ball_views.score_rotations(candidates, pairs, firsts)
+    for max_angle, spacing in zip(config.search_ranges, config.search_spacings):
+        candidates = best + _rotation_grid(max_angle, spacing)
+        scores = ball_views.score_rotations(candidates, pairs, relatives)
         best = candidates[scores.argmax()]
     if scores.max() <= config.weak_correlation:
         return Rotation.identity(), float(scores.max()), np.nan
@@ -149,8 +160,8 @@ def _correction(
     return Rotation.from_rotvec(best), float(scores.max()), float(static[0])
 
 
-def _grid_ball(radius: float, spacing: float) -> np.ndarray:
-    """`[M, 3]` points of a grid within `radius` of its middle, which is one of them."""
-    line = spacing * np.arange(-int(radius / spacing), int(radius / spacing) + 1)
-    points = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
-    return points[np.linalg.norm(points, axis=-1) <= radius + 1e-9]
+def _rotation_grid(max_angle: float, spacing: float) -> np.ndarray:
+    """Rotation vectors `[M, 3]` [rad] on a regular grid around 0, with angles up to `max_angle`."""
+    axis = spacing * np.arange(-int(max_angle / spacing), int(max_angle / spacing) + 1)
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    return points[np.linalg.norm(points, axis=-1) <= max_angle + 1e-9]

@@ -1,4 +1,4 @@
-"""Pictures of one ball, and how well pairs of them agree under a rotation of the ball."""
+"""Views of one ball, and how well the textures of pairs of views correlate if the ball is rotated between them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class BallViews:
-    """One ball as N views see it. Texture is brightness against its surroundings; NaN where the ball is not seen.
+    """N views of one ball. Texture is locally normalised brightness; NaN where the ball is not visible.
 
     Attributes:
-        config: how they were made, and are compared.
+        config: settings of the texture and of its comparison.
         radius: of the ball, in scene units.
         times: `[N]`, 0..1.
         centres: `[N, 3]` of the ball, in scene units.
@@ -51,7 +51,7 @@ class BallViews:
     def of(
         frames: Sequence[Frame], times: np.ndarray, centres: np.ndarray, radii: np.ndarray, config: RotationConfig
     ) -> list[BallViews]:
-        """Of each of K balls.
+        """The views of each of K balls.
 
         Args:
             times: `[N]` of the frames, in 0..1.
@@ -70,50 +70,52 @@ class BallViews:
         ]
 
     def score(self, spins: np.ndarray, pairs: np.ndarray) -> NDArray[np.float64]:
-        """`[M]`: correlation of pairs of views `[P, 2]` under steady `spins` `[M, 3]` [rad per window]."""
-        waits = self.times[pairs[:, 1]] - self.times[pairs[:, 0]]
-        return self._correlation(spins, waits, pairs, Rotation.identity(len(pairs)))
+        """`[M]`: correlation of pairs of views `[P, 2]` if the ball rotates with the constant angular velocity `spins`
+        `[M, 3]` [rad per window]."""
+        intervals = self.times[pairs[:, 1]] - self.times[pairs[:, 0]]
+        return self._correlation(spins, intervals, pairs, Rotation.identity(len(pairs)))
 
-    def score_rotations(self, rotations: np.ndarray, pairs: np.ndarray, first: Rotation) -> NDArray[np.float64]:
-        """`[M]`: correlation of pairs of views, after the earlier view's ball was rotated by `first` (one for each
-        pair) and then by one of the rotation vectors `rotations` `[M, 3]`."""
-        return self._correlation(rotations, np.ones(len(pairs)), pairs, first)
+    def score_rotations(self, rotations: np.ndarray, pairs: np.ndarray, relative: Rotation) -> NDArray[np.float64]:
+        """`[M]`: correlation of pairs of views, after the ball of each pair's first view was rotated by `relative` (one
+        rotation for each pair) and then by one of the rotation vectors `rotations` `[M, 3]`."""
+        return self._correlation(rotations, np.ones(len(pairs)), pairs, relative)
 
     def _correlation(
-        self, vectors: np.ndarray, shares: np.ndarray, pairs: np.ndarray, first: Rotation
+        self, vectors: np.ndarray, factors: np.ndarray, pairs: np.ndarray, relative: Rotation
     ) -> NDArray[np.float64]:
         result = np.zeros(len(vectors))
-        rotated = np.einsum("pij,psj->psi", first.as_matrix(), self.normals[pairs[:, 0]])
-        vectors, shares, rotated = (np.ascontiguousarray(x, np.float32) for x in (vectors, shares, rotated))
+        rotated = np.einsum("pij,psj->psi", relative.as_matrix(), self.normals[pairs[:, 0]])
+        vectors, factors, rotated = (np.ascontiguousarray(x, np.float32) for x in (vectors, factors, rotated))
         _correlations(
-            vectors, shares, rotated, self.values[pairs[:, 0]], pairs[:, 1], self.centres, np.float32(self.radius),
+            vectors, factors, rotated, self.values[pairs[:, 0]], pairs[:, 1], self.centres, np.float32(self.radius),
             self.texture, self.corners, self.intrinsics, self.poses, self.config.min_view_cosine, result,
         )  # fmt: skip
         return result
 
-    def toward(self) -> np.ndarray:
+    def camera_directions(self) -> np.ndarray:
         """`[N, 3]`: unit vectors from the ball to the cameras."""
-        toward = self.poses[:, :3, 3] - self.centres
-        return toward / np.linalg.norm(toward, axis=-1, keepdims=True)
+        offsets = self.poses[:, :3, 3] - self.centres
+        return offsets / np.linalg.norm(offsets, axis=-1, keepdims=True)
 
     def visible(self) -> np.ndarray:
         """`[N]` bool: which views show the ball."""
         return ~np.isnan(self.values[:, 0])
 
     def pairs(self, min_time: float, max_time: float) -> np.ndarray:
-        """`[P, 2]`: views that show the same side, and are this far apart in time; at random, if there are too many."""
-        toward, visible = self.toward(), self.visible()
-        apart = self.times[None] - self.times[:, None]
-        same_side = toward @ toward.T > self.config.min_pair_cosine
-        found = (apart > 0) & (apart >= min_time) & (apart <= max_time) & same_side
-        both = np.argwhere(found & visible[:, None] & visible[None])
-        return both[np.random.default_rng(0).permutation(len(both))[: self.config.max_pairs]]
+        """`[P, 2]`: pairs of views, the earlier one first, that show the same side of the ball, with a time difference
+        in `min_time..max_time`. A random choice, in random order, if there are too many."""
+        directions, visible = self.camera_directions(), self.visible()
+        intervals = self.times[None] - self.times[:, None]
+        same_side = directions @ directions.T > self.config.min_pair_cosine
+        is_pair = (intervals > 0) & (intervals >= min_time) & (intervals <= max_time) & same_side
+        pairs = np.argwhere(is_pair & visible[:, None] & visible[None])
+        return pairs[np.random.default_rng(0).permutation(len(pairs))[: self.config.max_pairs]]
 
 
 def _choose_frames(times: np.ndarray, max_frames: int) -> np.ndarray:
-    """Indices of frames: all those of every n-th time, as many as are allowed."""
-    _, which = np.unique(times, return_inverse=True)
-    return np.flatnonzero(which % -(-len(times) // max_frames) == 0)
+    """Indices of frames: all frames of every n-th time, with n such that there are about `max_frames`."""
+    _, time_indices = np.unique(times, return_inverse=True)
+    return np.flatnonzero(time_indices % -(-len(times) // max_frames) == 0)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class _BallPatch:
         camera: of the view, at the patch's resolution.
         corner: `[2]`: the camera's pixel at the patch's first corner.
         texture: `[h, w]`.
-        normals: `[h, w, 3]`: unit vectors from the ball's centre to what is seen.
+        normals: `[h, w, 3]`: unit normals of the ball at the visible points.
     """
 
     camera: Camera
@@ -136,17 +138,17 @@ class _BallPatch:
 def _patch(
     image: np.ndarray, camera: Camera, centres: np.ndarray, radii: np.ndarray, k: int, config: RotationConfig
 ) -> _BallPatch | None:
-    """Of ball k; None where the view does not show it well. `image [H, W]`."""
-    where, depth = camera.project(torch.from_numpy(centres).float())
+    """The patch of ball k in an `image` `[H, W]`; None where the ball is too small or not in the picture."""
+    pixels, depth = camera.project(torch.from_numpy(centres).float())
     size = camera.fx * float(radii[k] / depth[k].clamp_min(1e-6))
     if float(depth[k]) <= radii[k]:
         return None
     factor = max(1, round(size / config.max_radius_pixels))
     size /= factor
     small = camera.downscale(factor)
-    middle = (where[k] / factor).numpy()
-    low = np.maximum(np.floor(middle - size - 1), 0).astype(int)
-    high = np.minimum(np.ceil(middle + size + 1), [small.width, small.height]).astype(int)
+    centre = (pixels[k] / factor).numpy()
+    low = np.maximum(np.floor(centre - size - 1), 0).astype(int)
+    high = np.minimum(np.ceil(centre + size + 1), [small.width, small.height]).astype(int)
     if size < config.min_radius_pixels or (high - low).min() < config.min_radius_pixels:
         return None
     block = image[low[1] * factor : high[1] * factor, low[0] * factor : high[0] * factor]
@@ -166,24 +168,24 @@ def _surface(
     k: int,
     min_cosine: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors `[h, w, 3]` from ball k's centre to what a patch's pixels see of it; and which pixels see it, not at
-    a grazing angle, and with no other ball in front `[h, w]`."""
+    """Intersects the rays of a patch's pixels with the balls: unit normals `[h, w, 3]` of ball k; and the mask `[h, w]`
+    of the pixels that show ball k, not at a grazing angle, and without another ball in front."""
     rows, cols = np.mgrid[: shape[0], : shape[1]]
-    at = np.stack([cols + corner[0], rows + corner[1]], -1) + 0.5
-    rays = camera.rays(torch.from_numpy(at).float())
-    to = rays.origins[..., None, :].numpy() - centres
-    along = -(to * rays.directions[..., None, :].numpy()).sum(-1)
-    inside = radii**2 - (to**2).sum(-1) + along**2
-    near = np.where(inside > 0, along - np.sqrt(np.maximum(inside, 0)), np.inf)
-    distance = np.where(np.isfinite(near[..., k]), near[..., k], 0.0)
-    normals = (to[..., k, :] + distance[..., None] * rays.directions.numpy()) / radii[k]
+    pixels = np.stack([cols + corner[0], rows + corner[1]], -1) + 0.5
+    rays = camera.rays(torch.from_numpy(pixels).float())
+    offsets = rays.origins[..., None, :].numpy() - centres
+    closest = -(offsets * rays.directions[..., None, :].numpy()).sum(-1)
+    discriminant = radii**2 - (offsets**2).sum(-1) + closest**2
+    hits = np.where(discriminant > 0, closest - np.sqrt(np.maximum(discriminant, 0)), np.inf)
+    distance = np.where(np.isfinite(hits[..., k]), hits[..., k], 0.0)
+    normals = (offsets[..., k, :] + distance[..., None] * rays.directions.numpy()) / radii[k]
     facing = -(normals * rays.directions.numpy()).sum(-1)
-    return normals, (near.argmin(-1) == k) & (inside[..., k] > 0) & (facing > min_cosine)
+    return normals, (hits.argmin(-1) == k) & (discriminant[..., k] > 0) & (facing > min_cosine)
 
 
 def _normalised(values: np.ndarray, visible: np.ndarray, radius: float, noise: float) -> np.ndarray:
-    """Brightness `[h, w]` minus its mean in the neighbourhood, over its standard deviation there (with `noise` added);
-    NaN where not visible."""
+    """Brightness `[h, w]` minus its local mean, divided by its local standard deviation (with `noise` added). NaN where
+    not visible."""
     weights = ndimage.gaussian_filter(visible.astype(float), radius) + 1e-6
     mean = ndimage.gaussian_filter(values * visible, radius) / weights
     variance = ndimage.gaussian_filter(values**2 * visible, radius) / weights - mean**2
@@ -198,7 +200,7 @@ def _ball_views(
     config: RotationConfig,
     rng: np.random.Generator,
 ) -> BallViews:
-    """Of one ball."""
+    """The views of one ball, from its patch in each view."""
     count, samples = len(patches), config.samples
     size = max([max(p.texture.shape) for p in patches if p is not None], default=1)
     texture, normals = np.full((count, size, size), np.nan), np.zeros((count, samples, 3))
@@ -223,25 +225,26 @@ def _ball_views(
 
 @njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
 def _correlations(
-    vectors: Array, shares: Array, normals: Array, values: Array, others: np.ndarray, centres: Array, radius: float,
+    vectors: Array, factors: Array, normals: Array, values: Array, others: np.ndarray, centres: Array, radius: float,
     texture: Array, corners: Array, intrinsics: Array, poses: Array, min_cosine: float, result: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Rotates what P views see, `normals` `[P, S, 3]` and `values` `[P, S]`, by shares `[P]` of each rotation vector
-    `[M, 3]`, and compares with what the views `others` `[P]` see there: mean product of textures `[M]`."""
+    """Rotates the surface points of P views, `normals` `[P, S, 3]` with texture `values` `[P, S]`, by each rotation
+    vector `[M, 3]` times `factors` `[P]`, projects them into the views `others` `[P]`, and writes the mean product of
+    both textures to `result` `[M]`."""
     for c in range(len(vectors)):
         total, count = 0.0, 0
         for q in range(len(others)):
             j = others[q]
-            x, y, z = vectors[c, 0] * shares[q], vectors[c, 1] * shares[q], vectors[c, 2] * shares[q]
+            x, y, z = vectors[c, 0] * factors[q], vectors[c, 1] * factors[q], vectors[c, 2] * factors[q]
             angle = np.sqrt(x * x + y * y + z * z) + 1e-9
             cos, sin = np.cos(angle), np.sin(angle) / angle
-            rest = (1 - cos) / (angle * angle)
+            cos_factor = (1 - cos) / (angle * angle)
             for p in range(normals.shape[1]):
                 value = values[q, p]
                 if np.isnan(value):
                     break
                 a, b, d = normals[q, p]
-                dot = rest * (x * a + y * b + z * d)
+                dot = cos_factor * (x * a + y * b + z * d)
                 na = a * cos + sin * (y * d - z * b) + dot * x
                 nb = b * cos + sin * (z * a - x * d) + dot * y
                 nd = d * cos + sin * (x * b - y * a) + dot * z

@@ -1,4 +1,5 @@
-"""An optimizer's learning rates and state, and a guard against what is not a number."""
+"""Helpers of the training loop: learning rates and saved state of the optimizer, gradients, and the error message if
+training diverges."""
 
 from __future__ import annotations
 
@@ -11,34 +12,41 @@ from foreseen.core.batch import Batch
 from foreseen.core.method import Method
 from foreseen.errors import UserError
 
-ENTRIES = ("step", "exp_avg", "exp_avg_sq")
-"""What Adam remembers of a parameter."""
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""Names of the tensors in Adam's state of a parameter."""
 
 
 def update_rates(optimizer: torch.optim.Optimizer, method: Method[Any, Any], progress: float) -> None:
-    """Takes over the learning rates and other settings that the method wants now, group by name."""
-    wanted = {group.get("name", i): group for i, group in enumerate(method.parameter_groups(progress))}
+    """Sets the learning rates and other settings of each parameter group to those of the method at this progress
+    (0..1). Groups are matched by name."""
+    settings = {group.get("name", i): group for i, group in enumerate(method.parameter_groups(progress))}
     for i, group in enumerate(optimizer.param_groups):
-        new = wanted[group.get("name", i)]
-        group.update({key: value for key, value in new.items() if key not in ("params", "name")})
+        current = settings[group.get("name", i)]
+        group.update({key: value for key, value in current.items() if key not in ("params", "name")})
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, method: Method[Any, Any]) -> dict[str, Tensor]:
-    """The optimiser's state by "parameter name/entry"; parameters that never had a gradient have none."""
+    """The optimizer's state by "parameter name/state name", such as "codes/exp_avg". Parameters that never had a
+    gradient have no state."""
     names = {id(p): name for name, p in method.named_parameters()}
-    return {f"{names[id(p)]}/{key}": value for p, own in optimizer.state.items() for key, value in own.items()}
+    return {f"{names[id(p)]}/{key}": value for p, state in optimizer.state.items() for key, value in state.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, method: Method[Any, Any], tensors: dict[str, Tensor]) -> None:
-    """Goes on from `optimizer_tensors`. Raises `UserError` for others: the fused form trusts what it is given."""
+    """Replaces the optimizer's state by saved `optimizer_tensors`.
+
+    Raises:
+        KeyError: no such parameter.
+        UserError: a state's name, dtype or shape does not fit the parameter. (Fused Adam itself does not check them.)
+    """
     parameters = dict(method.named_parameters())
     optimizer.state.clear()
-    for place, value in tensors.items():
-        name, _, key = place.rpartition("/")
+    for full_name, value in tensors.items():
+        name, _, key = full_name.rpartition("/")
         parameter = parameters[name]
-        form = (torch.float32, ()) if key == "step" else (parameter.dtype, parameter.shape)
-        if key not in ENTRIES or (value.dtype, value.shape) != form:
-            raise UserError(f"{place} is {value.dtype} {list(value.shape)}, of a parameter {list(parameter.shape)}")
+        expected = (torch.float32, ()) if key == "step" else (parameter.dtype, parameter.shape)
+        if key not in ADAM_STATE or (value.dtype, value.shape) != expected:
+            raise UserError(f"{full_name} is {value.dtype} {list(value.shape)}, of a parameter {list(parameter.shape)}")
         device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
         optimizer.state[parameter][key] = value.to(device, copy=True)
 
@@ -59,22 +67,26 @@ def scale_gradients(parameters: list[nn.Parameter], factor: float) -> None:
 
 
 def explain_divergence(method: Method[Any, Any], batch: Batch, step: int, random: Tensor) -> UserError:
-    """Repeats a step whose loss or gradient is not finite and finds the term and the parameters that caused
-    it."""
+    """The error for a step whose loss or gradient is not finite. The step is computed again to find the loss term and
+    the parameters that caused it.
+
+    Args:
+        random: state of the global random generator before the step.
+    """
     torch.set_rng_state(random)
     named = [(name, p) for name, p in method.named_parameters() if p.requires_grad]
     terms = {name: v for name, v in method.losses(batch, step).items() if not name.startswith("_")}
-    guilty = {name: bad for name, value in terms.items() if (bad := _bad_gradients(value, named)) is not None}
-    if not guilty:
+    not_finite = {name: bad for name, value in terms.items() if (bad := _bad_gradients(value, named)) is not None}
+    if not not_finite:
         return _diverged(step, "the sum of the loss terms", [], "is not finite in its gradient")
-    name, bad = next(iter(guilty.items()))
+    name, bad = next(iter(not_finite.items()))
     value = terms[name].item()
-    what = f"is {value}" if not torch.isfinite(terms[name]) else f"is {value:.4g} but its gradient is not finite"
-    return _diverged(step, f"loss term '{name}'", bad, what)
+    problem = f"is {value}" if not torch.isfinite(terms[name]) else f"is {value:.4g} but its gradient is not finite"
+    return _diverged(step, f"loss term '{name}'", bad, problem)
 
 
 def _bad_gradients(value: Tensor, named: list[tuple[str, nn.Parameter]]) -> list[str] | None:
-    """Names of the parameters with a gradient that is not finite; None where value and gradients are all
+    """Names of the parameters whose gradient of a loss term is not finite. None if the term and all gradients are
     finite."""
     if not value.requires_grad:
         return None if torch.isfinite(value) else []
@@ -84,15 +96,16 @@ def _bad_gradients(value: Tensor, named: list[tuple[str, nn.Parameter]]) -> list
     return bad if bad or not torch.isfinite(value) else None
 
 
-def _diverged(step: int, what: str, names: list[str], how: str) -> UserError:
+def _diverged(step: int, term: str, names: list[str], problem: str) -> UserError:
+    """The error message; `names`: parameters whose gradient is not finite."""
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     parameters = f" (parameters {shown})" if names else ""
     return UserError(
-        f"training diverged at step {step}: {what} {how}{parameters}. The last checkpoint is from before it: "
+        f"training diverged at step {step}: {term} {problem}{parameters}. The last checkpoint is from before it: "
         "lower the learning rates, or train with another --seed."
     )
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """All parameters that are trained."""
+    """All parameters of the optimizer."""
     return [p for group in optimizer.param_groups for p in group["params"]]

@@ -154,13 +154,13 @@ class FastDNeRF(TimeConditionedMethod):
 
     def _cell_density(self, coords: Tensor, box: Tensor) -> Tensor:
         times = (box + torch.rand(len(box), device=box.device)) / self.config.time_boxes
-        at = TimeCondition(times, self._sample_initial_conditions(len(box)))
-        return self.canonical.density(self._features(coords, at)) * self.scale
+        conditions = TimeCondition(times, self._sample_initial_conditions(len(box)))
+        return self.canonical.density(self._features(coords, conditions)) * self.scale
 
     def _sample_initial_conditions(self, count: int) -> Tensor:
         """`[count, C]`: random points between the initial conditions of two sequences, where new ones may start."""
         if not self.conditioned:
             return self.initial.expand(count, -1)
-        at = self.initial.device
-        first, second = torch.randint(len(self.initial), (2, count), device=at)
-        return torch.lerp(self.initial[first], self.initial[second], torch.rand(count, 1, device=at))
+        device = self.initial.device
+        first, second = torch.randint(len(self.initial), (2, count), device=device)
+        return torch.lerp(self.initial[first], self.initial[second], torch.rand(count, 1, device=device))

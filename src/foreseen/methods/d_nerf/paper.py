@@ -97,9 +97,9 @@ class PaperDNeRF(TimeConditionedMethod):
         """The field whose ray r sees row `row_of(r)` of `time_conditions`."""
 
         def query(positions: Tensor, directions: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-            at = time_conditions.of(row_of(rays))
+            conditions = time_conditions.of(row_of(rays))
             local = (positions - self.centre) * self.scale
-            inputs = (local, directions, at.time_since_start, at.initial)
+            inputs = (local, directions, conditions.time_since_start, conditions.initial)
             saves_memory = self.config.recompute and torch.is_grad_enabled()
             density, color = recomputed(self._evaluate, *inputs) if saves_memory else self._evaluate(*inputs)
             # The networks' density is per normalised length.

@@ -1,4 +1,4 @@
-"""Principal components of the displacements of all Gaussians."""
+"""Principal components of the deformation of a cloud of Gaussians over time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 MIN_COMPONENT = 1e-6
 """A component smaller than this share of the largest one is float32 rounding."""
 NUM_DISPLACEMENTS = 3
-"""The first columns of the changes of a Gaussian are its displacement; components are found from these alone."""
+"""The first columns of the changes of a Gaussian are its displacement; only these determine the components."""
 
 
 class PrincipalComponents(nn.Module):
@@ -46,11 +46,11 @@ class PrincipalComponents(nn.Module):
         displacements = (centred[..., :NUM_DISPLACEMENTS] * share[:, None]).flatten(1).double()
         sizes, modes = torch.linalg.eigh(displacements @ displacements.T)
         sizes, modes = sizes.flip(0)[: self.maximum].clamp_min(0).sqrt(), modes.flip(1)[:, : self.maximum]
-        kept = int((sizes > MIN_COMPONENT * sizes[0]).sum())
+        num_components = int((sizes > MIN_COMPONENT * sizes[0]).sum())
         coefficients = modes.new_zeros(len(changes), self.maximum)
-        coefficients[:, :kept] = modes[:, :kept] * sizes[:kept]
-        mixing = (modes[:, :kept] / sizes[:kept]).T.to(changes)
-        self.directions[:kept, :count] = torch.einsum("kt,tnc->knc", mixing, centred)
+        coefficients[:, :num_components] = modes[:, :num_components] * sizes[:num_components]
+        mixing = (modes[:, :num_components] / sizes[:num_components]).T.to(changes)
+        self.directions[:num_components, :count] = torch.einsum("kt,tnc->knc", mixing, centred)
         return coefficients
 
     def decode(self, coefficients: Tensor, count: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A deforming cloud, and learned dynamics of the principal components of its displacements."""
+"""A cloud of Gaussians, deformed by feature planes, and a learned ODE for principal components of the deformation."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from foreseen.splatting.planes import CHANGES, PlaneGaussians
 
 @dataclass(frozen=True)
 class GaussianODEState:
-    """Leading axes are times.
+    """A time, and the predicted deformation there. Leading axes are times.
 
     Attributes:
-        normalized_time: `[...]` float64, a time as a share of the training window.
-        coefficients: `[..., K]` float64, coefficients of the displacements' components that the dynamics predict; 0
-            inside the window, where the planes give the displacements.
+        normalized_time: `[...]` float64, 0 at the start of the observed window and 1 at its end.
+        coefficients: `[..., K]` float64, predicted coefficients of the principal components. 0 inside the window, where
+            they are not used: the planes give the deformation.
     """
 
     normalized_time: Tensor
@@ -33,7 +33,13 @@ class GaussianODEState:
 
 
 class GaussianODE(PlaneGaussians[GaussianODEState]):
-    """Inside the observed window feature planes displace the cloud; outside, learned dynamics do. See README.md."""
+    """Inside the observed window feature planes deform the cloud; outside, learned dynamics predict the coefficients of
+    the principal components of this deformation. See README.md.
+
+    Attributes:
+        residuals: `[2, N, C]`, deformation at the window's start and end minus its prediction by the dynamics.
+        fit_stage: `[]`, number of entries of `fit_at` at which the dynamics were fitted.
+    """
 
     config: GaussianODEConfig
     residuals: Tensor
@@ -49,16 +55,17 @@ class GaussianODE(PlaneGaussians[GaussianODEState]):
         self.register_buffer("residuals", torch.zeros(2, config.cloud.budget, sum(CHANGES)))
         self.register_buffer("fit_stage", torch.tensor(0))
 
-    # The verbs.
+    # Observe, evolve, scene.
 
     def observe(self, observation: Observation) -> GaussianODEState:
-        """The start of the window."""
+        """The start of the observed window."""
         check_sequence_index(observation.sequence, 1)
         zeros = self.residuals.new_zeros(self.config.components, dtype=torch.float64)
         return GaussianODEState(zeros[0], zeros)
 
     def evolve(self, state: GaussianODEState, times: Tensor) -> GaussianODEState:
-        """Inside the window the time alone; outside, the solution of the dynamics from the nearer end of the window."""
+        """Inside the window only the time is set. Outside, the coefficients are the solution of the dynamics from the
+        nearer end of the window."""
         before, after = outside_window(times, *self.info.time_range)
         outside = before | after
         normalized_time = torch.tensor(
@@ -71,17 +78,18 @@ class GaussianODE(PlaneGaussians[GaussianODEState]):
         return GaussianODEState(normalized_time, coefficients)
 
     def scene(self, state: GaussianODEState) -> Gaussians:
-        """The displaced cloud. Before dynamics are fitted, nothing moves outside the window."""
+        """The deformed cloud. Before the dynamics are fitted, it is static outside the window. Outside the window the
+        residual at its nearer end is added and fades out exponentially, so that there is no jump."""
         canonical, normalized_time = self.canonical(), float(state.normalized_time)
-        edge = min(max(normalized_time, 0.0), 1.0)
-        if normalized_time == edge or not self.motion.fitted:
-            return self.deformed(canonical, edge)
+        clamped_time = min(max(normalized_time, 0.0), 1.0)
+        if normalized_time == clamped_time or not self.motion.fitted:
+            return self.deformed(canonical, clamped_time)
         count = len(canonical.means)
-        fading = torch.exp(torch.tensor(-abs(normalized_time - edge) / self.config.fade))
-        changes = self.components.decode(state.coefficients, count) + fading * self.residuals[int(edge), :count]
+        fade = torch.exp(torch.tensor(-abs(normalized_time - clamped_time) / self.config.fade))
+        changes = self.components.decode(state.coefficients, count) + fade * self.residuals[int(clamped_time), :count]
         return self.apply_changes(canonical, changes)
 
-    # How it learns.
+    # Training.
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Densification; fits the dynamics when progress passes an entry of `fit_at`."""
@@ -98,25 +106,26 @@ class GaussianODE(PlaneGaussians[GaussianODEState]):
 
     @torch.no_grad()
     def fit_dynamics(self) -> str:
-        """Finds the components of the displacements, and fits dynamics to their coefficients. Returns a line for the
-        user."""
+        """Fits the principal components of the deformation, and the dynamics of their coefficients. Returns a message
+        for the user."""
         samples = self.config.samples_per_control * self.controls + 1
         canonical, times = self.canonical(), torch.linspace(0, 1, samples, dtype=torch.float64)
         changes = torch.stack([self.changes(canonical, float(t)) for t in times.tolist()])
-        visibility = canonical.opacities * canonical.scales.topk(2, dim=-1).values.prod(-1)
-        coefficients = self.components.fit(changes, visibility).cpu()
-        # Planes are linear between their nodes, so velocities jump at each node: fit to a smooth spline instead.
+        # Weights of the Gaussians: opacity times the area of the largest cross-section.
+        weights = canonical.opacities * canonical.scales.topk(2, dim=-1).values.prod(-1)
+        coefficients = self.components.fit(changes, weights).cpu()
+        # Planes are piecewise linear in time, with jumps of velocity: the dynamics are fitted to a smooth spline.
         basis = UniformBSpline(self.controls).basis(times)
         self.motion.fit(basis @ torch.linalg.lstsq(basis, coefficients, driver="gelsd").solution)
-        self._keep_residuals(changes)
+        self._store_residuals(changes)
         return self._describe_fit()
 
-    def _keep_residuals(self, changes: Tensor) -> None:
-        """Keeps what the components leave out of the first and the last of `changes` `[T, N, 10]`, so that a forecast
-        starts without a jump."""
-        edges, count = torch.tensor([0.0, 1.0], dtype=torch.float64), changes.shape[1]
-        at_edges = self.motion.extrapolate(edges)
-        for residual, observed, coefficients in zip(self.residuals, (changes[0], changes[-1]), at_edges):
+    def _store_residuals(self, changes: Tensor) -> None:
+        """Stores the first and the last of `changes` `[T, N, 10]` minus what the dynamics predict for these times, so
+        that a forecast starts without a jump."""
+        ends, count = torch.tensor([0.0, 1.0], dtype=torch.float64), changes.shape[1]
+        predicted = self.motion.extrapolate(ends)
+        for residual, observed, coefficients in zip(self.residuals, (changes[0], changes[-1]), predicted):
             residual.zero_()
             residual[:count] = observed - self.components.decode(coefficients, count)
 

@@ -149,8 +149,8 @@ class ConditionedNeRF(Method[NodeRFState, RayBatch]):
 
     def before_step(self, step: int, progress: float) -> str | None:
         """Ends the first warm-up early if the budget is short: the paper has 700 000 steps or more."""
-        before, self._opening = self._opening, progress < self.config.max_warm_up_share
-        return self.start_message if before is None and self.is_warm_up(step) else None
+        previous, self._opening = self._opening, progress < self.config.max_warm_up_share
+        return self.start_message if previous is None and self.is_warm_up(step) else None
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
         """One group. The learning rate falls exponentially to `lr * lr_decay` at the end of the budget. Over the

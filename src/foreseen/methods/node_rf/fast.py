@@ -22,11 +22,12 @@ class FastNodeRF(FastNodeRFBase):
         super().__init__(config, info)
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
-        """First codes: where the pictures lie on the manifold of all of them; the time where no static camera tells."""
+        """Initial codes: coordinates of the pictures on their manifold, or the time if no static camera has all
+        times."""
         del labels
         codes = picture_codes(frames, self.info.times[0], self.config.embedding)
         source = "from the pictures' neighbours"
         if codes is None:
             codes, source = self.times[0, :, None] * 2 - 1, "the time itself, as no static camera saw all of it"
-        self._begin(codes[None].to(torch.float32), frames)
+        self._initialize(codes[None].to(torch.float32), frames)
         return f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, {source}."

@@ -1,4 +1,4 @@
-"""What the latent preset does for one sequence and for several: codes on an ODE's trajectories condition one field."""
+"""The base class of preset `fast`, for one or several sequences: a field conditioned on codes that follow an ODE."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ from foreseen.errors import UserError
 from foreseen.methods.node_rf.conditioned import NodeRFState
 from foreseen.methods.node_rf.fast_config import LatentODEConfig, NodeRFFastConfig
 from foreseen.methods.node_rf.latent_field import LatentField
-from foreseen.methods.node_rf.latent_ode import SecondOrderODE, SeenCodes, fit_ode, trajectories
+from foreseen.methods.node_rf.latent_ode import ObservedCodes, SecondOrderODE, fit_ode, trajectories
 from foreseen.methods.node_rf.systems import latent_system
 from foreseen.scenes import ComposedField
 
 
 class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
-    """S sequences. A state is (q, q'), D numbers each; q is the code.
+    """S sequences of up to T times. A state is (q, q'), D components each; q is the code.
+
+    Training has two stages. First each time has a free code. Then the ODE is fitted to the codes, and from there on the
+    codes are its solutions.
 
     Attributes:
-        codes: `[S, T, D]`, at the training times, padded: learned one by one, later what the ODE says.
-        first: `[S, 2 D]`, the ODE's state at each sequence's first time.
-        stage: `[]` int64; 0: the codes are learned, 1: the ODE says them.
+        codes: `[S, T, D]`, codes at the training times, padded.
+        first: `[S, 2 D]`, state at the first time of each sequence.
+        stage: `[]` int64; 0: codes are free parameters, 1: codes are solutions of the ODE.
     """
 
     stage: Tensor
@@ -50,17 +53,18 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
         self.window = max(times[-1] - times[0] for times in info.times) or 1.0
         self.starts = tuple(times[0] for times in info.times)
         times = torch.zeros(len(counts), max(counts), dtype=torch.float64)
-        for s, own in enumerate(info.times):
-            times[s, : len(own)] = (torch.tensor(own, dtype=torch.float64) - own[0]) / self.window
+        for s, of_sequence in enumerate(info.times):
+            since_start = torch.tensor(of_sequence, dtype=torch.float64) - of_sequence[0]
+            times[s, : len(of_sequence)] = since_start / self.window
         self.register_buffer("times", times.float(), persistent=False)
         self.register_buffer("valid", torch.arange(max(counts)) < torch.tensor(counts)[:, None], persistent=False)
         self.register_buffer("stage", torch.tensor(0))
         low, high = torch.tensor(info.bounds)
-        self._make(1, LatentField(config, info, 1, torch.stack([(low + high) / 2, (high - low) / 2])))
+        self._set_modules(1, LatentField(config, info, 1, torch.stack([(low + high) / 2, (high - low) / 2])))
         self.progress = 0.0
 
-    def _make(self, dims: int, field: LatentField) -> None:
-        """Untrained codes and ODE of so many dimensions beside a field."""
+    def _set_modules(self, dims: int, field: LatentField) -> None:
+        """Sets the field, and untrained codes and ODE of `dims` dimensions."""
         self.field = field
         self.ode = SecondOrderODE(dims, self.dynamics)
         self.codes = nn.Parameter(torch.zeros(*self.times.shape, dims))
@@ -76,24 +80,25 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
         """D of the code."""
         return self.codes.shape[-1]
 
-    def _begin(self, codes: Tensor, frames: Sequence[Frame], bodies: int = 0) -> None:
-        """Takes over first `codes` `[S, T, D]`, which tell positions of so many bodies."""
-        self._make(codes.shape[-1], LatentField.around(self.config, self.info, codes.shape[-1], frames, bodies))
+    def _initialize(self, codes: Tensor, frames: Sequence[Frame], bodies: int = 0) -> None:
+        """Sets initial `codes` `[S, T, D]`, which tell positions of so many bodies, and a new field and ODE."""
+        field = LatentField.around(self.config, self.info, codes.shape[-1], frames, bodies)
+        self._set_modules(codes.shape[-1], field)
         with torch.no_grad():
             self.codes.copy_(codes)
 
     def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
-        """Codes of as many dimensions, and a box of the same place, as the checkpoint has."""
+        """Takes the number of code dimensions and the box of the conditioned layer from a checkpoint."""
         codes = tensors["codes"]
         if codes.ndim != 3 or codes.shape[:2] != self.times.shape or not 0 < codes.shape[2] <= 8:
             raise UserError(f"codes: {list(codes.shape)} are not those of {list(self.times.shape)} training times")
         dims = codes.shape[2]
-        self._make(dims, LatentField.like(self.config, self.info, dims, tensors, "field."))
+        self._set_modules(dims, LatentField.like(self.config, self.info, dims, tensors, "field."))
 
-    # The four verbs (render belongs to the scene).
+    # Observe, evolve, scene.
 
     def observe(self, observation: Observation) -> NodeRFState:
-        """The ODE's first state of a training sequence."""
+        """The state at the first time of a training sequence."""
         check_sequence_index(observation.sequence, len(self.starts))
         index = observation.sequence
         first = self.first_states()[index]
@@ -109,34 +114,35 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
         return NodeRFState(self.ode.flow(state.latent, 0.0, (times - state.time) / self.window), times)
 
     def scene(self, state: NodeRFState) -> ComposedField:
-        """The field under the state's code."""
+        """The field, conditioned on the code of the state."""
         return self.field.scene_of(state.latent[None, : self.dims])
 
     def layer(self, state: NodeRFState, which: Layer) -> ComposedField:
-        """One layer of it."""
+        """The static or the dynamic layer of the field."""
         return self.field.scene_of(state.latent[None, : self.dims], which)
 
-    # How it learns.
+    # Training.
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
-        """Colour under the codes of the rays' moments, which are on the ODE's trajectories from `ode_from` on."""
+        """Losses of the rays' colours, with the code of each ray's time; and losses of the ODE's states. Steps for the
+        static layer have no codes."""
         if self.field.is_static_step(step):
             return self.field.static_losses(batch, step)
         codes: Tensor = self.codes
         terms: dict[str, Tensor] = {}
         if self.stage == 1:
             codes = codes.detach()
-            if self.ode_learns and step % self.config.ode_every == 0:
+            if self.is_ode_trained and step % self.config.ode_every == 0:
                 paths = self.paths()
                 codes, terms = paths[..., : self.dims], self.path_losses(paths)
                 with torch.no_grad():
                     self.codes.copy_(codes)
-        own = codes[batch.sequences, batch.time_indices]
-        return terms | self.field.losses(own, self._counted(own), batch, step)
+        ray_codes = codes[batch.sequences, batch.time_indices]
+        return terms | self.field.losses(ray_codes, self._curriculum_mask(ray_codes), batch, step)
 
     @property
-    def ode_learns(self) -> bool:
-        """Whether pictures teach the ODE."""
+    def is_ode_trained(self) -> bool:
+        """Whether the ODE is trained by the losses of the pictures."""
         return int(self.stage) == 1 and self.progress >= self.config.ode_from
 
     def paths(self) -> Tensor:
@@ -144,52 +150,55 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
         return trajectories(self.ode, self.first_states(), self.times)
 
     def path_losses(self, paths: Tensor) -> dict[str, Tensor]:
-        """Terms of the ODE's states `[S, T, 2 D]` themselves."""
+        """Loss terms of the ODE's states `[S, T, 2 D]`."""
         del paths
         return {}
 
-    def _counted(self, codes: Tensor) -> Tensor:
-        """`[...]` float: 1 for codes `[..., D]` that the curriculum has reached."""
+    def _curriculum_mask(self, codes: Tensor) -> Tensor:
+        """`[...]` float: 1 for codes `[..., D]` within the curriculum's radius around the median code, else 0."""
         learned = self.codes.detach()[self.valid]
-        middle = learned.median(0).values
-        farthest = (learned - middle).norm(dim=-1).max().clamp_min(1e-9)
-        return ((codes.detach() - middle).norm(dim=-1) <= self._reach() * farthest).to(codes)
+        median = learned.median(0).values
+        farthest = (learned - median).norm(dim=-1).max().clamp_min(1e-9)
+        return ((codes.detach() - median).norm(dim=-1) <= self._curriculum_radius() * farthest).to(codes)
 
-    def _reach(self) -> float:
+    def _curriculum_radius(self) -> float:
+        """Radius of the curriculum at the current progress, as a share of the largest distance from the median code; it
+        grows linearly after the warm-up. 2 (all codes) at its end."""
         c = self.config
         span = max(c.curriculum_share - c.warm_up_share, 1e-9)
         grown = min(1.0, max(0.0, (self.progress - c.warm_up_share) / span))
         return 2.0 if grown >= 1 else c.curriculum_start + (1 - c.curriculum_start) * grown
 
     def batch_spec(self, step: int) -> RaySpec:
-        """Moments that the curriculum has reached."""
+        """Rays of the times that the curriculum has reached."""
         spec = self.field.batch_spec(step)
-        if self.field.is_static_step(step) or self._reach() >= 1:
+        if self.field.is_static_step(step) or self._curriculum_radius() >= 1:
             return spec
-        reached = ((self._counted(self.codes) > 0) & self.valid).any(0).nonzero()[:, 0].tolist()
+        reached = ((self._curriculum_mask(self.codes) > 0) & self.valid).any(0).nonzero()[:, 0].tolist()
         return replace(spec, time_indices=tuple(reached) or None)
 
     @abstractmethod
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
-        """First codes; says where they come from."""
+        """Sets the initial codes. Returns a message on how they were found."""
 
     def callbacks(self) -> tuple[Callback, ...]:
-        """First codes before training; the ODE takes over during it."""
+        """Initial codes before training; the ODE is fitted to the codes during it."""
         return (Callback(self.warm_start, self.before_step, after_training=self.finish),)
 
     def before_step(self, step: int, progress: float) -> str | None:
-        """Refreshes the occupancy; lets the ODE take over when its time has come."""
+        """Refreshes the occupancy; starts stage 1 when progress passes `ode_from`."""
         self.progress = progress
         self.field.before_step(step, progress)
         if self.stage == 0 and progress >= self.config.ode_from:
-            return self._take_over()
+            return self._start_ode_stage()
         return None
 
     def finish(self) -> str | None:
-        """Fits the ODE where the budget was too short for it to take over."""
-        return self._take_over() if self.stage == 0 else None
+        """Starts stage 1 (and so fits the ODE) if training ended before it."""
+        return self._start_ode_stage() if self.stage == 0 else None
 
-    def _take_over(self) -> str:
+    def _start_ode_stage(self) -> str:
+        """Fits the ODE to the codes and replaces the codes by its solutions."""
         self._fit()
         self.stage.fill_(1)
         with torch.no_grad():
@@ -198,35 +207,35 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
             self.codes.copy_(codes)
         return f"the latent ODE takes over; it follows the codes with a misfit of {float(misfit):.2%}."
 
-    def _seen(self) -> SeenCodes:
-        return SeenCodes(self.codes.detach(), self.times, self.valid)
+    def _observed_codes(self) -> ObservedCodes:
+        return ObservedCodes(self.codes.detach(), self.times, self.valid)
 
     def _fit(self) -> None:
-        """Fits the ODE to the codes as they are now."""
-        first = fit_ode(self.ode, self._seen(), self.dynamics)
+        """Fits the ODE and the first states to the current codes."""
+        first = fit_ode(self.ode, self._observed_codes(), self.dynamics)
         with torch.no_grad():
             self.first.copy_(first)
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
-        """Field, codes, and what moves them; all rates fall exponentially over the budget."""
+        """Field, codes, and ODE. All learning rates decay exponentially over the budget."""
         c, decay = self.config, self.config.lr_decay**progress
         return [
             *self.field.parameter_groups(decay),
             {"name": "codes", "params": [self.codes], "lr": 0.0 if self.stage == 1 else c.code_lr * decay},
-            {"name": "ode", "params": self._moves(), "lr": c.ode_lr * decay if self.ode_learns else 0.0},
+            {"name": "ode", "params": self._ode_parameters(), "lr": c.ode_lr * decay if self.is_ode_trained else 0.0},
         ]
 
-    def _moves(self) -> list[nn.Parameter]:
-        """What moves the codes."""
+    def _ode_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the ODE's solutions depend on."""
         return [self.first, *self.ode.parameters()]
 
     @torch.no_grad()
     def system(self, cluster: int = 0) -> DynamicalSystem:
-        """The latent ODE, over what was seen of each sequence."""
+        """The latent ODE, with its trajectories over the observed times of each sequence."""
         del cluster
         paths = self.paths()
-        seen = [(own, path[: len(own)]) for own, path in zip(self.info.times, paths)]
+        trajectories_of = [(times, path[: len(times)]) for times, path in zip(self.info.times, paths)]
         dims = self.dims
-        system = latent_system(self.ode, seen, self.window, lambda y: y[..., :dims])
+        system = latent_system(self.ode, trajectories_of, self.window, lambda y: y[..., :dims])
         names = [f"q{i + 1}" for i in range(dims)]
         return replace(system, names=(*names, *(f"{name}'" for name in names)))

@@ -19,7 +19,7 @@ from foreseen.methods.node_rf.fast_base import FastNodeRFBase
 from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
 from foreseen.methods.node_rf.labelled_motion import LabelledMotion
 from foreseen.methods.node_rf.latent_encoder import StateEncoder, fitting_encoder
-from foreseen.methods.node_rf.latent_ode import fit_ode, pieces
+from foreseen.methods.node_rf.latent_ode import cut_segments, fit_ode
 
 
 class FastMultiSequenceNodeRF(FastNodeRFBase):
@@ -33,23 +33,23 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         self.encoder = StateEncoder(self.known.width, self.dims, config.encoder)
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
-        """Takes over what is known of the bodies, and fits encoder, decoder and ODE to it."""
+        """Stores the labels, and fits encoder, decoder and ODE to them."""
         self.known.set_labels(labels)
         encoder = fitting_encoder(self.known.positions[self.valid], self.config.encoder)
         codes = encoder(self.known.positions, self.known.positions)[..., : encoder.dims].detach()
-        self._begin(codes, frames, len(self.known.bodies))
-        self._use(encoder)
+        self._initialize(codes, frames, len(self.known.bodies))
+        self._set_encoder(encoder)
         self.field.set_canonical(codes[self.valid])
         return (
-            f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, from positions; {self._take_over()} "
+            f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, from positions; {self._start_ode_stage()} "
             "With several sequences this preset does not yet show moving objects well (see its README): rigid-ode does."
         )
 
     def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
         super()._take_shapes(tensors)
-        self._use(StateEncoder(self.known.width, self.dims, self.config.encoder))
+        self._set_encoder(StateEncoder(self.known.width, self.dims, self.config.encoder))
 
-    def _use(self, encoder: StateEncoder) -> None:
+    def _set_encoder(self, encoder: StateEncoder) -> None:
         """Makes the decoded positions carry the field."""
         self.encoder = encoder
         known = self.known
@@ -61,12 +61,12 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         self.field.bodies_at = bodies_at
 
     def _fit(self) -> None:
-        """To pieces of the known trajectories first, then to whole ones."""
+        """Fits the ODE to short segments of the labelled trajectories first, then to whole trajectories."""
         states = self._encoded(self.known.positions, self.known.velocities).detach()
         c = self.dynamics
-        for i, length in enumerate((*c.piece_shares, 1.0)):
-            seen, first = pieces(states, self.times, self.valid, length)
-            fit_ode(self.ode, seen, c, first, anew=i == 0, shares=(1.0,))
+        for i, share in enumerate((*c.piece_shares, 1.0)):
+            segments, first = cut_segments(states, self.times, self.valid, share)
+            fit_ode(self.ode, segments, c, first, initialize=i == 0, shares=(1.0,))
 
     def _encoded(self, positions: Tensor, velocities: Tensor) -> Tensor:
         """States `[..., 2 D]` of positions and velocities `[..., 3 B]` in the units of `LabelledMotion`."""
@@ -89,12 +89,12 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         """Node-RF's errors of the decoded positions and velocities."""
         known, c = self.known, self.config
         positions, velocities = self.encoder.decode(paths)
-        off = (positions - known.positions)[self.valid].abs().mean()
-        slip = (velocities / known.speed - known.velocities)[self.valid].abs().mean()
-        return {"pose": c.position_weight * off, "velocity": c.velocity_weight * slip}
+        position_error = (positions - known.positions)[self.valid].abs().mean()
+        velocity_error = (velocities / known.speed - known.velocities)[self.valid].abs().mean()
+        return {"pose": c.position_weight * position_error, "velocity": c.velocity_weight * velocity_error}
 
-    def _moves(self) -> list[nn.Parameter]:
-        return [*super()._moves(), *self.encoder.parameters()]
+    def _ode_parameters(self) -> list[nn.Parameter]:
+        return [*super()._ode_parameters(), *self.encoder.parameters()]
 
     @torch.no_grad()
     def system(self, cluster: int = 0) -> DynamicalSystem:

@@ -1,4 +1,4 @@
-"""From positions and velocities to a latent state, and back."""
+"""An encoder from positions and velocities to a latent state, and its decoder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from foreseen.nn.mlp import MLP, scatter_units
 
 
 class StateEncoder(nn.Module):
-    """A network from positions to the code q, and one from q back to positions. Rates go through their derivatives:
-    both halves of the state belong together, as the ODE is of second order. (Node-RF encodes positions and
-    leaves velocities as they are.)"""
+    """A network from positions to the code q, and one from q back to positions. Velocities are mapped by the Jacobians
+    of the networks, so that q' is the time derivative of q, as the second-order ODE requires. (The published Node-RF
+    encodes positions only and uses velocities directly.)"""
 
     def __init__(self, width: int, dims: int, config: EncoderConfig) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class StateEncoder(nn.Module):
     def decode(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States `[..., 2 D]` -> positions and velocities `[..., width]`."""
         q, v = states.split(self.dims, dim=-1)
-        told = torch.func.jvp(self.decoder, (q.contiguous(),), (v.contiguous(),))
-        return told[0], told[1]
+        decoded = torch.func.jvp(self.decoder, (q.contiguous(),), (v.contiguous(),))  # positions, velocities
+        return decoded[0], decoded[1]
 
     def double_decoder(self) -> Callable[[Tensor], Tensor]:
         """The decoder as it is now, in float64."""
@@ -43,29 +43,31 @@ class StateEncoder(nn.Module):
 
 @torch.no_grad()
 def fitting_encoder(positions: Tensor, config: EncoderConfig) -> StateEncoder:
-    """Codes are distances along the surface that `positions` `[N, width]` of all sequences lie on (Isomap), in
-    [-1, 1]: in such coordinates forces are as smooth as the surface lets them be. Both networks are fitted in closed
-    form: their hidden layers stay random at first."""
-    some = positions[torch.linspace(0, len(positions) - 1, min(config.max_points, len(positions))).long()].double()
-    scores, sizes = isomap(some.numpy(), config.neighbours)
+    """An encoder and decoder for the `positions` `[N, width]` of all sequences. Their codes are Isomap coordinates,
+    scaled to [-1, 1]: distances along the manifold of positions, in which forces are smooth. Only the output layers are
+    fitted, in closed form; the hidden layers are random and are trained later."""
+    sample = positions[torch.linspace(0, len(positions) - 1, min(config.max_points, len(positions))).long()].double()
+    scores, sizes = isomap(sample.numpy(), config.neighbours)
     dims = max(1, int((sizes[: config.max_dims] >= config.min_variance_share * sizes[0]).sum()))
     codes = torch.from_numpy(scores[:, :dims].copy())
     codes = codes / codes.abs().max().clamp_min(1e-12)
     encoder = StateEncoder(positions.shape[1], dims, config)
-    fit_output_layer(encoder.encoder, some, codes, config.ridge)
-    everywhere = positions.double()
-    fit_output_layer(encoder.decoder, copy.deepcopy(encoder.encoder).double()(everywhere), everywhere, config.ridge)
+    fit_output_layer(encoder.encoder, sample, codes, config.ridge)
+    all_positions = positions.double()
+    all_codes = copy.deepcopy(encoder.encoder).double()(all_positions)
+    fit_output_layer(encoder.decoder, all_codes, all_positions, config.ridge)
     return encoder
 
 
 @torch.no_grad()
 def fit_output_layer(net: MLP, inputs: Tensor, targets: Tensor, ridge: float) -> None:
-    """The output layer of `net` that comes nearest to `targets` `[N, outputs]` at `inputs` `[N, inputs]`, float64."""
+    """Sets the output layer of `net` by ridge regression to `targets` `[N, outputs]` at `inputs` `[N, inputs]`, both
+    float64."""
     h, exact = inputs, copy.deepcopy(net).double()
     for layer in exact.hidden:
         h = exact.activation(layer(h))
     rows = torch.cat([h, torch.ones_like(h[:, :1])], dim=-1)
     gram = rows.T @ rows / len(rows) + ridge * torch.eye(rows.shape[1], dtype=rows.dtype)
-    found = torch.linalg.solve(gram, rows.T @ targets / len(rows))
-    net.output.weight.copy_(found[:-1].T)
-    net.output.bias.copy_(found[-1])
+    solution = torch.linalg.solve(gram, rows.T @ targets / len(rows))
+    net.output.weight.copy_(solution[:-1].T)
+    net.output.bias.copy_(solution[-1])

@@ -1,4 +1,4 @@
-"""One radiance field of position and code: a layer that no code changes, and a layer seen through a warp."""
+"""A radiance field with two layers: a static one, and one that is deformed by a warp that depends on the code."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ STATIC, MOVING = 0, 1
 
 
 class CodeWarp(nn.Module):
-    """Where a point of the conditioned layer lies in the canonical one: `y + w(y, code)`, where `y` is the point itself
-    or, where the code tells positions of B bodies, the point carried along with the nearest of them.
+    """The deformation from the conditioned layer to its canonical configuration: `y + w(y, code)`, about `y` before
+    training. `y` is the point itself or, where the code tells positions of B bodies, the point displaced as the nearest
+    of them is.
+
 
     Attributes:
         canonical: `[B, 3]`, where the bodies are in the canonical layer, in its box [-1, 1].
@@ -69,12 +71,13 @@ class CodeWarp(nn.Module):
 
 
 class LatentField(nn.Module):
-    """F(x, d, code). Both layers' densities add up; the second one's box holds all pixels that ever change.
+    """F(x, d, code). The densities of both layers are added. The box of the conditioned layer contains everything that
+    changes.
 
     Args:
         dims: D of the code, whose components are in [-1, 1].
-        box: `[2, 3]` middle and half sizes of the conditioned layer.
-        bodies: B bodies whose positions the code tells; `bodies_at` says them.
+        box: `[2, 3]` centre and half extents of the conditioned layer.
+        bodies: number of bodies B whose positions the code tells, by `bodies_at`.
     """
 
     box: Tensor
@@ -107,13 +110,13 @@ class LatentField(nn.Module):
         self.budget = SampleBudget(config.samples, config.rays, config.packed)
         self.progress = 0.0
 
-    # What it looks like.
+    # Scene.
 
     def scene_of(
         self, codes: Tensor, layer: Layer | None = None, watch: Callable[[Tensor, Tensor], None] | None = None
     ) -> ComposedField:
-        """The field whose ray r sees `codes[r]` `[R, D]`; with one row all rays see that one. `watch` is told the
-        densities and the layers of all samples."""
+        """The field in which ray r has the code `codes[r]` `[R, D]`; with one row, all rays have this code. `watch` is
+        called with the densities and the layer indices of all samples."""
         count = len(codes)
         bodies = self._local_bodies(codes)
 
@@ -138,7 +141,7 @@ class LatentField(nn.Module):
         )
 
     def static_scene(self) -> VoxelScene:
-        """The layer that no code changes, for the faster renderer of voxels."""
+        """The static layer alone, for the faster renderer of voxels."""
         middles = torch.where(torch.tensor([[False], [True]]).to(self.box.device), FAR_AWAY, self.middles)
         return VoxelScene(
             voxels=self.voxels,
@@ -152,7 +155,7 @@ class LatentField(nn.Module):
         )
 
     def _march(self) -> dict[str, Any]:
-        """What both kinds of scenes are told of rays."""
+        """Ray marching settings of both kinds of scenes."""
         info = self.info
         return {
             "threshold": self.moving_grids.threshold,
@@ -186,21 +189,22 @@ class LatentField(nn.Module):
         moving, static = (layer == MOVING).nonzero()[:, 0], (layer == STATIC).nonzero()[:, 0]
         warped = self.warp(local[moving], codes[moving], bodies[moving])
         inside = (warped.detach().abs() <= 1).all(-1)
-        own = self.voxels.features(warped.clamp(-1, 1), layer[moving])
-        # What changes must not leave a smear in the layer that no code changes: that one learns elsewhere only.
+        moving_features = self.voxels.features(warped.clamp(-1, 1), layer[moving])
+        # No gradients for the static layer: moving objects would leave a smear in it. `static_losses` train it.
         with torch.no_grad():
-            rest = self.voxels.features(local[static], layer[static])
-        features = own.new_zeros(len(local), own.shape[1]).index_copy(0, moving, own).index_copy(0, static, rest)
+            static_features = self.voxels.features(local[static], layer[static])
+        features = moving_features.new_zeros(len(local), moving_features.shape[1])
+        features = features.index_copy(0, moving, moving_features).index_copy(0, static, static_features)
         visible = torch.ones_like(layer, dtype=torch.bool).index_copy(0, moving, inside)
         density = self.voxels.density(features) * self.scales[layer] * visible
         return density, density if view is None else self.voxels.color(features, -view)
 
     def _grid_of(self, codes: Tensor) -> Tensor:
-        """`[R]`: which occupancy grid codes `[R, D]` look into."""
+        """`[R]`: index of the occupancy grid for codes `[R, D]`. Each cell of code space has a grid."""
         n = self.grids
-        at = ((codes.detach() + 1) / 2 * n).long().clamp(0, n - 1)
+        cell = ((codes.detach() + 1) / 2 * n).long().clamp(0, n - 1)
         powers = n ** torch.arange(self.dims, device=codes.device)
-        return 1 + (at * powers).sum(-1)
+        return 1 + (cell * powers).sum(-1)
 
     def _static_density(self, coords: Tensor, grid: Tensor) -> Tensor:
         codes, bodies = coords.new_zeros(len(coords), self.dims), coords.new_zeros(len(coords), self.bodies, 3)
@@ -209,38 +213,39 @@ class LatentField(nn.Module):
     def _moving_density(self, coords: Tensor, grid: Tensor) -> Tensor:
         """At points of occupancy cells, under a random code of each grid."""
         n = self.grids
-        at = grid[:, None] // n ** torch.arange(self.dims, device=coords.device) % n
-        codes = (at + torch.rand(at.shape).to(coords)) / n * 2 - 1
+        cell = grid[:, None] // n ** torch.arange(self.dims, device=coords.device) % n
+        codes = (cell + torch.rand(cell.shape).to(coords)) / n * 2 - 1
         return self.query(coords, torch.full_like(grid, MOVING), codes, self._local_bodies(codes), None)[0]
 
-    # How it learns.
+    # Training.
 
     @property
     def is_warm_up(self) -> bool:
-        """Whether only what no code changes is learned yet."""
+        """Whether only the static layer is trained yet."""
         return self.progress < self.config.warm_up_share
 
     def is_static_step(self, step: int) -> bool:
-        """Whether a step is about what no code changes: in the warm-up all are, then a few."""
+        """Whether a step trains the static layer alone: all steps of the warm-up, and every `static_every`-th later."""
         return self.is_warm_up or step % self.config.static_every == 1
 
     def batch_spec(self, step: int) -> RaySpec:
-        """Many rays to what does not change, or as many as the budget of samples allows to all."""
+        """Many rays of the background for the static layer; else as many rays as the budget of samples allows."""
         c = self.config
         if self.is_static_step(step):
             return RaySpec(rays=c.warm_up_rays, background_only=True)
         return RaySpec(rays=self.budget.rays(), foreground=c.foreground)
 
     def static_losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
-        """Those of the warm-up."""
+        """Losses of the static layer."""
         c = self.config
         result = render_rays(self.static_scene(), batch.rays, stratified=True)
         terms = ray_losses(result, batch, self.info.background, c.background_opacity_weight, c.packed)
         return terms | voxel_tv_loss(self.voxels, c.tv_weight * c.tv_weight_decay**self.progress, step, c.packed)
 
     def losses(self, codes: Tensor, counted: Tensor, batch: RayBatch, step: int) -> dict[str, Tensor]:
-        """Squared colour error of the rays that are `counted` `[N]` (1, else 0), under `codes` `[N, D]`; opacity where
-        the stated background was seen; now and then the voxels' total variation."""
+        """Squared colour error of the rays with `counted` `[N]` = 1 (others have 0), for `codes` `[N, D]` of the rays;
+        opacity in front of the stated background; fog (opacity of the conditioned layer); at some steps the total
+        variation of the voxels."""
         c = self.config
         fog: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""The neural ODE that moves a latent code, and how it is fitted to codes that were seen."""
+"""The neural ODE of the latent code, and its fit to observed codes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from foreseen.ode import integrate_from
 
 
 class SecondOrderODE(nn.Module):
-    """`q'' = f(q) + C(q) q' + q'ᵀ G(q) q'` for a code q of D dimensions; one network of q says f, C and G.
+    """`q'' = f(q) + C(q) q' + q'ᵀ G(q) q'` for a code q of D dimensions; f, C and G are outputs of one network of q.
 
-    Node-RF's own right-hand side is a network of the whole state. In a short window the states lie on a thin line in
-    (q, q'), and such a network may say anything beside it. A polynomial in q' whose coefficients depend on q is told
-    by every passage through q, whatever its speed. Every mechanical system has this form. Time is counted in windows.
+    In the published Node-RF the right-hand side is a network of the whole state (q, q'). A short window observes it
+    only along a curve in this space, and it is undetermined elsewhere. Here the right-hand side is a polynomial in q'
+    with coefficients that depend on q, a form that mechanical systems have: an observation at q constrains the
+    coefficients for all velocities. The unit of time is the window.
 
     Attributes:
-        fastest: `[]`, rates well above this count as this in the terms in q', so that no trajectory leaves to infinity.
+        fastest: `[]`, limit of the norm of q' in the terms with q', so that no trajectory diverges.
     """
 
     fastest: Tensor
@@ -49,17 +50,17 @@ class SecondOrderODE(nn.Module):
         del t
         q, v = y.split(self.dims, dim=-1)
         force, drag, christoffel = self.coefficients(q)
-        w = self.slowed(v)
-        pull = (drag @ w[..., None])[..., 0] + torch.einsum("...kij,...i,...j->...k", christoffel, w, w)
-        return torch.cat([v, force + pull], dim=-1)
+        w = self.limited(v)
+        velocity_terms = (drag @ w[..., None])[..., 0] + torch.einsum("...kij,...i,...j->...k", christoffel, w, w)
+        return torch.cat([v, force + velocity_terms], dim=-1)
 
-    def slowed(self, v: Tensor) -> Tensor:
-        """Rates that do not grow beyond `fastest`."""
+    def limited(self, v: Tensor) -> Tensor:
+        """Rates `[..., D]` whose norm is smoothly limited to `fastest`."""
         return v / (1 + (v / self.fastest).square().sum(-1, keepdim=True)).sqrt()
 
     def hidden(self, q: Tensor) -> Tensor:
-        """What the network's output layer sees, `[..., width + monomials]`: hidden units, and all products of up to
-        `polynomial_degree` components of q, by which forces go on beyond the codes that were seen."""
+        """The input of the network's output layer, `[..., width + P]`: hidden units, and all P products of up to
+        `polynomial_degree` components of q."""
         h = self.gain * q
         for layer in self.net.hidden:
             h = torch.tanh(layer(h))
@@ -81,14 +82,14 @@ class SecondOrderODE(nn.Module):
 
 
 @dataclass(frozen=True)
-class SeenCodes:
-    """Codes of S sequences at up to T times each, padded; times in windows from each sequence's first.
+class ObservedCodes:
+    """Observed codes of S sequences at up to T times each, padded.
 
     Attributes:
         codes: `[S, T, D]`.
-        times: `[S, T]`.
-        valid: `[S, T]` bool.
-        rates: `[S, T, D]` of the codes, where they are known.
+        times: `[S, T]`, in windows from the first time of each sequence.
+        valid: `[S, T]` bool, false for padding.
+        rates: `[S, T, D]`, time derivatives of the codes; None if they are not observed.
     """
 
     codes: Tensor
@@ -96,58 +97,58 @@ class SeenCodes:
     valid: Tensor
     rates: Tensor | None = None
 
-    def until(self, count: int) -> SeenCodes:
+    def first_times(self, count: int) -> ObservedCodes:
         """The first `count` times."""
         rates = None if self.rates is None else self.rates[:, :count]
-        return SeenCodes(self.codes[:, :count], self.times[:, :count], self.valid[:, :count], rates)
+        return ObservedCodes(self.codes[:, :count], self.times[:, :count], self.valid[:, :count], rates)
 
-    def double(self) -> SeenCodes:
+    def double(self) -> ObservedCodes:
         """In float64."""
         rates = None if self.rates is None else self.rates.double()
-        return SeenCodes(self.codes.double(), self.times.double(), self.valid, rates)
+        return ObservedCodes(self.codes.double(), self.times.double(), self.valid, rates)
 
 
 def trajectories(ode: SecondOrderODE, first: Tensor, times: Tensor) -> Tensor:
-    """States `[S, T, 2 D]` at `times` `[S, T]` from `first` `[S, 2 D]` at 0. All sequences are solved together at all
-    times that any of them has."""
-    knots, place = times.unique(return_inverse=True)
-    path = ode.flow(first, 0.0, knots)
-    return path[place, torch.arange(len(times), device=place.device)[:, None]]
+    """States `[S, T, 2 D]` at `times` `[S, T]` from `first` `[S, 2 D]` at time 0. All sequences are solved as one
+    batch, at the union of their times."""
+    all_times, time_indices = times.unique(return_inverse=True)
+    path = ode.flow(first, 0.0, all_times)
+    return path[time_indices, torch.arange(len(times), device=time_indices.device)[:, None]]
 
 
-def smooth_states(seen: SeenCodes, config: LatentODEConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """q, q' and q'' `[N, D]` all over the sequences, by a smoothing spline through each; and their first states
-    `[S, 2 D]`."""
-    if seen.rates is not None:
-        return (*_between(seen), torch.cat([seen.codes[:, 0], seen.rates[:, 0]], dim=-1))
-    parts, firsts = [], []
-    for codes, times, valid in zip(seen.codes, seen.times, seen.valid):
+def smooth_states(observed: ObservedCodes, config: LatentODEConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """q, q' and q'' `[N, D]` at N times of all sequences, and the first state of each sequence `[S, 2 D]`: from a
+    smoothing spline for each sequence, or from the observed rates if there are any."""
+    if observed.rates is not None:
+        return (*_hermite_midpoints(observed), torch.cat([observed.codes[:, 0], observed.rates[:, 0]], dim=-1))
+    derivatives, firsts = [], []
+    for codes, times, valid in zip(observed.codes, observed.times, observed.valid):
         codes, times = codes[valid], times[valid]
         end = times[-1].clamp_min(1e-9)
         spline = UniformBSpline(max(4, int(config.controls * len(times))))
         jerk = torch.eye(spline.controls, dtype=codes.dtype).diff(n=3, dim=0) * config.stiffness
         rows = torch.cat([spline.basis(times / end), jerk])
         controls = torch.linalg.pinv(rows)[:, : len(times)] @ codes
-        at = torch.linspace(0, 1, config.rates_seen, dtype=codes.dtype)
-        own = [spline.basis(at, k) @ controls / end**k for k in range(3)]
-        parts.append(own)
-        firsts.append(torch.cat([own[0][0], own[1][0]]))
-    q, v, a = (torch.cat([own[k] for own in parts]) for k in range(3))
+        samples = torch.linspace(0, 1, config.rates_seen, dtype=codes.dtype)
+        derivatives.append([spline.basis(samples, k) @ controls / end**k for k in range(3)])
+        firsts.append(torch.cat([derivatives[-1][0][0], derivatives[-1][1][0]]))
+    q, v, a = (torch.cat([of_sequence[k] for of_sequence in derivatives]) for k in range(3))
     return q, v, a, torch.stack(firsts)
 
 
-def _between(seen: SeenCodes) -> tuple[Tensor, Tensor, Tensor]:
-    """q, q' and q'' `[N, D]` in the middle between times, by Hermite's cubics through codes and rates."""
-    assert seen.rates is not None
-    both = seen.valid[:, 1:] & seen.valid[:, :-1]
-    (q, q_next), (v, v_next) = ((x[:, :-1][both], x[:, 1:][both]) for x in (seen.codes, seen.rates))
-    h = seen.times.diff(dim=1)[both][:, None]
+def _hermite_midpoints(observed: ObservedCodes) -> tuple[Tensor, Tensor, Tensor]:
+    """q, q' and q'' `[N, D]` in the middle between consecutive times, by cubic Hermite splines of codes and rates."""
+    assert observed.rates is not None
+    both_valid = observed.valid[:, 1:] & observed.valid[:, :-1]
+    (q, q_next), (v, v_next) = ((x[:, :-1][both_valid], x[:, 1:][both_valid]) for x in (observed.codes, observed.rates))
+    h = observed.times.diff(dim=1)[both_valid][:, None]
     middle = (q + q_next) / 2 + h * (v - v_next) / 8
     return middle, 1.5 * (q_next - q) / h - (v + v_next) / 4, (v_next - v) / h
 
 
-def pieces(states: Tensor, times: Tensor, valid: Tensor, share: float) -> tuple[SeenCodes, Tensor]:
-    """Trajectories cut into pieces of `share` of the longest, and the first state `[P, 2 D]` of each.
+def cut_segments(states: Tensor, times: Tensor, valid: Tensor, share: float) -> tuple[ObservedCodes, Tensor]:
+    """Cuts trajectories into P segments as long as a `share` of the longest one; and the segments' first states
+    `[P, 2 D]`. Segments of fewer than 4 times are left out.
 
     Args:
         states: `[S, T, 2 D]`, known.
@@ -155,49 +156,59 @@ def pieces(states: Tensor, times: Tensor, valid: Tensor, share: float) -> tuple[
         valid: `[S, T]` bool.
     """
     length = max(4, round(share * times.shape[1]))
-    cut = [slice(i, i + length) for i in range(0, max(1, times.shape[1] - 3), length)]
-    rows: list[list[Tensor]] = [[], [], [], []]
-    for own, when, there in zip(states, times, valid):
-        for part in cut:
-            if int(there[part].sum()) >= 4:
-                room = length - len(own[part])
-                pad = (own[part], (when[part] - when[part][0]), there[part])
-                padded = [torch.cat([x, x.new_zeros(room, *x.shape[1:])]) for x in pad]
-                for row, value in zip(rows, (*padded, own[part][0])):
-                    row.append(value)
-    path, when, there, first = map(torch.stack, rows)
-    codes, rates = path.chunk(2, dim=-1)
-    return SeenCodes(codes, when * there, there, rates), first
+    slices = [slice(i, i + length) for i in range(0, max(1, times.shape[1] - 3), length)]
+    columns: list[list[Tensor]] = [[], [], [], []]
+    for path, path_times, path_valid in zip(states, times, valid):
+        for segment in slices:
+            if int(path_valid[segment].sum()) >= 4:
+                padding = length - len(path[segment])
+                values = (path[segment], path_times[segment] - path_times[segment][0], path_valid[segment])
+                padded = [torch.cat([x, x.new_zeros(padding, *x.shape[1:])]) for x in values]
+                for column, value in zip(columns, (*padded, path[segment][0])):
+                    column.append(value)
+    segments, segment_times, segment_valid, first = map(torch.stack, columns)
+    codes, rates = segments.chunk(2, dim=-1)
+    return ObservedCodes(codes, segment_times * segment_valid, segment_valid, rates), first
 
 
 def fit_ode(
     ode: SecondOrderODE,
-    seen: SeenCodes,
+    observed: ObservedCodes,
     config: LatentODEConfig,
     first: Tensor | None = None,
     *,
-    anew: bool = True,
+    initialize: bool = True,
     shares: tuple[float, ...] | None = None,
 ) -> Tensor:
-    """Fits `ode` in place and returns the first states `[S, 2 D]`; where these are known they are given as `first` and
-    kept. Accelerations of smooth curves first (if it begins `anew`), then whole trajectories."""
-    exact, seen = copy.deepcopy(ode).double(), seen.double()
+    """Fits `ode` in place, and returns the first state of each sequence `[S, 2 D]`.
+
+    Args:
+        first: `[S, 2 D]`, first states that are known and stay fixed; None: they are fitted, too.
+        initialize: starts with a regression of the accelerations of smooth curves; False: from the current weights.
+        shares: shares of the times that the rounds of the trajectory fit use; None: `config.shooting_shares`.
+    """
+    exact, observed = copy.deepcopy(ode).double(), observed.double()
     with one_thread(), torch.enable_grad():
-        q, v, a, guessed = smooth_states(seen, config)
-        if anew:
+        q, v, a, smooth_first = smooth_states(observed, config)
+        if initialize:
             exact.fastest.copy_(config.fastest * v.norm(dim=-1).max().clamp_min(1e-6))
         priors = _Priors(q, v.std().clamp_min(1e-9), a.std().clamp_min(1e-9), config)
-        if anew:
+        if initialize:
             _regress(exact, q, v, a, priors, config)
-        start = guessed.requires_grad_() if first is None else first.double()
-        _shoot(exact, start, seen, priors, config, shares or config.shooting_shares)
+        start = smooth_first.requires_grad_() if first is None else first.double()
+        _fit_trajectories(exact, start, observed, priors, config, shares or config.shooting_shares)
     ode.load_state_dict({name: value.to(ode.net.output.weight) for name, value in exact.state_dict().items()})
     return start.detach().to(ode.net.output.weight)
 
 
 @dataclass(frozen=True)
 class _Priors:
-    """What keeps the terms in q' simple, at codes `q` `[N, D]`, in units of usual rates and accelerations."""
+    """Regularisation of the terms with q': penalties on changes of C(q) and on G(q).
+
+    Attributes:
+        q: `[N, D]`, codes at which the penalties are evaluated.
+        rate, acceleration: `[]`, standard deviations of q' and q'': the units of the penalties.
+    """
 
     q: Tensor
     rate: Tensor
@@ -213,21 +224,22 @@ class _Priors:
 
 
 def _regress(ode: SecondOrderODE, q: Tensor, v: Tensor, a: Tensor, priors: _Priors, config: LatentODEConfig) -> None:
-    """The output layer in closed form: accelerations `a` `[N, D]` are linear in it. The hidden layers stay random."""
-    d, w = ode.dims, ode.slowed(v) / priors.rate
+    """Fits the output layer to accelerations `a` `[N, D]`, which are linear in it, by ridge regression. The hidden
+    layers stay random."""
+    d, w = ode.dims, ode.limited(v) / priors.rate
     pairs = (w[:, :, None] * w[:, None, :]).flatten(1)
-    speeds = torch.cat([torch.ones_like(w[:, :1]), w, pairs], dim=-1)
+    monomials = torch.cat([torch.ones_like(w[:, :1]), w, pairs], dim=-1)
     hidden = torch.cat([ode.hidden(q), torch.ones_like(w[:, :1])], dim=-1)
-    rows = (speeds[:, :, None] * hidden[:, None, :]).flatten(1)
-    ridge = torch.full((speeds.shape[1], hidden.shape[1]), config.ridge, dtype=q.dtype)
+    rows = (monomials[:, :, None] * hidden[:, None, :]).flatten(1)
+    ridge = torch.full((monomials.shape[1], hidden.shape[1]), config.ridge, dtype=q.dtype)
     ridge[:, config.width : -1] *= config.polynomial_ridge
     ridge[1 : 1 + d, :-1] *= config.drag_ridge
     ridge[1 + d :] *= config.drag_ridge
     if config.polynomial_degree:  # in bent coordinates the quadratic terms are linear in q to first order
         ridge[1 + d :, config.width : config.width + d] /= config.drag_ridge
     gram = rows.T @ rows / len(rows) + torch.diag(ridge.flatten())
-    found = torch.linalg.solve(gram, rows.T @ (a / priors.acceleration) / len(rows)) * priors.acceleration
-    terms = found.T.reshape(d, speeds.shape[1], hidden.shape[1])
+    solution = torch.linalg.solve(gram, rows.T @ (a / priors.acceleration) / len(rows)) * priors.acceleration
+    terms = solution.T.reshape(d, monomials.shape[1], hidden.shape[1])
     blocks = [terms[:, :1], terms[:, 1 : 1 + d] / priors.rate, terms[:, 1 + d :] / priors.rate**2]
     layer = torch.cat([block.flatten(0, 1) for block in blocks])
     with torch.no_grad():
@@ -235,38 +247,41 @@ def _regress(ode: SecondOrderODE, q: Tensor, v: Tensor, a: Tensor, priors: _Prio
         ode.net.output.bias.copy_(layer[:, -1])
 
 
-def _shoot(
+def _fit_trajectories(
     ode: SecondOrderODE,
     first: Tensor,
-    seen: SeenCodes,
+    observed: ObservedCodes,
     priors: _Priors,
     config: LatentODEConfig,
     shares: tuple[float, ...],
 ) -> None:
-    """L-BFGS on trajectories, which grow from round to round. A round that made it worse is taken back."""
-    known = list(ode.parameters()) + ([first] if first.requires_grad else [])
+    """L-BFGS on trajectories, in one round for each of `shares`: the share of the times that a round uses. A round that
+    increases the loss is undone."""
+    parameters = list(ode.parameters()) + ([first] if first.requires_grad else [])
     for share in shares:
-        some = seen.until(max(3, round(share * seen.times.shape[1])))
-        kept, before = [x.detach().clone() for x in known], float(_misfit(ode, first, some, priors).detach())
-        _round(known, partial(_misfit, ode, first, some, priors), config)
-        if not float(_misfit(ode, first, some, priors).detach()) <= before:  # what is not a number is worse, too
+        prefix = observed.first_times(max(3, round(share * observed.times.shape[1])))
+        backup = [x.detach().clone() for x in parameters]
+        loss_before = float(_loss(ode, first, prefix, priors).detach())
+        _minimize(parameters, partial(_loss, ode, first, prefix, priors), config)
+        if not float(_loss(ode, first, prefix, priors).detach()) <= loss_before:  # also true for NaN
             with torch.no_grad():
-                for x, old in zip(known, kept):
+                for x, old in zip(parameters, backup):
                     x.copy_(old)
 
 
-def _misfit(ode: SecondOrderODE, first: Tensor, seen: SeenCodes, priors: _Priors) -> Tensor:
-    """Of the trajectories from the codes (and rates, where they are known), and the priors."""
-    q, v = trajectories(ode, first, seen.times).chunk(2, dim=-1)
-    misfit = (q - seen.codes)[seen.valid].square().mean()
-    if seen.rates is not None:
-        misfit = misfit + ((v - seen.rates)[seen.valid] / priors.rate).square().mean()
+def _loss(ode: SecondOrderODE, first: Tensor, observed: ObservedCodes, priors: _Priors) -> Tensor:
+    """Squared errors of the trajectories' codes (and rates, if they are observed), plus the priors."""
+    q, v = trajectories(ode, first, observed.times).chunk(2, dim=-1)
+    misfit = (q - observed.codes)[observed.valid].square().mean()
+    if observed.rates is not None:
+        misfit = misfit + ((v - observed.rates)[observed.valid] / priors.rate).square().mean()
     return priors.config.misfit_weight * misfit + priors(ode)
 
 
-def _round(known: list[Tensor], loss_of: Callable[[], Tensor], config: LatentODEConfig) -> None:
+def _minimize(parameters: list[Tensor], loss_of: Callable[[], Tensor], config: LatentODEConfig) -> None:
+    """One run of L-BFGS."""
     optimizer = torch.optim.LBFGS(
-        known, max_iter=config.shooting_steps, history_size=config.shooting_history, line_search_fn="strong_wolfe"
+        parameters, max_iter=config.shooting_steps, history_size=config.shooting_history, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:

@@ -97,11 +97,11 @@ class OdeRnnEncoder(nn.Module):
         """
         mean = deviation = observations.new_zeros(self.dims)
         step = float(times[-1] - times[0]) / self.steps
-        now = float(times[-1]) + self.backward_lead
+        current_time = float(times[-1]) + self.backward_lead
         for observation, time in zip(observations.flip(0), times.flip(0).tolist(), strict=True):
-            mean = self._drift(mean, now, time, step)
+            mean = self._drift(mean, current_time, time, step)
             mean, deviation = self.unit(mean, deviation, observation)
-            now = time
+            current_time = time
         mean, deviation = self.head(torch.cat([mean, deviation])).chunk(2)
         return mean, deviation.abs()
 

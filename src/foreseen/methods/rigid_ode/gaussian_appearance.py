@@ -91,12 +91,12 @@ class GaussianAppearance(Appearance[ImageBatch], CheckedModule):
         centres = torch.stack([frame.centres for frame in frames]).numpy()
         self.cloud.clear()
         for part_id, (candidates, silhouettes) in enumerate(zip(points, masks_of)):
-            kept = candidates[torch.randperm(len(candidates))[: int(len(candidates) * share)].numpy()]
-            if not len(kept):
+            chosen = candidates[torch.randperm(len(candidates))[: int(len(candidates) * share)].numpy()]
+            if not len(chosen):
                 continue
             poses = None if part_id == parts else (rotations[:, part_id], centres[:, part_id])
-            colors = surface_colors(kept, all_views, views, silhouettes, self.cloud_config.initialization, poses)
-            self._add_points(InitialPoints(kept, colors, "from silhouettes"), part_id)
+            colors = surface_colors(chosen, all_views, views, silhouettes, self.cloud_config.initialization, poses)
+            self._add_points(InitialPoints(chosen, colors, "from silhouettes"), part_id)
         self.cloud.pop_written_rows()
 
     def _surface_points(
@@ -208,9 +208,9 @@ class GaussianAppearance(Appearance[ImageBatch], CheckedModule):
         if self.shadows.has_light:
             limits.append(self.half_extents * self.shadows.length().clamp_min(1))
         limit = self.parts_config.stray_margin * torch.cat(limits)[self.cloud.part_ids[:n]]
-        kept = (self.cloud.means[:n].abs() <= limit).all(-1)
-        if not bool(kept.all()) and bool(kept.any()):
-            self.cloud.keep(kept)
+        is_inside = (self.cloud.means[:n].abs() <= limit).all(-1)
+        if not bool(is_inside.all()) and bool(is_inside.any()):
+            self.cloud.keep(is_inside)
 
     def pop_written_rows(self) -> list[tuple[nn.Parameter, Tensor]]:
         """Rows of the cloud."""

@@ -1,4 +1,4 @@
-"""The initial state of a new sequence: from given poses and velocities, or from its first frames."""
+"""Estimates the initial state of a new sequence, from given poses and velocities or from its first frames."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from foreseen.render import render
 from foreseen.scenes.voxel_scene import FAR_AWAY
 
 FINITE_DIFFERENCE = 1e-4
-"""Step of finite differences, in units of `LearnedDynamics.state_scale`; float64 rounding is far below."""
+"""Step of finite differences, in units of `LearnedDynamics.state_scale`. Larger: less accurate derivatives; below about
+1e-7: rounding errors."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """Where one frame shows the moving part: `pixel` `[2]` float64 is the centroid of its largest moving region."""
+    """The position of the moving part in one frame: `pixel` `[2]` float64 is the centroid of the largest moving
+    region."""
 
     frame: Frame
     pixel: Tensor
@@ -39,20 +41,20 @@ class Detection:
 
 
 def state_from_labels(shared: SharedDynamics, labels: PoseLabels) -> tuple[int, Tensor]:
-    """The dynamics cluster, and the state `[2 d]`, of poses and velocities at one time.
+    """The dynamics cluster and the state `[2 d]` for poses and velocities at one time.
 
-    Components that are not a number are unknown, and follow from the manifold of poses. The cluster is the one whose
-    manifold is nearest.
+    Components that are NaN are unknown; they are determined by the manifold of poses. The cluster is the one whose
+    manifold is nearest to the known components.
 
     Raises:
         UserError: no cluster has as many parts, no position is given, or several clusters fit.
     """
-    bodies = labels.positions.shape[1]
-    clusters = [cluster for cluster in range(shared.clusters) if len(shared.parts(cluster)) == bodies]
+    num_bodies = labels.positions.shape[1]
+    clusters = [cluster for cluster in range(shared.clusters) if len(shared.parts(cluster)) == num_bodies]
     if not clusters:
         counts = sorted({len(shared.parts(cluster)) for cluster in range(shared.clusters)})
-        parts = f"{' or '.join(map(str, counts))} moving part{'s' if counts[-1] > 1 else ''}"
-        raise UserError(f"this run learned {parts}, and the initial conditions have {bodies}: give as many.")
+        learned = f"{' or '.join(map(str, counts))} moving part{'s' if counts[-1] > 1 else ''}"
+        raise UserError(f"this run learned {learned}, and the initial conditions have {num_bodies}: give as many.")
     _check_fitted(shared)
     if not bool(torch.isfinite(labels.positions).any()):
         raise UserError("initial conditions need a position: give some of x, y and z.")
@@ -63,13 +65,14 @@ def state_from_labels(shared: SharedDynamics, labels: PoseLabels) -> tuple[int, 
     if len(fitting) > 1:
         raise UserError(
             f"these initial conditions fit {len(fitting)} of the dynamics clusters that this run learned "
-            f"({_names(shared, fitting)}): give more components, or first frames."
+            f"({_describe_clusters(shared, fitting)}): give more components, or first frames."
         )
     return best, states[best][0]
 
 
 def _state_in_cluster(shared: SharedDynamics, cluster: int, labels: PoseLabels) -> tuple[Tensor, float]:
-    """The state `[2 d]` in a cluster, and the distance of the known components from its manifold, in scene units."""
+    """The state `[2 d]` in a cluster, and the distance of the known components from its manifold in scene units: of the
+    poses, and of the velocities divided by the velocity scale."""
     dynamics = shared.dynamics[cluster]
     manifold = dynamics.manifold
     rotations = torch.full_like(labels.positions, float("nan"))
@@ -88,8 +91,8 @@ def _state_in_cluster(shared: SharedDynamics, cluster: int, labels: PoseLabels) 
     return torch.cat([q, v]), math.hypot(distance, float(normal_velocity.norm()))
 
 
-def _names(shared: SharedDynamics, clusters: Sequence[int]) -> str:
-    """Clusters, each by the name of one of its sequences."""
+def _describe_clusters(shared: SharedDynamics, clusters: Sequence[int]) -> str:
+    """A description of clusters for messages: each by the name of its first sequence."""
     return ", ".join(
         f"that of sequence '{shared.info.names[int(shared.sequences(cluster)[0])]}'" for cluster in clusters
     )
@@ -102,7 +105,7 @@ def _motion_size(shared: SharedDynamics, cluster: int) -> float:
 
 
 def _learned_pose_vectors(shared: SharedDynamics, cluster: int) -> Tensor:
-    """Pose vectors `[N, P]` of all learned sequences of a cluster."""
+    """Pose vectors `[N, P]` at all times of all training sequences of a cluster."""
     return torch.cat([shared.poses(s)[0] for s in shared.sequences(cluster).tolist()])
 
 
@@ -114,8 +117,8 @@ def _check_fitted(shared: SharedDynamics) -> None:
 
 
 def _nearest_coordinates(shared: SharedDynamics, cluster: int, poses: Tensor) -> tuple[Tensor, float]:
-    """Coordinates q `[d]` at which a cluster's manifold is nearest to the known components of `poses` `[P]`, and the
-    distance there. For the distance q is limited to the observed part of the manifold."""
+    """The coordinates q `[d]` of the point on a cluster's manifold that is nearest to the known components of `poses`
+    `[P]`, and the distance. The distance is measured after q was clamped to the observed range."""
     manifold = shared.dynamics[cluster].manifold
     is_known = torch.isfinite(poses)
     learned = _learned_pose_vectors(shared, cluster)
@@ -128,8 +131,8 @@ def _nearest_coordinates(shared: SharedDynamics, cluster: int, poses: Tensor) ->
     coordinates = manifold.encode(learned)
     low, high = coordinates.amin(0), coordinates.amax(0)
     margin = manifold.config.extrapolation_margin * (high - low)
-    inside = torch.minimum(torch.maximum(q, low - margin), high + margin)
-    return q, float((poses - manifold.decode(inside))[is_known].norm())
+    clamped = torch.minimum(torch.maximum(q, low - margin), high + margin)
+    return q, float((poses - manifold.decode(clamped))[is_known].norm())
 
 
 # From first frames.
@@ -137,10 +140,11 @@ def _nearest_coordinates(shared: SharedDynamics, cluster: int, poses: Tensor) ->
 
 @torch.no_grad()
 def state_from_frames(shared: SharedDynamics, frames: Sequence[Frame]) -> tuple[int, Tensor, Tensor, float]:
-    """The dynamics cluster, the state `[2 d]`, a square root of its covariance `[2 d, D]`, and its time.
+    """The dynamics cluster, the state `[2 d]`, a square root of its covariance `[2 d, D]`, and the state's time.
 
-    The state is the one whose solution passes through what moves in the `frames`, by Gauss and Newton's method from the
-    best of many learned states. The cluster is the one whose predicted pictures are nearest to the frames.
+    The state minimises the reprojection errors of its solution at the detections in the `frames`: Levenberg-Marquardt,
+    started at the best of many states of the training sequences. The cluster is the one whose predicted pictures are
+    most similar to the frames.
 
     Raises:
         UserError: nothing moves in the frames, there are several parts, or several clusters look the same.
@@ -155,107 +159,107 @@ def state_from_frames(shared: SharedDynamics, frames: Sequence[Frame]) -> tuple[
     detections = [Detection(f, pixel) for f in frames if (pixel := _centroid(shared, f)) is not None]
     if len({d.frame.time for d in detections}) < 2:
         raise UserError("nothing moves in two or more of the first frames: give more of them.")
-    first = min(f.time for f in frames)
-    fits = {cluster: _state_through_detections(shared, cluster, detections, first) for cluster in clusters}
+    start_time = min(f.time for f in frames)
+    fits = {cluster: _state_through_detections(shared, cluster, detections, start_time) for cluster in clusters}
     if len(clusters) == 1:
-        return clusters[0], *fits[clusters[0]], first
-    errors = _image_errors(shared, {cluster: state for cluster, (state, _) in fits.items()}, detections, first)
+        return clusters[0], *fits[clusters[0]], start_time
+    errors = _image_errors(shared, {cluster: state for cluster, (state, _) in fits.items()}, detections, start_time)
     best, *others = clusters = sorted(clusters, key=errors.__getitem__)
     if errors[others[0]] < shared.config.initial_condition.cluster_error_ratio * errors[best]:
         raise UserError(
             f"these first frames fit more than one of the dynamics clusters that this run learned "
-            f"({_names(shared, clusters[:2])}): give more of them."
+            f"({_describe_clusters(shared, clusters[:2])}): give more of them."
         )
-    return best, *fits[best], first
+    return best, *fits[best], start_time
 
 
 def _image_errors(
-    shared: SharedDynamics, states: Mapping[int, Tensor], detections: Sequence[Detection], first: float
+    shared: SharedDynamics, states: Mapping[int, Tensor], detections: Sequence[Detection], start_time: float
 ) -> dict[int, float]:
-    """For each cluster the summed squared difference of its predicted pictures from some of the frames, at pixels where
-    either shows something that moves."""
+    """For each cluster the sum of squared differences between predicted pictures and frames, over `compared_frames` of
+    the frames. Only pixels count that move in the frame or in a cluster's picture."""
     count = shared.config.initial_condition.compared_frames
-    picked = torch.linspace(0, len(detections) - 1, count).round().long().unique().tolist()
-    total = dict.fromkeys(states, 0.0)
-    for frame in (detections[i].frame for i in picked):
+    indices = torch.linspace(0, len(detections) - 1, count).round().long().unique().tolist()
+    errors = dict.fromkeys(states, 0.0)
+    for frame in (detections[i].frame for i in indices):
         static, image = _static_picture(shared, frame.camera), frame.image()
-        pictures = {cluster: _picture(shared, cluster, state, first, frame) for cluster, state in states.items()}
+        pictures = {cluster: _picture(shared, cluster, state, start_time, frame) for cluster, state in states.items()}
         moving = torch.stack([moving_mask(x, static) for x in (image, *pictures.values())]).any(0)
         for cluster, picture in pictures.items():
-            total[cluster] += float((picture - image)[moving].square().sum())
-    return total
+            errors[cluster] += float((picture - image)[moving].square().sum())
+    return errors
 
 
 @torch.no_grad()
-def _picture(shared: SharedDynamics, cluster: int, state: Tensor, first: float, frame: Frame) -> Tensor:
-    """`[H, W, 3]`: the frame's camera at the frame's time, predicted from a cluster's `state` at `first`."""
+def _picture(shared: SharedDynamics, cluster: int, state: Tensor, start_time: float, frame: Frame) -> Tensor:
+    """`[H, W, 3]`: the prediction for the camera and time of a frame, from a cluster's `state` at `start_time`."""
     dynamics = shared.dynamics[cluster]
     time = torch.tensor([frame.time / shared.window], dtype=torch.float64)
-    path = dynamics.solve(state, first / shared.window, time)
+    path = dynamics.solve(state, start_time / shared.window, time)
     parts = shared.from_pose_vectors(cluster, dynamics.manifold.decode(path[..., : dynamics.manifold.size]))
     return render(shared.scene(take(parts, 0)), frame.camera, device=shared.centres.device).rgb.clamp(0, 1)
 
 
 def _state_through_detections(
-    shared: SharedDynamics, cluster: int, detections: Sequence[Detection], first: float
+    shared: SharedDynamics, cluster: int, detections: Sequence[Detection], start_time: float
 ) -> tuple[Tensor, Tensor]:
-    """The state `[2 d]` at time `first` from which a cluster's one part passes through the detections, and a square
-    root of its covariance."""
-    c, unit = shared.config.initial_condition, shared.dynamics[cluster].state_scale()
-    errors_of = _reprojection_errors(shared, cluster, detections, first)
+    """The state `[2 d]` at `start_time` with the smallest reprojection errors of a cluster's only part, and a square
+    root of its covariance `[2 d, D]`. Levenberg-Marquardt."""
+    c, scale = shared.config.initial_condition, shared.dynamics[cluster].state_scale()
+    errors_of = _reprojection_errors(shared, cluster, detections, start_time)
     guesses = _learned_states(shared, cluster)
     state = guesses[errors_of(guesses).square().sum(-1).argmin()]
     errors, damping = errors_of(state[None])[0], c.initial_damping
 
     def jacobian_at(state: Tensor) -> Tensor:
-        """`[2 d, 2 M]`"""
-        shifted = errors_of(state + FINITE_DIFFERENCE * torch.diag(unit))
+        """`[2 d, 2 M]`: derivatives of the errors, for a state in units of its scale; by finite differences."""
+        shifted = errors_of(state + FINITE_DIFFERENCE * torch.diag(scale))
         return (shifted - errors_of(state[None])) / FINITE_DIFFERENCE
 
     for _ in range(c.iterations):
         jacobian = jacobian_at(state)
         hessian = jacobian @ jacobian.T
         step = torch.linalg.solve(hessian + damping * torch.diag(hessian.diagonal() + 1e-12), -jacobian @ errors)
-        new_errors = errors_of((state + step * unit)[None])[0]
+        new_errors = errors_of((state + step * scale)[None])[0]
         if bool(new_errors.square().sum() < errors.square().sum()):
-            state, errors, damping = state + step * unit, new_errors, damping * c.damping_decrease
+            state, errors, damping = state + step * scale, new_errors, damping * c.damping_decrease
         else:
             damping *= c.damping_increase
     factor = _square_root_of_covariance(jacobian_at(state), errors, _biases(detections, c))
-    return state, unit[:, None] * factor
+    return state, scale[:, None] * factor
 
 
 def _reprojection_errors(
-    shared: SharedDynamics, cluster: int, detections: Sequence[Detection], first: float
+    shared: SharedDynamics, cluster: int, detections: Sequence[Detection], start_time: float
 ) -> Callable[[Tensor], Tensor]:
-    """A function from states `[B, 2 d]` at time `first` to `[B, 2 M]`: how far the projected part is from each of M
-    detections, in picture widths."""
+    """A function from states `[B, 2 d]` at `start_time` to reprojection errors `[B, 2 M]`: projected centre of the part
+    minus each of M detections, in picture widths."""
     dynamics, part = shared.dynamics[cluster], int(shared.parts(cluster)[0])
     times = sorted({d.frame.time for d in detections})
-    u = torch.tensor(times, dtype=torch.float64) / shared.window
-    index = [times.index(d.frame.time) for d in detections]
+    window_times = torch.tensor(times, dtype=torch.float64) / shared.window
+    time_indices = [times.index(d.frame.time) for d in detections]
     target = torch.stack([d.pixel / d.frame.camera.width for d in detections])
 
     def errors_of(states: Tensor) -> Tensor:
-        path = dynamics.solve(states, first / shared.window, u)
+        path = dynamics.solve(states, start_time / shared.window, window_times)
         pose_vectors = dynamics.manifold.decode(path[..., : dynamics.manifold.size])
         centres = shared.from_pose_vectors(cluster, pose_vectors.flatten(0, 1)).centres[:, part].double().cpu()
         centres = centres.unflatten(0, pose_vectors.shape[:2])
-        projected = [_project(d.frame.camera, centres[i]) for d, i in zip(detections, index)]
+        projected = [_project(d.frame.camera, centres[i]) for d, i in zip(detections, time_indices)]
         return (torch.stack(projected, dim=1) - target).flatten(1)
 
     return errors_of
 
 
 def _square_root_of_covariance(jacobian: Tensor, errors: Tensor, biases: Tensor) -> Tensor:
-    """`[2 d, 2 d + B]`: square root of the state's covariance, in units of the learned states' standard deviations.
+    """`[2 d, 2 d + B]`: a square root of the covariance of the state, in units of the state's scale.
+
+    The prior has variance 1 for each component. The noise variance is estimated from the remaining errors.
 
     Args:
         jacobian: `[2 d, 2 M]`, of the reprojection errors.
-        errors: `[2 M]`, those that are left.
-        biases: `[2 M, B]`, standard deviations of errors that many detections share.
-
-    The prior is a variance of 1 for each component.
+        errors: `[2 M]`, reprojection errors after the fit.
+        biases: `[2 M, B]`, standard deviations of errors that detections have in common.
     """
     degrees_of_freedom = max(len(errors) - len(jacobian), 1)
     weight = degrees_of_freedom / errors.square().sum().clamp_min(1e-12)
@@ -265,7 +269,8 @@ def _square_root_of_covariance(jacobian: Tensor, errors: Tensor, biases: Tensor)
 
 
 def _biases(detections: Sequence[Detection], config: InitialConditionConfig) -> Tensor:
-    """`[2 M, 2 C]`: `detection_bias` along each axis of each of C cameras, in picture widths."""
+    """`[2 M, 2 C]`: standard deviation (`detection_bias`) of an error that all detections of one camera have in common,
+    for both image axes of each of C cameras, in picture widths."""
     cameras = sorted({d.frame.camera_id for d in detections})
     biases = torch.zeros(len(detections), 2, len(cameras), 2, dtype=torch.float64)
     for row, d in enumerate(detections):
@@ -275,12 +280,13 @@ def _biases(detections: Sequence[Detection], config: InitialConditionConfig) -> 
 
 
 def _project(camera: Camera, points: Tensor) -> Tensor:
+    """Pixels `[B, 2]` of points `[B, 3]`, in picture widths."""
     pixels, _ = camera.project(points.float())
     return pixels.double() / camera.width
 
 
 def _learned_states(shared: SharedDynamics, cluster: int) -> Tensor:
-    """States `[B, 2 d]`, evenly over the learned sequences of a cluster."""
+    """States `[B, 2 d]` of the training sequences of a cluster: `guesses` of them, evenly chosen."""
     paths = shared.dynamics[cluster].paths(*shared.learned_poses(cluster), bool(shared.exact_poses))
     valid = torch.arange(paths.q.shape[1]) < paths.counts[:, None]
     states = torch.cat([paths.q, paths.v], dim=-1)[valid]
@@ -290,8 +296,8 @@ def _learned_states(shared: SharedDynamics, cluster: int) -> Tensor:
 
 @torch.no_grad()
 def _centroid(shared: SharedDynamics, frame: Frame) -> Tensor | None:
-    """`[2]` pixel: the centroid of the largest region that differs from the static scene and from its shadows; None
-    where there is no such region."""
+    """Pixel `[2]`: the centroid of the largest region that differs from the static scene and is not a shadow. None if
+    there is no large enough region."""
     moving = moving_mask(frame.image(), _static_picture(shared, frame.camera)).numpy()
     labels, count = ndimage.label(ndimage.binary_opening(moving))
     sizes = ndimage.sum_labels(moving, labels, range(1, count + 1)) if count else []
@@ -303,7 +309,7 @@ def _centroid(shared: SharedDynamics, frame: Frame) -> Tensor | None:
 
 @torch.no_grad()
 def _static_picture(shared: SharedDynamics, camera: Camera) -> Tensor:
-    """`[H, W, 3]`: the static scene without parts, from a camera."""
+    """`[H, W, 3]`: the static scene without parts, from a camera. (All parts are placed far away.)"""
     centres, parts = shared.centres, len(shared.appearance.half_extents) - 1
     state = RigidPartsState(centres.new_full((parts, 3), FAR_AWAY), centres.new_zeros(parts, 3), centres.new_zeros(1))
     return render(shared.scene(state), camera, device=centres.device).rgb.clamp(0, 1)

@@ -1,4 +1,4 @@
-"""rigid-ode for several sequences: parts, appearance and dynamics are shared, initial conditions are not."""
+"""rigid-ode for several sequences, which share parts, appearance and dynamics; each has its own initial condition."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from foreseen.scenes import Scene
 Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 Solve = Callable[[Tensor, float, Tensor], Tensor]
-"""State, its time, and times, in windows -> the states at these times."""
+"""From a state, the time of this state, and times (in windows) to the states at these times."""
 
 
 @dataclass(frozen=True)
 class RigidODEState:
-    """A point on a trajectory.
+    """A point on a trajectory, and its uncertainty.
 
     Attributes:
         cluster: `[]` int64, the dynamics cluster.
         state: `[2 d]` float64, coordinates and their velocities per window.
         time: `[]` float64, in the data set's unit.
-        sequence: `[]` int64, index of a learned sequence, whose poses inside its window are known; -1: a new one.
+        sequence: `[]` int64, index of a training sequence, whose poses inside its window are learned; -1: a new one.
         factor: `[2 d, D]` square root of the state's covariance: an ensemble draws `state + factor @ standard normal`.
     """
 
@@ -80,15 +80,16 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
             raise UserError(
                 "rigid-ode learns several sequences with voxels only: leave out --appearance, or give one sequence."
             )
-        one_cluster = torch.zeros(1, dtype=torch.int64)
+        # One part in one cluster, until the warm start or a checkpoint replaces them.
+        cluster_index = torch.zeros(1, dtype=torch.int64)
         untrained = self._untrained_appearance(torch.ones(1, 3))
-        self.set_parts(untrained, one_cluster.expand(len(self.counts)).clone(), one_cluster)
+        self.set_parts(untrained, cluster_index.expand(len(self.counts)).clone(), cluster_index)
 
     def _untrained_appearance(self, half_extents: Tensor) -> VoxelAppearance:
         """An empty appearance that the warm start or a checkpoint replaces."""
         levels = [self.config.part_levels] * len(half_extents) + [self.config.static_levels]
-        closed = torch.zeros(len(levels), 2, 2, 2, dtype=torch.bool)
-        voxels = VoxelGrids(VoxelTable.build(levels, closed), self.config.initial_thickness)
+        no_open_cells = torch.zeros(len(levels), 2, 2, 2, dtype=torch.bool)
+        voxels = VoxelGrids(VoxelTable.build(levels, no_open_cells), self.config.initial_thickness)
         return VoxelAppearance(self.config, self.info, half_extents, voxels)
 
     # Before training.
@@ -96,22 +97,22 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
         """Finds the parts, their poses and empty space; fits the dynamics if the poses are ground truth."""
         c = self.config
-        used = labels if c.multi_sequence.labels == "auto" else [None] * len(labels)
-        tracks = find_tracks(frames, used, self.info, c.grid_resolution, c.reconstruction)
+        used_labels = labels if c.multi_sequence.labels == "auto" else [None] * len(labels)
+        tracks = find_tracks(frames, used_labels, self.info, c.grid_resolution, c.reconstruction)
         appearance = VoxelAppearance.from_open_cells(c, self.info, tracks.half_extents, tracks.occupancy_mask)
         self.set_parts(appearance, tracks.clusters, tracks.cluster_of_part)
         self._copy_poses(tracks)
-        line = f"{self._describe_parts()}, {tracks.source}"
-        return f"{line}; {self._fit_at_stage(len(c.multi_sequence.fit_at))}" if tracks.exact_poses else f"{line}."
+        message = f"{self._describe_parts()}, {tracks.source}"
+        return f"{message}; {self._fit_at_stage(len(c.multi_sequence.fit_at))}" if tracks.exact_poses else f"{message}."
 
     def _describe_parts(self) -> str:
-        words = []
+        descriptions = []
         for cluster in range(self.clusters):
             count, sequences = len(self.parts(cluster)), len(self.sequences(cluster))
-            words.append(
+            descriptions.append(
                 f"{count} moving part{'s' if count > 1 else ''} in {sequences} sequence{'s' if sequences > 1 else ''}"
             )
-        return " and ".join(words) + (f" ({self.clusters} dynamics clusters)" if self.clusters > 1 else "")
+        return " and ".join(descriptions) + (f" ({self.clusters} dynamics clusters)" if self.clusters > 1 else "")
 
     @torch.no_grad()
     def _copy_poses(self, tracks: PartTracks) -> None:
@@ -132,14 +133,14 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
         appearance = VoxelAppearance.from_tensors(self.config, self.info, tensors, len(cluster_of_part))
         self.set_parts(appearance, clusters, cluster_of_part)
 
-    # The verbs.
+    # Observe, evolve, scene.
 
     @on_cpu
     def observe(self, observation: Observation) -> RigidODEState:
-        """The initial state of a sequence: of a learned one, from given initial conditions, or from first frames."""
+        """The initial state of a training sequence; or of a new one, from its initial conditions or first frames."""
         if observation.initial is not None:
             labels, (cluster, state) = observation.initial, state_from_labels(self, observation.initial)
-            factor = observation.precision * torch.diag(self.dynamics[cluster].state_scale())
+            factor = observation.relative_std * torch.diag(self.dynamics[cluster].state_scale())
             return _initial_state(cluster, state, float(labels.times[0]), -1, factor)
         if observation.frames:
             cluster, state, factor, time = state_from_frames(self, observation.frames)
@@ -155,14 +156,14 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
 
     @on_cpu
     def evolve(self, state: RigidODEState, times: Tensor) -> RigidPartsState:
-        """The solution of the dynamics from `state`; inside the window of a learned sequence, its learned poses."""
+        """The solution of the dynamics from `state`. Inside the window of a training sequence: its learned poses."""
         cluster = int(state.cluster)
         return self.from_pose_vectors(cluster, self._pose_vectors(state, times, self.dynamics[cluster].solve))
 
     @on_cpu
     def ensemble(self, state: RigidODEState, times: Tensor) -> Tensor:
-        """An ensemble by the most likely dynamics (first) and by the sampled ones, each from a sampled initial state.
-        The random draws are the same in each call."""
+        """Centres of the parts, `[E, T, K, 3]`. The first member has the most likely dynamics and initial state, the
+        others have sampled ones. The random samples are the same in each call."""
         cluster, generator = int(state.cluster), torch.Generator().manual_seed(0)
         dynamics = self.dynamics[cluster]
         count = len(dynamics.ensemble_weights)
@@ -170,33 +171,38 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
         draws[0] = 0
         offsets = draws @ state.factor.T
 
-        def solve(initial: Tensor, start: float, u: Tensor) -> Tensor:
-            return dynamics.solve_ensemble(initial + offsets, start, u)
+        def solve(initial: Tensor, start: float, times: Tensor) -> Tensor:
+            return dynamics.solve_ensemble(initial + offsets, start, times)
 
         pose_vectors = self._pose_vectors(state, times, solve, (count,))
         centres = self.from_pose_vectors(cluster, pose_vectors.flatten(0, 1)).centres[:, self.parts(cluster)]
         return centres.unflatten(0, pose_vectors.shape[:2]).transpose(0, 1)
 
     def _pose_vectors(
-        self, state: RigidODEState, times: Tensor, solve: Solve, ensemble: tuple[int, ...] = ()
+        self, state: RigidODEState, times: Tensor, solve: Solve, ensemble_shape: tuple[int, ...] = ()
     ) -> Tensor:
-        """`[T, *ensemble, 6 K]` pose vectors at `times`."""
-        u = times.double() / self.window
+        """Pose vectors `[T, *ensemble_shape, 6 K]` at `times` `[T]`, in the data set's unit.
+
+        Args:
+            solve: solves the dynamics where no learned poses are used.
+            ensemble_shape: `(E,)` if `solve` returns an ensemble, else `()`.
+        """
+        window_times = times.double() / self.window
         sequence, dynamics = int(state.sequence), self.dynamics[int(state.cluster)]
         if sequence < 0:
-            return _decoded(dynamics, solve(state.state, float(state.time) / self.window, u))
-        poses, observed = self.poses(sequence)
-        spline = CubicSpline(observed.numpy(), poses.numpy())
-        inside = torch.from_numpy(spline(u.clamp(float(observed[0]), float(observed[-1])).numpy()))
-        out = inside.view(len(u), *(1 for _ in ensemble), -1).repeat(1, *ensemble, 1)
+            return _decoded(dynamics, solve(state.state, float(state.time) / self.window, window_times))
+        poses, pose_times = self.poses(sequence)
+        spline = CubicSpline(pose_times.numpy(), poses.numpy())
+        interpolated = torch.from_numpy(spline(window_times.clamp(float(pose_times[0]), float(pose_times[-1])).numpy()))
+        out = interpolated.view(len(times), *(1 for _ in ensemble_shape), -1).repeat(1, *ensemble_shape, 1)
         if not dynamics.fitted:
             return out
-        before, after = outside_window(times, *(observed[[0, -1]] * self.window).tolist())
+        before, after = outside_window(times, *(pose_times[[0, -1]] * self.window).tolist())
         if before.any() or after.any():
-            ends = dynamics.forecast_states(poses, observed, bool(self.exact_poses))
+            ends = dynamics.forecast_states(poses, pose_times, bool(self.exact_poses))
             for side, (start, initial) in ((before, ends[0]), (after, ends[1])):
                 if side.any():
-                    out[side] = _decoded(dynamics, solve(initial, start, u[side]))
+                    out[side] = _decoded(dynamics, solve(initial, start, window_times[side]))
         return out
 
     def layer(self, state: RigidPartsState, which: Layer) -> Scene | None:
@@ -204,7 +210,7 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
         return self.appearance.layer(state, which)
 
     def system(self, cluster: int = 0) -> DynamicalSystem | None:
-        """The dynamics of a cluster; None where none were fitted, or nothing moves."""
+        """The dynamics of a cluster, for analysis; None if they are not fitted, or if nothing moves."""
 
         def centres(pose_vectors: Tensor) -> Tensor:
             return self.from_pose_vectors(cluster, pose_vectors).centres[:, self.parts(cluster)]
@@ -212,26 +218,27 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
         fitted = FittedPoses(*self.learned_poses(cluster), bool(self.exact_poses), self.sequences(cluster).tolist())
         return lagrangian_system(self.dynamics[cluster], self.window, fitted, centres)
 
-    # How it learns.
+    # Training.
 
     def losses(self, batch: RayBatch, step: int) -> dict[str, Tensor]:
         """Squared colour error, opacity in front of the stated background, and total variation."""
-        width = self.times.shape[1]
-        rows, row_of_ray = (batch.sequences * width + batch.time_indices).unique(return_inverse=True)
+        max_times = self.times.shape[1]
+        rows, row_of_ray = (batch.sequences * max_times + batch.time_indices).unique(return_inverse=True)
         centres, rotations = self.centres.flatten(0, 1)[rows], self.rotations.flatten(0, 1)[rows]
         states = RigidPartsState(centres, rotations, torch.zeros(len(rows), 1))
         return self.appearance.losses(states, replace(batch, time_indices=row_of_ray), step)
 
     def batch_spec(self, step: int) -> BatchSpec:
-        """As many rays as the budget of samples allows."""
+        """Rays; as many as the appearance's budget of samples allows."""
         del step
         return self.appearance.batch_spec()
 
     def parameter_groups(self, progress: float) -> list[dict[str, Any]]:
-        """Appearance and poses. Poses stay fixed if they are ground truth, and after the last fit of the dynamics."""
+        """Appearance and poses. Poses have a learning rate of 0 if they are ground truth, and after the last fit of the
+        dynamics."""
         c, decay = self.config, self.config.lr_decay**progress
-        fixed = bool(self.exact_poses) or progress >= c.multi_sequence.fit_at[-1]
-        pose_decay = 0.0 if fixed else decay
+        is_fixed = bool(self.exact_poses) or progress >= c.multi_sequence.fit_at[-1]
+        pose_decay = 0.0 if is_fixed else decay
         radius = float(self.appearance.half_extents[:-1].mean(-1).double().mean())
         return [
             *self.appearance.parameter_groups(progress),
@@ -240,7 +247,7 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
         ]
 
     def callbacks(self) -> tuple[Callback, ...]:
-        """Parts are found before training; the dynamics are fitted at their times."""
+        """Parts are reconstructed before training; dynamics are fitted during it, at `fit_at`, and after it."""
         return (Callback(self.warm_start, self.before_step, after_training=self.finish),)
 
     def before_step(self, step: int, progress: float) -> str | None:
@@ -249,11 +256,12 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
         return self._fit_at_stage(sum(progress >= p for p in self.config.multi_sequence.fit_at))
 
     def finish(self) -> str | None:
-        """The last fit of the dynamics, if the budget ended before it was due."""
+        """The last fit of the dynamics, if training ended before the last entry of `fit_at`."""
         return self._fit_at_stage(len(self.config.multi_sequence.fit_at))
 
     def _fit_at_stage(self, stage: int) -> str | None:
-        """Fits the dynamics, unless that was done at this stage or a later one."""
+        """Fits the dynamics, unless they were fitted at this stage or a later one. A stage is the number of entries of
+        `fit_at` that progress has passed."""
         if stage <= int(self.fit_stage):
             return None
         self.fit_stage.fill_(stage)
@@ -263,22 +271,22 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
 def _initial_state(
     cluster: int, state: Tensor, time: float, sequence: int, factor: Tensor | None = None
 ) -> RigidODEState:
-    certain = state.new_zeros(len(state), 0)
+    zero_covariance = state.new_zeros(len(state), 0)
     return RigidODEState(
         cluster=torch.tensor(cluster),
         state=state,
         time=torch.tensor(time, dtype=torch.float64),
         sequence=torch.tensor(sequence),
-        factor=certain if factor is None else factor,
+        factor=zero_covariance if factor is None else factor,
     )
 
 
 def _decoded(dynamics: LearnedDynamics, states: Tensor) -> Tensor:
-    """Pose vectors of states."""
+    """Pose vectors `[..., P]` of states `[..., 2 d]`."""
     return dynamics.manifold.decode(states[..., : dynamics.manifold.size])
 
 
-def _padded_bounds(bounds: Bounds, margin_share: float) -> Bounds:
+def _padded_bounds(bounds: Bounds, relative_margin: float) -> Bounds:
     low, high = torch.tensor(bounds, dtype=torch.float64)
-    margin = margin_share * (high - low)
+    margin = relative_margin * (high - low)
     return tuple((low - margin).tolist()), tuple((high + margin).tolist())

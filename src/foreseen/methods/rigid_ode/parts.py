@@ -65,14 +65,14 @@ class RigidParts(nn.Module):
         )
 
     def _rotation_vectors(self, basis: Tensor, times: Tensor) -> Tensor:
-        """Rotation vectors `[T, K, 3]` at `times`; `basis`: spline weights at the nearest times inside."""
+        """Rotation vectors `[T, K, 3]` at `times`; `basis`: spline weights at these times, clamped to the window."""
         learned = torch.einsum("tc,ckd->tkd", basis, self.rotations)
         free = learned * ~self.is_round[:, None]
         if not self.orientation_track.valid.any():
             return free
         tracked = self.orientation_track.at(times.to(learned))
-        both = rotation_vector(quaternion_product(quaternion_of(learned), tracked))
-        return torch.where(self.orientation_track.valid[:, None], both, free)
+        composed = rotation_vector(quaternion_product(quaternion_of(learned), tracked))
+        return torch.where(self.orientation_track.valid[:, None], composed, free)
 
     def pose_vectors(self, basis: Tensor) -> Tensor:
         """Coordinates `[T, P]` float64 for the dynamics, on the CPU: the parts' centres, and their rotation vectors
@@ -82,8 +82,8 @@ class RigidParts(nn.Module):
         if self.count == 0:
             return state.latent.double().cpu()
         rotations = torch.where(self.is_round[:, None], 0.0, state.rotations) * self._sizes()[:, None]
-        both = torch.cat([state.centres, rotations], dim=-1) * self.units()[:, None]
-        return both.flatten(1).double().cpu()
+        poses = torch.cat([state.centres, rotations], dim=-1) * self.units()[:, None]
+        return poses.flatten(1).double().cpu()
 
     def from_pose_vectors(self, pose_vectors: Tensor, times: Tensor) -> RigidPartsState:
         """The inverse of `pose_vectors`, at `times` `[T]` (0..1 is the window)."""
@@ -100,8 +100,8 @@ class RigidParts(nn.Module):
         return self._split_poses(pose_vectors)[0]
 
     def _split_poses(self, pose_vectors: Tensor) -> tuple[Tensor, Tensor]:
-        both = pose_vectors.to(self.centres).unflatten(-1, (self.count, 6)) / self.units()[:, None]
-        centres, rotations = both.split(3, dim=-1)
+        poses = pose_vectors.to(self.centres).unflatten(-1, (self.count, 6)) / self.units()[:, None]
+        centres, rotations = poses.split(3, dim=-1)
         return centres, rotations
 
     def units(self) -> Tensor:

@@ -63,11 +63,11 @@ class Shadows(nn.Module):
     def covered(self, points: Tensor, part_ids: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
         """Share of the light `[N]` that parts at `centres` `[K, 3]` of `radii` `[K]` block from `points` `[N, 3]`. A
         part does not block light from its own points (`part_ids` `[N]` int64)."""
-        toward = nn.functional.normalize(self.light[:3] - self.light[3] * points, dim=-1)
-        to = centres - points[:, None]
-        along = (to * toward[:, None]).sum(-1)
-        beside = (to.square().sum(-1) - along.square()).clamp_min(1e-12).sqrt()
-        reach = self.growth * radii
-        inside = torch.sigmoid((reach - beside) / (self.edge_width * reach))
-        others = part_ids[:, None] != torch.arange(len(centres), device=part_ids.device)
-        return (inside * ((along > 0) & others)).amax(-1)
+        to_light = nn.functional.normalize(self.light[:3] - self.light[3] * points, dim=-1)
+        offsets = centres - points[:, None]
+        along_ray = (offsets * to_light[:, None]).sum(-1)
+        ray_distance = (offsets.square().sum(-1) - along_ray.square()).clamp_min(1e-12).sqrt()
+        shadow_radii = self.growth * radii
+        blocked = torch.sigmoid((shadow_radii - ray_distance) / (self.edge_width * shadow_radii))
+        is_other_part = part_ids[:, None] != torch.arange(len(centres), device=part_ids.device)
+        return (blocked * ((along_ray > 0) & is_other_part)).amax(-1)

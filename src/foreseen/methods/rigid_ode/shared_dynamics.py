@@ -17,7 +17,7 @@ from foreseen.scenes.voxel_scene import FAR_AWAY
 
 
 class SharedDynamics(nn.Module):
-    """Sequences that move alike form a dynamics cluster. Each cluster has its own parts, and its own dynamics.
+    """Sequences with the same manifold of poses form a dynamics cluster. Each cluster has separate parts and dynamics.
 
     There are S sequences of at most T training times, and P parts in all clusters together. A part of another cluster
     is far away. Times are in windows: the longest sequence takes 1.
@@ -92,17 +92,17 @@ class SharedDynamics(nn.Module):
         """Coordinates `[..., 6 K]` float64 for the dynamics, on the CPU, from centres and rotation vectors
         `[..., K, 3]`: as `RigidParts.pose_vectors`, but in scene units."""
         sizes = self._sizes(cluster)
-        both = torch.cat([centres.double().cpu(), rotations.double().cpu() * sizes], dim=-1)
-        return (both * sizes / sizes.max()).flatten(-2)
+        poses = torch.cat([centres.double().cpu(), rotations.double().cpu() * sizes], dim=-1)
+        return (poses * sizes / sizes.max()).flatten(-2)
 
     def from_pose_vectors(self, cluster: int, pose_vectors: Tensor) -> RigidPartsState:
         """The inverse of `pose_vectors` `[T, 6 K]`: poses of all P parts, those of other clusters far away."""
         sizes, part_indices = self._sizes(cluster), self.parts(cluster)
-        both = pose_vectors.unflatten(-1, (len(sizes), 6)) * sizes.max() / sizes
+        poses = pose_vectors.unflatten(-1, (len(sizes), 6)) * sizes.max() / sizes
         centres = self.centres.new_full((len(pose_vectors), len(self.cluster_of_part), 3), FAR_AWAY)
         rotations = torch.zeros_like(centres)
-        centres[:, part_indices] = both[..., :3].to(centres)
-        rotations[:, part_indices] = (both[..., 3:] / sizes).to(centres)
+        centres[:, part_indices] = poses[..., :3].to(centres)
+        rotations[:, part_indices] = (poses[..., 3:] / sizes).to(centres)
         return RigidPartsState(centres, rotations, centres.new_zeros(len(pose_vectors), 1))
 
     def learned_poses(self, cluster: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,14 +128,14 @@ class SharedDynamics(nn.Module):
     @torch.no_grad()
     def fit_dynamics(self) -> str:
         """Fits the dynamics of each cluster to the current poses. Returns a line for the user."""
-        words = []
+        messages = []
         for cluster, dynamics in enumerate(self.dynamics):
             dynamics.fit(*self.learned_poses(cluster), bool(self.exact_poses))
             size = dynamics.manifold.size
-            words.append(
+            messages.append(
                 f"dynamics on {size} coordinate{'' if size == 1 else 's'} follow the sequences "
                 f"with a misfit of {float(dynamics.misfit):.2%}"
             )
-        if len(words) > 1:
-            words = [f"dynamics cluster {cluster + 1}: {line}" for cluster, line in enumerate(words)]
-        return "; ".join(words) + "."
+        if len(messages) > 1:
+            messages = [f"dynamics cluster {cluster + 1}: {message}" for cluster, message in enumerate(messages)]
+        return "; ".join(messages) + "."

@@ -133,7 +133,7 @@ class RigidODE(TakesShapes, Method[RigidPartsState, RayBatch | ImageBatch]):
                 self._untrained_parts(len(half_extents)),
             )
 
-    # The four verbs (render belongs to the scene).
+    # Observe, evolve, scene.
 
     def observe(self, observation: Observation) -> RigidPartsState:
         """The poses of the parts at the end of the observed window."""
@@ -141,18 +141,20 @@ class RigidODE(TakesShapes, Method[RigidPartsState, RayBatch | ImageBatch]):
         return self.parts.at(self.basis[-1:])
 
     def evolve(self, state: RigidPartsState, times: Tensor) -> RigidPartsState:
-        """Inside the observed window the learned trajectories; outside, the dynamics from its nearer end."""
+        """Inside the observed window the learned trajectories; outside, the solution of the dynamics from the nearer
+        end of the window."""
         del state  # one sequence: its trajectories are the method's own parameters
-        u, outside = self._window_times(times)
-        inside = self.parts.at(self._basis(u.clamp(0, 1)))
+        window_times, outside = self._window_times(times)
+        learned = self.parts.at(self._basis(window_times.clamp(0, 1)))
         if not outside.any() or not self.motion.fitted:
-            return inside
-        beyond = self.parts.from_pose_vectors(self.motion.extrapolate(u[outside]), u[outside])
+            return learned
+        outside_times = window_times[outside]
+        extrapolated = self.parts.from_pose_vectors(self.motion.extrapolate(outside_times), outside_times)
         names = ("centres", "rotations", "latent")
-        return RigidPartsState(*(getattr(inside, n).index_put((outside,), getattr(beyond, n)) for n in names))
+        return RigidPartsState(*(getattr(learned, n).index_put((outside,), getattr(extrapolated, n)) for n in names))
 
     def _window_times(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Times as shares of the observed window, and which of them are outside of it."""
+        """Times in windows (0..1 is the observed window), and the mask of the times outside of it."""
         before, after = outside_window(times, self.start, self.start + self.window)
         return (times.double() - self.start) / self.window, before | after
 
@@ -162,11 +164,11 @@ class RigidODE(TakesShapes, Method[RigidPartsState, RayBatch | ImageBatch]):
         if self.parts.count == 0 or not self.motion.dynamics.fitted:
             return None
         centres = self.evolve(state, times).centres.repeat(len(self.motion.dynamics.ensemble_weights), 1, 1, 1)
-        u, outside = self._window_times(times)
+        window_times, outside = self._window_times(times)
         if outside.any():
-            pose_vectors = self.motion.ensemble(u[outside])
-            beyond = self.parts.centres_of(pose_vectors.flatten(0, 1)).unflatten(0, pose_vectors.shape[:2])
-            centres[:, outside] = beyond.transpose(0, 1)
+            pose_vectors = self.motion.ensemble(window_times[outside])
+            extrapolated = self.parts.centres_of(pose_vectors.flatten(0, 1)).unflatten(0, pose_vectors.shape[:2])
+            centres[:, outside] = extrapolated.transpose(0, 1)
         return centres
 
     @torch.no_grad()
