@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from foreseen.fields.config import PackedFieldConfig
 from foreseen.reconstruction.config import SilhouetteConfig
+
+Coordinates = Literal["surface", "projection"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,14 @@ class LatentODEConfig:
     """L-BFGS iterations of a round."""
     shooting_history: int = 30
     """Steps that L-BFGS remembers. Larger: fewer iterations, more memory."""
-    piece_shares: tuple[float, ...] = (0.1,)
-    """Several sequences: the second fit follows pieces of trajectories of these lengths [windows] before whole ones."""
+    segment_shares: tuple[float, ...] = (0.2,)
+    """Several sequences: the second fit follows segments of trajectories of these lengths [windows], one after another.
+    Longer: errors that build up are seen, and one that bifurcates may spoil the fit."""
+    ridges: tuple[float, ...] = (1e-7, 1e-5)
+    """Several sequences: the ridge of the first fit is the one of these by which sequences that are left out are told
+    best."""
+    folds: int = 3
+    """Groups of sequences that are left out in turn for that choice."""
     misfit_weight: float = 1e4
     """Weight of the squared distance from the codes (their largest component is 1) beside the priors."""
     drag_weight: float = 0.1
@@ -79,9 +88,13 @@ class LatentODEConfig:
 class EncoderConfig:
     """Several sequences: from positions to codes and back."""
 
+    coordinates: tuple[Coordinates, ...] = ("surface", "projection")
+    """Codes to choose from, by which sequences that are left out are told best: distances along the surface that
+    positions lie on (Isomap), or the projection on their principal axes."""
+
     width: int = 96
     """Hidden units of both networks."""
-    gain: float = 1.5
+    gain: float = 3.0
     """Spread of the weights of their hidden layers. Larger: rougher functions."""
     ridge: float = 1e-7
     """Of their fit in closed form. Larger: smoother functions."""
@@ -175,7 +188,7 @@ class NodeRFFastConfig:
     """From positions to codes and back, where there are several sequences."""
     dynamics: LatentODEConfig = LatentODEConfig(width=32, gain=1.0, ridge=1e-6, drag_weight=1.0, quadratic_weight=1.0)
     """The latent ODE of one sequence: few passages tell it, so that it must be smooth."""
-    multi_sequence: LatentODEConfig = LatentODEConfig(polynomial_degree=3)
+    multi_sequence: LatentODEConfig = LatentODEConfig(gain=8.0, polynomial_degree=3)
     """The latent ODE of several sequences."""
 
     position_weight: float = 1e-2

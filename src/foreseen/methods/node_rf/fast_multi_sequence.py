@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isnan
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,17 @@ from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.methods.node_rf.conditioned import NodeRFState
+from foreseen.methods.node_rf.coordinate_choice import LabelledPaths, choose_coordinates
 from foreseen.methods.node_rf.fast_base import FastNodeRFBase
-from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
+from foreseen.methods.node_rf.fast_config import Coordinates, NodeRFFastConfig
 from foreseen.methods.node_rf.labelled_motion import LabelledMotion
 from foreseen.methods.node_rf.latent_encoder import StateEncoder, fitting_encoder
 from foreseen.methods.node_rf.latent_ode import cut_segments, fit_ode
+
+COORDINATE_NAMES: dict[Coordinates, str] = {
+    "surface": "distances along the surface they lie on",
+    "projection": "projection on principal axes",
+}
 
 
 class FastMultiSequenceNodeRF(FastNodeRFBase):
@@ -31,18 +38,25 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         super().__init__(config, info)
         self.known = LabelledMotion(info)
         self.encoder = StateEncoder(self.known.width, self.dims, config.encoder)
+        self.ridge = self.dynamics.ridge
 
     def warm_start(self, frames: Sequence[Frame], labels: Sequence[PoseLabels | None]) -> str:
         """Stores the labels, and fits encoder, decoder and ODE to them."""
         self.known.set_labels(labels)
-        encoder = fitting_encoder(self.known.positions[self.valid], self.config.encoder)
+        known = self.known
+        paths = LabelledPaths(known.positions, known.velocities * known.speed, self.times, self.valid)
+        choice = choose_coordinates(paths, self.config.encoder, self.dynamics)
+        self.ridge = choice.ridge
+        encoder = fitting_encoder(known.positions[self.valid], self.config.encoder, choice.coordinates)
         codes = encoder(self.known.positions, self.known.positions)[..., : encoder.dims].detach()
         self._initialize(codes, frames, len(self.known.bodies))
         self._set_encoder(encoder)
         self.field.set_canonical(codes[self.valid])
+        dims = f"{self.dims} dimension{'s' if self.dims > 1 else ''}"
+        error = f"; positions of sequences left out are off by {choice.error:.0%} of their spread"
         return (
-            f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, from positions; {self._start_ode_stage()} "
-            "With several sequences this preset does not yet show moving objects well (see its README): rigid-ode does."
+            f"codes of {dims}, the positions' {COORDINATE_NAMES[choice.coordinates]}"
+            f"{'' if isnan(choice.error) else error}; {self._start_ode_stage()}"
         )
 
     def _take_shapes(self, tensors: Mapping[str, Tensor]) -> None:
@@ -61,12 +75,12 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         self.field.bodies_at = bodies_at
 
     def _fit(self) -> None:
-        """Fits the ODE to short segments of the labelled trajectories first, then to whole trajectories."""
+        """Fits the ODE to segments of the labelled trajectories."""
         states = self._encoded(self.known.positions, self.known.velocities).detach()
         c = self.dynamics
-        for i, share in enumerate((*c.piece_shares, 1.0)):
+        for i, share in enumerate(c.segment_shares):
             segments, first = cut_segments(states, self.times, self.valid, share)
-            fit_ode(self.ode, segments, c, first, initialize=i == 0, shares=(1.0,))
+            fit_ode(self.ode, segments, c, first, initialize=i == 0, ridge=self.ridge, shares=(1.0,))
 
     def _encoded(self, positions: Tensor, velocities: Tensor) -> Tensor:
         """States `[..., 2 D]` of positions and velocities `[..., 3 B]` in the units of `LabelledMotion`."""

@@ -78,6 +78,12 @@ def isomap(features: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarra
     return axes * np.sqrt(sizes), sizes
 
 
+def principal_axes(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Projections of rows `[T, N]` on their principal axes, and their variances, largest first."""
+    left, sizes, _ = np.linalg.svd(features - features.mean(0), full_matrices=False)
+    return left * sizes, sizes**2
+
+
 def _neighbour_graph(distances: np.ndarray, neighbours: int) -> np.ndarray:
     """`[T, T]`: distances of neighbours, 0 for other pairs. Equal pictures get a tiny distance, as 0 means no edge."""
     graph = np.zeros_like(distances)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from foreseen.methods.node_rf.fast_config import EncoderConfig
-from foreseen.methods.node_rf.latent_embedding import isomap
+from foreseen.methods.node_rf.fast_config import Coordinates, EncoderConfig
+from foreseen.methods.node_rf.latent_embedding import isomap, principal_axes
 from foreseen.nn.mlp import MLP, scatter_units
 
 
@@ -42,12 +42,12 @@ class StateEncoder(nn.Module):
 
 
 @torch.no_grad()
-def fitting_encoder(positions: Tensor, config: EncoderConfig) -> StateEncoder:
+def fitting_encoder(positions: Tensor, config: EncoderConfig, kind: Coordinates = "surface") -> StateEncoder:
     """An encoder and decoder for the `positions` `[N, width]` of all sequences. Their codes are Isomap coordinates,
     scaled to [-1, 1]: distances along the manifold of positions, in which forces are smooth. Only the output layers are
     fitted, in closed form; the hidden layers are random and are trained later."""
     sample = positions[torch.linspace(0, len(positions) - 1, min(config.max_points, len(positions))).long()].double()
-    scores, sizes = isomap(sample.numpy(), config.neighbours)
+    scores, sizes = isomap(sample.numpy(), config.neighbours) if kind == "surface" else principal_axes(sample.numpy())
     dims = max(1, int((sizes[: config.max_dims] >= config.min_variance_share * sizes[0]).sum()))
     codes = torch.from_numpy(scores[:, :dims].copy())
     codes = codes / codes.abs().max().clamp_min(1e-12)

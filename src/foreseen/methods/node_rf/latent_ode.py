@@ -178,6 +178,7 @@ def fit_ode(
     first: Tensor | None = None,
     *,
     initialize: bool = True,
+    ridge: float | None = None,
     shares: tuple[float, ...] | None = None,
 ) -> Tensor:
     """Fits `ode` in place, and returns the first state of each sequence `[S, 2 D]`.
@@ -185,7 +186,9 @@ def fit_ode(
     Args:
         first: `[S, 2 D]`, first states that are known and stay fixed; None: they are fitted, too.
         initialize: starts with a regression of the accelerations of smooth curves; False: from the current weights.
-        shares: shares of the times that the rounds of the trajectory fit use; None: `config.shooting_shares`.
+        ridge: of the regression; None: `config.ridge`.
+        shares: shares of the times that the rounds of the trajectory fit use; none: the regression alone;
+            None: `config.shooting_shares`.
     """
     exact, observed = copy.deepcopy(ode).double(), observed.double()
     with one_thread(), torch.enable_grad():
@@ -194,9 +197,9 @@ def fit_ode(
             exact.fastest.copy_(config.fastest * v.norm(dim=-1).max().clamp_min(1e-6))
         priors = _Priors(q, v.std().clamp_min(1e-9), a.std().clamp_min(1e-9), config)
         if initialize:
-            _regress(exact, q, v, a, priors, config)
+            _regress(exact, q, v, a, priors, config, config.ridge if ridge is None else ridge)
         start = smooth_first.requires_grad_() if first is None else first.double()
-        _fit_trajectories(exact, start, observed, priors, config, shares or config.shooting_shares)
+        _fit_trajectories(exact, start, observed, priors, config, config.shooting_shares if shares is None else shares)
     ode.load_state_dict({name: value.to(ode.net.output.weight) for name, value in exact.state_dict().items()})
     return start.detach().to(ode.net.output.weight)
 
@@ -223,7 +226,9 @@ class _Priors:
         return c.drag_weight * changes.square().mean() + c.quadratic_weight * quadratic.square().mean()
 
 
-def _regress(ode: SecondOrderODE, q: Tensor, v: Tensor, a: Tensor, priors: _Priors, config: LatentODEConfig) -> None:
+def _regress(
+    ode: SecondOrderODE, q: Tensor, v: Tensor, a: Tensor, priors: _Priors, config: LatentODEConfig, ridge: float
+) -> None:
     """Fits the output layer to accelerations `a` `[N, D]`, which are linear in it, by ridge regression. The hidden
     layers stay random."""
     d, w = ode.dims, ode.limited(v) / priors.rate
@@ -231,13 +236,13 @@ def _regress(ode: SecondOrderODE, q: Tensor, v: Tensor, a: Tensor, priors: _Prio
     monomials = torch.cat([torch.ones_like(w[:, :1]), w, pairs], dim=-1)
     hidden = torch.cat([ode.hidden(q), torch.ones_like(w[:, :1])], dim=-1)
     rows = (monomials[:, :, None] * hidden[:, None, :]).flatten(1)
-    ridge = torch.full((monomials.shape[1], hidden.shape[1]), config.ridge, dtype=q.dtype)
-    ridge[:, config.width : -1] *= config.polynomial_ridge
-    ridge[1 : 1 + d, :-1] *= config.drag_ridge
-    ridge[1 + d :] *= config.drag_ridge
+    ridges = torch.full((monomials.shape[1], hidden.shape[1]), ridge, dtype=q.dtype)
+    ridges[:, config.width : -1] *= config.polynomial_ridge
+    ridges[1 : 1 + d, :-1] *= config.drag_ridge
+    ridges[1 + d :] *= config.drag_ridge
     if config.polynomial_degree:  # in bent coordinates the quadratic terms are linear in q to first order
-        ridge[1 + d :, config.width : config.width + d] /= config.drag_ridge
-    gram = rows.T @ rows / len(rows) + torch.diag(ridge.flatten())
+        ridges[1 + d :, config.width : config.width + d] /= config.drag_ridge
+    gram = rows.T @ rows / len(rows) + torch.diag(ridges.flatten())
     solution = torch.linalg.solve(gram, rows.T @ (a / priors.acceleration) / len(rows)) * priors.acceleration
     terms = solution.T.reshape(d, monomials.shape[1], hidden.shape[1])
     blocks = [terms[:, :1], terms[:, 1 : 1 + d] / priors.rate, terms[:, 1 + d :] / priors.rate**2]
