@@ -90,7 +90,7 @@ def many() -> FastMultiSequenceNodeRF:
     method = build(TINY, MANY)
     assert isinstance(method, FastMultiSequenceNodeRF)
     line = method.warm_start([], [labels(times, size) for times, size in zip(MANY.times, (0.6, -0.5, 0.3))])
-    assert line.startswith("codes of 1 dimension, from positions")
+    assert line.startswith("codes of 1 dimension, the positions' ")
     return method
 
 

@@ -53,7 +53,7 @@ class Foreground:
 
 
 def find_foreground(store: PixelStore, static_cameras: bool, backgrounds: Tensor) -> Foreground | None:
-    """From alpha where a picture has any, else from each fixed camera's median picture, else None.
+    """From alpha where a picture has any, else from each fixed camera's median picture over all sequences, else None.
 
     Opaque pixels of the background's own colour are not foreground: renderers leave a white floor opaque.
 
@@ -69,11 +69,15 @@ def find_foreground(store: PixelStore, static_cameras: bool, backgrounds: Tensor
     return _collect(masks, "difference from the median picture")
 
 
-def _camera(frame: Frame) -> tuple[str, str]:
-    return frame.sequence, frame.camera_id
+def _camera(frame: Frame) -> bytes:
+    """Equal for frames whose pixels have the same rays, also of several sequences: what rests in one of them for long
+    is absent in others."""
+    camera = frame.camera
+    intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height])
+    return camera.camera_to_world.double().numpy().tobytes() + intrinsics.tobytes()
 
 
-def _median_pictures(store: PixelStore) -> dict[tuple[str, str], Tensor]:
+def _median_pictures(store: PixelStore) -> dict[bytes, Tensor]:
     by_camera = defaultdict(list)
     for index, frame in enumerate(store.frames):
         by_camera[_camera(frame)].append(index)

@@ -170,6 +170,7 @@ class LatentField(nn.Module):
         """`[..., B, 3]` in the conditioned layer's box."""
         return (self.bodies_at(codes) - self.box[0]) / self.box[1]
 
+    @torch.no_grad()
     def set_canonical(self, codes: Tensor) -> None:
         """Makes one of `codes` `[N, D]` the canonical one: where bodies are farthest apart; with one body, where it is
         nearest to the middle."""
