@@ -176,7 +176,7 @@ class LatentField(nn.Module):
         nearest to the middle."""
         bodies = self._local_bodies(codes)
         if self.bodies > 1:
-            apart = torch.cdist(bodies, bodies) + torch.eye(self.bodies).to(bodies) * torch.inf
+            apart = torch.cdist(bodies, bodies) + torch.full((self.bodies,), torch.inf).to(bodies).diag()
             best = apart.flatten(1).min(1).values.argmax()
         else:
             best = bodies.flatten(1).norm(dim=-1).argmin()
