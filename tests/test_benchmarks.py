@@ -275,3 +275,26 @@ def test_the_viewers_speed_says_who_draws() -> None:
     page = load("viewer_speed").page(found, 20_000)
     assert "| 20,000 Gaussians, as the viewer chooses | server | 11.26 | 480 | 2.00 |" in page
     assert "| 20,000 Gaussians, drawn by the browser | browser | 3.00 |  | 2.50 |" in page
+
+
+def test_node_rf_fast_by_scene_and_seed() -> None:
+    module = load("node_rf_fast")
+    found = {
+        "pendulum": {"0": metrics(30.0), "1": metrics(34.0)},
+        "oscillating-ball": {"0": metrics(20.0, ("unseen-sequence",))},
+    }
+    page = module.page(found, 10.0)
+    swings, balls = page.split("## ")[1:]
+    assert "| node-rf fast | 0.80 |  | 2.00 | 32.00 | 22.00 |" in swings and "| seed 1 | 0.80 |" in swings
+    assert "| last-frame | 0.80 |  | 2.00 | 15.00 | 5.00 |" in swings
+    assert "| node-rf fast | 0.80 |  | 2.00 | 20.00 | 10.00 |" in balls
+
+
+def test_before_and_after_side_by_side() -> None:
+    module = load("before_and_after")
+    splats = [{"name": "W1", "threads": 2, "milliseconds": {"forward": [3.0, 2.0], "both": [5.0], "step": [7.0]}}]
+    faster = [{"name": "W1", "threads": 2, "milliseconds": {"forward": [1.5, 4.0], "both": [5.0], "step": [6.0]}}]
+    runs = {"hill": {"before": metrics(30.0), "after": metrics(31.0, ("forecast", "novel-view"))}}
+    page = module.page({"runs": runs, "splats": {"before": splats, "after": faster}})
+    assert "| hill | forecast | PSNR | 30 | 31 |" in page and "novel-view" not in page
+    assert "| W1, 2 threads | forward | 2.00 | 1.50 |" in page
