@@ -1,10 +1,12 @@
 """Packages of others add methods, readers and scenarios."""
 
 import csv
+import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,56 +17,74 @@ from foreseen.plugins import Registry
 
 PLUGIN = Path(__file__).parents[1] / "examples" / "plugin"
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., tuple[list[str], str]]
+END = "\x1e"
+IN_ONE_PROCESS = f"""
+import json, sys
+from foreseen.cli import main
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as end:  # --help
+        if end.code:
+            raise
+    finally:
+        print({END!r})
+"""
 
 
 @pytest.fixture(scope="module")
 def foreseen(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The command line, with the example plugin installed beside foreseen."""
+    """The command line, with the example plugin installed beside foreseen: several lines in one process, which imports
+    what they need once. Returns what each line printed, and all errors; the last line may fail, with `code`."""
     pytest.importorskip("hatchling", reason="hatchling comes with the extra [dev]")
     target = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(target), str(PLUGIN)], check=True, capture_output=True)
     path = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
 
-    def run(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "foreseen", *map(str, words)]
-        done = subprocess.run(line, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    def run(*lines: Sequence[object], code: int = 0) -> tuple[list[str], str]:
+        words = json.dumps([[str(word) for word in line] for line in lines])
+        command = [sys.executable, "-c", IN_ONE_PROCESS, words]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
         assert done.returncode == code, done.stdout + done.stderr
-        return done
+        return done.stdout.split(END)[:-1], done.stderr
 
     return run
 
 
 def test_a_plugins_scenario_is_simulated_and_its_method_learns_it(foreseen: Run, tmp_path: Path) -> None:
-    assert "static-grid" in foreseen("methods").stdout
-    foreseen("simulate", "spring", "--out", tmp_path / "data", "--frames", 12, "--cameras", 2, "--size", 24)
-    help = foreseen("train", "static-grid", "--help").stdout
-    assert "--resolution" in help
-    out = tmp_path / "run"
-    words = ("--data", tmp_path / "data", "--out", out, "--max-steps", 30, "--resolution", 8, "--device", "cpu")
-    foreseen("train", "static-grid", *words)
-    foreseen("evaluate", out, "--max-frames", 4)
-    assert (out / "metrics.json").is_file()
-    foreseen("render", out, "--path", "fixed", "--times", "0:0.5:3", "--out", tmp_path / "clip.mp4")
+    data, out = tmp_path / "data", tmp_path / "run"
+    (methods, _, help, *_), _ = foreseen(
+        ["methods"],
+        ["simulate", "spring", "--out", data, "--frames", 12, "--cameras", 2, "--size", 24],
+        ["train", "static-grid", "--help"],
+        ["train", "static-grid", "--data", data, "--out", out, "--max-steps", 30, "--resolution", 8, "--device", "cpu"],
+        ["evaluate", out, "--max-frames", 4],
+        ["render", out, "--path", "fixed", "--times", "0:0.5:3", "--out", tmp_path / "clip.mp4"],
+    )
+    assert "static-grid" in methods and "--resolution" in help
+    assert (out / "metrics.json").is_file() and (tmp_path / "clip.mp4").is_file()
 
 
 def test_a_plugins_reader_reads(foreseen: Run, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.mkdir()
     rows = []
     for i in range(6):
         angle = 0.5 * i
-        Image.fromarray(np.full((16, 20, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
+        Image.fromarray(np.full((16, 20, 3), 40 * i, np.uint8)).save(good / f"{i}.png")
         rows.append(
             {"file": f"{i}.png", "time": 0.1 * i, "focal": 20, "x": 2 * np.cos(angle), "y": 2 * np.sin(angle), "z": 1}
         )
-    with (tmp_path / "views.csv").open("w", newline="") as file:
+    with (good / "views.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-    assert "views-csv" in foreseen("inspect", tmp_path).stdout
-    text = (tmp_path / "views.csv").read_text().replace("0.1,", "soon,")
-    (tmp_path / "views.csv").write_text(text)
-    said = foreseen("inspect", tmp_path, code=2).stderr
+    shutil.copytree(good, bad)
+    (bad / "views.csv").write_text((good / "views.csv").read_text().replace("0.1,", "soon,"))
+    (report, *_), said = foreseen(["inspect", good, "--out", tmp_path], ["inspect", bad], code=2)
+    assert "views-csv" in report
     assert "line 3: could not convert string to float: 'soon'" in said and said.count("\n") == 1
 
 

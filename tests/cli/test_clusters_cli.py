@@ -26,6 +26,12 @@ SMALL = (
     "8",
     "--multi-sequence.ensemble-size",
     "2",
+    "--multi-sequence.steps-per-interval",
+    "2",
+    "--multi-sequence.max-shooting-segments",
+    "16",
+    "--multi-sequence.initial-states.iterations",
+    "3",
 )
 
 

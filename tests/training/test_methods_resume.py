@@ -10,12 +10,15 @@ import torch
 
 from foreseen.dynamics.config import DynamicsConfig
 from foreseen.methods.rigid_ode.config import SharedDynamicsConfig
+from foreseen.reconstruction.ball_configs import SphereConfig
+from foreseen.reconstruction.config import ReconstructionConfig
 from foreseen.runs import load_run
 from foreseen.runs.checkpoints import list_checkpoints
 from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.splatting.config import CloudConfig, WarmUpConfig
 from foreseen.training import train
+from light_dynamics import LIGHT
 
 FIELD = {"rays": 16, "samples": 8, "importance_samples": 8, "position_levels": 3, "direction_levels": 2}
 PACKED = {"rays": 128, "samples": 2048, "width": 16, "grid_resolution": 12, "refresh_every": 2}
@@ -28,6 +31,7 @@ GAUSSIANS: dict[str, dict[str, Any]] = {
     "deformable-gaussians": {"width": 16, "layers": 3, "skip": 1, "warm_up": WarmUpConfig(steps=4)},
     "4d-gaussians": {"nodes": 4, "time_nodes": 4, "channels": 4, "width": 8, "warm_up": WarmUpConfig(steps=4)},
 }
+RECONSTRUCTION = ReconstructionConfig(spheres=SphereConfig(max_pixels=3000, first_iterations=30, iterations=60))
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("node-rf", "paper"): {**FIELD, "field_width": 16, "field_layers": 3, "field_skip": 1, "code_width": 8},
     ("d-nerf", "paper"): {**FIELD, "width": 16, "layers": 3, "skip": 1},
@@ -39,17 +43,14 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
         "part_levels": (4, 8),
         "static_levels": (4, 8),
         "static_samples": 32,
-        "dynamics": DynamicsConfig(
-            widths=(8,), shooting_lengths=(0.4,), iterations=2, ensemble_size=2, fit_at=(0.5, 0.95)
-        ),
+        "dynamics": DynamicsConfig(**LIGHT, fit_at=(0.5, 0.95)),
+        "reconstruction": RECONSTRUCTION,
     },
     ("d-nerf", "fast"): {**PACKED, "levels": (4, 8), "ray_steps": 32},
     ("gaussian-ode", "fast"): {
         **GAUSSIANS["4d-gaussians"],
         "cloud": CLOUD,
-        "dynamics": DynamicsConfig(
-            widths=(8,), shooting_lengths=(0.4,), iterations=2, ensemble_size=2, fit_at=(0.5, 1.0)
-        ),
+        "dynamics": DynamicsConfig(**LIGHT, max_coordinates=2, fit_at=(0.5, 1.0)),
     },
     **{(name, preset): {"cloud": CLOUD, **more} for name, more in GAUSSIANS.items() for preset in ("fast", "paper")},
 }
@@ -83,10 +84,8 @@ def test_going_on_with_parts_made_of_gaussians_is_exact(tmp_path: Path) -> None:
     """With their shadows, and Gaussians that come and go."""
     options = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
     simulate("oscillating-ball", tmp_path / "data", options)
-    dynamics = DynamicsConfig(widths=(8,), shooting_lengths=(0.4,), iterations=2, ensemble_size=2, fit_at=(0.5,))
-    state = check_going_on(
-        "rigid-ode", "gaussians", tmp_path / "data", tmp_path, {"cloud": CLOUD, "dynamics": dynamics}
-    )
+    changes = {"cloud": CLOUD, "dynamics": DynamicsConfig(**LIGHT, fit_at=(0.5,))}
+    state = check_going_on("rigid-ode", "gaussians", tmp_path / "data", tmp_path, changes)
     assert len(state["parts.half_extents"]) > 0 and state["appearance.cloud.count"] != CLOUD.start_points
     assert state["fit_stage"] == 1
 
@@ -104,9 +103,7 @@ def test_going_on_with_a_law_of_several_sequences_is_exact(tmp_path: Path) -> No
     options = SimulateOptions(frames=14, cameras=4, size=40, background="plain", sequences=2, samples=1)
     simulate("oscillating-ball", tmp_path / "data", options)
     for labels in ("auto", "never"):
-        many = SharedDynamicsConfig(
-            labels=labels, widths=(12,), ensemble_size=2, shooting_lengths=(0.2,), max_shooting_segments=4
-        )
+        many = SharedDynamicsConfig(**LIGHT, labels=labels)
         changes = {**SMALL["rigid-ode", "fast"], "multi_sequence": many}
         state = check_going_on("rigid-ode", "fast", tmp_path / "data", tmp_path / labels, changes)
         assert state["dynamics_models.0.ensemble_weights"].any() and state["fit_stage"] == 2
