@@ -6,11 +6,19 @@ from types import ModuleType
 
 import pytest
 
+from foreseen.dynamics.config import DynamicsConfig
 from foreseen.simulate import SimulateOptions
+from light_dynamics import LIGHT
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = SimulateOptions(frames=16, cameras=2, size=24)
-LIGHT = {"static_samples": 32, "part_samples": 8, "grid_resolution": 16, "width": 16}
+SETTINGS = {
+    "static_samples": 32,
+    "part_samples": 8,
+    "grid_resolution": 16,
+    "width": 16,
+    "dynamics": DynamicsConfig(**LIGHT),
+}
 
 
 def load(name: str) -> ModuleType:
@@ -43,7 +51,7 @@ def test_simulate_and_look(data: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_train_and_forecast(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    load("02_train_and_forecast.py").main(data, run, max_steps=2, overrides=LIGHT, device="cpu", progress=False)
+    load("02_train_and_forecast.py").main(data, run, max_steps=2, overrides=SETTINGS, device="cpu", progress=False)
     assert (run / "later.png").is_file() and (run / "bullet-time.mp4").is_file() and (run / "horizon.png").is_file()
     said = capsys.readouterr().out
     assert "rigid-ode:" in said and "last-frame:" in said and "constant-velocity:" in said

@@ -60,6 +60,8 @@ def test_a_plugins_scenario_is_simulated_and_its_method_learns_it(foreseen: Run,
         ["simulate", "spring", "--out", data, "--frames", 12, "--cameras", 2, "--size", 24],
         ["train", "static-grid", "--help"],
         ["train", "static-grid", "--data", data, "--out", out, "--max-steps", 30, "--resolution", 8, "--device", "cpu"],
+    )
+    foreseen(  # in another process, in which nothing has loaded the plugin before
         ["evaluate", out, "--max-frames", 4],
         ["render", out, "--path", "fixed", "--times", "0:0.5:3", "--out", tmp_path / "clip.mp4"],
     )

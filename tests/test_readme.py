@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from foreseen.cli import COMMANDS, main
+from light_dynamics import LIGHT
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -115,12 +116,19 @@ def test_the_readmes_methods_are_the_registered_ones() -> None:
 def test_the_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The snippet as it stands, on a tiny scene and with a tiny budget."""
     import foreseen
+    from foreseen.dynamics.config import DynamicsConfig
     from foreseen.simulate import SimulateOptions, simulate
 
     simulate("pendulum", tmp_path / "data" / "pendulum", SimulateOptions(frames=12, cameras=2, size=16, fps=3))
     monkeypatch.chdir(tmp_path)
     train = foreseen.train
-    light = {"static_samples": 32, "part_samples": 8, "grid_resolution": 16, "width": 16}
+    light = {
+        "static_samples": 32,
+        "part_samples": 8,
+        "grid_resolution": 16,
+        "width": 16,
+        "dynamics": DynamicsConfig(**LIGHT),
+    }
 
     def short(*words: object, max_minutes: float, **named: object) -> object:
         assert max_minutes > 0

@@ -8,12 +8,15 @@ import pytest
 
 from foreseen import __version__
 from foreseen.cli import demo, main
+from foreseen.dynamics.config import DynamicsConfig
+from light_dynamics import LIGHT
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scene for which two steps of training take a moment."""
-    size = replace(demo.QUICK_SIZE, frames=12, cameras=2, pixels=16, scored=2, max_steps=2)
+    settings = {**demo.QUICK_SIZE.overrides, "dynamics": DynamicsConfig(**LIGHT)}
+    size = replace(demo.QUICK_SIZE, frames=12, cameras=2, pixels=16, scored=2, max_steps=2, overrides=settings)
     monkeypatch.setattr(demo, "QUICK_SIZE", size)
 
 

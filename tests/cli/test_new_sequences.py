@@ -26,6 +26,12 @@ SMALL = (
     "16",
     "--multi-sequence.ensemble-size",
     "2",
+    "--multi-sequence.steps-per-interval",
+    "2",
+    "--multi-sequence.max-shooting-segments",
+    "16",
+    "--multi-sequence.initial-states.iterations",
+    "3",
 )
 
 
@@ -90,7 +96,8 @@ def test_a_run_of_one_sequence_takes_no_new_ones(
 ) -> None:
     main(["simulate", "pendulum", "--frames", "10", "--size", "24", "--cameras", "2", "--out", str(tmp_path / "data")])
     small = ("--max-steps", "2", "--rays", "64", "--samples", "2048", "--plane-rays", "64", "--plane-samples", "2048",
-             "--grid-resolution", "8")  # fmt: skip
+             "--grid-resolution", "8", "--dynamics.widths", "8", "--dynamics.steps-per-interval", "2",
+             "--dynamics.ensemble-size", "2", "--dynamics.initial-states.iterations", "2")  # fmt: skip
     main(["train", "rigid-ode", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *small])
     capsys.readouterr()
     with pytest.raises(SystemExit):

@@ -50,7 +50,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("gaussian-ode", "fast"): {
         **GAUSSIANS["4d-gaussians"],
         "cloud": CLOUD,
-        "dynamics": DynamicsConfig(**LIGHT, max_coordinates=2, fit_at=(0.5, 1.0)),
+        "dynamics": DynamicsConfig(**LIGHT, fit_at=(0.5, 1.0)),
     },
     **{(name, preset): {"cloud": CLOUD, **more} for name, more in GAUSSIANS.items() for preset in ("fast", "paper")},
 }

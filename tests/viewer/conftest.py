@@ -16,10 +16,11 @@ from foreseen.simulate import simulate
 from foreseen.simulate.options import SimulateOptions
 from foreseen.splatting.config import CloudConfig
 from foreseen.training import train
+from light_dynamics import LIGHT
 
 SWING = SimulateOptions(frames=12, cameras=4, size=32, background="plain", sequences=1, samples=1)
 BALL = SimulateOptions(frames=14, cameras=4, size=40, background="plain", sequences=3, unseen=1, samples=1)
-DYNAMICS = DynamicsConfig(widths=(8,), shooting_lengths=(0.4,), iterations=1, ensemble_size=2, fit_at=(0.5,))
+DYNAMICS = DynamicsConfig(**LIGHT, fit_at=(0.5,))
 PACKED = {"rays": 512, "samples": 8192, "grid_resolution": 16}
 VOXELS = {**PACKED, "part_levels": (4, 8), "static_levels": (4, 8), "voxel_lr": 0.1}
 FIELD = {"samples": 8, "importance_samples": 8, "position_levels": 3, "direction_levels": 2, "layers": 3, "skip": 1}
