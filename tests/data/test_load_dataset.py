@@ -59,8 +59,8 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
 
 def test_a_background_is_a_colour(tmp_path: Path) -> None:
     write_blender(tmp_path)
-    assert message(tmp_path, background=(0, 0, 255)) == "background (0, 0, 255): give red, green and blue from 0 to 1"
-    assert message(tmp_path, background=(0, 1)) == "background (0, 1): give red, green and blue from 0 to 1"
+    assert message(tmp_path, background=(0, 0, 255)) == "--background 0 0 255: give red, green and blue from 0 to 1"
+    assert message(tmp_path, background=(0, 1)) == "--background 0 1: give red, green and blue from 0 to 1"
 
 
 def test_a_capture_of_one_instant_holds_every_eighth_picture_out(tmp_path: Path) -> None:
