@@ -39,7 +39,8 @@ def test_folders_without_data(tmp_path: Path) -> None:
     assert message(tmp_path / "notes.txt") == f"{tmp_path / 'notes.txt'} is a file: give the folder of a data set"
     assert message(tmp_path) == (
         f"{tmp_path} holds no data set (none of transforms.json, transforms_train.json, transforms_val.json,"
-        " transforms_test.json, precomputed.json, poses_bounds.npy): give its folder, or name the format"
+        " transforms_test.json, precomputed.json, poses_bounds.npy): give its folder, the path of a video or array,"
+        " or the format"
     )
     assert message(tmp_path, format="blender") == (
         f"{tmp_path} has none of transforms_train.json, transforms_val.json, transforms_test.json: restore them"

@@ -19,7 +19,9 @@ from foreseen.geometry.paths import look_at
 from foreseen.runs import Run, TrainConfig, load_run
 from foreseen.runs.train_config import default_config
 from foreseen.runs.training_data import open_data
+from foreseen.simulate import SimulateOptions, simulate
 from foreseen.training import train
+from foreseen.viewer.sources import RunSource
 
 pytestmark = pytest.mark.usefixtures("tiny_method")
 RED = (1.0, 0.0, 0.0)
@@ -145,3 +147,22 @@ def test_a_loaded_data_set_states_its_options(blender_data: Path, tmp_path: Path
     with pytest.raises(UserError, match=r"is downscaled already: give it as it was loaded, and downscale as an option"):
         fit(data.downscale(2), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_data_sets_of_two_sizes_are_trained_on_and_evaluated(tmp_path: Path) -> None:
+    """Their cameras have the same names and poses: nothing may be kept by the name or the pose alone."""
+    small = {"frames": 6, "samples": 1, "cameras": 2, "sequences": 1}
+    for name, size in (("a", 16), ("b", 24)):
+        simulate("pendulum", tmp_path / name, SimulateOptions(**small, size=size))  # type: ignore[arg-type]
+    run = fit([tmp_path / "a", tmp_path / "b"], tmp_path / "run", observe_until=0.7)
+    assert {f.size for f in run.dataset().frames} == {(16, 16), (24, 24)}
+    assert evaluate_run(load_run(run.path))["splits"]["forecast"]["count"] > 0
+
+
+def test_a_run_of_one_instant_is_shown_without_a_time_slider(tmp_path: Path) -> None:
+    folder = write_llff(tmp_path / "a")
+    (folder / "times.txt").write_text("0\n" * 9)
+    quiet: dict[str, Any] = {"progress": False, "device": "cpu", "max_steps": 1}
+    static = RunSource(train("gaussians", folder, tmp_path / "static", ndc=False, **quiet), "static")
+    assert not static.moves and static.timeline.start == static.timeline.end == 0
+    assert RunSource(fit(write_llff(tmp_path / "b"), tmp_path / "run"), "run").moves

@@ -106,6 +106,10 @@ def load_dataset(
         folder = _folder(Path(path))
         name = find_format(folder) if format is None else format
         entry = _find_entry(name)
+        if folder.is_file() and entry.files:
+            raise UserError(
+                f"{folder} is a file, and data of the format '{name}' is a folder: give that, or no --format"
+            )
         if fps is not None and entry.cameras:
             raise UserError(f"--fps {fps:g}: the format '{name}' states its own times; leave --fps out")
         special: dict[str, Any] = {} if fps is None else {"fps": fps}
@@ -137,13 +141,15 @@ def find_format(folder: Path) -> str:
         if any((folder / file).is_file() for file in entry.files):
             return name
     if folder.is_file():
-        return "array" if folder.suffix in ARRAY_ENDINGS else "video"
+        return "array" if folder.suffix.lower() in ARRAY_ENDINGS else "video"
     if any(p.suffix.lower() in VIDEO_ENDINGS or p.suffix in PICTURE_ENDINGS for p in folder.iterdir()):
         return "video"
     if not any(folder.iterdir()):
         raise UserError(f"{folder} is empty: give the folder of a data set")
     known = ", ".join(file for entry in FORMATS.values() for file in entry.files)
-    raise UserError(f"{folder} holds no data set (none of {known}): give its folder, or name the format")
+    raise UserError(
+        f"{folder} holds no data set (none of {known}): give its folder, the path of a video or array, or the format"
+    )
 
 
 def _folder(path: Path) -> Path:
