@@ -185,6 +185,16 @@ def test_wrong_options_are_one_line(args: list[str], message: str) -> None:
     assert not set("│╭╰─") & set(str(caught.value))
 
 
+def test_a_value_of_no_type_of_several_is_one_plain_line() -> None:
+    def paint(colour: tuple[float, float] | None = None) -> None: ...
+
+    with pytest.raises(
+        UserError, match=r"^Error parsing --colour: .* from \['1'\]\. See foreseen paint --help\.$"
+    ) as caught:
+        call(paint, ["--colour", "1"], "foreseen paint")
+    assert "[bold]" not in str(caught.value)
+
+
 def test_a_signal_while_nothing_runs_leaves_quietly() -> None:
     code = (
         "import foreseen.cli.methods as m, os, signal, time; from foreseen.cli import main\n"

@@ -13,6 +13,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from foreseen.cli import main
@@ -64,6 +65,14 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 )
 def test_errors_are_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert line in refused(words, capsys)
+
+
+def test_data_without_cameras_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "clip.npy", np.zeros((1, 2, 3, 4, 5), np.uint8))
+    line = refused([str(tmp_path / "clip.npy")], capsys)
+    assert line.endswith(
+        "has pictures without camera poses, and the viewer shows cameras in space: use `foreseen inspect`."
+    )
 
 
 def test_runs_of_the_same_name_are_told_apart() -> None:

@@ -178,6 +178,11 @@ def test_gaps_repeats_and_leaks_in_time_are_told(tmp_path: Path) -> None:
     assert any("1 of 1 frames of novel-view show what a training frame shows" in d for d in doubts)
 
 
+def test_several_cameras_at_one_instant_are_no_moving_camera(tmp_path: Path) -> None:
+    data = load_dataset(write(tmp_path / "set", [replace(f, time=0.0) for f in frames(4)]))
+    assert dict(check_cameras(data).rows)["cameras"] == "4 cameras with one picture each, at one time"
+
+
 def test_a_set_that_keeps_nothing_back_is_told(tmp_path: Path) -> None:
     data = load_dataset(write(tmp_path / "set", frames(4)))
     (doubt,) = check_splits(data, make_splits(data), []).warnings

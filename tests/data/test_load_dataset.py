@@ -39,7 +39,8 @@ def test_folders_without_data(tmp_path: Path) -> None:
     assert message(tmp_path / "notes.txt") == f"{tmp_path / 'notes.txt'} is a file: give the folder of a data set"
     assert message(tmp_path) == (
         f"{tmp_path} holds no data set (none of transforms.json, transforms_train.json, transforms_val.json,"
-        " transforms_test.json, precomputed.json, poses_bounds.npy): give its folder, or name the format"
+        " transforms_test.json, precomputed.json, poses_bounds.npy): give its folder, the path of a video or array,"
+        " or the format"
     )
     assert message(tmp_path, format="blender") == (
         f"{tmp_path} has none of transforms_train.json, transforms_val.json, transforms_test.json: restore them"
@@ -59,8 +60,8 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
 
 def test_a_background_is_a_colour(tmp_path: Path) -> None:
     write_blender(tmp_path)
-    assert message(tmp_path, background=(0, 0, 255)) == "background (0, 0, 255): give red, green and blue from 0 to 1"
-    assert message(tmp_path, background=(0, 1)) == "background (0, 1): give red, green and blue from 0 to 1"
+    assert message(tmp_path, background=(0, 0, 255)) == "--background 0 0 255: give red, green and blue from 0 to 1"
+    assert message(tmp_path, background=(0, 1)) == "--background 0 1: give red, green and blue from 0 to 1"
 
 
 def test_a_capture_of_one_instant_holds_every_eighth_picture_out(tmp_path: Path) -> None:

@@ -142,6 +142,10 @@ def test_distortion_is_taken_out(tmp_path: Path) -> None:
         ({"foreseen": {"sequences": {"sequence-0": {"split": "tset"}}}}, "'tset' is unknown: did you mean 'test'?"),
         ({"foreseen": {"sequences": {"sequence-0": {"truth": {"dynamics": "x"}}}}}, "truth lacks 'arrays', 'dynamics'"),
         (
+            {"foreseen": {"sequences": {"sequence-0": {"backgrounds": ["a.png"]}}}},
+            "backgrounds is no JSON object: give",
+        ),
+        (
             {"foreseen": {"sequences": {"sequence-0": {"backgrounds": {"a": "/etc/passwd"}}}}},
             "backgrounds.a is '/etc/passwd', which lies outside the data set's folder: move it inside",
         ),
@@ -218,12 +222,27 @@ def test_damaged_truth_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"truth.npz is absent: restore it, or remove .*sequence-0.truth"):
         load_dataset(folder)
     good = {"times": np.arange(2.0), "positions": np.zeros((2, 1, 3)), "velocities": np.zeros((2, 1, 3))}
-    for content in ({"times": np.arange(2.0)}, good | {"positions": np.zeros((2, 2, 3))}):
+    empty = {name: array[:0] for name, array in good.items()}
+    for content, reason in (
+        ({"times": np.arange(2.0)}, ""),
+        (good | {"positions": np.zeros((2, 2, 3))}, "bodies and arrays do not belong together"),
+        (good | {"positions": np.full((2, 1, 3), np.nan)}, "positions are not finite numbers"),
+        (good | {"velocities": np.full((2, 1, 3), "a")}, "velocities are not finite numbers"),
+        (good | {"times": np.array([1.0, 0.0])}, "times are not one ascending row"),
+        (empty, "times are not one ascending row"),
+    ):
         np.savez(folder / "truth.npz", **content)
-        with pytest.raises(UserError, match=r"truth.npz cannot be read as truth: restore it, or remove"):
+        with pytest.raises(
+            UserError, match=rf"truth.npz cannot be read as truth \(.*{reason}.*\): restore it, or remove"
+        ):
             load_dataset(folder)
     np.savez(folder / "truth.npz", **good)
     assert load_dataset(folder).sequences[0].truth is not None
+
+
+def test_a_described_sequence_without_frames_is_a_warning(tmp_path: Path) -> None:
+    data = load_dataset(write_nerfstudio(tmp_path, foreseen={"sequences": {"sequence-O": {"split": "test"}}}))
+    assert "foreseen.sequences.sequence-O has no frame and is left out; frames name sequence-0" in data.warnings
 
 
 @pytest.mark.parametrize("name", ["", " ", "<b>", "[/x]", "$x$", "a\nb", "x" * 65, "../up", 3])

@@ -98,6 +98,29 @@ def test_arrays_have_sequences_channels_and_a_range(tmp_path: Path) -> None:
         load_dataset(tmp_path / "c.npy")
 
 
+def test_files_that_are_no_arrays_are_named(tmp_path: Path) -> None:
+    frames = np.zeros((1, 2, 3, 4, 5), np.uint8)
+    np.save(tmp_path / "a.npy", frames)
+    (tmp_path / "a.npy").rename(tmp_path / "A.NPY")
+    assert load_dataset(tmp_path / "A.NPY").format == "array"
+    with pytest.raises(UserError, match=r"A\.NPY is a file, and data of the format 'blender' is a folder: give that"):
+        load_dataset(tmp_path / "A.NPY", format="blender")
+    np.savez(tmp_path / "named.npz", video=frames)
+    with pytest.raises(
+        UserError, match=r"named\.npz cannot be read as frames \(there is no array of that name, but video"
+    ):
+        load_dataset(tmp_path / "named.npz")
+    np.save(tmp_path / "large.npy", np.full(frames.shape, 1e300))
+    with pytest.raises(UserError, match=r"large\.npy holds values that are not finite in 32 bits: replace them"):
+        load_dataset(tmp_path / "large.npy")
+    for name in ("text.npy", "text.npz"):
+        (tmp_path / name).write_text("text")
+        with pytest.raises(
+            UserError, match=rf"{name} cannot be read as .* \(not an array of numbers\): replace the file"
+        ):
+            load_dataset(tmp_path / name)
+
+
 def test_splits_of_a_video_hold_times_out(tmp_path: Path) -> None:
     splits = make_splits(load_dataset(write_pictures(tmp_path, 12)), observe_until=0.75)
     assert [len(frames) for frames in splits.frames.values()] == [8, 1, 3]

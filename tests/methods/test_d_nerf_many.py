@@ -376,7 +376,9 @@ def test_a_look_at_one_sequence_does_not_undo_what_was_found_of_another() -> Non
 @pytest.mark.parametrize("config", CONFIGS)
 def test_what_it_cannot_learn_is_refused(config: DNeRFFastConfig | DNeRFPaperConfig) -> None:
     silent = changed(two(), bodies=(("ball",), ()))
-    with pytest.raises(UserError, match=r"'up' has no ground truth: take it out of the folder, or give a folder"):
+    with pytest.raises(
+        UserError, match=r"'up' has no ground truth at its training times: take it out of the folder, or give a folder"
+    ):
         build(config, silent)
     with pytest.raises(UserError, match="several sequences of equally many bodies, and these have 1 or 2: give a"):
         build(config, changed(two(), bodies=(("ball",), ("ball", "rod"))))

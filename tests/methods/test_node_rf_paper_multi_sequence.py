@@ -279,8 +279,8 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"bodies": (BODIES, (), BODIES)}, "several sequences, and 'second' has none: .* or --preset fast"),
-            ({"bodies": ()}, "and 'first' has none: give a data set with ground truth, or --preset fast"),
+            ({"bodies": (BODIES, (), BODIES)}, "several sequences, and 'second' lacks them: .* or one sequence"),
+            ({"bodies": ()}, "and 'first' lacks them: give a data set with ground truth, or one sequence"),
             ({"bodies": (BODIES, BODIES, ("a", "b"))}, "'first' has 1 body and 'third' 2 bodies"),
             ({"times": (*TIMES[:2], (1.0,))}, "at 2 times or more; 'third' has 1: give more frames"),
         ],
@@ -290,7 +290,7 @@ class TestLabels:
             build(TINY, changed(INFO, **change))
 
     def test_absent_labels_are_refused(self) -> None:
-        with pytest.raises(UserError, match="'second' has none: give a data set with ground truth, or --preset fast"):
+        with pytest.raises(UserError, match="'second' lacks them: give a data set with ground truth, or one sequence"):
             build(TINY, INFO).warm_start((), [LABELS[0], None, LABELS[2]])
 
     def test_unknown_observations_are_refused(self) -> None:

@@ -232,7 +232,7 @@ def test_silhouettes_where_labels_are_not_to_be_read(seen: list[Frame], monkeypa
 
 
 def test_what_it_cannot_learn_is_refused() -> None:
-    with pytest.raises(UserError, match="of 6 training times or more, and one has 5: give more frames"):
+    with pytest.raises(UserError, match="of 6 training times or more, and 'b' has 5: give more frames"):
         new(scene=about("ab", times=(TIMES, TIMES[:5])))
     with pytest.raises(UserError, match="several sequences in normalised device coordinates"):
         new(scene=about(ndc=True))

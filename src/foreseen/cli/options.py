@@ -69,6 +69,7 @@ def _one_line(box: str) -> str:
     lines = [line for line in lines if line][1:]
     rules = [i for i, line in enumerate(lines) if i > 0 and re.fullmatch(r"[─\-╰╯+]{3,}", line)]
     text = " ".join(line for line in lines[: rules[0] if rules else None] if not re.fullmatch(r"[─\-]+", line))
+    text = re.sub(r"\[/?bold\]", "", text.partition(" Got errors:")[0])  # what each of several types says
     missing = re.match(r"Missing from .*?: (--[\w.-]+)", text)
     if missing:
         return f"{missing.group(1)} is missing."

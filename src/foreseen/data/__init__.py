@@ -7,7 +7,7 @@ splits = make_splits(data, observe_until=0.75)
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from foreseen.data.images import ImageCache
 from foreseen.data.picture_files import ARRAY_ENDINGS, PICTURE_ENDINGS, VIDEO_ENDINGS
 from foreseen.data.splits import Splits, check_times, make_splits
 from foreseen.data.tracks import number_tracks
-from foreseen.data.types import Dataset, Frame, GroundTruth, Sequence
+from foreseen.data.types import Dataset, Frame, GroundTruth, LoadOptions, Sequence
 from foreseen.errors import UserError, suggest
 from foreseen.plugins import Registry, instance_of
 
@@ -100,23 +100,27 @@ def load_dataset(
         UserError: nothing there that is known, or something wrong in it; the message names it and the fix.
     """
     if background is not None and (len(background) != 3 or not all(0 <= x <= 1 for x in background)):
-        raise UserError(f"background {background}: give red, green and blue from 0 to 1")
+        raise UserError(f"--background {' '.join(map(str, background))}: give red, green and blue from 0 to 1")
+    options = LoadOptions(format, background, fps, ndc)
     try:
         folder = _folder(Path(path))
         name = find_format(folder) if format is None else format
         entry = _find_entry(name)
+        if folder.is_file() and entry.files:
+            raise UserError(
+                f"{folder} is a file, and data of the format '{name}' is a folder: give that, or no --format"
+            )
         if fps is not None and entry.cameras:
             raise UserError(f"--fps {fps:g}: the format '{name}' states its own times; leave --fps out")
-        options: dict[str, Any] = {} if fps is None else {"fps": fps}
+        special: dict[str, Any] = {} if fps is None else {"fps": fps}
         if entry.ndc:
-            options["ndc"] = ndc
-        data = import_module(entry.module).read(
-            folder, background=background, cache=ImageCache(memory_budget_mb), **options
-        )
+            special["ndc"] = ndc
+        cache = ImageCache(memory_budget_mb)
+        data = import_module(entry.module).read(folder, background=background, cache=cache, **special)
     except PermissionError as error:
         raise UserError(f"{error.filename} may not be read: change its permissions") from None
     check_times(data)
-    return number_tracks(data)
+    return replace(number_tracks(data), options=options)
 
 
 def load_datasets(paths: Iterable[Path | str], **options: Any) -> Dataset:
@@ -137,13 +141,15 @@ def find_format(folder: Path) -> str:
         if any((folder / file).is_file() for file in entry.files):
             return name
     if folder.is_file():
-        return "array" if folder.suffix in ARRAY_ENDINGS else "video"
+        return "array" if folder.suffix.lower() in ARRAY_ENDINGS else "video"
     if any(p.suffix.lower() in VIDEO_ENDINGS or p.suffix in PICTURE_ENDINGS for p in folder.iterdir()):
         return "video"
     if not any(folder.iterdir()):
         raise UserError(f"{folder} is empty: give the folder of a data set")
     known = ", ".join(file for entry in FORMATS.values() for file in entry.files)
-    raise UserError(f"{folder} holds no data set (none of {known}): give its folder, or name the format")
+    raise UserError(
+        f"{folder} holds no data set (none of {known}): give its folder, the path of a video or array, or the format"
+    )
 
 
 def _folder(path: Path) -> Path:

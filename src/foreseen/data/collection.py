@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 
@@ -18,8 +18,8 @@ def collect(datasets: Many[Dataset]) -> Dataset:
     Near, far and bounds of the whole hold those of all; every sequence keeps its own.
 
     Raises:
-        UserError: no data set; data sets that differ in channels, range of values, the space of rays or in whether
-            cameras are known.
+        UserError: no data set; data sets that differ in channels, range of values, the space of rays, in whether
+            cameras are known, or in the options with which they were read.
     """
     if not datasets:
         raise UserError("no data set is given: give one folder or more")
@@ -52,6 +52,8 @@ def _check_alike(first: Dataset, other: Dataset) -> None:
         "normalised device coordinates": (first.ndc, other.ndc),
         "known cameras": (first.has_cameras, other.has_cameras),
     }
+    for option in fields(first.options):  # a run records each of them once, for all of its data sets
+        properties[f"option {option.name}"] = tuple(getattr(d.options, option.name) for d in (first, other))
     for name, (expected, stated) in properties.items():
         if expected != stated:
             raise UserError(

@@ -106,6 +106,8 @@ def _kind(frames: list[Frame], places: int) -> str:
     several = sum(count > 1 for count in times.values())
     if several == len(times) and places <= len({name for _, name in times}):
         return f"{counted(places, 'camera')} that {'stands' if places == 1 else 'stand'} still"
+    if places == len(frames) and len({f.time for f in frames}) == 1:
+        return f"{counted(places, 'camera')} with one picture each, at one time"
     if places == len(frames):
         return f"one place a picture, {places} places: a camera that moves"
     return f"{counted(places, 'place')} for {counted(len(frames), 'picture')}"

@@ -77,6 +77,8 @@ def load_array(path: Path, name: str) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             with array as archive:
+                if name not in archive.files:
+                    raise ValueError(f"there is no array of that name, but {', '.join(archive.files) or 'none'}")
                 array = archive[name]
     except FileNotFoundError:
         raise UserError(f"{path} is absent: restore the file or remove its entry") from None
@@ -87,7 +89,7 @@ def load_array(path: Path, name: str) -> np.ndarray:
 
 def frames_array(path: Path) -> np.ndarray:
     """`[N, T, C, H, W]`: N sequences of T frames; of an .npy only what is used is read. Raises `UserError`."""
-    array = _mapped_array(path) if path.suffix == ".npy" else _archived_frames(path)
+    array = _mapped_array(path) if path.suffix.lower() == ".npy" else _archived_frames(path)
     if array.ndim != 5 or array.dtype.kind not in "uif" or 0 in array.shape:
         raise UserError(
             f"{path} holds an array of shape {array.shape} and type {array.dtype}: give numbers [N, T, C, H, W]"
@@ -157,4 +159,6 @@ def _opened(path: Path) -> Image.Image:
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not a picture"
+    if "pickle" in str(error):  # what NumPy says of any file that is not its own; its advice is unsafe
+        return "not an array of numbers"
     return str(error).split("\n")[0] or type(error).__name__

@@ -175,6 +175,17 @@ class Sequence:
 
 
 @dataclass(frozen=True)
+class LoadOptions:
+    """The options of `load_dataset` that change what is read, as they were given: with them, a path gives the same data
+    set again."""
+
+    format: str | None = None
+    background: tuple[float, float, float] | None = None
+    fps: float | None = None
+    ndc: bool = True
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Sequences with their units.
 
@@ -187,6 +198,8 @@ class Dataset:
         warnings: what the reader noticed and went on in spite of; `inspect` prints them.
         value_range: least and largest value of a pixel.
         paths: of the data sets that this one was put together from; empty for one.
+        options: how it was read.
+        downscaled: the whole factor by which `downscale` has shrunk its pictures.
     """
 
     path: Path
@@ -203,6 +216,8 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     value_range: tuple[float, float] = (0.0, 1.0)
     paths: tuple[Path, ...] = ()
+    options: LoadOptions = LoadOptions()
+    downscaled: int = 1
 
     @property
     def frames(self) -> Iterator[Frame]:
@@ -228,4 +243,4 @@ class Dataset:
         if factor == 1:
             return self
         smaller = tuple(replace(s, frames=tuple(f.downscale(factor) for f in s.frames)) for s in self.sequences)
-        return replace(self, sequences=smaller)
+        return replace(self, sequences=smaller, downscaled=self.downscaled * factor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -271,11 +271,12 @@ def _stop_diverged(ode: Rate, max_coordinate: float) -> Rate:
     return rate
 
 
-def check_counts(counts: Tensor, minimum: int) -> None:
-    """Raises `UserError` if a sequence has fewer times than `minimum`."""
+def check_counts(counts: Tensor, minimum: int, names: Sequence[str] = ()) -> None:
+    """Raises `UserError` if a sequence has fewer times than `minimum`; it is named where `names` of all are given."""
     if int(counts.min()) < minimum:
+        one = f"'{names[int(counts.argmin())]}'" if names else "one"
         raise UserError(
-            f"dynamics are learned from sequences of {minimum} training times or more, and one has "
+            f"dynamics are learned from sequences of {minimum} training times or more, and {one} has "
             f"{int(counts.min())}: give more frames, or a larger --observe-until."
         )
 

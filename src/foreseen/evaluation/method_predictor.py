@@ -26,7 +26,7 @@ def method_predictor(run: Run, contexts: Mapping[str, ForecastContext], forecast
     """The method as a predictor, which keeps its `forecasts` by sequence. Its predictions carry the method's own
     background where the data set has one to compare with."""
     sequences = {s.name: s for s in run.dataset().sequences}
-    backgrounds: dict[str, Tensor] = {}
+    backgrounds: dict[bytes, Tensor] = {}
 
     def picture(frame: Frame, name: str, time: float) -> Tensor:
         if name not in forecasts:
@@ -56,10 +56,11 @@ def method_predictor(run: Run, contexts: Mapping[str, ForecastContext], forecast
         truth = background_picture(frame, sequences[frame.sequence])
         if truth is None or truth.dim() == 1:
             return Prediction(image)
-        if frame.camera_id not in backgrounds:
+        camera = frame.camera.rays_key  # several data sets may have a camera of one name
+        if camera not in backgrounds:
             static = static_picture(frame)
             similar = (static - truth).abs().amax(-1, keepdim=True) <= MAX_BACKGROUND_ERROR
-            backgrounds[frame.camera_id] = torch.where(similar, static, truth)
-        return Prediction(image, backgrounds[frame.camera_id])
+            backgrounds[camera] = torch.where(similar, static, truth)
+        return Prediction(image, backgrounds[camera])
 
     return predict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +36,12 @@ class Camera:
     def position(self) -> Tensor:
         """`[3]`, in scene units."""
         return self.camera_to_world[:3, 3]
+
+    @property
+    def rays_key(self) -> bytes:
+        """Equal for cameras whose pixels have the same rays: pose, intrinsics and size, not near and far."""
+        size = [self.fx, self.fy, self.cx, self.cy, self.width, self.height]
+        return self.camera_to_world.cpu().numpy().tobytes() + np.array(size).tobytes()
 
     def downscale(self, factor: int) -> Camera:
         """The camera of an image shrunk by a whole factor (rounded down, as the image loader does)."""

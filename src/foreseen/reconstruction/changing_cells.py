@@ -33,8 +33,8 @@ def changing_cells(
     changed: dict[bytes, tuple[SilhouetteView, np.ndarray]] = {}
     for view, moving in zip(views, masks.moving):
         opened = ndimage.binary_opening(moving)
-        earlier = changed.get(view.pose)
-        changed[view.pose] = (view, opened if earlier is None else earlier[1] | opened)
+        earlier = changed.get(view.camera.rays_key)
+        changed[view.camera.rays_key] = (view, opened if earlier is None else earlier[1] | opened)
     points = torch.from_numpy(grid_centres(np.array(info.bounds), cells).astype(np.float32))
     changing, seen = np.ones(len(points), bool), np.zeros(len(points), bool)
     for view, mask in changed.values():

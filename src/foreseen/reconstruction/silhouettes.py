@@ -76,7 +76,7 @@ class StaticBackgrounds:
         self.config = config
         groups: dict[bytes, list[np.ndarray]] = {}
         for view in views:
-            groups.setdefault(_pixel_rays_key(view), []).append(view.image)
+            groups.setdefault(view.camera.rays_key, []).append(view.image)
         tolerance = config.background_tolerance
         self.uniform_background = bool(
             np.mean([np.mean(np.abs(v.image - background).max(-1) < tolerance) for v in views])
@@ -99,7 +99,7 @@ class StaticBackgrounds:
 
     def of(self, view: SilhouetteView) -> np.ndarray | None:
         """`[h, w, 3]`: what the view's camera sees of the static scene; None where that is unknown."""
-        image = self.static_images.get(_pixel_rays_key(view))
+        image = self.static_images.get(view.camera.rays_key)
         return (
             np.broadcast_to(self.background, view.image.shape) if image is None and self.uniform_background else image
         )
@@ -130,11 +130,6 @@ def _mode_color(images: np.ndarray, tolerance: float) -> np.ndarray:
                     maximum = alike
                     mode[y, x, 0], mode[y, x, 1], mode[y, x, 2] = r / alike, g / alike, b / alike
     return mode
-
-
-def _pixel_rays_key(view: SilhouetteView) -> bytes:
-    """Equal for views whose pixels have the same rays."""
-    return view.pose + np.array([view.camera.fx, view.camera.cx]).tobytes()
 
 
 def find_silhouettes(

@@ -27,7 +27,8 @@ LAYOUT = 2
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """How the data was read. `width` and `height` [pixels] are those of the first training frame, after `downscale`."""
+    """What was read: format and background as they were found; `width` and `height` [pixels] of the first training
+    frame, after `downscale`. `TrainConfig` says how it is read again."""
 
     format: str
     background: tuple[float, float, float]
@@ -81,6 +82,14 @@ def describe_dataset(dataset: Dataset, splits: Splits) -> DatasetRecord:
     """What is recorded of a data set that has been shrunk already."""
     width, height = training_frames(splits)[0].size
     return DatasetRecord(dataset.format, dataset.background, width, height)
+
+
+def data_changes(saved: RunConfig, dataset: Dataset, splits: Splits) -> str:
+    """In what the data, read again and shrunk, is not what the run was trained on; empty where it is the same."""
+    if splits.hash != saved.split.hash:
+        return "its splits differ"
+    recorded = {**to_plain(saved.dataset), "ndc": saved.scene.ndc}
+    return "; ".join(differences(recorded, {**to_plain(describe_dataset(dataset, splits)), "ndc": dataset.ndc}))
 
 
 def describe_split(splits: Splits) -> SplitRecord:

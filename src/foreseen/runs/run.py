@@ -10,7 +10,6 @@ from typing import Any
 from foreseen.core.method import Method
 from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo
-from foreseen.data import load_datasets
 from foreseen.data.splits import Splits, make_splits
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError, suggest
@@ -18,9 +17,10 @@ from foreseen.geometry.cameras import Camera
 from foreseen.methods import find_method
 from foreseen.render import ImageResult
 from foreseen.runs.checkpoints import Checkpoint, check_fits, list_checkpoints, newest_checkpoint, read_checkpoint
-from foreseen.runs.config import RunConfig, read_config
+from foreseen.runs.config import RunConfig, data_changes, read_config
 from foreseen.runs.device import find_device
 from foreseen.runs.forecast import Forecast
+from foreseen.runs.training_data import open_data
 
 
 @dataclass
@@ -58,17 +58,14 @@ class Run:
         """The data that it was trained on, read as it was then. Raises `UserError` where it is gone or has
         changed."""
         if self._dataset is None:
-            train, record = self.config.train, self.config.dataset
+            train = self.config.train
             for folder in train.data:
                 if not folder.exists():
                     raise UserError(
                         f"the data of the run in {self.path} is no longer at {folder}: put it back, or "
                         "correct train.data in its config.json."
                     )
-            several = len(train.data) > 1
-            options = {} if several else {"format": record.format, "background": record.background}
-            loaded = load_datasets(train.data, ndc=self.config.scene.ndc, **options)
-            self._dataset = loaded.downscale(train.downscale)
+            self._dataset = open_data(train)
         return self._dataset
 
     def splits(self) -> Splits:
@@ -76,11 +73,12 @@ class Run:
         now."""
         if self._splits is None:
             splits = make_splits(self.dataset(), self.config.train.observe_until)
-            if splits.hash != self.config.split.hash:
+            changed = data_changes(self.config, self.dataset(), splits)
+            if changed:
                 folders = ", ".join(map(str, self.config.train.data))
                 raise UserError(
-                    f"the data at {folders} has changed since it was trained on (its splits differ): restore it, or "
-                    "train into a new folder."
+                    f"the data at {folders} has changed since it was trained on ({changed}): restore it, or train into"
+                    " a new folder."
                 )
             self._splits = splits
         return self._splits

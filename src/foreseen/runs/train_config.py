@@ -44,6 +44,15 @@ class TrainConfig(Generic[MethodConfig]):
     """Fraction of the time range that training sees, 0..1; later frames are kept for the forecast. Default: all."""
     downscale: int = 1
     """Shrink the images by this whole factor."""
+    format: str | None = None
+    """Format of the data: nerfstudio, blender, nrnerf, llff, video or array. Default: detected."""
+    background: tuple[float, float, float] | None = None
+    """Red, green and blue in 0..1 behind transparent images. Default: what the data states, else white."""
+    fps: float | None = None
+    """Frames per second of a video, a folder of images or an array. Default: the video's own timestamps."""
+    ndc: bool = True
+    """Read llff and nrnerf in normalised device coordinates where their cameras allow it; without it in scene units,
+    as Gaussians need them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU where there is one."""
     precision: Precision = "fp32"

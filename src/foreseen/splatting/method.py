@@ -254,5 +254,5 @@ def check_scene(name: str, info: SceneInfo) -> None:
     if info.ndc:
         raise UserError(
             f"{name} cannot place Gaussians in normalised device coordinates, in which this data set states its "
-            "bounds: train d-nerf or rigid-ode."
+            "bounds: read it in scene units (--no-ndc), or train d-nerf or rigid-ode."
         )

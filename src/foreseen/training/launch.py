@@ -15,7 +15,6 @@ from foreseen.core.batch import Sampler, sampler_of
 from foreseen.core.method import Method
 from foreseen.core.requirements import check_requirements
 from foreseen.core.scene_info import scene_info, training_frames, training_labels
-from foreseen.data import load_datasets
 from foreseen.data.splits import Splits, make_splits
 from foreseen.data.types import Dataset
 from foreseen.errors import UserError
@@ -42,6 +41,7 @@ from foreseen.runs.machine import current_commit
 from foreseen.runs.plain import with_overrides
 from foreseen.runs.run import Run
 from foreseen.runs.train_config import TrainConfig, with_full_paths, with_options
+from foreseen.runs.training_data import open_data
 from foreseen.training.processes import check_precision, make_accelerator
 from foreseen.training.random_state import seed_everything
 from foreseen.training.report import Reporter
@@ -64,8 +64,8 @@ def train(
 
     Args:
         method: a name of `foreseen methods`.
-        dataset: a folder, several, or what `load_dataset` returned (full size: `downscale` is applied here and
-            recorded).
+        dataset: a folder, several, or what `load_dataset` or `load_datasets` returned, whose options are recorded
+            (full size: `downscale` is applied here and recorded).
         out: the run's folder.
         overrides: fields of the method's own config, which replace the preset's; dotted names reach nested ones.
         options: any other field of `TrainConfig`, such as `preset`, `seed` or `max_minutes`. Where `out` holds a run,
@@ -78,6 +78,7 @@ def train(
     loaded = dataset if isinstance(dataset, Dataset) else None
     if isinstance(dataset, Dataset):
         folders = list(dataset.paths or (dataset.path,))
+        options = {**vars(dataset.options), **options}
     else:
         folders = [Path(dataset)] if isinstance(dataset, Path | str) else [Path(folder) for folder in dataset]
     start = start_config(Path(out), method, folders, options.pop("preset", None))
@@ -92,7 +93,8 @@ def run_training(config: TrainConfig[Any], out: Path | str, dataset: Dataset | N
 
     Args:
         out: the run's folder.
-        dataset: what `config.data` names, where it has been loaded already (full size).
+        dataset: what `config.data` names, where it has been loaded already (full size, with the options that `config`
+            states).
 
     Raises:
         UserError, TrainingInterrupted: as `train`.
@@ -137,7 +139,7 @@ def _prepare(config: TrainConfig[Any], out: Path, dataset: Dataset | None) -> _J
     for name, value in (("--max-steps", config.max_steps), ("--max-minutes", config.max_minutes)):
         if value is not None and not value > 0:
             raise UserError(f"{name} is {value}: give a number above 0.")
-    data = _shrunk(dataset, config)
+    data = open_data(config, dataset)
     splits = make_splits(data, config.observe_until)
     record = RunConfig(
         layout=LAYOUT,
@@ -151,18 +153,6 @@ def _prepare(config: TrainConfig[Any], out: Path, dataset: Dataset | None) -> _J
     )
     _check_folder(out, record)
     return _Job(out, record, data, splits, device)
-
-
-def _shrunk(dataset: Dataset | None, config: TrainConfig[Any]) -> Dataset:
-    """The data set at the size that is learned."""
-    factor = config.downscale
-    if factor < 1:
-        raise UserError(f"--downscale is {factor}: give a whole number from 1 up.")
-    loaded = load_datasets(config.data) if dataset is None else dataset
-    smallest = min((min(f.size) for f in loaded.frames), default=0)
-    if factor > smallest:
-        raise UserError(f"--downscale is {factor}, and an image of {loaded.path} has a side of {smallest} pixels.")
-    return loaded.downscale(factor)
 
 
 def _check_folder(out: Path, requested: RunConfig) -> None:

@@ -108,6 +108,7 @@ class RunSource(ViewerSource):
 
     def _span(self, start: float, end: float, observed_until: float) -> None:
         last = end + EXTRAPOLATION_SHARE * (end - start) if self.until is None else max(self.until, end)
+        self.moves = last > start
         unit = self.data.time_unit if self.data else "unknown"
         self._set_timeline(Timeline(start, last, observed_until, unit))
 
@@ -145,6 +146,11 @@ class DatasetSource(ViewerSource):
     renders = supports_clips = False
 
     def __init__(self, dataset: Dataset) -> None:
+        if not dataset.has_cameras:
+            raise UserError(
+                f"{dataset.path} has pictures without camera poses, and the viewer shows cameras in space: use "
+                "`foreseen inspect`."
+            )
         self.dataset, self.name, self.bounds = dataset, dataset.name, dataset.bounds
         self.sequences = tuple(s.name for s in dataset.sequences)
         self.choose(self.sequences[0])

@@ -61,7 +61,7 @@ def read(
 
 
 def _file(path: Path) -> Path:
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in ARRAY_ENDINGS)
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in ARRAY_ENDINGS)
     if len(files) != 1:
         raise UserError(f"{path} has {len(files)} arrays: give the path of one .npy or .npz [N, T, C, H, W]")
     return files[0]
@@ -73,6 +73,6 @@ def _value_range(path: Path, frames: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     low = min(float(sequence.min()) for sequence in frames)
     high = max(float(sequence.max()) for sequence in frames)
-    if not np.isfinite([low, high]).all():
-        raise UserError(f"{path} holds values that are not finite: replace them")
+    if not np.isfinite([low, high]).all() or max(-low, high) > float(np.finfo(np.float32).max):
+        raise UserError(f"{path} holds values that are not finite in 32 bits: replace them")
     return low, high

@@ -61,7 +61,7 @@ def read(path: Path, *, background: tuple[float, float, float] | None, cache: Im
     on = background or _background(block, file)
     frames = [_frame(entry, _hint(entry), on, cache) for entry in frame_entries]
     frames = _with_tracks(_with_camera_names(frames), frame_entries)
-    warnings = [*_ignored(frame_entries), *_unsorted(frames)]
+    warnings = [*_ignored(frame_entries), *_unsorted(frames), *_without_frames(block, frames)]
     extent = _stated_extent(block, file)
     if extent is None:
         extent = extent_from_cameras([f.camera for f in frames])
@@ -258,6 +258,15 @@ def _unsorted(frames: list[Frame]) -> list[str]:
     return [] if in_order else ["times are not in order in the file; frames are sorted by time"]
 
 
+def _without_frames(block: dict[str, Any], frames: list[Frame]) -> list[str]:
+    """A warning where the block describes a sequence of which there is no frame: its name may be misspelt."""
+    names = dict.fromkeys(frame.sequence for frame in frames)
+    stated = block.get("sequences", {})
+    lost = [name for name in stated if name not in names] if isinstance(stated, dict) else []
+    known = ", ".join(names)
+    return [f"foreseen.sequences.{name} has no frame and is left out; frames name {known}" for name in lost]
+
+
 def _sequences(folder: Path, block: dict[str, Any], frames: list[Frame], file: Path) -> tuple[Sequence, ...]:
     stated = block.get("sequences", {})
     if not isinstance(stated, dict) or not all(isinstance(x, dict) for x in stated.values()):
@@ -275,8 +284,10 @@ def _sequence(folder: Path, name: str, stated: dict[str, Any], frames: list[Fram
     split = stated.get("split")
     if split is not None and split not in SPLIT_HINTS:
         raise UserError(f"{where}.split '{split}' is unknown: {suggest(str(split), SPLIT_HINTS)}")
-    backgrounds = {}
-    for camera_id, text in (stated.get("backgrounds") or {}).items():
+    backgrounds, stated_backgrounds = {}, stated.get("backgrounds") or {}
+    if not isinstance(stated_backgrounds, dict):
+        raise UserError(f"{where}.backgrounds is no JSON object: give the picture of each camera_id")
+    for camera_id, text in stated_backgrounds.items():
         backgrounds[camera_id] = inside(folder, str(text), f"{where}.backgrounds.{camera_id}")
         camera = next((f.camera for f in frames if f.camera_id == camera_id), None)
         picture_size(backgrounds[camera_id], (camera.width, camera.height) if camera else None, where)
@@ -308,10 +319,10 @@ def _truth(folder: Path, stated: dict[str, Any], where: str) -> GroundTruth:
         path = inside(folder, stated["arrays"], f"{where}.arrays")
         name = "law" if "law" in stated else "dynamics"  # "law" in data sets written by version 0.1
         dynamics, bodies = one_line(str(stated[name]), f"{where}.{name}"), stated["bodies"]
-        constants = dict(stated["constants"])
+        constants = {str(key): float(value) for key, value in dict(stated["constants"]).items()}
     except (KeyError, TypeError, ValueError):
         missing = "'arrays', 'dynamics', 'bodies' or 'constants'"
-        raise UserError(f"{where} lacks {missing}: write the data set again") from None
+        raise UserError(f"{where} lacks {missing} (numbers by name): write the data set again") from None
     bodies = _bodies(bodies, f"{where}.bodies")
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -320,10 +331,21 @@ def _truth(folder: Path, stated: dict[str, Any], where: str) -> GroundTruth:
         shape = (len(arrays["times"]), len(bodies), 3)
         if arrays["positions"].shape != shape or arrays["velocities"].shape != shape:
             raise ValueError("bodies and arrays do not belong together")
+        _check_numbers(arrays)
         return GroundTruth(
             arrays["times"], bodies, arrays["positions"], arrays["velocities"], dynamics, constants, state
         )
     except FileNotFoundError:
         raise UserError(f"{path} is absent: restore it, or remove {where}") from None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, AttributeError, TypeError):
-        raise UserError(f"{path} cannot be read as truth: restore it, or remove {where}") from None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, AttributeError, TypeError) as error:
+        raise UserError(f"{path} cannot be read as truth ({error}): restore it, or remove {where}") from None
+
+
+def _check_numbers(arrays: dict[str, np.ndarray]) -> None:
+    """Raises `ValueError` unless times ascend, and times, positions and velocities are finite numbers."""
+    for name in ("times", "positions", "velocities"):
+        if arrays[name].dtype.kind not in "iuf" or not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} are not finite numbers")
+    times = arrays["times"]
+    if times.ndim != 1 or not len(times) or (np.diff(times) <= 0).any():
+        raise ValueError("times are not one ascending row")

@@ -140,8 +140,8 @@ def check_sequences(info: SceneInfo) -> None:
     for name, bodies in zip(info.names, info.bodies):
         if not bodies:
             raise UserError(
-                f"d-nerf needs the initial condition of each of several sequences, and '{name}' has no ground truth: "
-                "take it out of the folder, or give a folder with one sequence."
+                f"d-nerf needs the initial condition of each of several sequences, and '{name}' has no ground truth at "
+                "its training times: take it out of the folder, or give a folder with one sequence."
             )
     counts = sorted({len(bodies) for bodies in info.bodies})
     if len(counts) != 1:

@@ -97,7 +97,7 @@ def check_sequences(info: SceneInfo) -> None:
             )
         if len(bodies) != len(first):
             raise UserError(
-                f"node-rf's paper preset learns sequences of the same bodies; '{names[0]}' has {_count(first)} and "
+                f"node-rf learns sequences of the same bodies; '{names[0]}' has {_count(first)} and "
                 f"'{name}' {_count(bodies)}: give a folder with sequences of one kind."
             )
 
@@ -108,8 +108,8 @@ def _names(info: SceneInfo) -> tuple[str, ...]:
 
 def _refuse(name: str) -> PoseLabels:
     raise UserError(
-        f"node-rf's paper preset needs positions of the bodies to learn several sequences, and '{name}' has none: "
-        "give a data set with ground truth, or --preset fast."
+        f"node-rf needs the bodies' positions at all training times to learn several sequences, and '{name}' lacks "
+        "them: give a data set with ground truth, or one sequence."
     )
 
 

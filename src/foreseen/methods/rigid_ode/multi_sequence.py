@@ -73,8 +73,8 @@ class MultiSequenceRigidODE(SharedDynamics, TakesShapes, Method[Any, RayBatch]):
         super().__init__(config, info.with_bounds(_padded_bounds(info.bounds, config.bounds_margin)))
         if info.ndc:
             raise UserError(
-                "rigid-ode cannot learn several sequences in normalised device coordinates: train d-nerf, or give one "
-                "sequence."
+                "rigid-ode cannot learn several sequences in normalised device coordinates: read them in scene units "
+                "(--no-ndc), train d-nerf, or give one sequence."
             )
         if config.appearance != "voxels":
             raise UserError(

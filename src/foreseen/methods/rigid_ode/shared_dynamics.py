@@ -43,7 +43,7 @@ class SharedDynamics(nn.Module):
         super().__init__()
         self.config, self.info = config, info
         counts = torch.tensor([len(times) for times in info.times])
-        check_counts(counts, config.multi_sequence.min_times)
+        check_counts(counts, config.multi_sequence.min_times, info.names)
         self.window = max(times[-1] - times[0] for times in info.times)
         times = torch.zeros(len(counts), int(counts.max()), dtype=torch.float64)
         for s, of_sequence in enumerate(info.times):
