@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from changed_info import changed
+from foreseen.batches.foreground import find_foreground
 from foreseen.batches.rays import CameraTable, RaySampler, RaySpec
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
@@ -181,3 +182,24 @@ def test_even_sequences(tmp_path: Path) -> None:
         spec = RaySpec(rays=4, frames=1, even_sequences=even)
         drawn = [int(sampler.batch(spec, 0).sequences.unique()) for _ in range(300)]
         assert sum(drawn) / 300 == pytest.approx(share, abs=0.08)
+
+
+def test_what_rests_in_one_sequence_and_is_absent_in_others_is_foreground(tmp_path: Path) -> None:
+    """A square rests at one place of one camera for most of sequence "one", and is elsewhere in "two" and "three"."""
+    places = {"one": [4] * 7 + [12, 12], "two": [12] * 9, "three": [8] * 9}
+    taken = []
+    for name, columns in places.items():
+        for i, column in enumerate(columns):
+            picture = np.full((16, 20, 3), 90, np.uint8)
+            picture[6:9, column : column + 2] = (250, 20, 20)
+            path = tmp_path / f"{name}-{i}.png"
+            Image.fromarray(picture).save(path)
+            taken.append(Frame(name, camera(0), "only", 0.1 * i, path))
+    times = tuple(0.1 * i for i in range(9))
+    info = changed(INFO, times=(times,) * 3, names=tuple(places), static_cameras=True, has_alpha=False)
+    sampler = RaySampler(taken, tuple(places), info, seed=0)
+    foreground = find_foreground(sampler.store, True, sampler.backgrounds)
+    assert foreground is not None
+    for frame, column in enumerate(column for columns in places.values() for column in columns):
+        pixels = torch.tensor([7 * 20 + column, 7 * 20 + 18])
+        assert foreground.contains(torch.full((2,), frame), pixels).tolist() == [True, False]

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from foreseen.batches.pixels import PixelStore
-from foreseen.data.types import Frame
 
 MEDIAN_FRAMES = 15
 """Frames that a camera's median picture is made of: enough that a passing object leaves no ghost."""
@@ -65,22 +64,16 @@ def find_foreground(store: PixelStore, static_cameras: bool, backgrounds: Tensor
     if not static_cameras:
         return None
     medians = _median_pictures(store)
-    masks = [_moving(store.picture(i), medians[_camera(f)]) for i, f in enumerate(store.frames)]
+    masks = [_moving(store.picture(i), medians[f.camera.rays_key]) for i, f in enumerate(store.frames)]
     return _collect(masks, "difference from the median picture")
 
 
-def _camera(frame: Frame) -> bytes:
-    """Equal for frames whose pixels have the same rays, also of several sequences: what rests in one of them for long
-    is absent in others."""
-    camera = frame.camera
-    intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height])
-    return camera.camera_to_world.double().numpy().tobytes() + intrinsics.tobytes()
-
-
 def _median_pictures(store: PixelStore) -> dict[bytes, Tensor]:
+    """By the key of a camera's rays. Sequences with equal cameras share a median: what rests for long in one of them is
+    absent in others."""
     by_camera = defaultdict(list)
     for index, frame in enumerate(store.frames):
-        by_camera[_camera(frame)].append(index)
+        by_camera[frame.camera.rays_key].append(index)
     return {camera: _median(store, indices) for camera, indices in by_camera.items()}
 
 
