@@ -57,6 +57,8 @@ JOBS = {
     ),
     "scene4_dnerf": Job("scene4_occlusion", "d-nerf", "d-nerf", "--downscale 4 --max-steps 500"),
 }
+DEMO = "demo"
+"""The run of `foreseen demo --quick`, which is its own data, training and evaluation."""
 SIMULATED = {
     "pendulum": "pendulum --size 128",
     "hill": "bifurcating-hill --sequences 12",
@@ -68,7 +70,7 @@ SIMULATED = {
 def main(
     before: Path,
     after: Path = ROOT,
-    jobs: tuple[str, ...] = tuple(JOBS),
+    jobs: tuple[str, ...] = (DEMO, *JOBS),
     splats: bool = True,
     work: Path = WORK / "before_and_after",
     results: Path = RESULTS,
@@ -92,7 +94,7 @@ def main(
             _run(trees["before"], "-m", "foreseen", "simulate", scenario, "--out", folder, *options)
     found: dict[str, Any] = {"runs": {}}
     for name in jobs:
-        found["runs"][name] = {side: _metrics(side, tree, JOBS[name], name, work) for side, tree in trees.items()}
+        found["runs"][name] = {side: _metrics(side, tree, name, work) for side, tree in trees.items()}
     if splats:
         found["splats"] = {side: _splat_speed(side, tree, work) for side, tree in trees.items()}
     publish("before_and_after", "Before and after", page(found), provenance(clock.seconds(), [0]), found, results)
@@ -106,9 +108,14 @@ def _run(tree: Path, *words: object, threads: int | None = 1) -> None:
         sys.exit(f"{tree}: {' '.join(map(str, words))} failed.")
 
 
-def _metrics(side: str, tree: Path, job: Job, name: str, work: Path) -> dict[str, Any]:
+def _metrics(side: str, tree: Path, name: str, work: Path) -> dict[str, Any]:
     run = work / side / name
-    if not (run / "metrics.json").is_file():
+    if (run / "metrics.json").is_file():
+        pass
+    elif name == DEMO:
+        _run(tree, "-m", "foreseen", "demo", "--quick", "--out", run)
+    else:
+        job = JOBS[name]
         data = work / "data" / job.data if job.data in SIMULATED else shared_data() / "dnerf_format" / job.data
         method, *preset = (job.before if side == "before" else job.after).split()
         words = (*preset, *job.options.split())

@@ -66,13 +66,11 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
     def _set_encoder(self, encoder: StateEncoder) -> None:
         """Makes the decoded positions carry the field."""
         self.encoder = encoder
-        known = self.known
-        middle, half_side = known.middle.float(), known.half_side
+        self.field.bodies_at = self._bodies_at
 
-        def bodies_at(codes: Tensor) -> Tensor:
-            return encoder.decoder(codes).unflatten(-1, (-1, 3)) * half_side + middle.to(codes)
-
-        self.field.bodies_at = bodies_at
+    def _bodies_at(self, codes: Tensor) -> Tensor:
+        """Positions `[..., B, 3]` in the scene, under codes `[..., D]`."""
+        return self.encoder.decoder(codes).unflatten(-1, (-1, 3)) * self.known.half_side + self.known.middle.to(codes)
 
     def _fit(self) -> None:
         """Fits the ODE to segments of the labelled trajectories."""

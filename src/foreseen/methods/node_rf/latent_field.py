@@ -32,7 +32,6 @@ class CodeWarp(nn.Module):
     training. `y` is the point itself or, where the code tells positions of B bodies, the point displaced as the nearest
     of them is.
 
-
     Attributes:
         canonical: `[B, 3]`, where the bodies are in the canonical layer, in its box [-1, 1].
     """
@@ -52,8 +51,8 @@ class CodeWarp(nn.Module):
             nn.init.zeros_(self.net.output.bias)
 
     def forward(self, local: Tensor, codes: Tensor, bodies: Tensor) -> Tensor:
-        """Points `[M, 3]` of the layer's box, in [-1, 1],
-        under codes `[M, D]` with bodies at `[M, B, 3]` -> `[M, 3]`."""
+        """Points `[M, 3]` of the layer's box, in [-1, 1], under codes `[M, D]`, with bodies at `[M, B, 3]` in it ->
+        `[M, 3]`."""
         carried = self.carry(local, bodies)
         return carried + self.net(torch.cat([self.position(carried), self.code(codes)], dim=-1))
 
