@@ -1,12 +1,10 @@
-"""The choice of the code's coordinates by sequences that are left out, and the warp that begins with the bodies."""
+"""The choice of the code's coordinates by sequences that are left out."""
 
 import torch
 from torch import Tensor
 
-from foreseen.core.scene_info import SceneInfo
 from foreseen.methods.node_rf.coordinate_choice import LabelledPaths, choose_coordinates
-from foreseen.methods.node_rf.fast_config import EncoderConfig, LatentODEConfig, NodeRFFastConfig
-from foreseen.methods.node_rf.latent_field import CodeWarp, LatentField
+from foreseen.methods.node_rf.fast_config import EncoderConfig, LatentODEConfig
 
 ODE = LatentODEConfig(width=24, gain=2.0, step=0.05, polynomial_degree=3)
 ENCODER = EncoderConfig(width=48)
@@ -59,29 +57,3 @@ def test_a_bent_path_is_told_by_distances_along_it() -> None:
 def test_one_sequence_leaves_no_choice() -> None:
     choice = choose_coordinates(swings_in_a_bowl(2).only(torch.tensor([True, False])), ENCODER, ODE)
     assert choice.coordinates == ENCODER.coordinates[0] and choice.error != choice.error
-
-
-def test_points_near_a_body_are_carried_with_it() -> None:
-    warp = CodeWarp(NodeRFFastConfig(), dims=1, bodies=2)
-    warp.canonical.copy_(torch.tensor([[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0]]))
-    bodies = torch.tensor([[[-0.5, 0.4, 0.0], [0.5, 0.0, -0.3]]]).expand(3, 2, 3)
-    near = torch.tensor([[-0.49, 0.41, 0.0], [0.5, 0.02, -0.3], [0.52, 0.0, -0.29]])
-    expected = near + torch.tensor([[0.0, -0.4, 0.0], [0.0, 0.0, 0.3], [0.0, 0.0, 0.3]])
-    torch.testing.assert_close(warp.carry(near, bodies), expected, atol=1e-3, rtol=0)
-
-
-def test_the_canonical_layer_is_where_bodies_are_farthest_apart() -> None:
-    info = SceneInfo.of_one_scene(
-        bounds=((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)),
-        near=1.0,
-        far=5.0,
-        times=((0.0, 1.0),),
-        background=(1.0, 1.0, 1.0),
-        has_alpha=False,
-        ndc=False,
-        static_cameras=True,
-    )
-    field = LatentField(NodeRFFastConfig(grid_resolution=4), info, 1, torch.tensor([[0.0] * 3, [1.0] * 3]), 2)
-    field.bodies_at = lambda codes: torch.stack([codes, -codes], -2) * torch.tensor([1.0, 0.0, 0.0])
-    field.set_canonical(torch.tensor([[0.1], [-0.7], [0.3]]))
-    torch.testing.assert_close(field.warp.canonical, torch.tensor([[-0.7, 0, 0], [0.7, 0, 0]]))

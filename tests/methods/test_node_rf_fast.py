@@ -16,10 +16,16 @@ from foreseen.data.labels import PoseLabels
 from foreseen.errors import UserError
 from foreseen.geometry.rays import Rays
 from foreseen.methods.node_rf.fast import FastNodeRF
-from foreseen.methods.node_rf.fast_config import EncoderConfig, LatentODEConfig, NodeRFFastConfig
+from foreseen.methods.node_rf.fast_config import (
+    ConditionedLayerConfig,
+    EncoderConfig,
+    LatentODEConfig,
+    NodeRFFastConfig,
+)
 from foreseen.methods.node_rf.fast_multi_sequence import FastMultiSequenceNodeRF
 from foreseen.methods.node_rf.latent_embedding import isomap
 from foreseen.methods.node_rf.latent_encoder import fitting_encoder
+from foreseen.methods.node_rf.latent_field import LatentField
 from foreseen.methods.node_rf.latent_ode import ObservedCodes, SecondOrderODE, fit_ode
 from foreseen.methods.node_rf.model import build
 from foreseen.render import render_rays
@@ -30,11 +36,10 @@ TINY = NodeRFFastConfig(
     rays=256,
     samples=4096,
     static_levels=(4, 8),
-    moving_levels=(4, 12),
+    moving=ConditionedLayerConfig(levels=(4, 12), samples=24, code_cells=(4, 2)),
+    body=ConditionedLayerConfig(levels=(4, 12), samples=12, code_cells=(1, 1)),
     grid_resolution=8,
-    code_cells=(4, 2),
     static_samples=24,
-    moving_samples=24,
     warp_width=16,
     warp_layers=1,
     refresh_every=8,
@@ -81,7 +86,7 @@ def one(info: SceneInfo = INFO, **changes: object) -> FastNodeRF:
     method = build(replace(TINY, **changes), info)
     assert isinstance(method, FastNodeRF)
     codes = swing(torch.tensor(info.times[0]), 1.0)[0]
-    method._initialize(codes[None, :, None].float(), [])
+    method._initialize(codes[None, :, None].float(), LatentField.around(method.config, method.info, 1, []))
     return method
 
 
@@ -275,6 +280,24 @@ class TestSeveralSequences:
         assert system is not None and system.positions is not None
         assert system.positions(system.trajectories[0].states).shape == (9, 1, 3)
 
+    def test_the_boxes_of_layers_follow_the_bodies(self) -> None:
+        """A scene is what stands in the body's box, moved to where the code says that the body is; the static layer's
+        box stays."""
+        method = many()
+        scenes = [scene_at(method, float(time), Observation(sequence=1)) for time in (TIMES[0], TIMES[4])]
+        moved = [scene.centres[0] for scene in scenes]
+        assert torch.equal(moved[0][0], moved[1][0]) and (moved[0][1] - moved[1][1]).norm() > 0.1
+        known = method.known.positions[1, [0, 4]] * method.known.half_side + method.known.middle
+        assert (torch.stack([m[1] for m in moved]) - known).norm(dim=-1).max() < 0.1
+
+    def test_pictures_teach_where_bodies_are(self) -> None:
+        method = many()
+        method.before_step(2, 0.9)
+        with torch.no_grad():
+            method.field.voxels.values.normal_()
+        method.losses(batch(1), 2)["color"].backward()
+        assert method.encoder.decoder.output.weight.grad.abs().max() > 0
+
     def test_without_labels_it_is_refused(self) -> None:
-        with pytest.raises(UserError, match="needs positions"):
+        with pytest.raises(UserError, match="needs the bodies' positions"):
             build(TINY, changed(MANY, bodies=((), (), ())))

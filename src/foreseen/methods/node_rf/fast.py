@@ -12,6 +12,7 @@ from foreseen.data.types import Frame
 from foreseen.methods.node_rf.fast_base import FastNodeRFBase
 from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
 from foreseen.methods.node_rf.latent_embedding import picture_codes
+from foreseen.methods.node_rf.latent_field import LatentField
 
 
 class FastNodeRF(FastNodeRFBase):
@@ -29,5 +30,6 @@ class FastNodeRF(FastNodeRFBase):
         source = "from the pictures' neighbours"
         if codes is None:
             codes, source = self.times[0, :, None] * 2 - 1, "the time itself, as no static camera saw all of it"
-        self._initialize(codes[None].to(torch.float32), frames)
+        field = LatentField.around(self.config, self.info, codes.shape[-1], frames)
+        self._initialize(codes[None].to(torch.float32), field)
         return f"codes of {self.dims} dimension{'s' if self.dims > 1 else ''}, {source}."

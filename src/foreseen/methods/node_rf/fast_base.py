@@ -20,7 +20,7 @@ from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
 from foreseen.errors import UserError
 from foreseen.methods.node_rf.conditioned import NodeRFState
-from foreseen.methods.node_rf.fast_config import LatentODEConfig, NodeRFFastConfig
+from foreseen.methods.node_rf.fast_config import ConditionedLayerConfig, LatentODEConfig, NodeRFFastConfig
 from foreseen.methods.node_rf.latent_field import LatentField
 from foreseen.methods.node_rf.latent_ode import ObservedCodes, SecondOrderODE, fit_ode, trajectories
 from foreseen.methods.node_rf.systems import latent_system
@@ -60,7 +60,8 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
         self.register_buffer("valid", torch.arange(max(counts)) < torch.tensor(counts)[:, None], persistent=False)
         self.register_buffer("stage", torch.tensor(0))
         low, high = torch.tensor(info.bounds)
-        self._set_modules(1, LatentField(config, info, 1, torch.stack([(low + high) / 2, (high - low) / 2])))
+        box = torch.stack([(low + high) / 2, (high - low) / 2])
+        self._set_modules(1, LatentField(config, config.moving, info, 1, box[None]))
         self.progress = 0.0
 
     def _set_modules(self, dims: int, field: LatentField) -> None:
@@ -76,13 +77,17 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
         return self.config.dynamics if len(self.times) == 1 else self.config.multi_sequence
 
     @property
+    def layers(self) -> ConditionedLayerConfig:
+        """Settings of the field's conditioned layers."""
+        return self.config.moving
+
+    @property
     def dims(self) -> int:
         """D of the code."""
         return self.codes.shape[-1]
 
-    def _initialize(self, codes: Tensor, frames: Sequence[Frame], bodies: int = 0) -> None:
-        """Sets initial `codes` `[S, T, D]`, which tell positions of so many bodies, and a new field and ODE."""
-        field = LatentField.around(self.config, self.info, codes.shape[-1], frames, bodies)
+    def _initialize(self, codes: Tensor, field: LatentField) -> None:
+        """Sets initial `codes` `[S, T, D]`, a new field, and a new ODE."""
         self._set_modules(codes.shape[-1], field)
         with torch.no_grad():
             self.codes.copy_(codes)
@@ -93,7 +98,7 @@ class FastNodeRFBase(TakesShapes, Method[NodeRFState, RayBatch]):
         if codes.ndim != 3 or codes.shape[:2] != self.times.shape or not 0 < codes.shape[2] <= 8:
             raise UserError(f"codes: {list(codes.shape)} are not those of {list(self.times.shape)} training times")
         dims = codes.shape[2]
-        self._set_modules(dims, LatentField.like(self.config, self.info, dims, tensors, "field."))
+        self._set_modules(dims, LatentField.like(self.config, self.layers, self.info, dims, tensors, "field."))
 
     # Observe, evolve, scene.
 

@@ -109,6 +109,33 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class BodySizeConfig:
+    """Several sequences: how large the box around a body is."""
+
+    frames: int = 120
+    """Training frames whose silhouettes are looked at."""
+    quantile: float = 0.95
+    """In each of them, so much of what changes nearest to a body is to lie within its box; the median of all counts."""
+    margin: float = 1.4
+    """The box is so many times as large. Larger: room for errors of position, and more empty samples."""
+    unseen_share: float = 0.15
+    """Half size of the box of a body around which nothing is seen to change, as a share of the scene's half side."""
+
+
+@dataclass(frozen=True)
+class ConditionedLayerConfig:
+    """A layer of the field that the code conditions."""
+
+    levels: tuple[int, ...] = (16, 64)
+    """Voxels along each axis of its box, one entry a level."""
+    samples: int = 96
+    """Samples across its box; it gives the step of a ray, of which the static layer takes every so many."""
+    code_cells: tuple[int, ...] = (16, 8, 4)
+    """Occupancy grids along each axis of codes of one, two and three dimensions. More: fewer samples in what is empty
+    under one code and not under another."""
+
+
+@dataclass(frozen=True)
 class NodeRFFastConfig:
     """Node-RF's idea on two cores: codes on a latent ODE's trajectory condition one field of two layers, voxels that no
     code changes, and voxels seen through a warp that depends on the code."""
@@ -122,8 +149,12 @@ class NodeRFFastConfig:
 
     static_levels: tuple[int, ...] = (32, 96)
     """Voxels along each axis of the layer that no code changes, one entry a level."""
-    moving_levels: tuple[int, ...] = (16, 64)
-    """The same for the conditioned layer, in the box around all pixels that ever change."""
+    moving: ConditionedLayerConfig = ConditionedLayerConfig()
+    """One sequence: the conditioned layer, in the box around all pixels that ever change."""
+    body: ConditionedLayerConfig = ConditionedLayerConfig(levels=(8, 32), samples=32, code_cells=(1, 1, 1))
+    """Several sequences: the layer of each body, in a box that goes along with it."""
+    body_sizes: BodySizeConfig = BodySizeConfig()
+    """Several sequences: the sizes of these boxes."""
     initial: float = 0.02
     """Thickness of the space between two untrained voxels."""
     warp_width: int = 64
@@ -137,20 +168,12 @@ class NodeRFFastConfig:
     between those that were seen are told worse."""
     warp_initial: float = 0.01
     """The warp's output layer starts at this share of its usual size."""
-    carry_sharpness: float = 4.0
-    """Several sequences: how sharply a point is carried by the nearest body alone. Larger: displacements change more
-    suddenly halfway between bodies."""
     grid_resolution: int = 48
     """Cells along each axis of an occupancy grid."""
-    code_cells: tuple[int, ...] = (16, 8, 4)
-    """Occupancy grids along each axis of codes of one, two and three dimensions."""
     empty_alpha: float = 0.015
     """A cell counts as empty where one step through it has less than this opacity."""
     static_samples: int = 128
     """Samples across the scene."""
-    moving_samples: int = 96
-    """Samples across the conditioned layer's box; it gives the step of a ray, of which the static layer takes every
-    so many."""
     refresh_after: int = 32
     """Steps before the first refresh: a field that has learned nothing yet looks empty everywhere."""
     refresh_every: int = 16

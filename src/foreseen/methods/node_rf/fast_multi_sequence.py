@@ -15,12 +15,14 @@ from foreseen.core.observation import Observation
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.labels import PoseLabels
 from foreseen.data.types import Frame
+from foreseen.methods.node_rf.body_sizes import body_half_sizes
 from foreseen.methods.node_rf.conditioned import NodeRFState
 from foreseen.methods.node_rf.coordinate_choice import LabelledPaths, choose_coordinates
 from foreseen.methods.node_rf.fast_base import FastNodeRFBase
-from foreseen.methods.node_rf.fast_config import Coordinates, NodeRFFastConfig
+from foreseen.methods.node_rf.fast_config import ConditionedLayerConfig, Coordinates, NodeRFFastConfig
 from foreseen.methods.node_rf.labelled_motion import LabelledMotion
 from foreseen.methods.node_rf.latent_encoder import StateEncoder, fitting_encoder
+from foreseen.methods.node_rf.latent_field import LatentField
 from foreseen.methods.node_rf.latent_ode import cut_segments, fit_ode
 
 COORDINATE_NAMES: dict[Coordinates, str] = {
@@ -49,9 +51,15 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         self.ridge = choice.ridge
         encoder = fitting_encoder(known.positions[self.valid], self.config.encoder, choice.coordinates)
         codes = encoder(self.known.positions, self.known.positions)[..., : encoder.dims].detach()
-        self._initialize(codes, frames, len(self.known.bodies))
+        positions = {
+            (name, float(time)): place
+            for name, label in zip(self.info.names, labels)
+            if label is not None
+            for time, place in zip(label.times, label.positions)
+        }
+        sizes = body_half_sizes(frames, positions, self.info, self.config.silhouettes, self.config.body_sizes)
+        self._initialize(codes, LatentField.around_bodies(self.config, self.info, encoder.dims, sizes))
         self._set_encoder(encoder)
-        self.field.set_canonical(codes[self.valid])
         dims = f"{self.dims} dimension{'s' if self.dims > 1 else ''}"
         error = f"; positions of sequences left out are off by {choice.error:.0%} of their spread"
         return (
@@ -63,13 +71,22 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         super()._take_shapes(tensors)
         self._set_encoder(StateEncoder(self.known.width, self.dims, self.config.encoder))
 
+    @property
+    def layers(self) -> ConditionedLayerConfig:
+        """One for each body."""
+        return self.config.body
+
+    def _curriculum_radius(self) -> float:
+        """All codes from the start: the boxes follow the bodies, so that the warp need not find large displacements."""
+        return 2.0
+
     def _set_encoder(self, encoder: StateEncoder) -> None:
-        """Makes the decoded positions carry the field."""
+        """Makes the layers' boxes follow the decoded positions."""
         self.encoder = encoder
         self.field.bodies_at = self._bodies_at
 
     def _bodies_at(self, codes: Tensor) -> Tensor:
-        """Positions `[..., B, 3]` in the scene, under codes `[..., D]`."""
+        """Positions `[R, B, 3]` in the scene, under codes `[R, D]`."""
         return self.encoder.decoder(codes).unflatten(-1, (-1, 3)) * self.known.half_side + self.known.middle.to(codes)
 
     def _fit(self) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from foreseen.batches.rays import RayBatch, RaySpec
 from foreseen.core.capabilities import Layer
 from foreseen.core.scene_info import SceneInfo
 from foreseen.data.types import Frame
+from foreseen.errors import UserError
 from foreseen.fields.packed import SampleBudget, ray_losses, voxel_tv_loss
-from foreseen.methods.node_rf.fast_config import NodeRFFastConfig
+from foreseen.methods.node_rf.fast_config import ConditionedLayerConfig, NodeRFFastConfig
 from foreseen.nn.encodings import PositionalEncoding
 from foreseen.nn.mlp import MLP
 from foreseen.nn.voxels import VoxelGrids, VoxelTable
@@ -24,88 +26,78 @@ from foreseen.render.occupancy import OccupancyGrid
 from foreseen.scenes import ComposedField
 from foreseen.scenes.voxel_scene import FAR_AWAY, VoxelScene
 
-STATIC, MOVING = 0, 1
+STATIC = 0
 
 
 class CodeWarp(nn.Module):
-    """The deformation from the conditioned layer to its canonical configuration: `y + w(y, code)`, about `y` before
-    training. `y` is the point itself or, where the code tells positions of B bodies, the point displaced as the nearest
-    of them is.
+    """The deformation from a conditioned layer to its canonical configuration: `x + w(x, code, layer)`; about the
+    identity before training."""
 
-    Attributes:
-        canonical: `[B, 3]`, where the bodies are in the canonical layer, in its box [-1, 1].
-    """
-
-    canonical: Tensor
-
-    def __init__(self, config: NodeRFFastConfig, dims: int, bodies: int = 0) -> None:
+    def __init__(self, config: NodeRFFastConfig, dims: int, layers: int) -> None:
         super().__init__()
-        self.register_buffer("canonical", torch.zeros(bodies, 3))
-        self.sharpness = config.carry_sharpness
         self.position = PositionalEncoding(config.warp_position_levels, 3)
         self.code = PositionalEncoding(config.warp_code_levels, dims)
-        inputs = self.position.outputs + self.code.outputs
+        self.layers = layers
+        inputs = self.position.outputs + self.code.outputs + (layers if layers > 1 else 0)
         self.net = MLP(inputs, 3, width=config.warp_width, layers=config.warp_layers)
         with torch.no_grad():
             self.net.output.weight.mul_(config.warp_initial)
             nn.init.zeros_(self.net.output.bias)
 
-    def forward(self, local: Tensor, codes: Tensor, bodies: Tensor) -> Tensor:
-        """Points `[M, 3]` of the layer's box, in [-1, 1], under codes `[M, D]`, with bodies at `[M, B, 3]` in it ->
-        `[M, 3]`."""
-        carried = self.carry(local, bodies)
-        return carried + self.net(torch.cat([self.position(carried), self.code(codes)], dim=-1))
-
-    def carry(self, local: Tensor, bodies: Tensor) -> Tensor:
-        """Points `[M, 3]` displaced as the nearest of the bodies `[M, B, 3]` is from its canonical place; between
-        bodies the displacements are blended."""
-        if not len(self.canonical):
-            return local
-        displacements = self.canonical - bodies
-        if len(self.canonical) == 1:
-            return local + displacements[:, 0]
-        squares = (local[:, None] - bodies).square().sum(-1)
-        weights = torch.softmax(-self.sharpness * squares / squares.min(-1, keepdim=True).values.clamp_min(1e-9), -1)
-        return local + (weights[..., None] * displacements).sum(1)
+    def forward(self, local: Tensor, codes: Tensor, layer: Tensor) -> Tensor:
+        """Points `[M, 3]` of the boxes of the conditioned layers `[M]` (0 is the first), in [-1, 1], under codes
+        `[M, D]` -> `[M, 3]`."""
+        inputs = [self.position(local), self.code(codes)]
+        if self.layers > 1:
+            inputs.append(functional.one_hot(layer, self.layers).to(local))
+        return local + self.net(torch.cat(inputs, dim=-1))
 
 
 class LatentField(nn.Module):
-    """F(x, d, code). The densities of both layers are added. The box of the conditioned layer contains everything that
-    changes.
+    """F(x, d, code): a static layer and conditioned ones, whose densities are added. There is one conditioned layer, in
+    a box around everything that changes; or, where the code tells positions of bodies, one around each body, whose box
+    goes along with it.
 
     Args:
+        layers: settings of the conditioned layers.
         dims: D of the code, whose components are in [-1, 1].
-        box: `[2, 3]` centre and half extents of the conditioned layer.
-        bodies: number of bodies B whose positions the code tells, by `bodies_at`.
+        boxes: `[L, 2, 3]` centre and half extents of each conditioned layer; the centres do not count where
+            `bodies_at` says them.
+
+    Attributes:
+        bodies_at: positions `[R, L, 3]` of the bodies in the scene, under codes `[R, D]`; None: boxes stay.
     """
 
-    box: Tensor
-    middles: Tensor
+    boxes: Tensor
+    middle: Tensor
     half_extents: Tensor
     scales: Tensor
     ray_strides: Tensor
 
-    def __init__(self, config: NodeRFFastConfig, info: SceneInfo, dims: int, box: Tensor, bodies: int = 0) -> None:
+    def __init__(
+        self, config: NodeRFFastConfig, layers: ConditionedLayerConfig, info: SceneInfo, dims: int, boxes: Tensor
+    ) -> None:
         super().__init__()
-        self.config, self.info, self.dims, self.bodies = config, info, dims, bodies
-        self.bodies_at: Callable[[Tensor], Tensor] = lambda codes: codes.new_zeros(*codes.shape[:-1], 0, 3)
-        """Positions `[..., B, 3]` of the bodies in the scene, under codes `[..., D]`."""
+        self.config, self.info, self.dims = config, info, dims
+        self.bodies_at: Callable[[Tensor], Tensor] | None = None
         low, high = torch.tensor(info.bounds)
-        self.register_buffer("box", box.float())
-        self.register_buffer("middles", torch.stack([(low + high) / 2, self.box[0]]), persistent=False)
-        self.register_buffer("half_extents", torch.stack([(high - low) / 2, self.box[1]]), persistent=False)
-        everywhere = torch.ones(2, 2, 2, 2, dtype=torch.bool)
-        levels = [config.static_levels, config.moving_levels]
+        self.register_buffer("boxes", boxes.float())
+        self.register_buffer("middle", (low + high) / 2, persistent=False)
+        half_extents = torch.cat([((high - low) / 2)[None], self.boxes[:, 1]])
+        self.register_buffer("half_extents", half_extents, persistent=False)
+        everywhere = torch.ones(1 + len(boxes), 2, 2, 2, dtype=torch.bool)
+        levels = [config.static_levels, *[layers.levels] * len(boxes)]
         self.voxels = VoxelGrids(VoxelTable.build(levels, everywhere), config.initial)
-        self.register_buffer("scales", self.voxels.scales(self.half_extents), persistent=False)
-        self.warp = CodeWarp(config, dims, bodies)
-        self.step = 2 * float(self.half_extents[MOVING].max()) / config.moving_samples
-        static = 2 * float(self.half_extents[STATIC].max()) / config.static_samples
-        self.register_buffer("ray_strides", torch.tensor([max(1, round(static / self.step)), 1]), persistent=False)
-        self.grids = config.code_cells[min(dims, len(config.code_cells)) - 1]
+        self.register_buffer("scales", self.voxels.scales(half_extents), persistent=False)
+        self.warp = CodeWarp(config, dims, len(boxes))
+        self.step = 2 * float(half_extents[1:].max()) / layers.samples
+        static = 2 * float(half_extents[STATIC].max()) / config.static_samples
+        strides = [max(1, round(static / self.step)), *[1] * len(boxes)]
+        self.register_buffer("ray_strides", torch.tensor(strides), persistent=False)
+        self.code_cells = layers.code_cells[min(dims, len(layers.code_cells)) - 1]
         empty = config.empty_alpha / self.step
         self.static_grid = OccupancyGrid(1, config.grid_resolution, empty)
-        self.moving_grids = OccupancyGrid(self.grids**dims, config.grid_resolution, empty)
+        self.moving_grids = OccupancyGrid(len(boxes) * self.code_cells**dims, config.grid_resolution, empty)
         self.budget = SampleBudget(config.samples, config.rays, config.packed)
         self.progress = 0.0
 
@@ -117,22 +109,22 @@ class LatentField(nn.Module):
         """The field in which ray r has the code `codes[r]` `[R, D]`; with one row, all rays have this code. `watch` is
         called with the densities and the layer indices of all samples."""
         count = len(codes)
-        bodies = self._local_bodies(codes)
+        centres = self._centres(codes)
 
         def query(local: Tensor, part: Tensor, ray: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
             row = ray if count > 1 else torch.zeros_like(ray)
-            density, color = self.query(local, part, codes[row], bodies[row], view)
+            density, color = self.query(local, part, codes[row], view)
             if watch is not None:
                 watch(density, part)
             return density, color
 
-        cells = torch.stack([torch.zeros(count, dtype=torch.int64, device=codes.device), self._grid_of(codes)], 1)
+        cells = torch.cat([torch.zeros(count, 1, dtype=torch.int64, device=codes.device), self._grids_of(codes)], 1)
         if layer is not None:
-            cells[:, MOVING if layer == "static" else STATIC] = -1
+            cells[:, slice(1, None) if layer == "static" else slice(0, 1)] = -1
         return ComposedField(
             query=query,
-            rotations=torch.eye(3, device=codes.device).expand(count, 2, 3, 3),
-            centres=self.middles.expand(count, 2, 3),
+            rotations=torch.eye(3, device=codes.device).expand(*centres.shape, 3),
+            centres=centres,
             half_extents=self.half_extents,
             cells=cells,
             grid=torch.cat([self.static_grid.density, self.moving_grids.density]),
@@ -141,15 +133,15 @@ class LatentField(nn.Module):
 
     def static_scene(self) -> VoxelScene:
         """The static layer alone, for the faster renderer of voxels."""
-        middles = torch.where(torch.tensor([[False], [True]]).to(self.box.device), FAR_AWAY, self.middles)
+        centres = torch.cat([self.middle[None], torch.full_like(self.boxes[:, 0], FAR_AWAY)])
         return VoxelScene(
             voxels=self.voxels,
-            rotations=torch.eye(3, device=self.box.device).expand(1, 2, 3, 3),
-            centres=middles[None],
+            rotations=torch.eye(3, device=centres.device).expand(1, *centres.shape, 3),
+            centres=centres[None],
             rows=None,
             half_extents=self.half_extents,
-            light=self.box.new_zeros(3),
-            grid=torch.cat([self.static_grid.density, self.moving_grids.density[:1]]),
+            light=centres.new_zeros(3),
+            grid=torch.cat([self.static_grid.density, self.moving_grids.density[: len(self.boxes)]]),
             **self._march(),
         )
 
@@ -165,57 +157,49 @@ class LatentField(nn.Module):
             "background": info.background,
         }
 
-    def _local_bodies(self, codes: Tensor) -> Tensor:
-        """`[..., B, 3]` in the conditioned layer's box."""
-        return (self.bodies_at(codes) - self.box[0]) / self.box[1]
+    def _centres(self, codes: Tensor) -> Tensor:
+        """`[R, 1 + L, 3]` of the layers' boxes, under codes `[R, D]`."""
+        moving = self.boxes[:, 0].expand(len(codes), -1, 3) if self.bodies_at is None else self.bodies_at(codes)
+        return torch.cat([self.middle.expand(len(codes), 1, 3), moving], 1)
 
-    @torch.no_grad()
-    def set_canonical(self, codes: Tensor) -> None:
-        """Makes one of `codes` `[N, D]` the canonical one: where bodies are farthest apart; with one body, where it is
-        nearest to the middle."""
-        bodies = self._local_bodies(codes)
-        if self.bodies > 1:
-            apart = torch.cdist(bodies, bodies) + torch.full((self.bodies,), torch.inf).to(bodies).diag()
-            best = apart.flatten(1).min(1).values.argmax()
-        else:
-            best = bodies.flatten(1).norm(dim=-1).argmin()
-        self.warp.canonical.copy_(bodies[best])
-
-    def query(
-        self, local: Tensor, layer: Tensor, codes: Tensor, bodies: Tensor, view: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def query(self, local: Tensor, layer: Tensor, codes: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
         """Density `[M]` per scene unit and colour `[M, 3]` (without a `view`, nothing in its place) at `local` `[M, 3]`
-        of the layers `[M]`, under codes `[M, D]` with bodies at `[M, B, 3]`."""
-        moving, static = (layer == MOVING).nonzero()[:, 0], (layer == STATIC).nonzero()[:, 0]
-        warped = self.warp(local[moving], codes[moving], bodies[moving])
+        of the layers `[M]` (0 is the static one), under codes `[M, D]`."""
+        moving, static = (layer != STATIC).nonzero()[:, 0], (layer == STATIC).nonzero()[:, 0]
+        warped = self.warp(local[moving], codes[moving], layer[moving] - 1)
         inside = (warped.detach().abs() <= 1).all(-1)
         moving_features = self.voxels.features(warped.clamp(-1, 1), layer[moving])
-        # No gradients for the static layer: moving objects would leave a smear in it. `static_losses` train it.
-        with torch.no_grad():
+        # Moving objects would leave a smear in the static layer: `static_losses` train it. Where boxes follow bodies,
+        # its density learns here too, so that nothing unseen stands before them; one camera cannot tell otherwise.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.bodies_at is not None):
             static_features = self.voxels.features(local[static], layer[static])
         features = moving_features.new_zeros(len(local), moving_features.shape[1])
         features = features.index_copy(0, moving, moving_features).index_copy(0, static, static_features)
         visible = torch.ones_like(layer, dtype=torch.bool).index_copy(0, moving, inside)
         density = self.voxels.density(features) * self.scales[layer] * visible
-        return density, density if view is None else self.voxels.color(features, -view)
+        if view is None:
+            return density, density
+        fixed = torch.zeros_like(features).index_copy(0, static, static_features.detach())
+        painted = torch.where((layer == STATIC)[:, None], fixed, features)
+        return density, self.voxels.color(painted, -view)
 
-    def _grid_of(self, codes: Tensor) -> Tensor:
-        """`[R]`: index of the occupancy grid for codes `[R, D]`. Each cell of code space has a grid."""
-        n = self.grids
+    def _grids_of(self, codes: Tensor) -> Tensor:
+        """`[R, L]`: index of the conditioned layers' occupancy grids for codes `[R, D]`. Each cell of code space has
+        one for each layer."""
+        n, layers = self.code_cells, len(self.boxes)
         cell = ((codes.detach() + 1) / 2 * n).long().clamp(0, n - 1)
         powers = n ** torch.arange(self.dims, device=codes.device)
-        return 1 + (cell * powers).sum(-1)
+        return 1 + (cell * powers).sum(-1, keepdim=True) * layers + torch.arange(layers, device=codes.device)
 
     def _static_density(self, coords: Tensor, grid: Tensor) -> Tensor:
-        codes, bodies = coords.new_zeros(len(coords), self.dims), coords.new_zeros(len(coords), self.bodies, 3)
-        return self.query(coords, grid, codes, bodies, None)[0]
+        return self.query(coords, grid, coords.new_zeros(len(coords), self.dims), None)[0]
 
     def _moving_density(self, coords: Tensor, grid: Tensor) -> Tensor:
         """At points of occupancy cells, under a random code of each grid."""
-        n = self.grids
-        cell = grid[:, None] // n ** torch.arange(self.dims, device=coords.device) % n
+        n, layers = self.code_cells, len(self.boxes)
+        cell = grid[:, None] // layers // n ** torch.arange(self.dims, device=coords.device) % n
         codes = (cell + torch.rand(cell.shape).to(coords)) / n * 2 - 1
-        return self.query(coords, torch.full_like(grid, MOVING), codes, self._local_bodies(codes), None)[0]
+        return self.query(coords, 1 + grid % layers, codes, None)[0]
 
     # Training.
 
@@ -251,7 +235,7 @@ class LatentField(nn.Module):
 
         def watch(density: Tensor, layer: Tensor) -> None:
             alpha = 1 - (-density * self.step * self.ray_strides[layer]).exp()
-            fog.append(c.fog_weight * (alpha * (layer == MOVING)).sum() / len(codes))
+            fog.append(c.fog_weight * (alpha * (layer != STATIC)).sum() / len(codes))
 
         result = render_rays(self.scene_of(codes, watch=watch), batch.rays, stratified=True)
         self.budget.note(result)
@@ -279,9 +263,7 @@ class LatentField(nn.Module):
     # Before training.
 
     @staticmethod
-    def around(
-        config: NodeRFFastConfig, info: SceneInfo, dims: int, frames: Sequence[Frame], bodies: int = 0
-    ) -> LatentField:
+    def around(config: NodeRFFastConfig, info: SceneInfo, dims: int, frames: Sequence[Frame]) -> LatentField:
         """An untrained field whose conditioned layer has a box around all that changes in the pictures."""
         may_be = changing_cells(frames, info, config.silhouettes, config.grid_resolution, config.margin)
         bounds = np.array(info.bounds)
@@ -292,7 +274,7 @@ class LatentField(nn.Module):
             low = bounds[0] + at.min(0) * size
             high = bounds[0] + (at.max(0) + 1) * size
         box = torch.from_numpy(np.stack([(low + high) / 2, np.maximum((high - low) / 2, 1e-6)]))
-        field = LatentField(config, info, dims, box, bodies)
+        field = LatentField(config, config.moving, info, dims, box[None])
         if may_be is not None and may_be.any():
             field._close(may_be, bounds)
         return field
@@ -302,7 +284,7 @@ class LatentField(nn.Module):
         g = self.config.grid_resolution
         line = (torch.arange(g) + 0.5) / g * 2 - 1
         points = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).double()
-        world = self.box[0].double() + points * self.box[1].double()
+        world = self.boxes[0, 0].double() + points * self.boxes[0, 1].double()
         at = (
             ((world - torch.from_numpy(bounds[0])) / torch.from_numpy(bounds[1] - bounds[0]) * g).long().clamp(0, g - 1)
         )
@@ -311,9 +293,22 @@ class LatentField(nn.Module):
         grids.close((~open_).expand_as(grids.density))
 
     @staticmethod
+    def around_bodies(config: NodeRFFastConfig, info: SceneInfo, dims: int, half_sizes: Tensor) -> LatentField:
+        """An untrained field with a box of half size `half_sizes[b]` `[B]` around each body."""
+        sizes = half_sizes[:, None].expand(-1, 3)
+        return LatentField(config, config.body, info, dims, torch.stack([torch.zeros_like(sizes), sizes], 1))
+
+    @staticmethod
     def like(
-        config: NodeRFFastConfig, info: SceneInfo, dims: int, tensors: Mapping[str, Tensor], prefix: str
+        config: NodeRFFastConfig,
+        layers: ConditionedLayerConfig,
+        info: SceneInfo,
+        dims: int,
+        tensors: Mapping[str, Tensor],
+        prefix: str,
     ) -> LatentField:
         """Of the shapes that a checkpoint has."""
-        bodies = len(tensors[prefix + "warp.canonical"])
-        return LatentField(config, info, dims, tensors[prefix + "box"], bodies)
+        boxes = tensors[prefix + "boxes"]
+        if boxes.ndim != 3 or boxes.shape[1:] != (2, 3):
+            raise UserError(f"{prefix}boxes: {list(boxes.shape)} are no centres and half extents of layers")
+        return LatentField(config, layers, info, dims, boxes)
