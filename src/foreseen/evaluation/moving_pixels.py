@@ -35,14 +35,6 @@ FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
 """Parameters of OpenCV's Farneback flow: scale of the pyramid, levels, window, iterations, neighbourhood [pixels] and
 standard deviation of the polynomial expansion, flags."""
 
-FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
-"""Parameters of OpenCV's Farneback flow: scale of the pyramid, levels, window, iterations, neighbourhood [pixels] and
-standard deviation of the polynomial expansion, flags."""
-
-FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
-"""Parameters of OpenCV's Farneback flow: scale of the pyramid, levels, window, iterations, neighbourhood [pixels] and
-standard deviation of the polynomial expansion, flags."""
-
 
 def truth_mask(frame: Frame) -> Tensor | None:
     """`[H, W]` bool: the instance mask, else where opacity is above one half; None where the frame has neither."""

@@ -174,6 +174,9 @@ class NodeRFFastConfig:
     """A cell counts as empty where one step through it has less than this opacity."""
     static_samples: int = 128
     """Samples across the scene."""
+    bounds_margin: float = 0.03
+    """The static layer's box is larger than the scene's bounds by this share: a floor that lies in the bounds' own face
+    would be cut at random."""
     refresh_after: int = 32
     """Steps before the first refresh: a field that has learned nothing yet looks empty everywhere."""
     refresh_every: int = 16

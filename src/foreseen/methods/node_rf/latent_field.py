@@ -83,7 +83,8 @@ class LatentField(nn.Module):
         low, high = torch.tensor(info.bounds)
         self.register_buffer("boxes", boxes.float())
         self.register_buffer("middle", (low + high) / 2, persistent=False)
-        half_extents = torch.cat([((high - low) / 2)[None], self.boxes[:, 1]])
+        static_half_extents = (1 + config.bounds_margin) * (high - low) / 2
+        half_extents = torch.cat([static_half_extents[None], self.boxes[:, 1]])
         self.register_buffer("half_extents", half_extents, persistent=False)
         everywhere = torch.ones(1 + len(boxes), 2, 2, 2, dtype=torch.bool)
         levels = [config.static_levels, *[layers.levels] * len(boxes)]
