@@ -251,7 +251,7 @@ CONSTANTS = {
     "FINITE_DIFFERENCE": "step of a central difference in float64",
     "MIN_COMPONENT": "rounding of float32",
     "NUM_DISPLACEMENTS": "layout: the first numbers of a change are a displacement",
-    "STATIC, MOVING": "indices of two boxes",
+    "STATIC": "index of a box",
     "C0": "first spherical harmonic",
     "MIN_OPACITY": "rounding: the logit of 0 is not finite",
     "TIME": "index of an axis",
