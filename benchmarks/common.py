@@ -144,11 +144,12 @@ def provenance(seconds: float, seeds: Sequence[int]) -> dict[str, Any]:
 
 def _without_places(words: Sequence[str]) -> list[str]:
     """Options without those that only say where files lie on this machine."""
+    places = ("--work", "--results", "--before", "--after")
     kept, skip = [], False
     for word in words:
-        if not skip and word.partition("=")[0] not in ("--work", "--results"):
+        if not skip and word.partition("=")[0] not in places:
             kept.append(word)
-        skip = not skip and word in ("--work", "--results")
+        skip = not skip and word in places
     return kept
 
 
