@@ -15,3 +15,15 @@ LIGHT: dict[str, Any] = {
     "initial_states": InitialStateConfig(iterations=2),
 }
 """Of `DynamicsConfig` and `SharedDynamicsConfig`: few units, solver steps, segments and iterations."""
+
+LIGHT_FLAGS = (
+    "--multi-sequence.ensemble-size",
+    "2",
+    "--multi-sequence.steps-per-interval",
+    "2",
+    "--multi-sequence.max-shooting-segments",
+    "16",
+    "--multi-sequence.initial-states.iterations",
+    "3",
+)
+"""Flags of `rigid-ode` on several sequences whose forecasts are still looked at: less light than `LIGHT`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from foreseen.cli import main
+from light_dynamics import LIGHT_FLAGS
 
 SMALL = (
     "--max-steps",
@@ -24,14 +25,7 @@ SMALL = (
     "--static-levels",
     "4",
     "8",
-    "--multi-sequence.ensemble-size",
-    "2",
-    "--multi-sequence.steps-per-interval",
-    "2",
-    "--multi-sequence.max-shooting-segments",
-    "16",
-    "--multi-sequence.initial-states.iterations",
-    "3",
+    *LIGHT_FLAGS,
 )
 
 

@@ -49,11 +49,11 @@ def scene(folder: Path) -> tuple[list[Frame], dict[tuple[str, float], torch.Tens
 def test_boxes_hold_what_changes_around_each_body(tmp_path: Path) -> None:
     frames, positions = scene(tmp_path)
     config = BodySizeConfig(margin=1.0, quantile=1.0, unseen_share=0.05)
-    large, small, unseen = body_half_sizes(frames, positions, INFO, SilhouetteConfig(), config).tolist()
+    large, small, unseen = body_half_sizes(frames, 3, positions, INFO, SilhouetteConfig(), config).tolist()
     assert large == pytest.approx(0.4, rel=0.15) and small == pytest.approx(0.2, rel=0.25)
     assert unseen == pytest.approx(0.05)
 
 
 def test_without_frames_a_share_of_the_scene() -> None:
-    sizes = body_half_sizes((), {("one", 0.0): torch.zeros(2, 3)}, INFO, SilhouetteConfig(), BodySizeConfig())
+    sizes = body_half_sizes((), 2, {("one", 0.0): torch.zeros(2, 3)}, INFO, SilhouetteConfig(), BodySizeConfig())
     assert sizes.tolist() == pytest.approx([0.15, 0.15])

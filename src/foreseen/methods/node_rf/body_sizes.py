@@ -19,6 +19,7 @@ from foreseen.reconstruction.silhouettes import SilhouetteView, find_silhouettes
 
 def body_half_sizes(
     frames: Sequence[Frame],
+    bodies: int,
     positions: Mapping[tuple[str, float], Tensor],
     info: SceneInfo,
     silhouettes: SilhouetteConfig,
@@ -28,11 +29,11 @@ def body_half_sizes(
     nearest in the picture. A body around which nothing is seen to change gets a share of the scene's size.
 
     Args:
+        bodies: their number B.
         positions: `[B, 3]` of the bodies, by sequence and time.
     """
-    count = len(next(iter(positions.values())))
     low, high = torch.tensor(info.bounds)
-    sizes = torch.full((count,), config.unseen_share * float((high - low).max()) / 2)
+    sizes = torch.full((bodies,), config.unseen_share * float((high - low).max()) / 2)
     labelled = [frame for frame in frames if (frame.sequence, float(frame.time)) in positions]
     chosen = np.unique(np.linspace(0, len(labelled) - 1, min(config.frames, len(labelled))).round().astype(int))
     some = [labelled[i] for i in chosen]

@@ -137,8 +137,8 @@ class ConditionedLayerConfig:
 
 @dataclass(frozen=True)
 class NodeRFFastConfig:
-    """Node-RF's idea on two cores: codes on a latent ODE's trajectory condition one field of two layers, voxels that no
-    code changes, and voxels seen through a warp that depends on the code."""
+    """Node-RF's idea on two cores: codes on a latent ODE's trajectory condition one field: voxels that no code
+    changes, and layers of voxels seen through a warp that depends on the code."""
 
     rays: int = 8192
     """Rays a step at most."""

@@ -50,14 +50,15 @@ class FastMultiSequenceNodeRF(FastNodeRFBase):
         choice = choose_coordinates(paths, self.config.encoder, self.dynamics)
         self.ridge = choice.ridge
         encoder = fitting_encoder(known.positions[self.valid], self.config.encoder, choice.coordinates)
-        codes = encoder(self.known.positions, self.known.positions)[..., : encoder.dims].detach()
+        codes = encoder(known.positions, known.positions)[..., : encoder.dims].detach()
         positions = {
             (name, float(time)): place
             for name, label in zip(self.info.names, labels)
             if label is not None
             for time, place in zip(label.times, label.positions)
         }
-        sizes = body_half_sizes(frames, positions, self.info, self.config.silhouettes, self.config.body_sizes)
+        c, bodies = self.config, len(known.bodies)
+        sizes = body_half_sizes(frames, bodies, positions, self.info, c.silhouettes, c.body_sizes)
         self._initialize(codes, LatentField.around_bodies(self.config, self.info, encoder.dims, sizes))
         self._set_encoder(encoder)
         dims = f"{self.dims} dimension{'s' if self.dims > 1 else ''}"

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from foreseen.data.types import Frame
-from foreseen.methods.node_rf.fast_config import EmbeddingConfig
+from foreseen.methods.node_rf.fast_config import EmbeddingConfig, EncoderConfig
 
 
 def picture_codes(frames: Sequence[Frame], times: Sequence[float], config: EmbeddingConfig) -> Tensor | None:
@@ -27,6 +27,12 @@ def picture_codes(frames: Sequence[Frame], times: Sequence[float], config: Embed
     if features is None:
         return None
     scores, sizes = isomap(features, config.neighbours)
+    return leading_codes(scores, sizes, config)
+
+
+def leading_codes(scores: np.ndarray, sizes: np.ndarray, config: EmbeddingConfig | EncoderConfig) -> Tensor:
+    """The coordinates `scores` `[T, N]` whose variances `sizes` `[N]` are large enough to keep, `[T, D]`, scaled to
+    [-1, 1]."""
     dims = max(1, int((sizes[: config.max_dims] >= config.min_variance_share * sizes[0]).sum()))
     codes = torch.from_numpy(scores[:, :dims].copy())
     return codes / codes.abs().max().clamp_min(1e-12)

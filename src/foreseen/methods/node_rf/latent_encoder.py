@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foreseen.methods.node_rf.fast_config import Coordinates, EncoderConfig
-from foreseen.methods.node_rf.latent_embedding import isomap, principal_axes
+from foreseen.methods.node_rf.latent_embedding import isomap, leading_codes, principal_axes
 from foreseen.nn.mlp import MLP, scatter_units
 
 
@@ -43,15 +43,14 @@ class StateEncoder(nn.Module):
 
 @torch.no_grad()
 def fitting_encoder(positions: Tensor, config: EncoderConfig, kind: Coordinates = "surface") -> StateEncoder:
-    """An encoder and decoder for the `positions` `[N, width]` of all sequences. Their codes are Isomap coordinates,
-    scaled to [-1, 1]: distances along the manifold of positions, in which forces are smooth. Only the output layers are
-    fitted, in closed form; the hidden layers are random and are trained later."""
+    """An encoder and decoder for the `positions` `[N, width]` of all sequences. Their codes are coordinates
+    of that `kind`, scaled to [-1, 1]: distances along the manifold of positions (Isomap), or their projection on
+    principal axes. Only the output layers are fitted, in closed form; the hidden layers are random and are trained
+    later."""
     sample = positions[torch.linspace(0, len(positions) - 1, min(config.max_points, len(positions))).long()].double()
     scores, sizes = isomap(sample.numpy(), config.neighbours) if kind == "surface" else principal_axes(sample.numpy())
-    dims = max(1, int((sizes[: config.max_dims] >= config.min_variance_share * sizes[0]).sum()))
-    codes = torch.from_numpy(scores[:, :dims].copy())
-    codes = codes / codes.abs().max().clamp_min(1e-12)
-    encoder = StateEncoder(positions.shape[1], dims, config)
+    codes = leading_codes(scores, sizes, config)
+    encoder = StateEncoder(positions.shape[1], codes.shape[1], config)
     fit_output_layer(encoder.encoder, sample, codes, config.ridge)
     all_positions = positions.double()
     all_codes = copy.deepcopy(encoder.encoder).double()(all_positions)
